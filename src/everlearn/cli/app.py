@@ -1,0 +1,69 @@
+"""The ``everlearn`` program: its commands, and what happens when one fails.
+
+Nothing here imports torch: a command imports the runtime when it runs, so help is quick.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from everlearn import __version__
+from everlearn.cli import failures
+from everlearn.cli.demo import demo
+from everlearn.cli.encode import encode
+from everlearn.cli.evaluate import evaluate
+from everlearn.cli.forget import forget
+from everlearn.cli.learn import learn
+from everlearn.cli.merge import merge
+from everlearn.cli.predict import predict
+from everlearn.cli.report import report
+
+__all__ = ["app", "main"]
+
+_EPILOG = """
+[bold]Begin with[/bold]  [cyan]everlearn demo[/cyan], or with your own data:
+
+  [cyan]everlearn learn messages.jsonl --out runs/desk[/cyan]
+
+  [cyan]everlearn predict runs/desk "where is my invoice?"[/cyan]
+
+[bold]Exit codes[/bold]  0 done · 1 other errors · 2 wrong setting · 3 input cannot be used · 4 model ·
+5 run folder · 6 damaged state · 7 cannot write · 8 missing extra · 130 stopped (Ctrl-C), saved
+"""
+
+app = typer.Typer(
+    name="everlearn",
+    help="Keeps a pretrained language model learning from a stream: one pass, bounded memory, no forgetting.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"everlearn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of unexpected errors.")] = False,
+) -> None:
+    failures.show_traceback = debug
+
+
+for _command in (learn, encode, predict, evaluate, forget, merge, report, demo):
+    app.command(epilog=getattr(_command, "epilog", None))(failures.reported(_command))
+
+
+def main() -> None:
+    """Run the program with the process's arguments."""
+    app(prog_name="everlearn")

@@ -1,0 +1,67 @@
+"""What commands show while they work: on standard error, and only to a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+if TYPE_CHECKING:
+    from everlearn.runtime import listener
+
+__all__ = ["ProgressDisplay"]
+
+
+class ProgressDisplay:
+    """A progress bar with rolling accuracy, throughput, classes and memory; a Listener."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting", total=None, figures="")
+
+    def stage(self, text: str) -> None:
+        """See Listener."""
+        self._progress.update(self._task, description=text)
+
+    def progress(self, progress: listener.Progress) -> None:
+        """See Listener."""
+        figures = [f"{progress.examples_per_second:,.0f} examples/s"]
+        if progress.rolling_accuracy is not None:
+            figures.insert(0, f"accuracy {progress.rolling_accuracy:.1%}")
+            figures += [f"{progress.num_classes} classes", f"{progress.memory_mb:,.0f} MB"]
+        self._progress.update(
+            self._task, completed=progress.examples, total=progress.total, figures=" · ".join(figures)
+        )
+
+    def stopping(self) -> None:
+        """Say that a stop was asked for."""
+        self._console.print("Stopping after this batch; once more stops at once, unsaved.", highlight=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,41 @@
+"""``everlearn evaluate``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.tables import number, percent, print_json, print_table
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: options.RunPath,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Examples with targets, as for [cyan]learn[/].", show_default=False
+        ),
+    ],
+    json_output: options.Json = False,
+) -> None:
+    """Test a run on a file; nothing is learned."""
+    from everlearn.runtime.evaluate import evaluate_run
+
+    scores = evaluate_run(run, file)
+    if json_output:
+        print_json(scores)
+        return
+    print_table(
+        [
+            ("examples", number(scores["examples"])),
+            ("rejected", number(scores["rejected"]) if scores["rejected"] else ""),
+            ("accuracy", percent(scores["accuracy"])),
+            ("macro F1", percent(scores["macro_f1"])),
+            ("log-loss", f"{scores['log_loss']:.3f} nats"),
+            ("calibration error", percent(scores["calibration_error"])),
+        ]
+    )

@@ -1,0 +1,74 @@
+"""How commands end when they fail: one message on standard error, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+from rich.console import Console
+
+from everlearn.errors import EverlearnError
+
+__all__ = ["STOPPED_EXIT_CODE", "print_error", "print_note", "reported"]
+
+STOPPED_EXIT_CODE = 130
+
+show_traceback = False
+"""Set by ``everlearn --debug``."""
+
+_Parameters = ParamSpec("_Parameters")
+
+
+def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """The command, with its errors told and turned into exit codes."""
+
+    @functools.wraps(command)
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except EverlearnError as error:
+            if show_traceback:
+                raise
+            print_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print_error("Stopped. What was saved before is intact.")
+            raise typer.Exit(STOPPED_EXIT_CODE) from None
+        except BrokenPipeError:
+            # The reader of a pipe (head, say) has seen enough; keep the interpreter from complaining at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if show_traceback:
+                raise
+            print_error(
+                f"unexpected {type(error).__name__}: {str(error) or 'no message'}. This is a fault in "
+                f"everlearn; please report it with what this prints: "
+                f"everlearn --debug {shlex.join(sys.argv[1:])}"
+            )
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def print_error(message: str) -> None:
+    """Print to standard error, marked as an error."""
+    _print("[bold red]error:[/] ", message)
+
+
+def print_note(message: str) -> None:
+    """Print to standard error."""
+    _print("", message)
+
+
+def _print(mark: str, message: str) -> None:
+    from rich.markup import escape
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(mark + escape(message))

@@ -1,0 +1,390 @@
+"""The options that commands share, each with its unit and default, and the settings they stand for.
+
+Every option defaults to None, "not given", so that a run which is continued keeps its settings.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = [
+    "BatchInvariant",
+    "BatchSize",
+    "CheckpointSeconds",
+    "Clip",
+    "ConfigFile",
+    "Delay",
+    "Device",
+    "DomainField",
+    "Dtype",
+    "Experiences",
+    "HeadLearningRate",
+    "IdField",
+    "Json",
+    "KeepText",
+    "LearnerKind",
+    "LearningRate",
+    "LoraRank",
+    "MaxClasses",
+    "MaxLength",
+    "MaxRecordBytes",
+    "MemoryBudget",
+    "Model",
+    "NumFeatures",
+    "Optimizer",
+    "Order",
+    "Replay",
+    "RunPath",
+    "Schedule",
+    "Seed",
+    "Strict",
+    "TargetField",
+    "TextField",
+    "Threads",
+    "TimeField",
+    "TotalSteps",
+    "Train",
+    "WarmupSteps",
+    "Windows",
+    "given_settings",
+    "parse_size",
+]
+
+_STREAM, _MODEL, _LEARNER = "Stream", "Model", "Learner"
+_GRADIENT, _RUN = "Gradient learner", "Run"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+_SETTING_OF = {
+    "seed": "seed",
+    "model": "model.name",
+    "max_length": "model.max_length",
+    "windows": "model.windows",
+    "dtype": "model.dtype",
+    "device": "model.device",
+    "batch_invariant": "model.batch_invariant",
+    "text_field": "stream.text_field",
+    "target_field": "stream.target_field",
+    "id_field": "stream.id_field",
+    "domain_field": "stream.domain_field",
+    "time_field": "stream.time_field",
+    "strict": "stream.strict",
+    "max_record_bytes": "stream.max_record_bytes",
+    "order": "stream.order",
+    "experiences": "stream.experiences",
+    "batch_size": "stream.batch_size",
+    "delay": "stream.delay",
+    "learner": "learner.kind",
+    "memory_budget": "learner.memory_budget",
+    "features": "learner.closed_form.num_features",
+    "max_classes": "learner.closed_form.max_classes",
+    "optimizer": "learner.gradient.optimizer",
+    "learning_rate": "learner.gradient.learning_rate",
+    "head_learning_rate": "learner.gradient.head_learning_rate",
+    "schedule": "learner.gradient.schedule",
+    "warmup_steps": "learner.gradient.warmup_steps",
+    "total_steps": "learner.gradient.total_steps",
+    "clip": "learner.gradient.max_gradient_norm",
+    "train": "learner.gradient.trainable",
+    "lora_rank": "learner.gradient.lora_rank",
+    "replay": "learner.gradient.replay",
+    "checkpoint_seconds": "run.checkpoint_seconds",
+    "keep_text": "run.keep_text",
+    "threads": "run.threads",
+}
+
+
+def given_settings(context: typer.Context) -> dict[str, Any]:
+    """The settings that were given on the command line, by dotted path."""
+    given = {
+        _SETTING_OF[name]: value
+        for name, value in context.params.items()
+        if name in _SETTING_OF and value is not None
+    }
+    if "learner.closed_form.max_classes" in given:
+        given["learner.gradient.max_classes"] = given["learner.closed_form.max_classes"]
+    return given
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from a number with a unit.
+
+    >>> parse_size("512MB"), parse_size("1.5 GiB"), parse_size("4096")
+    (512000000, 1610612736, 4096)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]I?)?B?\s*", str(text).upper())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size; write 512MB, 2GiB or a number of bytes")
+    return int(float(match[1]) * _UNITS[match[2] or ""])
+
+
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder made by [cyan]learn[/].", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.yaml",
+        help="Settings as YAML; options given here win. The settings of a run are in its run.json.",
+        rich_help_panel=_RUN,
+    ),
+]
+TextField = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Field with the text. Default: text.", rich_help_panel=_STREAM),
+]
+TargetField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Field with the label. Default: the first of target, label, intent, category.",
+        rich_help_panel=_STREAM,
+    ),
+]
+IdField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Field with a unique id. Default: id, else file name and line number.",
+        rich_help_panel=_STREAM,
+    ),
+]
+DomainField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Field that says where an example is from. Default: domain.",
+        rich_help_panel=_STREAM,
+    ),
+]
+TimeField = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Field with an ISO 8601 time. Default: the first of time, date, timestamp.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Strict = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict/--no-strict",
+        help="Stop at the first record that cannot be used, else list it in rejected.jsonl. Default: no.",
+        show_default=False,
+        rich_help_panel=_STREAM,
+    ),
+]
+MaxRecordBytes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=parse_size,
+        help="Longer records are rejected unread. Default: 1MB.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORDER",
+        help="as-is, shuffled, by-class, by-domain or by-time; all but as-is read the whole stream first. "
+        "Default: as-is.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Experiences = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Cut the stream in N experiences and (with --test) measure accuracy after each. Default: 1.",
+        rich_help_panel=_STREAM,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Examples predicted, then learned, in one step. Default: 256; gradient learner: 32.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Delay = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Labels arrive N examples after their texts. Default: 0.", rich_help_panel=_STREAM
+    ),
+]
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Encoder: minilm, a local folder, package:NAME, or a name on the Hugging Face hub. "
+        "Default: minilm.",
+        rich_help_panel=_MODEL,
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(metavar="TOKENS", help="Longer texts are cut. Default: 256.", rich_help_panel=_MODEL),
+]
+Windows = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Read up to N windows of --max-length tokens of a long text and average them. Default: 1.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPE",
+        help="auto, float32 or bfloat16. Default: auto (bfloat16 where the processor is fast at it).",
+        rich_help_panel=_MODEL,
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="auto, cpu or cuda. Default: auto.", rich_help_panel=_MODEL)
+]
+BatchInvariant = Annotated[
+    bool | None,
+    typer.Option(
+        "--batch-invariant/--no-batch-invariant",
+        help="Encode each text to the same bits whatever is beside it; slower. Default: no.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+
+LearnerKind = Annotated[
+    str | None,
+    typer.Option(
+        "--learner",
+        metavar="KIND",
+        help="closed-form (exact, no forgetting) or gradient. Default: closed-form.",
+        rich_help_panel=_LEARNER,
+    ),
+]
+MemoryBudget = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=parse_size,
+        help="Choose the closed-form learner's sizes to fit in SIZE, such as 512MB; without the encoder.",
+        rich_help_panel=_LEARNER,
+    ),
+]
+NumFeatures = Annotated[
+    int | None,
+    typer.Option(
+        "--features",
+        metavar="M",
+        help="Features of the closed-form head; its statistics take about 4·M² bytes. Default: 4096.",
+        rich_help_panel=_LEARNER,
+    ),
+]
+MaxClasses = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Refuse more labels than this. Default: 10000.", rich_help_panel=_LEARNER),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Seed of everything random. Default: 0.", rich_help_panel=_LEARNER),
+]
+
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="sgd, momentum, adagrad or adamw. Default: adamw.", rich_help_panel=_GRADIENT
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="Peak rate below the head. Default: chosen for the optimizer (adamw: 1e-4).",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+HeadLearningRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RATE",
+        help="Peak rate of the head. Default: chosen for the optimizer (adamw: 2e-3).",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="constant, linear, cosine or inverse-sqrt. Default: constant.",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+WarmupSteps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="STEPS", help="Steps in which the rate rises. Default: 20.", rich_help_panel=_GRADIENT
+    ),
+]
+TotalSteps = Annotated[
+    int | None,
+    typer.Option(
+        metavar="STEPS", help="Where linear and cosine end; needed by them.", rich_help_panel=_GRADIENT
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NORM",
+        help="Scale gradients down to this norm; 0: never. Default: 1.",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+Train = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PART",
+        help="all, head, embeddings, layers:K-N or lora (needs the extra lora). Default: all.",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+LoraRank = Annotated[
+    int | None, typer.Option(metavar="R", help="Rank of LoRA updates. Default: 8.", rich_help_panel=_GRADIENT)
+]
+Replay = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Examples kept for experience replay; 0: none. Default: 0.",
+        rich_help_panel=_GRADIENT,
+    ),
+]
+
+CheckpointSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Save at least this often; 0: after every batch. Default: 60.",
+        rich_help_panel=_RUN,
+    ),
+]
+KeepText = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-text/--no-keep-text",
+        help="Keep the texts beside their codes. Default: no.",
+        show_default=False,
+        rich_help_panel=_RUN,
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="Processor threads. Default: all cores.", rich_help_panel=_RUN)
+]

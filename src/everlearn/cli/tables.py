@@ -1,0 +1,61 @@
+"""Results as tables and JSON lines on standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["number", "percent", "print_json", "print_table", "result_console", "summary_rows"]
+
+
+def result_console() -> Console:
+    """Standard output, without colours guessed into numbers."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_table(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values; rows without value are left out."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value:
+            table.add_row(name, escape(value))
+    result_console().print(table)
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures of a run in the order in which people ask for them."""
+    return [
+        ("examples", number(summary["examples"])),
+        ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
+        ("classes", number(summary["classes"])),
+        ("prequential accuracy", percent(summary["prequential_accuracy"])),
+        ("test accuracy", percent(summary["test_accuracy"])),
+        ("average accuracy", percent(summary["average_accuracy"])),
+        ("forgetting", percent(summary["forgetting"])),
+        ("examples a second", number(summary["examples_per_second"])),
+        ("seconds", f"{summary['seconds']:,.1f}"),
+        ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
+        ("fingerprint", f"{summary['fingerprint'][:16]}…"),
+    ]
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as percent; empty for None."""
+    return "" if fraction is None else f"{fraction:.1%}"
+
+
+def number(value: float | None) -> str:
+    """A count or rate with thousands separators; empty for None."""
+    return "" if value is None else f"{value:,.0f}"

@@ -1,0 +1,220 @@
+"""The settings of a run as one typed tree: YAML in and out, unknown keys refused.
+
+A setting is addressed by its dotted path (``model.max_length``) in messages and in
+:meth:`RunConfig.with_settings`. The packages below the runtime never see this tree: the runtime
+translates it into their own configuration classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from everlearn.errors import ConfigError
+
+__all__ = [
+    "ClosedFormSettings",
+    "GradientSettings",
+    "LearnerSettings",
+    "ModelSettings",
+    "RunConfig",
+    "RunSettings",
+    "StreamSettings",
+    "flatten_settings",
+]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class ModelSettings(_Settings):
+    """The pretrained encoder and how texts are encoded with it."""
+
+    name: str = Field(default="minilm", min_length=1)
+    """A name that everlearn knows, a local folder, or a name on the Hugging Face hub."""
+    max_length: int = Field(default=256, ge=8, le=32_768)
+    """Tokens; the rest of a text is cut off (or goes into further windows)."""
+    windows: int = Field(default=1, ge=1, le=1_000)
+    """At most so many windows of ``max_length`` tokens are read from a long text and averaged."""
+    layers: tuple[int, ...] | None = None
+    """Encoder layers whose pooled states make the code; None: a spread chosen from the depth."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_invariant: bool = False
+    """Encode in fixed shapes, so that a text's code never depends on the texts around it."""
+
+
+class StreamSettings(_Settings):
+    """How the stream is read and in what order it is learned."""
+
+    text_field: str = Field(default="text", min_length=1)
+    target_field: str | None = None
+    id_field: str | None = None
+    domain_field: str | None = None
+    time_field: str | None = None
+    strict: bool = False
+    max_record_bytes: int = Field(default=1_000_000, ge=16)
+    order: Literal["as-is", "shuffled", "by-class", "by-domain", "by-time"] = "as-is"
+    experiences: int = Field(default=1, ge=1, le=100_000)
+    batch_size: int = Field(default=256, ge=1, le=1_000_000)
+    """Examples that are predicted, then learned, in one step."""
+    delay: int = Field(default=0, ge=0, le=10_000_000)
+    """Examples that pass between the prediction of an example and the arrival of its target."""
+
+
+class ClosedFormSettings(_Settings):
+    """Sizes of the closed-form learner; None: the learner's own default, or what the budget allows."""
+
+    num_features: int | None = Field(default=None, ge=1)
+    gram_bits: int | None = Field(default=None, ge=1, le=30)
+    max_classes: int | None = Field(default=None, ge=1)
+    sample_size: int | None = Field(default=None, ge=1)
+    outlier_quantile: float | None = Field(default=None, gt=0.0, lt=1.0)
+
+
+class GradientSettings(_Settings):
+    """Optimization of the gradient learner; None: the learner's own default."""
+
+    optimizer: Literal["sgd", "momentum", "adagrad", "adamw"] | None = None
+    learning_rate: float | None = Field(default=None, gt=0.0)
+    head_learning_rate: float | None = Field(default=None, gt=0.0)
+    momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
+    weight_decay: float | None = Field(default=None, ge=0.0)
+    schedule: Literal["constant", "linear", "cosine", "inverse-sqrt"] | None = None
+    warmup_steps: int | None = Field(default=None, ge=0)
+    total_steps: int | None = Field(default=None, ge=1)
+    max_gradient_norm: float | None = Field(default=None, ge=0.0)
+    """Gradients are scaled to at most this norm; 0: no clipping."""
+    trainable: str | None = Field(default=None, min_length=1)
+    """``all``, ``head``, ``embeddings``, ``layers:K-N`` or ``lora``."""
+    lora_rank: int | None = Field(default=None, ge=1)
+    max_classes: int | None = Field(default=None, ge=1)
+    replay: int = Field(default=0, ge=0)
+    """Examples that the replay memory holds; 0: no replay."""
+    replayed: int | None = Field(default=None, ge=1)
+    """Examples replayed in every step; None: as many as a batch has."""
+
+
+class LearnerSettings(_Settings):
+    """Which learner, and its sizes."""
+
+    kind: Literal["closed-form", "gradient"] = "closed-form"
+    memory_budget: int | None = Field(default=None, ge=1_000_000)
+    """Bytes the closed-form learner may take; chooses the sizes that are not given."""
+    closed_form: ClosedFormSettings = ClosedFormSettings()
+    gradient: GradientSettings = GradientSettings()
+
+
+class RunSettings(_Settings):
+    """What does not change the result: saving, threads."""
+
+    checkpoint_seconds: float = Field(default=60.0, ge=0.0)
+    keep_text: bool = False
+    """Whether the run folder keeps the texts beside the codes."""
+    threads: int | None = Field(default=None, ge=1, le=1_024)
+    """Processor threads for encoding and learning; None: what torch chooses."""
+    rolling_window: int = Field(default=1_000, ge=1)
+    """Examples over which rolling scores are taken."""
+
+
+class RunConfig(_Settings):
+    """All settings of a run.
+
+    >>> config = RunConfig().with_settings({"model.max_length": 64})
+    >>> config.model.max_length
+    64
+    >>> RunConfig.from_yaml(config.to_yaml()) == config
+    True
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    model: ModelSettings = ModelSettings()
+    stream: StreamSettings = StreamSettings()
+    learner: LearnerSettings = LearnerSettings()
+    run: RunSettings = RunSettings()
+
+    @classmethod
+    def from_mapping(cls, values: Any, *, place: str = "settings") -> RunConfig:
+        """Validate a nested mapping.
+
+        Raises:
+            ConfigError: Names ``place`` and every wrong or unknown setting with its value.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{place}: expected settings by name, found {type(values).__name__}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(f"{place}: {'; '.join(_problems(error))}") from None
+
+    @classmethod
+    def from_yaml(cls, text: str, *, place: str = "settings") -> RunConfig:
+        """Read YAML text. Raises ConfigError as :meth:`from_mapping` does."""
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{place}: not YAML: {error}") from None
+        return cls.from_mapping({} if values is None else values, place=place)
+
+    @classmethod
+    def from_file(cls, path: Path) -> RunConfig:
+        """Read a YAML file. Raises ConfigError where it cannot be read or is wrong."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot read the settings: {error}") from None
+        return cls.from_yaml(text, place=str(path))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All settings as nested JSON values."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """All settings as YAML, in the order of the tree."""
+        text: str = yaml.safe_dump(self.to_mapping(), sort_keys=False, allow_unicode=True)
+        return text
+
+    def with_settings(self, settings: Mapping[str, Any], *, place: str = "settings") -> RunConfig:
+        """Another configuration in which the dotted ``settings`` have these values.
+
+        Raises:
+            ConfigError: As :meth:`from_mapping`.
+        """
+        tree = self.to_mapping()
+        for path, value in settings.items():
+            *sections, name = path.split(".")
+            section = tree
+            for part in sections:
+                section = section.setdefault(part, {})
+                if not isinstance(section, dict):
+                    raise ConfigError(f"{place}: no such setting: {path}")
+            section[name] = value
+        return RunConfig.from_mapping(tree, place=place)
+
+
+def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (dotted path, value), in order.
+
+    >>> dict(flatten_settings({"seed": 1, "model": {"name": "minilm"}}))
+    {'seed': 1, 'model.name': 'minilm'}
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten_settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        path = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield f"unknown setting {path}"
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            yield f"{path} = {item['input']!r}: {message}"

@@ -1,0 +1,85 @@
+"""From an example's code to the integer features of the ridge expert.
+
+Features are the code itself (linear part) joined with random ReLU features of it: a seeded
+int8 projection, ReLU, shift and clamp to 0…127, all in integers. The parts are interleaved, so
+that the first m features, for any m, are a fair smaller feature map: a smaller problem is the
+leading block of the larger one.
+
+Random features with a ridge on top follow RanPAC (McDonnell et al., NeurIPS 2023).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from everlearn.learning.closed_form.integer_products import int8_product
+
+__all__ = ["FeatureMap"]
+
+_NUM_PARTS = 5
+_TARGET_STD = 40.0  # of the random features before ReLU; 127 is then a little over three of it
+_ENTRY_STD = math.sqrt(4 * (256**2 - 1) / 12) / 4  # of the projection's entries, see _projection
+_CODE_STD = 20.0  # of a code's components, by the coder's construction
+
+
+class FeatureMap:
+    """Integer features of codes.
+
+    Args:
+        dense_size: D, length of the codes.
+        leading_size: Length of the codes' most telling part, which comes first (the last layer's
+            code): half of the random features look at it alone, half at the whole code.
+        num_features: M, number of features.
+        seed: Seed of the projection.
+        device: Where features are computed.
+    """
+
+    def __init__(
+        self, dense_size: int, leading_size: int, num_features: int, seed: int, device: torch.device
+    ) -> None:
+        self.dense_size = dense_size
+        self.num_features = num_features
+        self._num_linear = min(dense_size, num_features // 2)
+        num_random = num_features - self._num_linear
+        self._leading_size = leading_size
+        # Random features alternate between the two views of the code.
+        self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed).to(device)
+        self._of_all = _projection(dense_size, num_random // 2, seed + 1).to(device)
+        self._num_random = num_random
+        self._linear_cuts = [self._num_linear * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)]
+        self._random_cuts = [num_random * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)]
+
+    def __call__(self, codes_BD: torch.Tensor) -> torch.Tensor:
+        """int8 codes (B, D) to int8 features (B, M), entries in -127…127."""
+        random = torch.empty(len(codes_BD), self._num_random, dtype=torch.int8, device=codes_BD.device)
+        random[:, 0::2] = _rectified(codes_BD[:, : self._leading_size], self._of_leading)
+        random[:, 1::2] = _rectified(codes_BD, self._of_all)
+        parts = []
+        for k in range(_NUM_PARTS):
+            parts.append(codes_BD[:, self._linear_cuts[k] : self._linear_cuts[k + 1]])
+            parts.append(random[:, self._random_cuts[k] : self._random_cuts[k + 1]])
+        return torch.cat(parts, dim=1)
+
+
+def _rectified(codes_BD: torch.Tensor, projection_DR: torch.Tensor) -> torch.Tensor:
+    """Random ReLU features (B, R) in 0…127."""
+    std = _ENTRY_STD * _CODE_STD * math.sqrt(codes_BD.shape[1])
+    shift = max(0, round(math.log2(std / _TARGET_STD)))
+    projected = int8_product(codes_BD, projection_DR).clamp_(min=0)
+    return projected.bitwise_right_shift_(shift).clamp_(max=127).to(torch.int8)
+
+
+def _projection(num_rows: int, num_columns: int, seed: int) -> torch.Tensor:
+    """Near-Gaussian int8 matrix (num_rows, num_columns), the same on every machine.
+
+    Each entry is a sum of four random bytes, centred and divided by four. It is drawn from the raw
+    64-bit output of PCG64, whose stream numpy guarantees, not from ``normal``, which may change.
+    """
+    size = num_rows * num_columns
+    raw = np.random.PCG64(seed).random_raw((size + 1) // 2).astype("<u8")
+    four_bytes = raw.view(np.uint8)[: 4 * size].reshape(size, 4)
+    entries = (four_bytes.sum(axis=1, dtype=np.int16) - 510) >> 2
+    return torch.from_numpy(np.clip(entries, -127, 127).astype(np.int8)).reshape(num_rows, num_columns)

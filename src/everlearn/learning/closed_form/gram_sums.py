@@ -1,0 +1,155 @@
+"""Sums of feature products, exact in integers: the whole memory of the ridge expert.
+
+G = Σ φφᵀ (M, M) is kept as int64 row panels of its lower half; Q = Σ φ by class (C, M) and the
+number of examples by class beside it. Sums of integers do not depend on order, batch size,
+thread count or device, so merging is addition and deletion is subtraction, to the bit.
+
+Legend: B examples, M features, C classes, P rows of a panel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from everlearn.learning.closed_form.integer_products import int8_product
+
+__all__ = ["PANEL_ROWS", "GramSums"]
+
+PANEL_ROWS = 512
+
+
+class GramSums:
+    """Exact sums over examples; additions are gathered and applied in large blocks.
+
+    Args:
+        num_features: M.
+        gather: Examples gathered before they are applied. A pass over G costs the same for one
+            example as for a thousand, so small batches wait.
+        device: Where the sums live.
+    """
+
+    def __init__(self, num_features: int, gather: int, device: torch.device) -> None:
+        self.num_features = num_features
+        self._gather = gather
+        self._device = device
+        self._panels = [
+            torch.zeros(
+                min(PANEL_ROWS, num_features - start),
+                min(start + PANEL_ROWS, num_features),
+                dtype=torch.int64,
+                device=device,
+            )
+            for start in range(0, num_features, PANEL_ROWS)
+        ]
+        self._class_sums_CM = torch.zeros(0, num_features, dtype=torch.int64, device=device)
+        self.class_counts_C = torch.zeros(0, dtype=torch.int64)
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._num_waiting = 0
+
+    @property
+    def num_classes(self) -> int:
+        """C, classes with a row in the sums."""
+        return len(self.class_counts_C)
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in the sums, the gathered ones included."""
+        return int(self.class_counts_C.sum())
+
+    def add(self, features_BM: torch.Tensor, classes_B: torch.Tensor, num_classes: int) -> None:
+        """Add int8 features (B, M) of examples of the given classes (int64, in 0…num_classes-1)."""
+        self._grow(num_classes)
+        self.class_counts_C += torch.bincount(classes_B, minlength=num_classes)
+        self._waiting.append((features_BM, classes_B))
+        self._num_waiting += len(features_BM)
+        if self._num_waiting >= self._gather:
+            self.flush()
+
+    def subtract(self, features_BM: torch.Tensor, classes_B: torch.Tensor) -> None:
+        """Take examples out that were added before; exact."""
+        self.flush()
+        self.class_counts_C -= torch.bincount(classes_B, minlength=self.num_classes)
+        self._apply(features_BM, classes_B, sign=-1)
+
+    def flush(self) -> None:
+        """Apply what was gathered."""
+        if not self._waiting:
+            return
+        features = torch.cat([f for f, _ in self._waiting])
+        classes = torch.cat([c for _, c in self._waiting])
+        self._waiting.clear()
+        self._num_waiting = 0
+        for start in range(0, len(features), self._gather):
+            self._apply(features[start : start + self._gather], classes[start : start + self._gather], sign=1)
+
+    def merge(self, other: GramSums, class_of_other: Sequence[int], num_classes: int) -> None:
+        """Add all sums of ``other``; its class k is class ``class_of_other[k]`` here."""
+        self.flush()
+        other.flush()
+        self._grow(num_classes)
+        for mine, theirs in zip(self._panels, other._panels, strict=True):
+            mine += theirs
+        index = torch.tensor(class_of_other, dtype=torch.int64)
+        self._class_sums_CM[index.to(self._device)] += other._class_sums_CM
+        self.class_counts_C[index] += other.class_counts_C
+
+    def keep_classes(self, kept: Sequence[int]) -> None:
+        """Keep the rows of these classes, in this order; the others must be empty."""
+        self.flush()
+        index = torch.tensor(kept, dtype=torch.int64)
+        self._class_sums_CM = self._class_sums_CM[index.to(self._device)]
+        self.class_counts_C = self.class_counts_C[index]
+
+    def panels(self) -> list[torch.Tensor]:
+        """Row panels of the lower half of G: panel k is int64 (P, columns up to its last row).
+
+        Entries right of the diagonal within a panel's last square are the mirror image's.
+        """
+        self.flush()
+        return self._panels
+
+    def class_sums(self) -> torch.Tensor:
+        """Q: int64 (C, M), sums of features by class."""
+        self.flush()
+        return self._class_sums_CM
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The sums as named tensors, for saving; int32 where all entries fit, else int64."""
+        named = {f"gram.{k:03d}": _narrowed(panel.cpu()) for k, panel in enumerate(self.panels())}
+        return {**named, "class_sums": self.class_sums().cpu(), "class_counts": self.class_counts_C.clone()}
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Replace the sums by what ``tensors`` gave. Shapes must fit."""
+        self._waiting.clear()
+        self._num_waiting = 0
+        for k, panel in enumerate(self._panels):
+            panel.copy_(tensors[f"gram.{k:03d}"])
+        self._class_sums_CM = tensors["class_sums"].to(self._device, copy=True)
+        self.class_counts_C = tensors["class_counts"].clone()
+
+    def _grow(self, num_classes: int) -> None:
+        missing = num_classes - self.num_classes
+        if missing <= 0:
+            return
+        rows = torch.zeros(missing, self.num_features, dtype=torch.int64, device=self._device)
+        self._class_sums_CM = torch.cat([self._class_sums_CM, rows])
+        self.class_counts_C = torch.cat([self.class_counts_C, torch.zeros(missing, dtype=torch.int64)])
+
+    def _apply(self, features_BM: torch.Tensor, classes_B: torch.Tensor, *, sign: int) -> None:
+        features_MB = features_BM.T.contiguous()
+        for k, panel in enumerate(self._panels):
+            start = k * PANEL_ROWS
+            stop = start + len(panel)
+            product = int8_product(features_MB[start:stop], features_BM[:, :stop])
+            panel.add_(product, alpha=sign)
+        members_CB = torch.zeros(self.num_classes, len(features_BM), dtype=torch.int8, device=self._device)
+        members_CB[classes_B.to(self._device), torch.arange(len(features_BM), device=self._device)] = 1
+        self._class_sums_CM.add_(int8_product(members_CB, features_BM), alpha=sign)
+
+
+def _narrowed(sums: torch.Tensor) -> torch.Tensor:
+    limit = torch.iinfo(torch.int32).max
+    fits = not sums.numel() or int(sums.max()) <= limit and int(sums.min()) >= -limit
+    return sums.to(torch.int32) if fits else sums.clone()

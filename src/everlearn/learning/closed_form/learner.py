@@ -1,0 +1,413 @@
+"""The closed-form learner: exact sums in, a solved predictor out.
+
+Its state is the integer sums of both experts, the labels and a bounded sample. Everything else,
+weights included, is derived. So learning is addition, forgetting is subtraction, merging is
+addition, and the fingerprint of the state says exactly what was learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everlearn.errors import ConfigError, StateError
+from everlearn.learning.closed_form import saved_state
+from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
+from everlearn.learning.closed_form.solution import SampleData, Solution, solve
+from everlearn.memory.hash_sample import HashSample, Sampled
+from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State, StepReport
+
+__all__ = ["ClosedFormLearner", "Coder"]
+
+
+class Coder(Protocol):
+    """Turns examples into codes; see ``everlearn.models.TextCoder`` and ``VectorCoder``."""
+
+    dense_size: int
+    leading_size: int
+    fingerprint: str
+
+    def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
+        """One code an example, in order."""
+        ...
+
+
+class ClosedFormLearner:
+    """Learns labels of texts (or vectors) in one pass, exactly, in any order.
+
+    While a stream is learned, the predictor is solved again when the stream has doubled (and, on
+    fewer features, when labels appeared); ``settle`` solves at full size. After ``settle``,
+    predictions depend on the set of learned examples alone, not on their order.
+
+    Args:
+        coder: Makes codes of examples that have none; None where all examples come with codes.
+        config: Sizes.
+        dense_size: Length of the codes; needed only without a coder.
+        leading_size: Length of the codes' most telling part, which comes first; only without a
+            coder. Default: all of it.
+        device: Where sums and solves live.
+
+    Example:
+        >>> import numpy as np
+        >>> from everlearn.models import VectorCoder
+        >>> config = ClosedFormConfig.of_size(128)
+        >>> learner = ClosedFormLearner(VectorCoder(2, normalize=False), config)
+        >>> points = [Example(id=str(k), vector=np.array(v), target=t) for k, (v, t) in enumerate(
+        ...     [([0.0, 1.0], "up"), ([0.1, 0.9], "up"), ([1.0, 0.0], "right"), ([0.9, 0.2], "right")])]
+        >>> learner.learn(points).new_labels
+        ('up', 'right')
+        >>> learner.settle()
+        >>> learner.predict([Example(id="x", vector=np.array([0.0, 0.8]))])[0].label
+        'up'
+    """
+
+    def __init__(
+        self,
+        coder: Coder | None = None,
+        config: ClosedFormConfig | None = None,
+        *,
+        dense_size: int | None = None,
+        leading_size: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if coder is None and dense_size is None:
+            raise ConfigError("a ClosedFormLearner needs a coder, or dense_size where examples bring codes")
+        self.config = config or ClosedFormConfig()
+        self.coder = coder
+        self.dense_size = coder.dense_size if coder is not None else int(dense_size or 0)
+        if coder is not None and dense_size not in (None, coder.dense_size):
+            raise ConfigError(f"dense_size is {dense_size}, but the coder makes codes of {coder.dense_size}")
+        self.leading_size = coder.leading_size if coder is not None else leading_size or self.dense_size
+        self._device = torch.device(device)
+        self._features = FeatureMap(
+            self.dense_size, self.leading_size, self.config.num_features, self.config.seed, self._device
+        )
+        self._reset()
+
+    def _reset(self) -> None:
+        self._classes: list[str] = []
+        self._class_of: dict[str, int] = {}
+        self._sums = GramSums(self.config.num_features, self.config.gather, self._device)
+        self._counts = CountSums(self.config.gram_bits, self.config.gather)
+        self._sample = HashSample(self.config.sample_size)
+        self._solution: Solution | None = None
+        self._is_settled = False
+        self._solved_examples = 0  # examples at the last full solve
+        self._tried_examples = 0  # examples at the last solve of any size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels learned and not forgotten, by name."""
+        return tuple(sorted(self._classes))
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that the state holds."""
+        return self._sums.num_examples
+
+    @property
+    def needs_resample(self) -> bool:
+        """Whether so much was forgotten that the sample lacks members; see ``resample``."""
+        return not self._sample.is_complete
+
+    def prepare(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with codes; codes are computed once, for those that have none."""
+        bare = [k for k, example in enumerate(examples) if example.code is None]
+        prepared = list(examples)
+        if bare:
+            if self.coder is None:
+                raise ConfigError(
+                    f"example {examples[bare[0]].id!r} has no code and this learner has no coder"
+                )
+            for k, code in zip(bare, self.coder.encode_examples([examples[k] for k in bare]), strict=True):
+                prepared[k] = examples[k].with_code(code)
+        return prepared
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Predict without learning; label None while nothing is learned."""
+        if not examples:
+            return []
+        self._refresh()
+        solution = self._solution
+        if solution is None:
+            empty = np.zeros(0)
+            return [Prediction(None, (), empty) for _ in examples]
+        codes = self._codes(examples)
+        features = self._featurize(codes)
+        probabilities_BC = solution.probabilities(features, gram_matrix(codes, self.config.gram_bits))
+        outliers_B = solution.outlier_scores(features)
+        best_B = probabilities_BC.argmax(axis=1)
+        threshold = solution.settings.outlier_threshold
+        return [
+            Prediction(
+                label=solution.labels[best_B[k]],
+                labels=solution.labels,
+                probabilities=probabilities_BC[k],
+                outlier_score=float(outliers_B[k]),
+                is_outlier=bool(outliers_B[k] > threshold),
+            )
+            for k in range(len(examples))
+        ]
+
+    def learn(self, examples: Sequence[Example]) -> StepReport:
+        """Add examples to the sums. Those without target are passed over.
+
+        Raises:
+            ConfigError: More labels than ``max_classes``; nothing of the batch is learned then.
+        """
+        targets = [(example, example.target) for example in examples if example.target is not None]
+        skipped = len(examples) - len(targets)
+        if not targets:
+            return StepReport(num_learned=0, num_without_target=skipped)
+        labels = [target for _, target in targets]
+        new_labels = tuple(dict.fromkeys(label for label in labels if label not in self._class_of))
+        if len(self._classes) + len(new_labels) > self.config.max_classes:
+            raise ConfigError(
+                f"label {new_labels[-1]!r} would be one more than max_classes={self.config.max_classes}; "
+                "raise it, or check that the target field holds labels and not free text"
+            )
+        codes = self._codes([example for example, _ in targets])
+        for label in new_labels:
+            self._class_of[label] = len(self._classes)
+            self._classes.append(label)
+        classes_B = self._class_rows(labels)
+        self._sums.add(self._featurize(codes), torch.from_numpy(classes_B), len(self._classes))
+        self._counts.add(codes, classes_B, len(self._classes))
+        self._sample.add([example.id for example, _ in targets], labels, codes)
+        self._is_settled = False
+        return StepReport(num_learned=len(targets), num_without_target=skipped, new_labels=new_labels)
+
+    def forget(self, examples: Sequence[Example]) -> ForgetReport:
+        """Take learned examples out, exactly: the sums become those of a run that never saw them.
+
+        The examples must be the learned ones (same code, same target): what was not added cannot be
+        subtracted. If ``needs_resample`` is true afterwards, call ``resample`` with the remaining
+        examples before predicting.
+
+        Raises:
+            StateError: An example has a label that was never learned, or more examples of a label
+                are to be forgotten than were learned. Nothing is changed then.
+        """
+        known = [(example, example.target) for example in examples if example.target is not None]
+        if not known:
+            return ForgetReport(num_forgotten=0)
+        labels = [target for _, target in known]
+        unknown = next((label for label in labels if label not in self._class_of), None)
+        if unknown is not None:
+            raise StateError(f"cannot forget examples of label {unknown!r}: no such label was learned")
+        classes_B = self._class_rows(labels)
+        remaining = self._sums.class_counts_C - torch.bincount(
+            torch.from_numpy(classes_B), minlength=len(self._classes)
+        )
+        if bool((remaining < 0).any()):
+            label = self._classes[int(remaining.argmin())]
+            raise StateError(f"cannot forget more examples of label {label!r} than were learned")
+        codes = self._codes([example for example, _ in known])
+        self._sums.subtract(self._featurize(codes), torch.from_numpy(classes_B))
+        self._counts.subtract(codes, classes_B)
+        self._sample.remove([example.id for example, _ in known], labels)
+        removed = tuple(self._classes[k] for k in range(len(self._classes)) if int(remaining[k]) == 0)
+        if removed:
+            kept = [k for k in range(len(self._classes)) if int(remaining[k]) > 0]
+            self._sums.keep_classes(kept)
+            self._counts.keep_classes(kept)
+            self._classes = [self._classes[k] for k in kept]
+            self._class_of = {label: k for k, label in enumerate(self._classes)}
+        self._invalidate()
+        return ForgetReport(num_forgotten=len(known), removed_labels=removed)
+
+    def resample(self, examples: Iterable[Example]) -> None:
+        """Choose the sample anew from all remaining learned examples (with codes), in any order."""
+        self._sample.rebuild(
+            Sampled.of(example.id, example.target, example.code)
+            for example in examples
+            if example.target is not None and example.code is not None
+        )
+        self._invalidate()
+
+    def merge(self, other: ClosedFormLearner) -> None:
+        """Become the learner that saw both streams; exact.
+
+        Raises:
+            ConfigError: Other sizes or another coder.
+        """
+        saved_state.require_same(self._identity(), other._identity())
+        new_labels = [label for label in other._classes if label not in self._class_of]
+        if len(self._classes) + len(new_labels) > self.config.max_classes:
+            raise ConfigError(
+                f"together the learners have more labels than max_classes={self.config.max_classes}"
+            )
+        for label in new_labels:
+            self._class_of[label] = len(self._classes)
+            self._classes.append(label)
+        class_of_other = [self._class_of[label] for label in other._classes]
+        self._sums.merge(other._sums, class_of_other, len(self._classes))
+        self._counts.merge(other._counts, class_of_other, len(self._classes))
+        self._sample.merge(other._sample)
+        self._invalidate()
+
+    def settle(self) -> None:
+        """Choose settings and solve at full size, so that predictions use everything learned."""
+        if self._is_settled or not self._classes:
+            return
+        self._solve(self.config.num_features, settings_anew=True)
+        self._solved_examples = self.num_examples
+        self._is_settled = True
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what was learned: sums, labels, sample, sizes and coder.
+
+        It does not depend on order, batches, threads, merges or device, and after ``forget`` it is
+        that of a learner which never saw the forgotten examples.
+        """
+        digest = hashlib.sha256()
+        identity = self._identity()
+        digest.update(json.dumps(identity, sort_keys=True).encode())
+        order = sorted(range(len(self._classes)), key=lambda k: self._classes[k])
+        digest.update(json.dumps([self._classes[k] for k in order]).encode())
+        for panel in self._sums.panels():
+            digest.update(panel.cpu().numpy().data)
+        digest.update(self._sums.class_sums()[order].cpu().numpy().tobytes())
+        digest.update(self._sums.class_counts_C[order].numpy().tobytes())
+        counts = self._counts.sums()[order]
+        for array in (counts.indptr, counts.indices, counts.data):
+            digest.update(np.ascontiguousarray(array, dtype="<i8").data)
+        for member in self._sample:
+            digest.update(json.dumps([member.id, member.label]).encode())
+            digest.update(member.code.dense.tobytes())
+            digest.update(member.code.gram_ids.astype("<u4").tobytes())
+            digest.update(member.code.gram_values.tobytes())
+        return digest.hexdigest()
+
+    def state(self) -> State:
+        """The state: sums, labels and sample. Derived weights are solved again when needed."""
+        tensors = {f"sums.{name}": tensor for name, tensor in self._sums.tensors().items()}
+        tensors |= saved_state.counts_to_tensors(self._counts.sums())
+        sample_tensors, sample_data = saved_state.sample_to_state(self._sample)
+        data: dict[str, Json] = {
+            "kind": "closed-form",
+            "identity": self._identity(),
+            "labels": list(self._classes),
+            "solved_examples": self._solved_examples,
+            "sample": sample_data,
+        }
+        return State(tensors | sample_tensors, data)
+
+    def restore(self, state: State) -> None:
+        """Replace the state by a saved one.
+
+        Raises:
+            StateError: It belongs to another kind of learner, other sizes or another coder, or its
+                parts do not fit together.
+        """
+        data = state.data
+        if data.get("kind") != "closed-form":
+            raise StateError(f"this state is of a learner of kind {data.get('kind')!r}, not 'closed-form'")
+        try:
+            saved_state.require_same(self._identity(), data["identity"])
+        except ConfigError as error:
+            raise StateError(f"the saved state does not fit this learner: {error}") from error
+        self._reset()
+        try:
+            self._classes = [str(label) for label in data["labels"]]
+            self._class_of = {label: k for k, label in enumerate(self._classes)}
+            self._sums.load(
+                {
+                    name.removeprefix("sums."): t
+                    for name, t in state.tensors.items()
+                    if name.startswith("sums.")
+                }
+            )
+            self._counts.load(
+                saved_state.counts_from_tensors(state.tensors, len(self._classes), self.config.gram_bits)
+            )
+            saved_state.sample_from_state(self._sample, state.tensors, data["sample"])
+            self._solved_examples = int(data["solved_examples"])
+        except (KeyError, RuntimeError, ValueError, IndexError) as error:
+            self._reset()
+            raise StateError(
+                f"the saved state is incomplete or damaged ({error}); restore an earlier one"
+            ) from error
+
+    def _identity(self) -> dict[str, Json]:
+        config = {k: v for k, v in self.config.to_json().items() if k in saved_state.IDENTITY_FIELDS}
+        return {
+            "format": saved_state.FORMAT_VERSION,
+            "dense_size": self.dense_size,
+            "leading_size": self.leading_size,
+            "coder": self.coder.fingerprint if self.coder is not None else None,
+            **config,
+        }
+
+    def _refresh(self) -> None:
+        """Solve again where the predictor is too old; see ``ClosedFormConfig.refresh_growth``."""
+        num_examples = self.num_examples
+        if self._is_settled or not self._classes:
+            return
+        solution = self._solution
+        if solution is None or num_examples >= self.config.refresh_growth * self._solved_examples:
+            self._solve(self._stream_features(num_examples), settings_anew=True)
+            self._solved_examples = num_examples
+        elif solution.labels != self.labels or (
+            # A quick solution for new labels ages fast; a full one stays good until the next.
+            solution.ridge.num_features < self._stream_features(self._solved_examples)
+            and num_examples - self._tried_examples >= self.config.small_features
+        ):
+            self._solve(self.config.small_features, settings_anew=False)
+
+    def _stream_features(self, num_examples: int) -> int:
+        """Features worth solving for within a stream: a quarter of the examples, at least the quick solve's."""
+        size = self.config.small_features
+        while size < num_examples / 4:
+            size *= 2
+        return min(size, self.config.num_features)
+
+    def _solve(self, num_features: int, *, settings_anew: bool) -> None:
+        settings = None if settings_anew or self._solution is None else self._solution.settings
+        self._solution = solve(
+            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, settings
+        )
+        self._tried_examples = self.num_examples
+
+    def _sample_data(self) -> SampleData:
+        members = list(self._sample)
+        codes = [member.code for member in members]
+        return SampleData(
+            self._featurize(codes),
+            gram_matrix(codes, self.config.gram_bits),
+            [member.label for member in members],
+        )
+
+    def _invalidate(self) -> None:
+        self._solution = None
+        self._is_settled = False
+        self._solved_examples = 0
+
+    def _codes(self, examples: Sequence[Example]) -> list[Code]:
+        codes = [example.code for example in self.prepare(examples)]
+        result = [code for code in codes if code is not None]
+        for example, code in zip(examples, result, strict=True):
+            if code.dense.shape != (self.dense_size,):
+                raise StateError(
+                    f"example {example.id!r} has a code of length {code.dense.shape}, not {self.dense_size}: "
+                    "it was encoded by another model or other settings"
+                )
+        return result
+
+    def _featurize(self, codes: Sequence[Code]) -> torch.Tensor:
+        dense = np.zeros((len(codes), self.dense_size), dtype=np.int8)
+        for row, code in zip(dense, codes, strict=True):
+            row[:] = code.dense
+        return self._features(torch.from_numpy(dense).to(self._device))
+
+    def _class_rows(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([self._class_of[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,203 @@
+"""Complement naive Bayes on hashed word grams, from exact sums by class.
+
+After Rennie, Shih, Teevan and Karger, "Tackling the poor assumptions of naive Bayes text
+classifiers" (ICML 2003): a class is judged by how little of the text's words the *other* classes
+have, and the weights of each class are normalised. Counts are unit-length log(1+count) vectors,
+as integers; their sums by class are sparse, so memory follows the words seen, up to C·H.
+
+Legend: B examples, C classes, H hash columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from everlearn.types import Code, FloatArray
+
+__all__ = ["CountSums", "NaiveBayesScorer", "gram_matrix"]
+
+_UNIT = 255.0  # a gram of weight 1 in a unit-length text, see Code.gram_values
+_HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
+_DENSE_ENTRIES = 8_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
+
+
+def gram_matrix(codes: Sequence[Code], gram_bits: int) -> sp.csr_matrix:
+    """Hashed counts of codes: int64 CSR (B, 2**gram_bits), canonical (sorted, no duplicates)."""
+    lengths = [len(code.gram_ids) for code in codes]
+    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    if indptr[-1] == 0:
+        return sp.csr_matrix((len(codes), 1 << gram_bits), dtype=np.int64)
+    ids = np.concatenate([code.gram_ids for code in codes])
+    values = np.concatenate([code.gram_values for code in codes]).astype(np.int64)
+    columns = ((ids * _HASH_MULTIPLIER) >> np.uint32(32 - gram_bits)).astype(np.int64)
+    matrix = sp.csr_matrix((values, columns, indptr), shape=(len(codes), 1 << gram_bits))
+    matrix.sum_duplicates()
+    return matrix
+
+
+class CountSums:
+    """Exact sums of hashed counts by class.
+
+    Args:
+        gram_bits: log2 of the number of hash columns.
+        gather: Examples gathered before they are added; a pass over the sums costs the same for
+            one example as for many.
+    """
+
+    def __init__(self, gram_bits: int, gather: int) -> None:
+        self.gram_bits = gram_bits
+        self._gather = gather
+        self._sums_CH = sp.csr_matrix((0, 1 << gram_bits), dtype=np.int64)
+        self._waiting: list[tuple[list[Code], npt.NDArray[np.int64]]] = []
+        self._num_waiting = 0
+        self._num_classes = 0
+
+    def add(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], num_classes: int) -> None:
+        """Add examples of the given classes."""
+        self._num_classes = max(self._num_classes, num_classes)
+        # Only the grams are kept, so that the dense parts can go.
+        self._waiting.append((list(codes), classes_B))
+        self._num_waiting += len(codes)
+        if self._num_waiting >= self._gather:
+            self.flush()
+
+    def subtract(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64]) -> None:
+        """Take examples out that were added before; exact."""
+        self.flush()
+        self._apply(codes, classes_B, sign=-1)
+        self._sums_CH.eliminate_zeros()
+
+    def flush(self) -> None:
+        """Apply what was gathered."""
+        if self._waiting:
+            codes = [code for batch, _ in self._waiting for code in batch]
+            classes = np.concatenate([classes for _, classes in self._waiting])
+            self._waiting.clear()
+            self._num_waiting = 0
+            self._apply(codes, classes, sign=1)
+        self._sums_CH.resize((self._num_classes, 1 << self.gram_bits))
+
+    def sums(self) -> sp.csr_matrix:
+        """int64 CSR (C, H), canonical."""
+        self.flush()
+        return self._sums_CH
+
+    def merge(self, other: CountSums, class_of_other: Sequence[int], num_classes: int) -> None:
+        """Add all sums of ``other``; its class k is class ``class_of_other[k]`` here."""
+        self._num_classes = max(self._num_classes, num_classes)
+        self.flush()
+        theirs = other.sums().tocoo()
+        rows = np.asarray(class_of_other, dtype=np.int64)[theirs.row]
+        moved = sp.csr_matrix((theirs.data, (rows, theirs.col)), shape=self._sums_CH.shape, dtype=np.int64)
+        self._sums_CH = _added(self._sums_CH, moved)
+
+    def keep_classes(self, kept: Sequence[int]) -> None:
+        """Keep the rows of these classes, in this order."""
+        self.flush()
+        self._sums_CH = self._sums_CH[list(kept)]
+        self._num_classes = len(kept)
+
+    def load(self, sums_CH: sp.csr_matrix) -> None:
+        """Replace the sums."""
+        self._waiting.clear()
+        self._num_waiting = 0
+        self._sums_CH = sums_CH
+        self._num_classes = sums_CH.shape[0]
+
+    def _apply(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], *, sign: int) -> None:
+        counts_BH = gram_matrix(codes, self.gram_bits)
+        rows = np.repeat(classes_B, np.diff(counts_BH.indptr))
+        by_class = sp.coo_matrix(
+            (counts_BH.data * sign, (rows, counts_BH.indices)), shape=(self._num_classes, 1 << self.gram_bits)
+        ).tocsr()
+        self._sums_CH.resize(by_class.shape)
+        self._sums_CH = _added(self._sums_CH, by_class)
+
+
+class NaiveBayesScorer:
+    """Weights of complement naive Bayes, derived from the sums.
+
+    Args:
+        sums_CH: int64 CSR (C, H) of a ``CountSums``.
+        smoothing: Additive smoothing of each column, in units of one text.
+    """
+
+    def __init__(self, sums_CH: sp.csr_matrix, smoothing: float) -> None:
+        alpha = smoothing * _UNIT
+        num_columns = sums_CH.shape[1]
+        self._alpha = alpha
+        self._sums_HC = sums_CH.T.tocsr()
+        self._totals_H = np.asarray(sums_CH.sum(axis=0), dtype=np.float64).ravel()
+        class_totals = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
+        self._denominators_C = self._totals_H.sum() - class_totals + alpha * num_columns
+        # Most columns of a large table are empty; a logarithm for each would cost more than all else.
+        self._log_totals_H = np.full(num_columns, np.log(alpha))
+        filled = np.flatnonzero(self._totals_H)
+        self._log_totals_H[filled] = np.log(self._totals_H[filled] + alpha)
+        # log of a class's complement differs from log of the total only where the class has the
+        # gram, so a sparse correction holds all weights.
+        columns = sums_CH.indices
+        correction = np.log(self._totals_H[columns] - sums_CH.data + alpha) - self._log_totals_H[columns]
+        corrections_CH = sp.csr_matrix((correction, columns, sums_CH.indptr), shape=sums_CH.shape)
+        self._log_denominators_C = np.log(self._denominators_C)
+        self._norms_C = (
+            self._log_denominators_C
+            - (self._log_totals_H.sum() + np.asarray(corrections_CH.sum(axis=1)).ravel()) / num_columns
+        )
+        self._corrections_HC = corrections_CH.T.tocsr()
+
+    def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
+        """Scores (B, C), centred over the classes; 0 for texts without grams."""
+        counts = counts_BH.astype(np.float64)
+        lengths_B = np.asarray(counts.sum(axis=1)).ravel()
+        common_B = np.asarray(counts @ self._log_totals_H).ravel()
+        own_BC = np.asarray((counts @ self._corrections_HC).todense())
+        raw = lengths_B[:, None] * self._log_denominators_C - common_B[:, None] - own_BC
+        return _centred(raw / self._norms_C)
+
+    def scores_without_self(self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64]) -> FloatArray:
+        """Leave-one-out scores (B, C) of learned examples, centred.
+
+        Each example's own counts are taken out of its class's sums. (The class norms, which hang
+        on all H columns, are left as they are: one text changes them by less than one in H.)
+        """
+        num_classes = len(self._denominators_C)
+        result = np.zeros((counts_BH.shape[0], num_classes))
+        lengths = np.diff(counts_BH.indptr)
+        rows_at_once = max(1, _DENSE_ENTRIES // max(1, int(lengths.max(initial=1)) * num_classes))
+        for start in range(0, len(lengths), rows_at_once):
+            stop = min(start + rows_at_once, len(lengths))
+            result[start:stop] = self._without_self(counts_BH[start:stop], classes_B[start:stop])
+        return _centred(result)
+
+    def _without_self(self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64]) -> FloatArray:
+        num_classes = len(self._denominators_C)
+        num_rows = counts_BH.shape[0]
+        columns, values = counts_BH.indices, counts_BH.data.astype(np.float64)
+        row_of = np.repeat(np.arange(num_rows), np.diff(counts_BH.indptr))
+        others = np.ones((num_rows, num_classes))
+        others[np.arange(num_rows), classes_B] = 0.0
+        in_class = np.asarray(self._sums_HC[columns].todense(), dtype=np.float64)
+        complement = self._totals_H[columns][:, None] - in_class + self._alpha
+        complement -= others[row_of] * values[:, None]
+        per_row = sp.csr_matrix(
+            (values, np.arange(len(values)), counts_BH.indptr), shape=(num_rows, len(values))
+        )
+        sums = np.asarray(per_row @ np.log(complement))
+        lengths_B = np.bincount(row_of, weights=values, minlength=num_rows)
+        log_denominators = np.log(self._denominators_C - others * lengths_B[:, None])
+        return (lengths_B[:, None] * log_denominators - sums) / self._norms_C
+
+
+def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
+    total = sp.csr_matrix(left + right)
+    total.sort_indices()
+    return total
+
+
+def _centred(scores_BC: FloatArray) -> FloatArray:
+    return scores_BC - scores_BC.mean(axis=1, keepdims=True)

@@ -1,0 +1,142 @@
+"""Ridge regression on one-hot labels, solved from the sums; leave-one-out in closed form.
+
+With Φ centred and one-hot Y: W = (Φ'Φ + λI)⁻¹ Φ'Y. For a learned example the leverage
+h = φ'(Φ'Φ + λI)⁻¹φ + 1/n gives what the solution *without* it would have said of it:
+y - (y - ŷ) / (1 - h) (Allen 1974). The Cholesky factor of the leading m x m block of a matrix is
+the leading block of its factor, so smaller problems come for free.
+
+Legend: B examples, m features used, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from everlearn.errors import StateError
+from everlearn.learning.closed_form.gram_sums import PANEL_ROWS, GramSums
+
+__all__ = ["CentredGram", "RidgeSolution"]
+
+# Beyond this condition a float32 factor loses the digits that matter; float64 takes over.
+_FLOAT32_CONDITION = 2e6
+
+
+class CentredGram:
+    """The leading m x m block of the centred Gram matrix, scaled to unit mean square norm.
+
+    Args:
+        sums: The exact sums.
+        num_features: m.
+        class_order: Rows of the class sums in the order wanted.
+    """
+
+    def __init__(self, sums: GramSums, num_features: int, class_order: list[int]) -> None:
+        self.num_features = num_features
+        self.num_examples = sums.num_examples
+        panels = sums.panels()
+        index = torch.tensor(class_order, dtype=torch.int64)
+        class_sums = sums.class_sums()
+        device = class_sums.device
+        total = class_sums[:, :num_features].sum(dim=0).double()
+        self.mean_m = total / self.num_examples
+        counts = sums.class_counts_C[index].double().to(device)
+        self.prior_C = counts / self.num_examples
+        blocks = []
+        for k, panel in enumerate(panels):
+            start = k * PANEL_ROWS
+            if start >= num_features:
+                break
+            block = panel[: num_features - start, : min(start + PANEL_ROWS, num_features)].double()
+            rows = self.mean_m[start : start + len(block)]
+            block.addr_(rows, total[: block.shape[1]], alpha=-1.0)
+            blocks.append(block)
+        trace = sum(float(block.diagonal(offset=k * PANEL_ROWS).sum()) for k, block in enumerate(blocks))
+        # Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
+        self.scale = trace / self.num_examples if trace > 0 else 1.0
+        self._blocks = [block.div_(self.scale).float() for block in blocks]
+        targets = class_sums[index.to(device)][:, :num_features].double()
+        targets.addr_(counts, self.mean_m, alpha=-1.0)
+        self._targets_mC = (targets / self.scale).T.contiguous()
+
+    def solve(self, strength: float) -> RidgeSolution:
+        """Solve with λ = ``strength`` (in units of the mean squared norm of an example)."""
+        dtype = torch.float32 if self.num_examples / strength < _FLOAT32_CONDITION else torch.float64
+        while True:
+            factor, failed = torch.linalg.cholesky_ex(self._matrix(strength, dtype))
+            if not int(failed):
+                break
+            if dtype is torch.float64:
+                raise StateError(
+                    "the statistics are not positive definite: they were damaged, or examples were "
+                    "forgotten that had not been learned; restore an earlier state"
+                )
+            dtype = torch.float64
+        weights_mC = torch.cholesky_solve(self._targets_mC.to(dtype), factor)
+        return RidgeSolution(
+            weights_mC=weights_mC.float(),
+            factor_mm=factor,
+            mean_m=self.mean_m.float(),
+            prior_C=self.prior_C.float(),
+            root_scale=self.scale**0.5,
+            num_examples=self.num_examples,
+            strength=strength,
+        )
+
+    def _matrix(self, strength: float, dtype: torch.dtype) -> torch.Tensor:
+        m = self.num_features
+        matrix = torch.zeros(m, m, dtype=dtype, device=self.mean_m.device)
+        for k, block in enumerate(self._blocks):
+            start = k * PANEL_ROWS
+            matrix[start : start + len(block), : block.shape[1]] = block
+        matrix.diagonal().add_(strength)
+        return matrix
+
+
+@dataclass(frozen=True, slots=True)
+class RidgeSolution:
+    """Weights and the factor they came from; derived from the sums, never state.
+
+    Attributes:
+        weights_mC: float32 (m, C), for centred features as they are.
+        factor_mm: Lower Cholesky factor (m, m).
+        mean_m: Mean feature vector.
+        prior_C: Share of each class.
+        root_scale: Square root of the mean squared norm of a centred example.
+        num_examples: n at the time of solving.
+        strength: λ in units of the mean squared norm.
+    """
+
+    weights_mC: torch.Tensor
+    factor_mm: torch.Tensor
+    mean_m: torch.Tensor
+    prior_C: torch.Tensor
+    root_scale: float
+    num_examples: int
+    strength: float
+
+    @property
+    def num_features(self) -> int:
+        """m, the leading features that the solution uses."""
+        return len(self.mean_m)
+
+    def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
+        """float32 scores (B, C) of integer features (B, M): estimates of the one-hot label."""
+        centred = features_BM[:, : self.num_features].float() - self.mean_m
+        return centred @ self.weights_mC + self.prior_C
+
+    def leverages(self, features_BM: torch.Tensor, num_features: int) -> torch.Tensor:
+        """φ'(G + λI)⁻¹φ + 1/n (B,) over the leading ``num_features`` features."""
+        m = min(num_features, self.num_features)
+        centred = (features_BM[:, :m].float() - self.mean_m[:m]) / self.root_scale
+        factor = self.factor_mm[:m, :m]
+        half = torch.linalg.solve_triangular(factor, centred.T.to(factor.dtype), upper=False)
+        return (half.square().sum(dim=0) + 1.0 / self.num_examples).float()
+
+    def scores_without_self(self, features_BM: torch.Tensor, classes_B: torch.Tensor) -> torch.Tensor:
+        """Leave-one-out scores (B, C) of learned examples of the given classes."""
+        targets = torch.nn.functional.one_hot(classes_B, len(self.prior_C)).float()
+        leverages = self.leverages(features_BM, self.num_features).clamp(max=1 - 1e-6)
+        residuals = targets - self.scores(features_BM)
+        return targets - residuals / (1 - leverages)[:, None]

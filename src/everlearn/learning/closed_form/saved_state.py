@@ -1,0 +1,98 @@
+"""How the closed-form learner's parts become tensors and JSON, and come back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from everlearn.errors import ConfigError
+from everlearn.memory.hash_sample import HashSample, Sampled
+from everlearn.types import Code, Json
+
+__all__ = [
+    "FORMAT_VERSION",
+    "IDENTITY_FIELDS",
+    "counts_from_tensors",
+    "counts_to_tensors",
+    "require_same",
+    "sample_from_state",
+    "sample_to_state",
+]
+
+FORMAT_VERSION = 1
+
+# The settings that change what the sums or the sample hold. The others only say how they are used.
+IDENTITY_FIELDS = frozenset({"num_features", "gram_bits", "sample_size", "seed"})
+
+
+def require_same(mine: Mapping[str, Json], theirs: Mapping[str, Json]) -> None:
+    """Raise ConfigError that names the first setting in which two learners differ."""
+    for key in sorted({*mine, *theirs}):
+        if mine.get(key) != theirs.get(key):
+            raise ConfigError(
+                f"the learners differ in {key}: {mine.get(key)!r} here, {theirs.get(key)!r} there"
+            )
+
+
+def counts_to_tensors(sums_CH: sp.csr_matrix) -> dict[str, torch.Tensor]:
+    """A canonical CSR matrix as three int64 tensors."""
+    return {
+        "counts.indptr": torch.from_numpy(sums_CH.indptr.astype(np.int64)),
+        "counts.indices": torch.from_numpy(sums_CH.indices.astype(np.int64)),
+        "counts.data": torch.from_numpy(sums_CH.data.astype(np.int64)),
+    }
+
+
+def counts_from_tensors(
+    tensors: Mapping[str, torch.Tensor], num_classes: int, gram_bits: int
+) -> sp.csr_matrix:
+    """The inverse of ``counts_to_tensors``."""
+    parts = [tensors[f"counts.{name}"].numpy().copy() for name in ("data", "indices", "indptr")]
+    matrix = sp.csr_matrix(tuple(parts), shape=(num_classes, 1 << gram_bits), dtype=np.int64)
+    matrix.check_format()
+    return matrix
+
+
+def sample_to_state(sample: HashSample) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+    """The sample's codes as tensors, ids and labels as JSON."""
+    members = sample.held()
+    lengths = [len(member.code.gram_ids) for member in members]
+    dense = [member.code.dense for member in members]
+    ids = [member.code.gram_ids for member in members]
+    values = [member.code.gram_values for member in members]
+    tensors = {
+        "sample.dense": torch.from_numpy(np.stack(dense) if dense else np.zeros((0, 0), np.int8)),
+        "sample.gram_ids": torch.from_numpy(
+            np.concatenate(ids).astype(np.int64) if ids else np.zeros(0, np.int64)
+        ),
+        "sample.gram_values": torch.from_numpy(np.concatenate(values) if values else np.zeros(0, np.uint8)),
+        "sample.lengths": torch.tensor(lengths, dtype=torch.int64),
+    }
+    data = {
+        "ids": [member.id for member in members],
+        "labels": [member.label for member in members],
+        # A 64-bit integer does not survive every JSON reader.
+        "horizon": None if sample.horizon is None else str(sample.horizon),
+    }
+    return tensors, data
+
+
+def sample_from_state(
+    sample: HashSample, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]
+) -> None:
+    """The inverse of ``sample_to_state``."""
+    ends = np.cumsum(tensors["sample.lengths"].numpy())
+    ids = tensors["sample.gram_ids"].numpy().astype(np.uint32)
+    values = tensors["sample.gram_values"].numpy()
+    dense = tensors["sample.dense"].numpy()
+    members = []
+    for k, (id_, label) in enumerate(zip(data["ids"], data["labels"], strict=True)):
+        start = 0 if k == 0 else int(ends[k - 1])
+        stop = int(ends[k])
+        code = Code(dense[k].copy(), ids[start:stop].copy(), values[start:stop].copy())
+        members.append(Sampled.of(id_, label, code))
+    horizon = data["horizon"]
+    sample.load(members, None if horizon is None else int(horizon))

@@ -1,0 +1,75 @@
+"""The state of a gradient learner as tensors by name and JSON, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from everlearn.errors import StateError
+from everlearn.learning.method import Method
+from everlearn.types import State
+
+__all__ = ["check_weights", "methods_state", "restore_methods", "with_prefix", "without_prefix"]
+
+
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors with longer names."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def methods_state(methods: Sequence[Method]) -> State:
+    """The states of all methods in one, by their place in the list."""
+    tensors: dict[str, Tensor] = {}
+    data = []
+    for place, method in enumerate(methods):
+        state = method.state()
+        tensors.update(with_prefix(str(place), state.tensors))
+        data.append({"class": type(method).__name__, "data": state.data})
+    return State(tensors, {"methods": data})
+
+
+def restore_methods(methods: Sequence[Method], state: State) -> None:
+    """Invert ``methods_state``.
+
+    Raises:
+        StateError: The methods are not those that were saved, or one refuses its state.
+    """
+    entries = state.data["methods"]
+    saved, present = [entry["class"] for entry in entries], [type(method).__name__ for method in methods]
+    if saved != present:
+        raise StateError(f"the state was saved with the methods {saved}, this learner has {present}")
+    for place, (method, entry) in enumerate(zip(methods, entries, strict=True)):
+        method.restore(State(without_prefix(str(place), state.tensors), entry["data"]))
+
+
+def check_weights(saved: Mapping[str, Tensor], present: Mapping[str, Tensor], num_labels: int) -> None:
+    """Compare names and shapes before anything is changed.
+
+    Args:
+        saved: Weights of the state.
+        present: Weights of the learner; those of the head may have another number of rows.
+        num_labels: Rows that the state's head must have.
+
+    Raises:
+        StateError: They do not fit; names the first that does not.
+    """
+    if saved.keys() != present.keys():
+        names = sorted(saved.keys() ^ present.keys())
+        raise StateError(
+            f"the state has other trained weights than this learner: {len(names)} differ, first {names[0]!r}"
+        )
+    for name, tensor in saved.items():
+        shape = tuple(present[name].shape)
+        expected = (num_labels, *shape[1:]) if name.startswith("head.") else shape
+        if tuple(tensor.shape) != expected or tensor.dtype != present[name].dtype:
+            raise StateError(
+                f"the saved weight {name!r} is {tensor.dtype} {tuple(tensor.shape)}, "
+                f"expected {present[name].dtype} {expected}"
+            )

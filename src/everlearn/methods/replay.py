@@ -1,0 +1,86 @@
+"""Experience replay: learn a few earlier examples beside every fresh batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from everlearn.errors import ConfigError
+from everlearn.learning.batch import Batch
+from everlearn.learning.method import Method, StepContext
+from everlearn.memory import Memory, ReservoirMemory
+from everlearn.types import State
+
+__all__ = ["ExperienceReplay", "ReplayConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """Settings of experience replay.
+
+    Attributes:
+        memory_examples: Bound of the memory in examples.
+        memory_bytes: Bound of the memory in bytes.
+        num_replayed: Examples drawn for every step; fewer while the memory holds fewer.
+        seed: Of the reservoir and the draws.
+
+    Raises:
+        ConfigError: Names the field and the value.
+    """
+
+    memory_examples: int = 1_500
+    memory_bytes: int = 64 * 2**20
+    num_replayed: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("memory_examples", "memory_bytes", "num_replayed"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+
+
+class ExperienceReplay(Method):
+    """Extends each batch by examples drawn uniformly from a memory, then offers the fresh ones to it.
+
+    Fresh and replayed examples weigh the same in the loss (Chaudhry et al., "On tiny episodic memories
+    in continual learning", 2019).
+
+    Args:
+        config: Sizes and seed.
+        memory: Another memory than the uniform reservoir that ``config`` describes; the method takes
+            it over.
+
+    Example:
+        >>> from everlearn.memory import ModelExample
+        >>> method = ExperienceReplay(ReplayConfig(memory_examples=100, num_replayed=8))
+        >>> len(method.memory)
+        0
+    """
+
+    def __init__(self, config: ReplayConfig | None = None, memory: Memory | None = None) -> None:
+        self.config = config if config is not None else ReplayConfig()
+        self.memory: Memory = (
+            memory
+            if memory is not None
+            else ReservoirMemory(self.config.memory_examples, self.config.memory_bytes, self.config.seed)
+        )
+
+    def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
+        """Append up to ``num_replayed`` examples of the memory."""
+        return batch.extended(self.memory.sample(self.config.num_replayed))
+
+    def after_step(self, fresh: Batch, context: StepContext) -> None:
+        """Offer the fresh examples to the memory."""
+        self.memory.add(fresh.fresh)
+
+    def state(self) -> State:
+        """The memory's state."""
+        return self.memory.state()
+
+    def restore(self, state: State) -> None:
+        """Replace the memory. Raises StateError where it does not fit."""
+        self.memory.restore(state)
+
+    def forget(self, ids: Collection[str]) -> int:
+        """Remove examples from the memory; returns how many were in it."""
+        return self.memory.remove(ids)

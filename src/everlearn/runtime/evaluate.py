@@ -1,0 +1,40 @@
+"""``evaluate``: a run's scores on a file, without learning it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from everlearn.runtime.feeds import source_config
+from everlearn.runtime.held_out import HeldOut
+from everlearn.runtime.learners import check_codes, settle
+from everlearn.runtime.opened_run import open_learner
+from everlearn.stream.open import open_source
+from everlearn.types import Json
+
+__all__ = ["evaluate_run"]
+
+
+def evaluate_run(run: Path, spec: str) -> dict[str, Json]:
+    """Score a run on the examples of a file that have a target.
+
+    Returns:
+        ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``.
+
+    Raises:
+        InputError: The file cannot be read or has no example with a target.
+        RunError: Not a usable run folder.
+        StateError: The saved state is damaged.
+    """
+    folder, learner = open_learner(run)
+    source = open_source(spec, source_config(folder.config.stream))
+    check_codes(source, folder.record.learner, str(run))
+    held_out = HeldOut(source)
+    settle(learner)
+    held_out.prepare(learner)
+    summary = held_out.scores(learner).summary()
+    names = ("examples", "accuracy", "macro_f1", "log_loss", "calibration_error")
+    return {
+        **{name: summary[name] for name in names},
+        "rejected": held_out.num_rejected,
+        "fingerprint": learner.fingerprint(),
+    }

@@ -1,0 +1,214 @@
+"""Batches for the loop: a stream as it comes, or one that is read whole and arranged in experiences."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Protocol
+
+from everlearn.config import StreamSettings
+from everlearn.errors import RunError
+from everlearn.runtime.rejections import duplicate
+from everlearn.stream.order import Experience, arrange
+from everlearn.stream.source import EndOfStream, FieldNames, Rejection, Source, SourceConfig
+from everlearn.types import Cursor, Example
+
+__all__ = ["ArrangedFeed", "DirectFeed", "Feed", "head_of", "read_all", "source_config", "source_key"]
+
+_READ_LIMIT = 1_024
+
+
+class Feed(Protocol):
+    """Where the loop takes its batches from."""
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """At most ``limit`` examples of one experience; empty: nothing yet. Raises EndOfStream."""
+        ...
+
+    def take_rejected(self) -> list[Rejection]:
+        """Records passed over since the last call."""
+        ...
+
+    def cursor(self) -> dict[str, Any]:
+        """Resumes after the last example returned."""
+        ...
+
+    def completed_experience(self) -> int | None:
+        """Index of the experience whose last example was in the last batch, if it was."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
+class DirectFeed:
+    """The source's own batches, in its own order and in bounded memory."""
+
+    def __init__(self, source: Source, cursor: Cursor | None) -> None:
+        self._reader = source.open(cursor)
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """See Feed."""
+        return self._reader.next_batch(limit)
+
+    def take_rejected(self) -> list[Rejection]:
+        """See Feed."""
+        return self._reader.take_rejected()
+
+    def cursor(self) -> dict[str, Any]:
+        """See Feed."""
+        return dict(self._reader.cursor())
+
+    def completed_experience(self) -> int | None:
+        """See Feed."""
+        return None
+
+    def close(self) -> None:
+        """See Feed."""
+        self._reader.close()
+
+
+class ArrangedFeed:
+    """A stream read whole, then given out experience by experience.
+
+    Args:
+        source: Where the examples come from.
+        settings: Order and number of experiences.
+        seed: Of the shuffling.
+        cursor: Where to go on, from an earlier feed over the same stream.
+        digest: The earlier feed's digest.
+
+    Attributes:
+        experiences: All of them, in the order of learning.
+        digest: SHA-256 over ids and targets in order.
+
+    Raises:
+        RunError: The stream is not the one that the cursor was made on.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: StreamSettings,
+        seed: int,
+        cursor: Cursor | None = None,
+        digest: str | None = None,
+    ) -> None:
+        examples, self._rejected = read_all(source)
+        self.experiences: list[Experience] = (
+            arrange(examples, settings.order, settings.experiences, seed) if examples else []
+        )
+        self._ends = list(accumulate(len(one.examples) for one in self.experiences))
+        self._position = 0
+        self.digest = _digest(example for one in self.experiences for example in one.examples)
+        if cursor is not None:
+            if digest != self.digest:
+                raise RunError(
+                    f"{source.name} has changed since the run began on it, so its order cannot be resumed; "
+                    "restore the file, or learn it into a new folder"
+                )
+            self._position = int(cursor["position"])
+            # They were written down when the stream was read for the first time.
+            self._rejected = []
+
+    @property
+    def total(self) -> int:
+        """Number of examples."""
+        return self._ends[-1] if self._ends else 0
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """See Feed."""
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._ends):
+            raise EndOfStream
+        experience = self.experiences[index].examples
+        start = self._position - (self._ends[index] - len(experience))
+        batch = experience[start : start + limit]
+        self._position += len(batch)
+        return batch
+
+    def take_rejected(self) -> list[Rejection]:
+        """See Feed."""
+        taken, self._rejected = self._rejected, []
+        return taken
+
+    def cursor(self) -> dict[str, Any]:
+        """See Feed."""
+        return {"position": self._position}
+
+    def completed_experience(self) -> int | None:
+        """See Feed."""
+        index = bisect_right(self._ends, self._position - 1)
+        return index if self._position and self._ends[index] == self._position else None
+
+    def close(self) -> None:
+        """See Feed."""
+
+
+def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:
+    """Every example of a source and every rejection; of examples with one id, the first."""
+    reader = source.open()
+    by_id: dict[str, Example] = {}
+    rejected: list[Rejection] = []
+    number = 0
+    try:
+        while True:
+            batch = reader.next_batch(_READ_LIMIT)
+            rejected += reader.take_rejected()
+            for example in batch:
+                number += 1
+                if by_id.setdefault(example.id, example) is not example:
+                    rejected.append(duplicate(source.name, number, example))
+    except EndOfStream:
+        rejected += reader.take_rejected()
+    finally:
+        reader.close()
+    return list(by_id.values()), rejected
+
+
+def source_config(settings: StreamSettings) -> SourceConfig:
+    """The settings of a run as the streams' own configuration."""
+    return SourceConfig(
+        fields=FieldNames(
+            text=settings.text_field,
+            target=settings.target_field,
+            id=settings.id_field,
+            domain=settings.domain_field,
+            time=settings.time_field,
+        ),
+        strict=settings.strict,
+        max_record_bytes=settings.max_record_bytes,
+    )
+
+
+def source_key(spec: str) -> str:
+    """What identifies a stream in a run: the absolute path of a file, else the name as given."""
+    if spec == "-":
+        status = os.fstat(sys.stdin.fileno())
+        return f"-:{status.st_dev}:{status.st_ino}" if stat.S_ISREG(status.st_mode) else "-"
+    path = Path(spec)
+    return str(path.resolve()) if path.exists() else spec
+
+
+def head_of(key: str, num_bytes: int = 65_536) -> tuple[int, str] | None:
+    """How a file begins: the number of bytes looked at and their SHA-256; None for what is no file."""
+    path = Path(key)
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(num_bytes)
+    return len(head), hashlib.sha256(head).hexdigest()
+
+
+def _digest(examples: Iterable[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example.id}\0{example.target}\n".encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,253 @@
+"""``learn``: one stream into one run, from where it stands to the stream's end or an interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import InputError
+from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.runtime.feeds import source_config, source_key
+from everlearn.runtime.held_out import HeldOut
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.learners import build_learner, check_codes, rebuild_learner, settle
+from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.online_loop import Observer
+from everlearn.runtime.run_folder import RunFolder, is_run_folder
+from everlearn.runtime.run_settings import given_settings, new_folder_name, settings_for
+from everlearn.runtime.session import BrokenStreamError, LearnSession
+from everlearn.runtime.summary import summarize, write_reader_files
+from everlearn.runtime.threads import use_threads
+from everlearn.stream.open import open_source
+from everlearn.stream.source import EndOfStream
+from everlearn.types import Json
+
+__all__ = ["LearnOutcome", "LearnRequest", "learn_stream"]
+
+_IDLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnRequest:
+    """What is asked of a ``learn``.
+
+    Attributes:
+        stream: A file, "-" or a dataset's name.
+        out: The run folder; None: a new one under ``runs/``.
+        settings: Settings given for this time, by dotted path.
+        config_file: YAML with further settings; those in ``settings`` win.
+        test: A held-out set.
+    """
+
+    stream: str
+    out: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnOutcome:
+    """How a ``learn`` ended.
+
+    Attributes:
+        folder: The run folder.
+        summary: Its figures.
+        interrupted: Whether it was asked to stop before the stream's end.
+        notes: What the user should know, in sentences.
+    """
+
+    folder: Path
+    summary: dict[str, Json]
+    interrupted: bool
+    notes: Sequence[str]
+
+
+def learn_stream(
+    request: LearnRequest,
+    *,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    observers: Sequence[Observer] = (),
+) -> LearnOutcome:
+    """Predict and learn a stream, and save everything in a run folder.
+
+    A run that exists is continued: after the last example saved if the stream is one it knows, with
+    the new stream on top if not.
+
+    Args:
+        request: What is asked for.
+        listener: Is told what happens.
+        stop: Asks for an early end, with everything saved.
+        observers: Look at every step beside the run's own.
+
+    Raises:
+        ConfigError: A setting is wrong, or differs from the run's.
+        InputError: The stream cannot be read to its end, or gave nothing to learn from. What was
+            learned until then is saved.
+        ModelError: The model cannot be loaded.
+        RunError: The folder is in use, of another format version, or not a run.
+        StateError: The saved state is damaged.
+        StorageError: Saving failed; what was saved before is intact.
+    """
+    started = time.perf_counter()
+    listener = listener or SilentListener()
+    out = request.out if request.out is not None else new_folder_name(request.stream)
+    folder = RunFolder.open_to_write(out) if is_run_folder(out) else None
+    is_new = folder is None
+    session = None
+    try:
+        key = source_key(request.stream)
+        config = settings_for(given_settings(request.settings, request.config_file), folder, key)
+        use_threads(config.run.threads)
+        reading = source_config(config.stream)
+        source = open_source(request.stream, reading)
+        held_out = HeldOut(open_source(request.test, reading)) if request.test is not None else None
+        listener.stage("loading the model")
+        if folder is None:
+            learner, record = build_learner(config, source)
+            folder = RunFolder.create(out, config, record)
+        else:
+            check_codes(source, folder.record.learner, str(out))
+            learner = rebuild_learner(config, folder.record.learner, str(out))
+        session = LearnSession(folder, config, learner, source, key, started, observers)
+        return _run(session, held_out, listener, stop or StopFlag())
+    finally:
+        if session is not None:
+            session.close()
+        if folder is not None:
+            folder.close()
+            if is_new and folder.record.generation == 0:
+                folder.remove()
+
+
+def _run(session: LearnSession, held_out: HeldOut | None, listener: Listener, stop: StopFlag) -> LearnOutcome:
+    before = session.progress.examples
+    listener.stage("learning")
+    try:
+        interrupted = _learn(session, held_out, listener, stop)
+    except BrokenStreamError as error:
+        taken = session.progress.examples
+        if not taken:
+            raise
+        _finish(session, None, listener)
+        raise InputError(
+            f"{error}. The {taken:,} examples before it are learned and saved in {session.folder.path}"
+        ) from error
+    if not session.progress.examples:
+        _refuse_empty(session)
+    tested = None
+    if held_out is not None and not interrupted:
+        listener.stage("testing on the held-out set")
+        tested = session.test(held_out)
+    notes = _notes(session, before, interrupted, held_out)
+    summary = _finish(session, tested, listener, notes)
+    if not session.scores.counts.learned and not interrupted:
+        raise InputError(_no_target_message(session))
+    return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
+
+
+def _learn(session: LearnSession, held_out: HeldOut | None, listener: Listener, stop: StopFlag) -> bool:
+    """Take batches until the stream ends (False) or a stop is asked for (True)."""
+    total = session.total()
+    while True:
+        try:
+            num_records = session.step()
+        except EndOfStream:
+            return False
+        session.end_experience(held_out)
+        scores = session.scores
+        listener.progress(
+            Progress(
+                examples=scores.counts.examples,
+                total=total,
+                rolling_accuracy=scores.rolling_accuracy,
+                examples_per_second=scores.examples_per_second,
+                num_classes=len(scores.labels),
+                memory_mb=scores.memory_mb,
+            )
+        )
+        if stop.requested:
+            return True
+        if session.save_is_due:
+            session.save()
+        if not num_records:
+            time.sleep(_IDLE_SECONDS)
+
+
+def _finish(
+    session: LearnSession,
+    tested: PrequentialScores | None,
+    listener: Listener,
+    notes: Sequence[str] = (),
+) -> dict[str, Json]:
+    """Save, write the report and return the figures."""
+    listener.stage("saving")
+    with session.loop.clock.measure("learn"):
+        settle(session.learner)
+        fingerprint = session.learner.fingerprint()
+    # Saved first: were the report to fail, nothing learned would be lost.
+    session.save(_summary(session, tested, fingerprint))
+    listener.stage("writing the report")
+    with session.loop.clock.measure("evaluate"):
+        write_reader_files(
+            session.folder,
+            session.scores,
+            session.folder.record.summary,
+            title=session.source.name,
+            confusion=tested.confusion() if tested is not None else None,
+            notes=notes,
+        )
+    return _summary(session, tested, fingerprint)
+
+
+def _summary(session: LearnSession, tested: PrequentialScores | None, fingerprint: str) -> dict[str, Json]:
+    return summarize(
+        session.scores,
+        session.seconds(),
+        num_classes=len(session.learner.labels),
+        fingerprint=fingerprint,
+        tested=tested,
+    )
+
+
+def _refuse_empty(session: LearnSession) -> None:
+    rejected = session.scores.counts.rejected
+    name = session.source.name
+    if not rejected:
+        raise InputError(f"{name} is empty: there is nothing to learn")
+    session.save()
+    raise InputError(
+        f"{name} has no usable example: all {rejected:,} records were rejected. "
+        f"{session.folder.path / 'rejected.jsonl'} says where and why"
+    )
+
+
+def _no_target_message(session: LearnSession) -> str:
+    field_name = session.config.stream.target_field
+    looked_for = repr(field_name) if field_name else "'target', 'label', 'intent' or 'category'"
+    return (
+        f"{session.source.name}: none of its {session.progress.examples:,} examples has a target, so nothing "
+        f"was learned (looked for a field {looked_for}); name the field with --target-field"
+    )
+
+
+def _notes(session: LearnSession, before: int, interrupted: bool, held_out: HeldOut | None) -> list[str]:
+    notes: list[str] = []
+    progress, counts = session.progress, session.scores.counts
+    if progress.examples == before and not interrupted:
+        notes.append(
+            f"Nothing is left to learn in {session.source.name}: all {before:,} examples are learned."
+        )
+    elif before:
+        notes.append(f"Went on after the {before:,} examples of {session.source.name} learned before.")
+    if counts.rejected:
+        notes.append(f"{counts.rejected:,} records were rejected; rejected.jsonl says where and why.")
+    if counts.without_target:
+        notes.append(f"{counts.without_target:,} examples without target were predicted, but not learned.")
+    if held_out is not None and held_out.num_rejected:
+        notes.append(f"{held_out.num_rejected:,} records of the held-out set could not be used.")
+    return notes

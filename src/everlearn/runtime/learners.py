@@ -1,0 +1,201 @@
+"""From settings to a learner, and from a run's record to the same learner again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Protocol, cast
+
+import torch
+
+from everlearn.config import RunConfig
+from everlearn.errors import ConfigError, RunError
+from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
+from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.methods.registry import create_method
+from everlearn.models.dtype import choose_device
+from everlearn.models.load import load_trunk
+from everlearn.runtime.recorded_coder import RecordedCoder, load_text_coder
+from everlearn.runtime.run_record import LearnerRecord
+from everlearn.stream.codes import CodesSource
+from everlearn.stream.source import Source
+from everlearn.types import Boundary, Example, Json, Learner
+
+__all__ = [
+    "RunLearner",
+    "build_learner",
+    "check_codes",
+    "mark_boundary",
+    "rebuild_learner",
+    "resample_if_needed",
+    "settle",
+]
+
+
+class RunLearner(Learner, Protocol):
+    """A learner that a run can hold."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels known."""
+        ...
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what was learned."""
+        ...
+
+
+def build_learner(config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+    """A fresh learner for a new run, and the record to build it again.
+
+    Args:
+        config: The run's settings.
+        source: The first stream; a codes file says itself which model made it, and none is loaded.
+
+    Raises:
+        ConfigError: A setting is wrong, or does not fit the learner or the stream.
+        ModelError: The model cannot be loaded.
+    """
+    if config.learner.kind == "gradient":
+        if isinstance(source, CodesSource):
+            raise ConfigError(
+                f"{source.name} holds codes, which the gradient learner cannot learn from; give it the texts"
+            )
+        record = LearnerRecord(kind="gradient", config=_gradient_settings(config))
+        return _gradient_learner(config, record), record
+    if isinstance(source, CodesSource):
+        coder = _coder_of(
+            source.coder_fingerprint, source.coder_config, source.dense_size, config, source.name
+        )
+    else:
+        coder = RecordedCoder.loaded(load_text_coder(config.model))
+    closed_form = _closed_form_config(config)
+    record = LearnerRecord(
+        kind="closed-form",
+        config=closed_form.to_json(),
+        coder_fingerprint=coder.fingerprint,
+        coder_config=coder.config,
+        dense_size=coder.dense_size,
+    )
+    return _closed_form_learner(config, coder, closed_form), record
+
+
+def rebuild_learner(config: RunConfig, record: LearnerRecord, owner: str) -> RunLearner:
+    """The learner of an existing run, without its state. Models are loaded when they are needed.
+
+    Args:
+        config: The run's settings.
+        record: What the run recorded of its learner.
+        owner: The run's name, for messages.
+
+    Raises:
+        RunError: The record names a learner that this version does not know.
+        ModelError: The model cannot be loaded.
+    """
+    if record.kind == "gradient":
+        return _gradient_learner(config, record)
+    if record.kind != "closed-form" or record.coder_fingerprint is None or record.dense_size is None:
+        raise RunError(f"{owner} has a learner of kind {record.kind!r}, which this version does not know")
+    coder = _coder_of(record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner)
+    return _closed_form_learner(config, coder, ClosedFormConfig(**record.config))
+
+
+def check_codes(source: Source, record: LearnerRecord, owner: str) -> None:
+    """Refuse a codes file that another coder made.
+
+    Raises:
+        RunError: It does not fit the run.
+    """
+    if not isinstance(source, CodesSource):
+        return
+    if source.coder_fingerprint != record.coder_fingerprint:
+        raise RunError(
+            f"{source.name} holds codes of another model or other settings ({source.coder_config}) than "
+            f"{owner} ({record.coder_config}); encode the texts again with the run's settings"
+        )
+
+
+def settle(learner: Learner) -> None:
+    """Let a closed-form learner solve at full size, so that predictions use everything learned."""
+    if isinstance(learner, ClosedFormLearner):
+        learner.settle()
+
+
+def mark_boundary(learner: Learner, name: str, num_examples: int) -> None:
+    """Tell a gradient learner's methods that an experience has ended."""
+    if isinstance(learner, GradientLearner):
+        learner.on_boundary(Boundary(reason="experience", num_examples=num_examples, name=name))
+
+
+def resample_if_needed(learner: Learner, remaining: Iterable[list[Example]]) -> None:
+    """After forgetting: let a closed-form learner refill its sample from what remains."""
+    if isinstance(learner, ClosedFormLearner) and learner.needs_resample:
+        learner.resample(example for batch in remaining for example in batch)
+
+
+def _coder_of(
+    fingerprint: str, coder_config: dict[str, Json], dense_size: int, config: RunConfig, owner: str
+) -> RecordedCoder:
+    return RecordedCoder(
+        lambda: load_text_coder(config.model, coder_config),
+        fingerprint=fingerprint,
+        config=coder_config,
+        dense_size=dense_size,
+        owner=owner,
+    )
+
+
+def _closed_form_config(config: RunConfig) -> ClosedFormConfig:
+    settings = {
+        name: value for name, value in config.learner.closed_form.model_dump().items() if value is not None
+    }
+    settings["seed"] = config.seed
+    num_features = settings.pop("num_features", None)
+    budget = config.learner.memory_budget
+    if budget is not None:
+        if num_features is not None or "gram_bits" in settings:
+            raise ConfigError(
+                "learner.memory_budget chooses num_features and gram_bits; give the budget or the sizes"
+            )
+        return ClosedFormConfig.for_memory(budget, **settings)
+    return (
+        ClosedFormConfig(**settings)
+        if num_features is None
+        else ClosedFormConfig.of_size(num_features, **settings)
+    )
+
+
+def _closed_form_learner(
+    config: RunConfig, coder: RecordedCoder, closed_form: ClosedFormConfig
+) -> RunLearner:
+    device: torch.device = choose_device(config.model.device)
+    return cast(RunLearner, ClosedFormLearner(coder, closed_form, device=device))
+
+
+def _gradient_settings(config: RunConfig) -> dict[str, Any]:
+    settings = {
+        name: value for name, value in config.learner.gradient.model_dump().items() if value is not None
+    }
+    num_kept, num_replayed = settings.pop("replay"), settings.pop("replayed", None)
+    if settings.get("max_gradient_norm") == 0:
+        settings["max_gradient_norm"] = None
+    settings |= {"seed": config.seed, "max_length": config.model.max_length, "dtype": config.model.dtype}
+    methods = {}
+    if num_kept:
+        methods["replay"] = {
+            "memory_examples": num_kept,
+            "num_replayed": num_replayed or config.stream.batch_size,
+            "seed": config.seed,
+        }
+    return {"learner": asdict(GradientConfig(**settings)), "methods": methods}
+
+
+def _gradient_learner(config: RunConfig, record: LearnerRecord) -> RunLearner:
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in record.config["learner"].items()
+    }
+    methods = [create_method(name, values) for name, values in record.config["methods"].items()]
+    # Weights that were rounded once stay rounded; the configuration says what products run in.
+    trunk = load_trunk(config.model.name, dtype="float32", device=config.model.device)
+    return cast(RunLearner, GradientLearner.for_text(trunk, GradientConfig(**settings), methods))

@@ -1,0 +1,118 @@
+"""``predict``: what a run says of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from everlearn.errors import ConfigError
+from everlearn.runtime.feeds import source_config
+from everlearn.runtime.learners import check_codes, settle
+from everlearn.runtime.opened_run import open_learner
+from everlearn.stream.open import open_source
+from everlearn.stream.source import EndOfStream
+from everlearn.types import Example, Json, Prediction
+
+__all__ = ["PredictedText", "predict_stream", "predict_texts", "ranked"]
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedText:
+    """A text and what a run says of it.
+
+    Attributes:
+        id: The example's id.
+        text: The text, where there is one.
+        target: What the record said, if anything.
+        top: Labels and their probabilities, most probable first.
+        outlier_score: How far the text is from everything learned; None where the learner has no such score.
+        is_outlier: Whether the score is above the threshold set from the stream.
+    """
+
+    id: str
+    text: str | None
+    target: str | None
+    top: tuple[tuple[str, float], ...]
+    outlier_score: float | None
+    is_outlier: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``predict --json``."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "label": self.top[0][0] if self.top else None,
+            "probability": self.top[0][1] if self.top else None,
+            "top": [{"label": label, "probability": probability} for label, probability in self.top],
+            "outlier_score": self.outlier_score,
+            "is_outlier": self.is_outlier,
+        }
+
+
+def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[PredictedText]:
+    """Predict texts by a run, with everything it has learned.
+
+    Args:
+        run: The run folder; it may be in use.
+        texts: The texts.
+        top: How many labels to name for each.
+
+    Raises:
+        RunError: Not a usable run folder.
+        StateError: The saved state is damaged.
+        ModelError: The run's model cannot be loaded.
+        ConfigError: ``top`` is below 1.
+    """
+    _check_top(top)
+    _, learner = open_learner(run)
+    settle(learner)
+    examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
+    return [
+        ranked(example, prediction, top)
+        for example, prediction in zip(examples, learner.predict(examples), strict=True)
+    ]
+
+
+def predict_stream(run: Path, spec: str, *, top: int = 3) -> Iterator[PredictedText]:
+    """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``."""
+    _check_top(top)
+    folder, learner = open_learner(run)
+    source = open_source(spec, source_config(folder.config.stream))
+    check_codes(source, folder.record.learner, str(run))
+    settle(learner)
+    reader = source.open()
+    try:
+        while True:
+            batch = reader.next_batch(_BATCH_SIZE)
+            reader.take_rejected()
+            if batch:
+                examples = learner.prepare(batch)
+                for example, prediction in zip(examples, learner.predict(examples), strict=True):
+                    yield ranked(example, prediction, top)
+    except EndOfStream:
+        return
+    finally:
+        reader.close()
+
+
+def ranked(example: Example, prediction: Prediction, top: int) -> PredictedText:
+    """The ``top`` most probable labels of a prediction."""
+    order = np.argsort(-prediction.probabilities, kind="stable")[:top]
+    return PredictedText(
+        id=example.id,
+        text=example.text,
+        target=example.target,
+        top=tuple((prediction.labels[k], float(prediction.probabilities[k])) for k in order),
+        outlier_score=prediction.outlier_score,
+        is_outlier=prediction.is_outlier,
+    )
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ConfigError(f"top must be at least 1, not {top}")

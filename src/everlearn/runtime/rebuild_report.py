@@ -1,0 +1,58 @@
+"""``report``: the report of a run, written anew from what the run folder holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from everlearn.errors import RunError
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_scores import RunScores, read_metrics
+from everlearn.runtime.summary import Confusion, write_reader_files
+
+__all__ = ["rebuild_report"]
+
+
+def rebuild_report(run: Path) -> Path:
+    """Write ``report.html`` again and return its path.
+
+    Raises:
+        RunError: Not a run folder, or nothing was learned yet.
+        StateError: Something saved is damaged.
+        StorageError: The report cannot be written.
+    """
+    folder = RunFolder.open_to_read(run)
+    record = folder.record
+    if not record.generation:
+        raise RunError(f"{run} holds nothing learned yet")
+    scores = RunScores(record.counts.model_copy(), folder.config.run.rolling_window)
+    scores.restore(folder.load_scores(), read_metrics(folder.path))
+    notes = []
+    if record.counts.forgotten:
+        notes.append(
+            f"{record.counts.forgotten:,} examples were forgotten. Scores of the stream, and held-out "
+            "scores taken before, include them."
+        )
+    write_reader_files(
+        folder,
+        scores,
+        record.summary,
+        title=", ".join(Path(one.key).name for one in record.sources),
+        confusion=_read_confusion(folder.path / "confusion.json"),
+        notes=notes,
+    )
+    return folder.path / "report.html"
+
+
+def _read_confusion(path: Path) -> Confusion | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        labels = tuple(str(label) for label in value["labels"])
+        return labels, np.array(value["rows_are_targets"], dtype=np.int64).reshape(len(labels), len(labels))
+    except (ValueError, KeyError, TypeError):
+        # It can be counted again from the stream's scores.
+        return None

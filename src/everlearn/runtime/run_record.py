@@ -1,0 +1,171 @@
+"""``run.json``: the one file that says what a run folder holds. It is written last.
+
+Whatever the folder contains beside what the record names is left over from a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from everlearn import __version__
+from everlearn.errors import RunError, StateError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "CodesPart",
+    "Counts",
+    "LearnerRecord",
+    "RunRecord",
+    "SavedFile",
+    "Seconds",
+    "SourceProgress",
+    "read_record",
+]
+
+FORMAT_VERSION = 1
+_FORMAT = "everlearn run"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SavedFile(_Record):
+    """A file of the run folder and the SHA-256 of its content."""
+
+    file: str
+    sha256: str
+
+
+class CodesPart(SavedFile):
+    """A codes file of the run and how many examples it holds."""
+
+    examples: int
+
+
+class LearnerRecord(_Record):
+    """What it takes to build the learner again.
+
+    Attributes:
+        kind: "closed-form" or "gradient".
+        config: The learner's own configuration, all fields.
+        coder_fingerprint: Identifies how texts became codes; None for learners that need no codes.
+        coder_config: The coder's configuration, for messages and codes files.
+        dense_size: Length of a code's dense part.
+    """
+
+    kind: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    coder_fingerprint: str | None = None
+    coder_config: dict[str, Any] | None = None
+    dense_size: int | None = None
+
+
+class SourceProgress(_Record):
+    """How far the run is in one stream.
+
+    Attributes:
+        key: Identifies the stream: its absolute path or dataset name.
+        cursor: The source's own cursor after the last example taken.
+        arrangement: The settings that order the stream, where it is not learned as it is.
+        digest: SHA-256 over the arranged ids and targets; tells whether the stream changed.
+        finished: Whether its end was reached.
+        examples: Examples taken from it.
+        head: SHA-256 over the file's first bytes and their number; tells whether the name now stands
+            for another file.
+        id_suffix: Added to the ids that the source made up, where they would repeat another's.
+    """
+
+    key: str
+    cursor: dict[str, Any] | None = None
+    arrangement: dict[str, Any] | None = None
+    digest: str | None = None
+    finished: bool = False
+    examples: int = 0
+    head: tuple[int, str] | None = None
+    id_suffix: str = ""
+
+
+class Counts(_Record):
+    """Examples by what became of them, over the whole run."""
+
+    examples: int = 0
+    learned: int = 0
+    without_target: int = 0
+    rejected: int = 0
+    forgotten: int = 0
+
+
+class Seconds(_Record):
+    """Wall-clock seconds by kind of work, over the whole run."""
+
+    encode: float = 0.0
+    learn: float = 0.0
+    evaluate: float = 0.0
+    save: float = 0.0
+    total: float = 0.0
+
+
+class RunRecord(_Record):
+    """The content of ``run.json``."""
+
+    format: str = _FORMAT
+    format_version: int = FORMAT_VERSION
+    everlearn_version: str = __version__
+    created: str
+    updated: str
+    config: dict[str, Any]
+    learner: LearnerRecord
+    generation: int = 0
+    state: dict[str, SavedFile] = Field(default_factory=dict)
+    codes: list[CodesPart] = Field(default_factory=list)
+    rejected_bytes: int = 0
+    sources: list[SourceProgress] = Field(default_factory=list)
+    counts: Counts = Field(default_factory=Counts)
+    seconds: Seconds = Field(default_factory=Seconds)
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+    def source(self, key: str) -> SourceProgress | None:
+        """The progress in the stream with this key, if the run has met it."""
+        return next((one for one in self.sources if one.key == key), None)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read ``run.json``.
+
+    Raises:
+        RunError: Not a run folder's record, or one of another format version.
+        StateError: The file is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path.parent} is not a run folder: it has no {path.name}") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise StateError(
+            f"{path} is damaged ({error}). Restore it from a copy, or learn into a new folder."
+        ) from None
+    if not isinstance(value, dict) or value.get("format") != _FORMAT:
+        raise RunError(f"{path} is not the record of an everlearn run")
+    version = value.get("format_version")
+    if version != FORMAT_VERSION:
+        writer = value.get("everlearn_version", "an unknown version")
+        raise RunError(
+            f"{path.parent} has run format version {version} (written by everlearn {writer}); "
+            f"this everlearn {__version__} reads version {FORMAT_VERSION}. Use the version that wrote it, "
+            "or learn into a new folder."
+        )
+    try:
+        return RunRecord.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StateError(
+            f"{path} is damaged: {where}: {first['msg']}. Restore it from a copy, or learn into a new folder."
+        ) from None

@@ -1,0 +1,112 @@
+"""What a run knows of its own quality: an observer that scores, counts and keeps the metrics table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from everlearn.evaluation.matrix import AccuracyMatrix
+from everlearn.evaluation.metrics import MetricsLog, MetricsRow
+from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.runtime.durable_files import replacing
+from everlearn.runtime.online_loop import BatchResult
+from everlearn.runtime.run_record import Counts
+from everlearn.types import Json
+
+__all__ = ["RunScores", "read_metrics", "write_metrics"]
+
+_MEGABYTE = 1e6
+
+
+class RunScores:
+    """Prequential scores, the metrics table and the accuracy matrix of a run.
+
+    Args:
+        counts: The run's counts so far; updated in place.
+        rolling_window: Examples of the rolling scores.
+        seconds_before: Seconds that earlier sessions of the run took.
+    """
+
+    def __init__(self, counts: Counts, rolling_window: int, seconds_before: float = 0.0) -> None:
+        self.counts = counts
+        self.prequential = PrequentialScores(rolling_window)
+        self.matrix: AccuracyMatrix | None = None
+        self.metrics = MetricsLog()
+        self.labels: set[str] = set()
+        self.rolling_accuracy: float | None = None
+        self.memory_mb = 0.0
+        self.examples_per_second = 0.0
+        self._process = psutil.Process()
+        self._start = time.perf_counter() - seconds_before
+        self._last = time.perf_counter()
+
+    def __call__(self, result: BatchResult) -> None:
+        """Take in one step of the loop."""
+        if result.report is not None:
+            self.counts.learned += result.report.num_learned
+            self.counts.without_target += result.report.num_without_target
+            self.labels.update(result.report.new_labels)
+        if not result.examples:
+            return
+        self.counts.examples += len(result.examples)
+        self.prequential.update(result.predictions, [example.target for example in result.examples])
+        now = time.perf_counter()
+        self.examples_per_second = len(result.examples) / max(now - self._last, 1e-9)
+        self._last = now
+        self.memory_mb = self._process.memory_info().rss / _MEGABYTE
+        summary = self.prequential.summary()
+        self.rolling_accuracy = summary["rolling_accuracy"]
+        outliers = sum(prediction.is_outlier for prediction in result.predictions)
+        self.metrics.add(
+            MetricsRow.from_summary(
+                summary,
+                examples=self.counts.examples,
+                seconds=now - self._start,
+                num_classes=len(self.labels),
+                examples_per_second=self.examples_per_second,
+                memory_mb=self.memory_mb,
+                outlier_share=outliers / len(result.examples),
+            )
+        )
+
+    def rest(self) -> None:
+        """Leave out of the throughput what happened since the last batch (saving, testing, waiting)."""
+        self._last = time.perf_counter()
+
+    def to_json(self) -> dict[str, Json]:
+        """What is saved beside the learner's state."""
+        return {
+            "prequential": self.prequential.state(),
+            "matrix": None if self.matrix is None else self.matrix.to_json(),
+        }
+
+    def restore(self, saved: Mapping[str, Any], metrics: pa.Table | None) -> None:
+        """Go on from saved scores and the metrics table of the run folder."""
+        if not saved:
+            return
+        self.prequential.restore(saved["prequential"])
+        if saved["matrix"] is not None:
+            self.matrix = AccuracyMatrix.from_json(saved["matrix"])
+        if metrics is not None:
+            # The table may be one save ahead of the record, if the last save was cut short.
+            within = pc.less_equal(metrics["examples"], self.counts.examples)
+            self.metrics = MetricsLog.from_table(metrics.filter(within))
+
+
+def read_metrics(folder: Path) -> pa.Table | None:
+    """The metrics table of a run folder, if it has one."""
+    path = folder / "metrics.parquet"
+    return pq.read_table(path) if path.is_file() else None
+
+
+def write_metrics(folder: Path, table: pa.Table) -> None:
+    """Write the metrics table of a run folder, atomically."""
+    with replacing(folder / "metrics.parquet") as temporary:
+        pq.write_table(table, temporary)

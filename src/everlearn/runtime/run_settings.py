@@ -1,0 +1,107 @@
+"""Which settings hold for a ``learn``: those given now, those of the run, the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from everlearn.config import RunConfig, flatten_settings
+from everlearn.errors import ConfigError
+from everlearn.runtime.feeds import head_of
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import SourceProgress
+from everlearn.stream.lines import stem_of
+
+__all__ = ["given_settings", "is_arranged", "known_source", "new_folder_name", "settings_for"]
+
+# These make the learner what it is; a run keeps them for life.
+_FIXED = ("seed", "model.", "learner.", "run.rolling_window")
+_FREE_ALL_THE_SAME = frozenset({"model.device"})
+GRADIENT_BATCH_SIZE = 32
+_ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
+
+
+def given_settings(settings: Mapping[str, Any], config_file: Path | None) -> dict[str, Any]:
+    """What is given explicitly: the YAML file's settings, overridden by ``settings``.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting in it is wrong.
+    """
+    given: dict[str, Any] = {}
+    if config_file is not None:
+        in_file = RunConfig.from_file(config_file).model_dump(mode="json", exclude_unset=True)
+        given.update(flatten_settings(in_file))
+    given.update(settings)
+    return given
+
+
+def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -> RunConfig:
+    """The settings of a sitting.
+
+    Args:
+        given: Explicit settings by dotted path.
+        folder: The run that is continued, if one is.
+        key: Identifies the stream.
+
+    Raises:
+        ConfigError: A setting is wrong, or differs from one that the run keeps; all are named.
+    """
+    if folder is None:
+        config = RunConfig().with_settings(given)
+        if config.learner.kind == "gradient" and "stream.batch_size" not in given:
+            config = config.with_settings({"stream.batch_size": GRADIENT_BATCH_SIZE})
+        return config
+    own = dict(flatten_settings(folder.record.config))
+    progress = known_source(folder.record.sources, key)
+    if progress is None:
+        # The order belongs to a stream: another one does not take it over.
+        own |= {"stream.order": "as-is", "stream.experiences": 1, "stream.delay": 0}
+    elif progress.arrangement is not None:
+        own |= {path: progress.arrangement[name] for path, name in _ORDERING.items()}
+    else:
+        own |= {"stream.order": "as-is", "stream.experiences": 1}
+    asked = RunConfig.from_mapping(folder.record.config).with_settings(own).with_settings(given)
+    wanted = dict(flatten_settings(asked.to_mapping()))
+    differing = [
+        f"{path} is {own[path]!r} in the run, {wanted[path]!r} was given"
+        for path in own
+        if wanted[path] != own[path] and (_is_fixed(path) or (progress is not None and path in _ORDERING))
+    ]
+    if differing:
+        raise ConfigError(
+            f"{folder.path} was made with other settings: {'; '.join(differing)}. "
+            "Leave them out to go on, or learn into a new folder."
+        )
+    return asked
+
+
+def known_source(sources: Sequence[SourceProgress], key: str) -> SourceProgress | None:
+    """The progress in a stream that a run has met; None for a new one, also under an old name."""
+    for one in sources:
+        if one.key == key and (one.head is None or head_of(key, one.head[0]) == tuple(one.head)):
+            return one
+    return None
+
+
+def is_arranged(config: RunConfig) -> bool:
+    """Whether a stream is read whole and ordered before it is learned."""
+    return config.stream.order != "as-is" or config.stream.experiences > 1
+
+
+def new_folder_name(stream: str) -> Path:
+    """A folder under ``runs/`` that does not exist: the stream's name and the time."""
+    name = "stdin" if stream == "-" else stem_of(Path(stream.rstrip("/").replace(":", "-")))
+    moment = datetime.now(UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+    base = Path("runs") / f"{name}-{moment}"
+    path, number = base, 2
+    while path.exists():
+        path, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return path
+
+
+def _is_fixed(path: str) -> bool:
+    if path in _FREE_ALL_THE_SAME:
+        return False
+    return any(path == one or (one.endswith(".") and path.startswith(one)) for one in _FIXED)

@@ -1,0 +1,128 @@
+"""The figures of a run, and the files of a run folder that are made for readers."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.evaluation.report import write_report
+from everlearn.runtime.durable_files import write_json
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import Counts, Seconds
+from everlearn.runtime.run_scores import RunScores
+from everlearn.types import Json
+
+__all__ = ["Confusion", "peak_memory_mb", "summarize", "write_reader_files"]
+
+Confusion = tuple[tuple[str, ...], npt.NDArray[np.int64]]
+
+_MAX_CONFUSION_LABELS = 2_000
+
+
+def summarize(
+    scores: RunScores,
+    seconds: Seconds,
+    *,
+    num_classes: int,
+    fingerprint: str,
+    tested: PrequentialScores | None,
+) -> dict[str, Json]:
+    """The figures that ``learn --json`` prints; None where one does not apply.
+
+    ``examples_per_second`` is examples over encoding and learning (predictions included); reading,
+    saving, loading the model and testing are left out. Times and counts cover the whole run.
+
+    Args:
+        scores: Of the stream.
+        seconds: By kind of work.
+        num_classes: Labels known.
+        fingerprint: The learner's.
+        tested: Scores on the held-out set.
+    """
+    counts: Counts = scores.counts
+    prequential = scores.prequential.summary()
+    matrix = scores.matrix
+    test = tested.summary() if tested is not None else {}
+    working_seconds = seconds.encode + seconds.learn
+    return {
+        "examples": counts.examples,
+        "learned": counts.learned,
+        "without_target": counts.without_target,
+        "rejected": counts.rejected,
+        "forgotten": counts.forgotten,
+        "classes": num_classes,
+        "prequential_accuracy": prequential["accuracy"],
+        "prequential_macro_f1": prequential["macro_f1"],
+        "prequential_log_loss": prequential["log_loss"],
+        "prequential_calibration_error": prequential["calibration_error"],
+        "test_accuracy": test.get("accuracy"),
+        "test_macro_f1": test.get("macro_f1"),
+        "test_log_loss": test.get("log_loss"),
+        "test_calibration_error": test.get("calibration_error"),
+        "average_accuracy": matrix.average_accuracy if matrix else None,
+        "forgetting": matrix.forgetting if matrix else None,
+        "backward_transfer": matrix.backward_transfer if matrix else None,
+        "forward_transfer": matrix.forward_transfer if matrix else None,
+        "seconds": round(seconds.total, 3),
+        "encode_seconds": round(seconds.encode, 3),
+        "learn_seconds": round(seconds.learn, 3),
+        "evaluate_seconds": round(seconds.evaluate, 3),
+        "save_seconds": round(seconds.save, 3),
+        "examples_per_second": counts.examples / working_seconds if working_seconds > 0 else None,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "fingerprint": fingerprint,
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has had resident, in 10⁶ bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kibibytes, macOS in bytes.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def write_reader_files(
+    folder: RunFolder,
+    scores: RunScores,
+    summary: dict[str, Any],
+    *,
+    title: str,
+    confusion: Confusion | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write ``confusion.json``, ``matrix.json`` and ``report.html``.
+
+    Args:
+        folder: The run folder.
+        scores: Of the stream.
+        summary: The run's figures.
+        title: The report's heading.
+        confusion: On the held-out set; None: that of the stream.
+        notes: What the reader should know.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    shown = confusion if confusion is not None else scores.prequential.confusion()
+    with folder.saving():
+        if len(shown[0]) <= _MAX_CONFUSION_LABELS:
+            value = {"labels": list(shown[0]), "rows_are_targets": shown[1].tolist()}
+            write_json(folder.path / "confusion.json", value)
+        if scores.matrix is not None:
+            write_json(folder.path / "matrix.json", scores.matrix.to_json())
+        write_report(
+            folder.path / "report.html",
+            title=title,
+            summary=summary,
+            metrics=scores.metrics.table(),
+            confusion=shown if len(shown[0]) else None,
+            matrix=scores.matrix,
+            config=folder.record.config,
+            notes=notes,
+        )

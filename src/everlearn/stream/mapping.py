@@ -1,0 +1,165 @@
+"""From a record, a dict of whatever the file holds, to an example."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+from typing import Any
+
+from everlearn.stream.source import FieldNames
+from everlearn.types import Example, Json
+
+__all__ = ["RecordError", "RecordMapper", "excerpt_of", "json_value"]
+
+_TARGET_NAMES = ("target", "label", "intent", "category")
+_ID_NAMES = ("id",)
+_DOMAIN_NAMES = ("domain",)
+_TIME_NAMES = ("time", "date", "timestamp")
+
+_EXCERPT_CHARACTERS = 200
+
+
+class RecordError(ValueError):
+    """A record that gives no example; the message is the reason for its rejection."""
+
+
+class RecordMapper:
+    """Makes examples of records.
+
+    - The text must be a string that is not blank and holds no NUL.
+    - The target: a string is taken as it is, a number or boolean as its ``str()``; null, a missing
+      field, NaN and a blank string are no target; a list or an object is an error.
+    - Id, domain and time are taken likewise; a list or an object under one of the usual names (not
+      one that was asked for) is left among the other fields.
+    - An example without id gets ``<stem>:<number>``.
+
+    Args:
+        fields: Names of the fields.
+        stem: Begins the ids of records that have none.
+    """
+
+    def __init__(self, fields: FieldNames, stem: str) -> None:
+        self._stem = stem
+        self._text = fields.text
+        asked_for = {fields.text, fields.target, fields.id, fields.domain, fields.time}
+
+        def candidates(name: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+            return (name,) if name is not None else tuple(each for each in usual if each not in asked_for)
+
+        self._target_names = candidates(fields.target, _TARGET_NAMES)
+        self._id_names = candidates(fields.id, _ID_NAMES)
+        self._domain_names = candidates(fields.domain, _DOMAIN_NAMES)
+        self._time_names = candidates(fields.time, _TIME_NAMES)
+        self._asked_for = asked_for
+
+    def example(self, record: dict[str, Json], number: int) -> Example:
+        """The example of a record.
+
+        Args:
+            record: Consumed: what remains of it becomes the example's other fields.
+            number: The record's line or row, from 1.
+
+        Raises:
+            RecordError: The record gives no example.
+        """
+        try:
+            text = record.pop(self._text)
+        except KeyError:
+            raise RecordError(f"no field {self._text!r}") from None
+        check_text(text, self._text)
+        target = None
+        for name in self._target_names:
+            if name in record:
+                target = _string(record.pop(name), name)
+                break
+        identity = self._optional(record, self._id_names)
+        return Example(
+            id=f"{self._stem}:{number}" if identity is None else identity,
+            text=text,
+            target=target,
+            domain=self._optional(record, self._domain_names),
+            time=self._optional(record, self._time_names),
+            fields=record,
+        )
+
+    def _optional(self, record: dict[str, Json], names: tuple[str, ...]) -> str | None:
+        for name in names:
+            if name in record:
+                value = record[name]
+                if isinstance(value, (list, dict)) and name not in self._asked_for:
+                    return None
+                del record[name]
+                return _string(value, name)
+        return None
+
+
+def check_text(text: object, name: str) -> None:
+    """Raise RecordError unless ``text`` can be learned from."""
+    if not isinstance(text, str):
+        kind = "null" if text is None else type(text).__name__
+        raise RecordError(f"field {name!r} must be a string, not {kind}")
+    if not text or text.isspace():
+        raise RecordError(f"field {name!r} is blank")
+    if "\0" in text:
+        raise RecordError(f"field {name!r} holds NUL characters: binary data?")
+    _check_encodable(text, name)
+
+
+def _check_encodable(value: str, name: str) -> None:
+    # JSON can spell half a surrogate pair, which no tokenizer and no file takes later.
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise RecordError(f"field {name!r} is not valid Unicode: half a surrogate pair") from None
+
+
+def _string(value: Any, name: str) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        _check_encodable(value, name)
+        return value if value and not value.isspace() else None
+    if isinstance(value, float):
+        return None if math.isnan(value) else str(value)
+    if isinstance(value, (bool, int)):
+        return str(value)
+    kind = (
+        "a list"
+        if isinstance(value, list)
+        else "an object"
+        if isinstance(value, dict)
+        else type(value).__name__
+    )
+    raise RecordError(f"field {name!r} must be a string, a number or a boolean, not {kind}")
+
+
+def json_value(value: Any) -> Json:
+    """A value of a typed table as JSON: dates in ISO 8601, NaN as null, bytes by their length only."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, dict):
+        return {str(key): json_value(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(each) for each in value]
+    return str(value)
+
+
+def excerpt_of(raw: bytes | str) -> str:
+    """How a record begins, printable, at most 200 characters."""
+    if isinstance(raw, bytes):
+        # Four bytes make at most one character of valid UTF-8, so this prefix is always enough.
+        text = raw[: 4 * _EXCERPT_CHARACTERS].decode("utf-8", errors="replace")
+    else:
+        text = raw[:_EXCERPT_CHARACTERS].encode("utf-8", errors="replace").decode()
+    text = text.rstrip("\r\n")[:_EXCERPT_CHARACTERS]
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,0 +1,100 @@
+"""From what a user names to a source: by suffix, by content, by prefix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from everlearn.errors import InputError
+from everlearn.stream.codes import CodesSource, is_codes_file
+from everlearn.stream.columnar import ArrowSource, ParquetSource
+from everlearn.stream.delimited import DelimitedSource
+from everlearn.stream.hf_datasets import HuggingFaceSource
+from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
+from everlearn.stream.lines import compression_of
+from everlearn.stream.source import Source, SourceConfig
+from everlearn.stream.standard_input import StandardInputSource
+
+__all__ = ["open_source"]
+
+_HUGGING_FACE_PREFIX = "hf:"
+
+
+def _parquet(path: Path, config: SourceConfig) -> Source:
+    return CodesSource(path, config) if is_codes_file(path) else ParquetSource(path, config)
+
+
+def _tab_separated(path: Path, config: SourceConfig) -> Source:
+    return DelimitedSource(path, config, delimiter="\t")
+
+
+_COMPRESSIBLE: dict[str, Callable[[Path, SourceConfig], Source]] = {
+    ".jsonl": JsonLinesSource,
+    ".ndjson": JsonLinesSource,
+    ".json": JsonLinesSource,
+    ".csv": DelimitedSource,
+    ".tsv": _tab_separated,
+    ".txt": TextLinesSource,
+}
+_TABLES: dict[str, Callable[[Path, SourceConfig], Source]] = {
+    ".parquet": _parquet,
+    ".arrow": ArrowSource,
+    ".feather": ArrowSource,
+}
+
+
+def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None) -> Source:
+    """The source that a user means.
+
+    - ``-``: standard input;
+    - ``hf:NAME`` or ``hf:NAME:SPLIT``, or a folder: a Hugging Face data set;
+    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``), ``.csv``, ``.tsv``, ``.txt``
+      (one text a line), each also with ``.gz`` or ``.zst``; ``.parquet`` (a codes file is recognised);
+      ``.arrow``, ``.feather``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "messages.jsonl")
+    ...     _ = path.write_text('{"text": "my card is lost", "label": "lost_card"}\\n{"no": "text"}\\n')
+    ...     reader = open_source(path).open()
+    ...     for example in reader.next_batch(10):
+    ...         print(example.id, example.text, example.target)
+    ...     print(reader.take_rejected()[0].reason)
+    ...     reader.close()
+    messages:1 my card is lost lost_card
+    no field 'text'
+
+    Args:
+        spec: What the user names.
+        config: How records become examples.
+
+    Raises:
+        InputError: There is no such file or data set, or its format is not known.
+        MissingExtraError: A library is needed that is not installed.
+    """
+    config = config or SourceConfig()
+    text = os.fspath(spec)
+    if text == "-":
+        return StandardInputSource(config)
+    if text.startswith(_HUGGING_FACE_PREFIX) and not Path(text).exists():
+        name = text.removeprefix(_HUGGING_FACE_PREFIX)
+        split = None
+        if ":" in name and not Path(name).exists():
+            name, split = name.rsplit(":", 1)
+        if not name or split == "":
+            raise InputError(f"{text!r} does not name a data set; write hf:NAME or hf:NAME:SPLIT")
+        return HuggingFaceSource(name, config, split=split)
+    path = Path(text)
+    if path.is_dir():
+        return HuggingFaceSource(text, config)
+    if not path.exists():
+        raise InputError(f"{text} does not exist")
+    suffix = path.suffix.lower()
+    if suffix in _TABLES:
+        return _TABLES[suffix](path, config)
+    inner = Path(path.stem).suffix.lower() if compression_of(path) != "none" else suffix
+    if inner not in _COMPRESSIBLE:
+        known = ", ".join([*(f"{each}[.gz|.zst]" for each in _COMPRESSIBLE), *_TABLES])
+        raise InputError(f"{text} has a suffix that names no known format; known are {known}")
+    return _COMPRESSIBLE[inner](path, config)

@@ -1,0 +1,146 @@
+"""What a source of examples is, how its fields are named, and what it says of records it cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from everlearn.errors import ConfigError
+from everlearn.types import Cursor, Example
+
+__all__ = [
+    "EndOfStream",
+    "FieldNames",
+    "Rejection",
+    "Source",
+    "SourceConfig",
+    "SourceReader",
+]
+
+
+class EndOfStream(Exception):
+    """The stream is over: every example has been returned, and no more will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that gave no example.
+
+    Attributes:
+        place: Where it stands: ``train.jsonl.gz:17``, lines (or rows) counted from 1.
+        reason: What is wrong with it.
+        excerpt: How it begins, at most 200 characters.
+    """
+
+    place: str
+    reason: str
+    excerpt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldNames:
+    """Which field of a record holds what.
+
+    A name of None stands for the usual names, of which the first that a record has is taken:
+    ``target``, ``label``, ``intent``, ``category`` for the target; ``id``; ``domain``; ``time``,
+    ``date``, ``timestamp`` for the time.
+
+    Raises:
+        ConfigError: A name is empty, or two fields share one name.
+    """
+
+    text: str = "text"
+    target: str | None = None
+    id: str | None = None
+    domain: str | None = None
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for role in ("text", "target", "id", "domain", "time"):
+            name = getattr(self, role)
+            if name is None and role != "text":
+                continue
+            if not isinstance(name, str) or not name:
+                raise ConfigError(f"fields.{role} must be the name of a field, not {name!r}")
+            if name in seen:
+                raise ConfigError(f"fields.{role} is {name!r}, which fields.{seen[name]} already uses")
+            seen[name] = role
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """How records become examples.
+
+    Attributes:
+        fields: Names of the fields.
+        strict: Raise InputError at the first record that cannot be used, instead of passing it over.
+        max_record_bytes: Longer records are rejected without being read into memory whole.
+
+    Raises:
+        ConfigError: ``max_record_bytes`` is not a positive integer.
+    """
+
+    fields: FieldNames = field(default_factory=FieldNames)
+    strict: bool = False
+    max_record_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        size = self.max_record_bytes
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"max_record_bytes must be a positive integer, not {size!r}")
+
+
+@runtime_checkable
+class SourceReader(Protocol):
+    """One pass over a source."""
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """At most ``limit`` next examples.
+
+        An empty batch means that there is nothing yet, or that only unusable records came so far.
+
+        Raises:
+            EndOfStream: All examples were returned before.
+            InputError: The source cannot be read any further, or a record is wrong and the source is
+                strict. The examples before it were returned by earlier calls.
+        """
+        ...
+
+    def cursor(self) -> Cursor:
+        """Where to open the source again: after the last example returned."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files. The cursor stays readable."""
+        ...
+
+    def take_rejected(self) -> list[Rejection]:
+        """The records passed over since the last call, each exactly once.
+
+        Ask after every batch and once more after EndOfStream.
+        """
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where examples come from. It can be opened many times, and from a cursor."""
+
+    @property
+    def name(self) -> str:
+        """A short name for messages: a file's name, a data set's name."""
+        ...
+
+    def open(self, cursor: Cursor | None = None) -> SourceReader:
+        """Begin a pass, at the start or where a reader of the same source stood.
+
+        Raises:
+            InputError: The source cannot be opened, or the cursor is not one of this source.
+        """
+        ...
+
+    def count(self) -> int | None:
+        """How many records there are, where that is cheap to tell; for progress bars."""
+        ...

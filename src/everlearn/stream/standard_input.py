@@ -1,0 +1,145 @@
+"""Standard input, or any open file descriptor, as a live source."""
+
+from __future__ import annotations
+
+import os
+import queue
+import stat
+import sys
+import threading
+import time
+
+from everlearn.errors import InputError
+from everlearn.stream.batches import BatchReader
+from everlearn.stream.line_files import LineParser, LineRecords, cursor_number, json_parser, text_parser
+from everlearn.stream.lines import LineScanner
+from everlearn.stream.mapping import RecordMapper
+from everlearn.stream.source import SourceConfig
+from everlearn.types import Cursor, Example
+
+__all__ = ["StandardInputSource"]
+
+_CHUNK_BYTES = 1 << 16
+_MAX_WAITING_CHUNKS = 16
+
+
+class StandardInputSource:
+    """Lines from standard input: JSON objects where they begin with ``{``, plain texts elsewhere.
+
+    ``next_batch`` gives what has arrived, after waiting ``patience_seconds`` at most for the batch to
+    fill. A pipe cannot be read again: a reader opened from a cursor goes on counting lines (and so
+    making ids) where the cursor stands, and reads what comes next. Where standard input is a file
+    (``< FILE``), it begins after the last example returned, as for any file.
+
+    One reader at a time: what one has taken from the pipe, no other gets.
+
+    Args:
+        config: Names of fields, strictness, longest line.
+        descriptor: The file descriptor; by default that of standard input.
+        patience_seconds: How long ``next_batch`` waits at most.
+    """
+
+    def __init__(
+        self, config: SourceConfig, *, descriptor: int | None = None, patience_seconds: float = 0.05
+    ) -> None:
+        self.name = "stdin"
+        self._config = config
+        self._descriptor = descriptor
+        self._patience_seconds = patience_seconds
+
+    def open(self, cursor: Cursor | None = None) -> BatchReader:
+        """See Source."""
+        try:
+            descriptor = sys.stdin.fileno() if self._descriptor is None else self._descriptor
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
+            offset = 0
+            if is_file:
+                if cursor is not None:
+                    offset = cursor_number(cursor, "offset", self.name)
+                os.lseek(descriptor, offset, os.SEEK_SET)
+        except (OSError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"standard input cannot be read: {error}") from error
+        chunks = _WaitingChunks(descriptor, self._patience_seconds)
+        scanner = LineScanner(chunks.read, max_bytes=self._config.max_record_bytes, place=self.name)
+        scanner.line, scanner.offset = line, offset
+        records = LineRecords(
+            scanner,
+            _either_parser(self._config, self.name),
+            name=self.name,
+            max_record_bytes=self._config.max_record_bytes,
+            seekable=is_file,
+            close=chunks.close,
+        )
+        return BatchReader(records, strict=self._config.strict)
+
+    def count(self) -> int | None:
+        """None: nobody knows."""
+        return None
+
+
+def _either_parser(config: SourceConfig, stem: str) -> LineParser:
+    mapper = RecordMapper(config.fields, stem)
+    parse_json, parse_text = json_parser(mapper), text_parser(mapper, config.fields.text)
+
+    def parse(line: bytes, number: int) -> Example:
+        return parse_json(line, number) if line.lstrip().startswith(b"{") else parse_text(line, number)
+
+    return parse
+
+
+class _WaitingChunks:
+    # A thread waits for bytes so that the reader need not; the queue's bound is the memory's bound.
+
+    def __init__(self, descriptor: int, patience_seconds: float) -> None:
+        self._queue: queue.Queue[bytes | OSError] = queue.Queue(_MAX_WAITING_CHUNKS)
+        self._patience_seconds = patience_seconds
+        self._deadline: float | None = None
+        self._is_closed = False
+        self._is_over = False
+        self._thread = threading.Thread(
+            target=self._pump, args=(descriptor,), name="everlearn-stdin", daemon=True
+        )
+        self._thread.start()
+
+    def _pump(self, descriptor: int) -> None:
+        chunk: bytes | OSError = b"."
+        while chunk and not self._is_closed:
+            try:
+                chunk = os.read(descriptor, _CHUNK_BYTES)
+            except OSError as error:
+                chunk = error
+            while not self._is_closed:
+                try:
+                    self._queue.put(chunk, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if isinstance(chunk, OSError):
+                return
+
+    def read(self) -> bytes | None:
+        """The next chunk; empty at the end; None once the patience is used up."""
+        if self._is_over:
+            return b""
+        try:
+            chunk = self._queue.get_nowait()
+        except queue.Empty:
+            now = time.monotonic()
+            if self._deadline is None:
+                self._deadline = now + self._patience_seconds
+            try:
+                chunk = self._queue.get(timeout=max(self._deadline - now, 0.0))
+            except queue.Empty:
+                self._deadline = None
+                return None
+        if isinstance(chunk, OSError):
+            raise InputError(f"standard input cannot be read any further: {chunk}") from chunk
+        self._is_over = not chunk
+        return chunk
+
+    def close(self) -> None:
+        """Let the thread end; it cannot be woken while it waits for bytes."""
+        self._is_closed = True

@@ -1,0 +1,221 @@
+"""The words of everlearn as types: examples go in, predictions and reports come out.
+
+Everything here is a plain value. Nothing in this module reads files, runs a
+model or keeps state, so every other module may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+__all__ = [
+    "Boundary",
+    "Code",
+    "Cursor",
+    "Example",
+    "FloatArray",
+    "ForgetReport",
+    "Int8Array",
+    "Json",
+    "Learner",
+    "Prediction",
+    "State",
+    "StepReport",
+]
+
+Json = Any
+"""A value that ``json.dumps`` writes without help: dict, list, str, int, float, bool or None."""
+
+Cursor = Mapping[str, Json]
+"""Where a source stands. Opaque to everybody but the source that made it; JSON, so it can be stored."""
+
+Int8Array = npt.NDArray[np.int8]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a learner keeps of an example instead of its text: small integers, computed once.
+
+    Attributes:
+        dense: int8 vector (D,): the pooled hidden states of the trunk, rounded.
+        gram_ids: uint32 vector (K,), strictly increasing: hashes of the word 1-2-grams.
+        gram_values: uint8 vector (K,): unit-length log(1 + count) of each gram, times 255, rounded.
+    """
+
+    dense: Int8Array
+    gram_ids: npt.NDArray[np.uint32]
+    gram_values: npt.NDArray[np.uint8]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Code)
+            and np.array_equal(self.dense, other.dense)
+            and np.array_equal(self.gram_ids, other.gram_ids)
+            and np.array_equal(self.gram_values, other.gram_values)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Example:
+    """One item of the stream.
+
+    Attributes:
+        id: Unique in the stream; deletion and delayed targets refer to it.
+        text: The text, or None where only a vector or a code is kept.
+        target: A label or a target text; None where it is not known (yet).
+        domain: A name for where the example comes from, if there is one.
+        time: ISO 8601 date or date-time, as the source gave it.
+        vector: Float features (F,) for learners over any features, instead of a text.
+        code: Filled in at ingestion by a learner that works on codes.
+        fields: Other fields of the source's record, for selection (``forget --where``).
+    """
+
+    id: str
+    text: str | None = None
+    target: str | None = None
+    domain: str | None = None
+    time: str | None = None
+    vector: npt.NDArray[np.floating[Any]] | None = None
+    code: Code | None = None
+    fields: Mapping[str, Json] = field(default_factory=dict)
+
+    def with_code(self, code: Code) -> Example:
+        """The same example with its code."""
+        return replace(self, code=code)
+
+    def with_target(self, target: str | None) -> Example:
+        """The same example with another target (or none)."""
+        return replace(self, target=target)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a learner says of one example before it is told the target.
+
+    Attributes:
+        label: The most probable label, or None while no label is known.
+        labels: All labels known at that moment, in the order of ``probabilities``. Shared
+            between the predictions of one call.
+        probabilities: float64 vector (C,), sums to 1; empty while no label is known.
+        outlier_score: How far the input is from everything learned; higher is farther. None where
+            the learner has no such score.
+        is_outlier: Whether the score is above the threshold set from the stream.
+    """
+
+    label: str | None
+    labels: Sequence[str]
+    probabilities: FloatArray
+    outlier_score: float | None = None
+    is_outlier: bool = False
+
+    @property
+    def confidence(self) -> float:
+        """Probability of ``label``; 0.0 while no label is known."""
+        return float(self.probabilities.max()) if len(self.probabilities) else 0.0
+
+    def probability_of(self, label: str) -> float:
+        """Probability of ``label``; 0.0 for a label not known at that moment."""
+        try:
+            return float(self.probabilities[self.labels.index(label)])
+        except ValueError:
+            return 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one call of ``learn`` changed.
+
+    Attributes:
+        num_learned: Examples that were learned.
+        num_without_target: Examples passed over because their target is None.
+        new_labels: Labels seen for the first time, in order of appearance.
+        loss: Mean training loss of the step in nats, before the update; None for closed-form learners.
+        num_replayed: Examples drawn from memory beside the fresh ones.
+    """
+
+    num_learned: int
+    num_without_target: int = 0
+    new_labels: tuple[str, ...] = ()
+    loss: float | None = None
+    num_replayed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetReport:
+    """What one call of ``forget`` changed.
+
+    Attributes:
+        num_forgotten: Examples whose influence is gone.
+        removed_labels: Labels that no remaining example carries.
+        exact: Whether the state now equals that of a learner that never saw them.
+    """
+
+    num_forgotten: int
+    removed_labels: tuple[str, ...] = ()
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boundary:
+    """A point of the stream at which methods consolidate.
+
+    Attributes:
+        reason: "experience", "drift", "schedule" or "request".
+        num_examples: Examples seen before it.
+        name: Name of what ended, if it has one.
+    """
+
+    reason: str
+    num_examples: int
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything a learner needs to go on: tensors by name and JSON. Never pickle.
+
+    Attributes:
+        tensors: Dense tensors by dotted name; saved as safetensors.
+        data: JSON beside them.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    data: Mapping[str, Json]
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A state that predicts, learns and forgets: ``state = fold(update, initial_state, stream)``."""
+
+    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Compute what is computed once an example (its code), so that predict and learn share it."""
+        ...
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Predict without learning; one prediction an example, in order."""
+        ...
+
+    def learn(self, examples: Sequence[Example]) -> StepReport:
+        """Learn one batch. Examples without target are passed over."""
+        ...
+
+    def forget(self, examples: Sequence[Example]) -> ForgetReport:
+        """Undo the influence of examples that were learned, targets included."""
+        ...
+
+    def state(self) -> State:
+        """A copy of the state; restoring it elsewhere gives the same learner."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Replace the state. Raises StateError where it does not fit."""
+        ...

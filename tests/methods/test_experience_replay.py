@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+from torch import nn
+
+from everlearn.checks import METHOD_CHECKS
+from everlearn.errors import ConfigError
+from everlearn.learning.batch import Batch
+from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.learning.method import Method, StepContext
+from everlearn.memory import ReservoirMemory
+from everlearn.methods import METHODS, ExperienceReplay, ReplayConfig, create_method
+from everlearn.types import Example
+
+MAKERS: dict[str, Callable[[], Method]] = {
+    **{name: partial(create_method, name) for name in METHODS},
+    "replay, small memory": lambda: ExperienceReplay(ReplayConfig(memory_examples=5, num_replayed=3)),
+}
+
+
+@pytest.mark.parametrize("check", METHOD_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", MAKERS)
+def test_contract(check: Callable[[Callable[[], Method]], None], name: str) -> None:
+    check(MAKERS[name])
+
+
+class Recording(ExperienceReplay):
+    """Replay that notes the batches it made."""
+
+    def __init__(self, config: ReplayConfig) -> None:
+        super().__init__(config)
+        self.batches: list[Batch] = []
+
+    def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
+        self.batches.append(super().extend_batch(batch, context))
+        return self.batches[-1]
+
+
+def batch(number: int, size: int = 4) -> list[Example]:
+    return [
+        Example(id=f"{number}-{row}", target=f"label {number}", vector=np.array([number, row], dtype=float))
+        for row in range(size)
+    ]
+
+
+def test_batches_are_fresh_examples_and_earlier_ones() -> None:
+    method = Recording(ReplayConfig(memory_examples=10, num_replayed=6))
+    config = GradientConfig(optimizer="sgd", learning_rate=1e-3, head_learning_rate=1e-3)
+    learner = GradientLearner.for_vectors(nn.Identity(), 2, config, [method])
+    replayed = [learner.learn(batch(number)).num_replayed for number in range(40)]
+    assert replayed == [0, 4, *[6] * 38]
+    sources: Counter[int] = Counter()
+    for number, made in enumerate(method.batches):
+        assert [example.id for example in made.fresh] == [example.id for example in batch(number)]
+        added = made.examples[made.num_fresh :]
+        assert len({example.id for example in added}) == len(added)
+        origins = [int(example.id.split("-")[0]) for example in added]
+        assert all(origin < number for origin in origins)
+        sources.update(origins)
+        for example in added:
+            assert example.target == f"label {example.id.split('-')[0]}"
+            assert example.input.tolist() == [float(part) for part in example.id.split("-")]
+    assert len(sources) > 10
+
+
+def test_a_memory_of_ones_own_is_used() -> None:
+    memory = ReservoirMemory(3, seed=9)
+    method = ExperienceReplay(ReplayConfig(memory_examples=50), memory)
+    learner = GradientLearner.for_vectors(nn.Identity(), 2, methods=[method])
+    for number in range(4):
+        learner.learn(batch(number))
+    assert method.memory is memory
+    assert len(memory) == 3
+    assert method.forget({example.id for example in memory.examples()}) == 3
+
+
+@pytest.mark.parametrize("field", ["memory_examples", "memory_bytes", "num_replayed"])
+def test_bad_sizes_are_named(field: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be at least 1, not 0"):
+        ReplayConfig(**{field: 0})

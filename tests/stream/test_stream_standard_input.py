@@ -1,0 +1,123 @@
+"""Standard input: live pipes and redirected files."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from everlearn.errors import InputError
+from everlearn.stream import EndOfStream, SourceConfig, SourceReader, open_source
+from everlearn.stream.standard_input import StandardInputSource
+from everlearn.types import Example
+
+
+def drain(reader: SourceReader, limit: int = 10) -> list[Example]:
+    examples: list[Example] = []
+    try:
+        while True:
+            examples += reader.next_batch(limit)
+    except EndOfStream:
+        return examples
+
+
+def summary(examples: Sequence[Example]) -> list[tuple[str, str | None, str | None]]:
+    return [(e.id, e.text, e.target) for e in examples]
+
+
+def test_a_pipe_gives_what_has_arrived() -> None:
+    read_end, write_end = os.pipe()
+    source = StandardInputSource(SourceConfig(), descriptor=read_end, patience_seconds=0.02)
+    reader = source.open()
+    began = time.monotonic()
+    assert reader.next_batch(5) == []
+    assert time.monotonic() - began < 5
+
+    os.write(write_end, b'{"text": "a", "label": "x"}\nplain text\nhal')
+    first: list[Example] = []
+    while len(first) < 2:
+        first += reader.next_batch(5)
+    assert summary(first) == [("stdin:1", "a", "x"), ("stdin:2", "plain text", None)]
+    assert reader.next_batch(5) == []
+    assert reader.cursor() == {"line": 2}
+
+    os.write(write_end, b"f a line\n{bad\n[1]")
+    os.close(write_end)
+    rest = drain(reader)
+    assert summary(rest) == [("stdin:3", "half a line", None), ("stdin:5", "[1]", None)]
+    assert [r.place for r in reader.take_rejected()] == ["stdin:4"]
+    reader.close()
+    os.close(read_end)
+
+
+def test_a_pipe_opened_from_a_cursor_goes_on_counting() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"next\n")
+    os.close(write_end)
+    reader = StandardInputSource(SourceConfig(), descriptor=read_end).open({"line": 41})
+    assert summary(drain(reader)) == [("stdin:42", "next", None)]
+    reader.close()
+    os.close(read_end)
+
+
+def test_much_data_and_a_slow_reader() -> None:
+    read_end, write_end = os.pipe()
+
+    def produce() -> None:
+        with os.fdopen(write_end, "wb") as out:
+            for index in range(60_000):
+                out.write(b'{"text": "message %d of a long stream"}\n' % index)
+            out.write(b"x" * 3_000_000 + b"\nlast\n")
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    reader = StandardInputSource(SourceConfig(), descriptor=read_end).open()
+    time.sleep(0.05)
+    examples = drain(reader, 1_000)
+    producer.join()
+    assert len(examples) == 60_001
+    assert examples[-1].text == "last"
+    assert [r.reason for r in reader.take_rejected()] == ["longer than 1,000,000 bytes"]
+    reader.close()
+    os.close(read_end)
+
+
+def test_a_redirected_file_is_resumed_like_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"one\ntwo\n\nthree\n")
+    descriptor = os.open(path, os.O_RDONLY)
+    source = StandardInputSource(SourceConfig(), descriptor=descriptor)
+    reader = source.open()
+    (one,) = reader.next_batch(1)
+    cursor = reader.cursor()
+    reader.close()
+    assert one.text == "one"
+    again = source.open(cursor)
+    assert summary(drain(again)) == [("stdin:2", "two", None), ("stdin:4", "three", None)]
+    again.close()
+    os.close(descriptor)
+
+
+def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"hello\n")
+    os.close(write_end)
+    with os.fdopen(read_end, "r") as replaced:
+        monkeypatch.setattr("sys.stdin", replaced)
+        source = open_source("-")
+        assert (source.name, source.count()) == ("stdin", None)
+        reader = source.open()
+        assert [e.text for e in drain(reader)] == ["hello"]
+        reader.close()
+
+
+def test_a_closed_standard_input_is_an_input_error() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    os.close(write_end)
+    with pytest.raises(InputError, match="standard input cannot be read"):
+        StandardInputSource(SourceConfig(), descriptor=read_end).open()
