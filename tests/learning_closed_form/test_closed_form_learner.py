@@ -4,15 +4,16 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
 from everlearn.types import Code, Example, Learner, State
-from synthetic_codes import DENSE_SIZE, make_examples
 
 CONFIG = ClosedFormConfig.of_size(128, gram_bits=12, sample_size=64, gather=50)
 
@@ -26,7 +27,7 @@ def learned(
     return learner
 
 
-def settled_probabilities(learner: ClosedFormLearner, examples: Sequence[Example]) -> np.ndarray:  # type: ignore[type-arg]
+def settled_probabilities(learner: ClosedFormLearner, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
     learner.settle()
     return np.stack([p.probabilities for p in learner.predict(examples)])
 

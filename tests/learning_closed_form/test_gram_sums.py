@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +39,7 @@ def test_any_batching_gives_the_batch_sums(
     features, classes = data(num, num_features, seed)
     sums = GramSums(num_features, gather, CPU)
     edges = sorted({0, num, *(c for c in cuts if c <= num)})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         sums.add(features[start:stop], classes[start:stop], 4)
     wide = features.to(torch.int64)
     assert torch.equal(lower_half(sums), (wide.T @ wide).tril())

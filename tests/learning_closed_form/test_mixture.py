@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax
@@ -8,7 +9,9 @@ from scipy.special import log_softmax
 from everlearn.learning.closed_form.mixture import fit_mixture, half_standardised
 
 
-def scores(num_classes: int, quality: float, seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def scores(
+    num_classes: int, quality: float, seed: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     rng = np.random.default_rng(seed)
     classes = rng.integers(0, num_classes, size=300)
     made = rng.normal(size=(300, num_classes))
@@ -27,7 +30,7 @@ def test_weights_minimise_the_log_loss(num_classes: int, ridge_quality: float, b
     mixture = fit_mixture(ridge, bayes, classes)
     experts = [half_standardised(ridge, mixture.ridge_spread), half_standardised(bayes, mixture.bayes_spread)]
 
-    def loss(w: np.ndarray) -> float:  # type: ignore[type-arg]
+    def loss(w: npt.NDArray[np.float64]) -> float:
         logits = log_softmax(w[0] * experts[0] + w[1] * experts[1], axis=1)
         return float(-logits[np.arange(300), classes].mean() + (w**2).sum() / 30_000)
 

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from tests.learning_closed_form.synthetic_codes import make_examples
 
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer, gram_matrix
 from everlearn.types import Code, Example
-from synthetic_codes import make_examples
 
 BITS = 10
 
 
-def arrays(examples: list[Example]) -> tuple[list[Code], np.ndarray]:  # type: ignore[type-arg]
+def arrays(examples: list[Example]) -> tuple[list[Code], npt.NDArray[np.int64]]:
     codes = [e.code for e in examples if e.code is not None]
     return codes, np.array([int((e.target or "c0")[1:]) for e in examples])
 

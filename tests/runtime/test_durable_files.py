@@ -22,9 +22,8 @@ def test_replacing_replaces_whole_files(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise ZeroDivisionError
+    with pytest.raises(UnicodeEncodeError), replacing(path) as temporary:
+        temporary.write_text("half of it\ud800", encoding="utf-8")
     assert path.read_text(encoding="utf-8") == '{"a": 1}\n'
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import ConfigError, RunError
+from everlearn.runtime.codes_store import CodesStore
 from everlearn.runtime.evaluate import evaluate_run
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.merge import merge_runs
 from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example
 
 Settings = dict[str, object]
@@ -54,9 +56,6 @@ def test_nothing_of_a_forgotten_example_stays_in_the_folder(
     stream = write_codes("stream.parquet", [*examples, examples[7]])
     learn(stream, tmp_path / "run", small | {"run.keep_text": True})
     forget_in_run(tmp_path / "run", where=[("id", "message-7")])
-    from everlearn.runtime.codes_store import CodesStore
-    from everlearn.runtime.run_folder import RunFolder
-
     folder = RunFolder.open_to_read(tmp_path / "run")
     kept = [
         one

@@ -28,6 +28,7 @@ class NearestMean:
         means = np.stack([total / count for total, count in self.sums.values()])
         predictions = []
         for example in examples:
+            assert example.vector is not None
             best = int(np.argmin(((means - example.vector) ** 2).sum(axis=1)))
             predictions.append(Prediction(labels[best], labels, np.eye(len(labels))[best]))
         return predictions

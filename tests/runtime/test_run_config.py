@@ -60,9 +60,9 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_with_settings_refuses_unknown_paths() -> None:
-    with pytest.raises(ConfigError, match="unknown setting model.depth"):
+    with pytest.raises(ConfigError, match=r"unknown setting model\.depth"):
         RunConfig().with_settings({"model.depth": 3})
-    with pytest.raises(ConfigError, match="no such setting: seed.x"):
+    with pytest.raises(ConfigError, match=r"no such setting: seed\.x"):
         RunConfig().with_settings({"seed.x": 3})
 
 

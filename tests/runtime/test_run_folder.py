@@ -104,7 +104,7 @@ def test_a_truncated_record_is_refused(tmp_path: Path) -> None:
     saved_folder(tmp_path / "run").close()
     path = tmp_path / "run" / "run.json"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StateError, match="run.json is damaged"):
+    with pytest.raises(StateError, match=r"run\.json is damaged"):
         RunFolder.open_to_read(tmp_path / "run")
 
 
@@ -112,7 +112,7 @@ def test_folders_with_other_things_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work", encoding="utf-8")
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(RunError, match="thesis.txt"):
+    with pytest.raises(RunError, match=r"thesis\.txt"):
         RunFolder.create(tmp_path / "mine", RunConfig(), LEARNER)
     with pytest.raises(RunError, match="not a folder"):
         RunFolder.create(tmp_path / "file", RunConfig(), LEARNER)
@@ -182,6 +182,6 @@ def test_a_failed_save_says_what_is_safe(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(StorageError, match="No space left.*saved before .* is intact"):
+    with pytest.raises(StorageError, match=r"No space left.*saved before .* is intact"):
         folder.commit(folder.record, {"learner": state_of(2)}, {})
     folder.close()

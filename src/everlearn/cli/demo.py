@@ -83,8 +83,9 @@ def _print_figures(console: Console, outcome: DemoOutcome) -> None:
     ]
     console.print(f"\n[bold]Around the renaming[/]  {' → '.join(around)}")
     console.print(
-        f"[bold]In all[/]  {summary['examples']:,} messages, {summary['classes']} kinds, {wrong} of them filed "
-        f"wrongly and learned so all the same; {percent(summary['test_accuracy'])} right on messages never learned"
+        f"[bold]In all[/]  {summary['examples']:,} messages, {summary['classes']} kinds; {wrong} were filed "
+        f"wrongly, and learned so all the same; {percent(summary['test_accuracy'])} right on messages "
+        "that were never learned"
     )
     console.print(
         f"[bold]Speed[/]  {summary['examples_per_second']:,.0f} messages a second predicted and learned, "

@@ -68,7 +68,7 @@ class BatchResult:
 class Observer(Protocol):
     """Looks at what happened and changes nothing of it."""
 
-    def __call__(self, result: BatchResult) -> None:
+    def __call__(self, result: BatchResult, /) -> None:
         """Called after each step."""
         ...
 

@@ -87,7 +87,7 @@ class ClosedFormConfig:
         Raises:
             ConfigError: The budget is below what the smallest useful sizes need.
 
-        >>> ClosedFormConfig.for_memory(512 << 20).num_features
+        >>> ClosedFormConfig.for_memory(256 << 20).num_features
         4096
         """
         for num_features, gram_bits in (

@@ -151,5 +151,5 @@ class GramSums:
 
 def _narrowed(sums: torch.Tensor) -> torch.Tensor:
     limit = torch.iinfo(torch.int32).max
-    fits = not sums.numel() or int(sums.max()) <= limit and int(sums.min()) >= -limit
+    fits = not sums.numel() or (int(sums.max()) <= limit and int(sums.min()) >= -limit)
     return sums.to(torch.int32) if fits else sums.clone()

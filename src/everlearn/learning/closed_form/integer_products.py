@@ -28,7 +28,8 @@ def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     Returns:
         int32 (A, B).
 
-    >>> int8_product(torch.full((1, 2), 127, dtype=torch.int8), torch.full((2, 1), -127, dtype=torch.int8)).item()
+    >>> row = torch.full((1, 2), 127, dtype=torch.int8)
+    >>> int8_product(row, -row.T).item()
     -32258
     """
     if left.shape[0] == 0 or right.shape[1] == 0 or left.shape[1] == 0:

@@ -365,7 +365,7 @@ class ClosedFormLearner:
             self._solve(self.config.small_features, settings_anew=False)
 
     def _stream_features(self, num_examples: int) -> int:
-        """Features worth solving for within a stream: a quarter of the examples, at least the quick solve's."""
+        """Features worth solving for within a stream: a quarter of the examples, within bounds."""
         size = self.config.small_features
         while size < num_examples / 4:
             size *= 2

@@ -56,7 +56,7 @@ def half_standardised(scores_BC: FloatArray, spread: float) -> FloatArray:
     if spread == 0.0:
         return np.zeros_like(scores_BC)
     centred = scores_BC - scores_BC.mean(axis=1, keepdims=True)
-    return centred / np.sqrt(centred.var(axis=1, keepdims=True) + spread**2)
+    return np.asarray(centred / np.sqrt(centred.var(axis=1, keepdims=True) + spread**2))
 
 
 def fit_mixture(ridge_BC: FloatArray, bayes_BC: FloatArray, classes_B: npt.NDArray[np.int64]) -> Mixture:

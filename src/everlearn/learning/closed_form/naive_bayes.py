@@ -190,7 +190,7 @@ class NaiveBayesScorer:
         sums = np.asarray(per_row @ np.log(complement))
         lengths_B = np.bincount(row_of, weights=values, minlength=num_rows)
         log_denominators = np.log(self._denominators_C - others * lengths_B[:, None])
-        return (lengths_B[:, None] * log_denominators - sums) / self._norms_C
+        return np.asarray((lengths_B[:, None] * log_denominators - sums) / self._norms_C)
 
 
 def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
@@ -200,4 +200,4 @@ def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def _centred(scores_BC: FloatArray) -> FloatArray:
-    return scores_BC - scores_BC.mean(axis=1, keepdims=True)
+    return np.asarray(scores_BC - scores_BC.mean(axis=1, keepdims=True))

@@ -124,7 +124,8 @@ class RidgeSolution:
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
         """float32 scores (B, C) of integer features (B, M): estimates of the one-hot label."""
         centred = features_BM[:, : self.num_features].float() - self.mean_m
-        return centred @ self.weights_mC + self.prior_C
+        scores: torch.Tensor = centred @ self.weights_mC + self.prior_C
+        return scores
 
     def leverages(self, features_BM: torch.Tensor, num_features: int) -> torch.Tensor:
         """φ'(G + λI)⁻¹φ + 1/n (B,) over the leading ``num_features`` features."""
@@ -139,4 +140,5 @@ class RidgeSolution:
         targets = torch.nn.functional.one_hot(classes_B, len(self.prior_C)).float()
         leverages = self.leverages(features_BM, self.num_features).clamp(max=1 - 1e-6)
         residuals = targets - self.scores(features_BM)
-        return targets - residuals / (1 - leverages)[:, None]
+        left_out: torch.Tensor = targets - residuals / (1 - leverages)[:, None]
+        return left_out

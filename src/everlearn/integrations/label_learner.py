@@ -1,0 +1,156 @@
+"""What both adapters share: a closed-form learner over texts or vectors, with labels of any plain type.
+
+Shapes: N examples, F features, C labels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from everlearn.errors import ConfigError
+from everlearn.integrations.label_names import Label, LabelNames
+from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner, Coder
+from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
+from everlearn.types import Example, FloatArray, State
+
+__all__ = ["InputSpec", "LabelLearner", "closed_form_config"]
+
+_TEXT_FEATURES = 4096
+_VECTOR_FEATURES = 512
+_NO_GRAMS = 8  # vectors have no words, so the table of the naive Bayes expert is as small as it can be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What a learner's inputs are, so that its coder can be made again.
+
+    Attributes:
+        model: Encoder of texts, as ``everlearn.models.load_trunk`` takes it; None where inputs are vectors.
+        max_length: Most tokens of a text.
+        num_inputs: F; where inputs are vectors.
+        scale: What vectors are multiplied by before they are squashed, see ``VectorCoder``.
+    """
+
+    model: str | None = None
+    max_length: int = 256
+    num_inputs: int = 0
+    scale: float = 1.0
+
+    def coder(self) -> Coder:
+        """The coder. Encoders are loaded once a process and shared."""
+        if self.model is not None:
+            return _text_coder(self.model, self.max_length)
+        return VectorCoder(self.num_inputs, normalize=False, scale=self.scale)
+
+
+@cache
+def _text_coder(model: str, max_length: int) -> TextCoder:
+    return TextCoder(_trunk(model), CoderConfig(max_length=max_length))
+
+
+_trunk = cache(load_trunk)
+
+
+def closed_form_config(spec: InputSpec, num_features: int | None, seed: int, **settings: Any) -> ClosedFormConfig:
+    """A configuration for these inputs.
+
+    Args:
+        spec: The inputs.
+        num_features: Features of the ridge expert. None: 4,096 for texts; for vectors 512, or twice
+            the number of columns rounded up to a multiple of 512, at most 4,096.
+        seed: Seed of the random projection.
+        **settings: Other fields of ``ClosedFormConfig``.
+
+    Raises:
+        ConfigError: A setting out of range or of another type.
+    """
+    for name, value in (("num_features", num_features), ("seed", seed)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
+            raise ConfigError(f"{name} must be a whole number, not {value!r}")
+    if num_features is None:
+        fitting = -(-2 * (spec.num_inputs + 1) // _VECTOR_FEATURES) * _VECTOR_FEATURES
+        num_features = _TEXT_FEATURES if spec.model is not None else min(fitting, _TEXT_FEATURES)
+    if spec.model is None:
+        settings["gram_bits"] = _NO_GRAMS
+    return ClosedFormConfig.of_size(int(num_features), seed=int(seed), **settings)
+
+
+class LabelLearner:
+    """A ``ClosedFormLearner`` that takes bare inputs and labels and numbers its examples itself.
+
+    Examples are known by their position in the stream. The sums do not depend on the order; beyond
+    ``sample_size`` examples, which of them the settings are chosen on does.
+
+    Pickles and deep copies hold the learner's state and name its encoder; they do not hold the
+    encoder, nor the solution, which is solved again on demand.
+
+    Args:
+        spec: What the inputs are.
+        config: Sizes.
+    """
+
+    def __init__(self, spec: InputSpec, config: ClosedFormConfig) -> None:
+        self.spec = spec
+        self.config = config
+        self.learner = ClosedFormLearner(spec.coder(), config)
+        self._names = LabelNames()
+        self._num_seen = 0
+        self._solved_labels = 0
+
+    def learn(self, inputs: Sequence[str] | FloatArray, labels: Sequence[Label | None]) -> None:
+        """Learn texts or vectors (N, F) with their labels; those whose label is None are passed over."""
+        targets = [None if label is None else self._names.name_of(label) for label in labels]
+        self.learner.learn(self._examples(inputs, targets))
+        self._num_seen += len(targets)
+
+    def predict(self, inputs: Sequence[str] | FloatArray) -> tuple[list[Label], FloatArray]:
+        """Labels (C) and probabilities (N, C), by the schedule of ``ClosedFormConfig.refresh_growth``."""
+        num_labels = len(self.learner.labels)
+        if self._solved_labels == 1 < num_labels:
+            # Settings chosen when there was one label to choose from say nothing about two.
+            self.learner.settle()
+        predictions = self.learner.predict(self._examples(inputs, [None] * len(inputs)))
+        self._solved_labels = num_labels
+        if not predictions:
+            return [], np.zeros((0, 0))
+        labels = [self._names.label_of(name) for name in predictions[0].labels]
+        return labels, np.stack([prediction.probabilities for prediction in predictions])
+
+    def settle(self) -> None:
+        """Solve anew, so that predictions use everything learned."""
+        self.learner.settle()
+        self._solved_labels = len(self.learner.labels)
+
+    def _examples(
+        self, inputs: Sequence[str] | FloatArray, targets: Sequence[str | None]
+    ) -> list[Example]:
+        numbered = enumerate(zip(inputs, targets, strict=True), start=self._num_seen)
+        if self.spec.model is not None:
+            return [Example(id=str(k), text=str(text), target=target) for k, (text, target) in numbered]
+        return [
+            Example(id=str(k), vector=np.asarray(vector, np.float64), target=target)
+            for k, (vector, target) in numbered
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        saved = self.learner.state()
+        parts = {name: value for name, value in self.__dict__.items() if name != "learner"}
+        parts["tensors"] = {name: tensor.numpy() for name, tensor in saved.tensors.items()}
+        parts["data"] = copy.deepcopy(dict(saved.data))
+        return parts
+
+    def __setstate__(self, parts: Mapping[str, Any]) -> None:
+        kept = dict(parts)
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in kept.pop("tensors").items()}
+        data = kept.pop("data")
+        self.__dict__.update(kept)
+        self.learner = ClosedFormLearner(self.spec.coder(), self.config)
+        self.learner.restore(State(tensors, data))
+        self._solved_labels = 0

@@ -1,0 +1,52 @@
+"""Labels of any plain type on one side, the learner's strings on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+
+from everlearn.errors import InputError
+
+__all__ = ["Label", "LabelNames"]
+
+Label = Hashable
+"""A label as users of river and scikit-learn have them: str, int, bool or float."""
+
+
+class LabelNames:
+    """Gives every label a name and finds the label of a name.
+
+    Labels that Python holds equal (``True``, ``1`` and ``1.0``) are one label, the one seen first, since
+    they would be one key of a dictionary of probabilities, too. Scalars of numpy become Python's.
+
+    >>> names = LabelNames()
+    >>> names.name_of(1), names.name_of("1"), names.name_of(True)
+    ('int:1', 'str:1', 'int:1')
+    >>> names.label_of("int:1")
+    1
+    """
+
+    def __init__(self) -> None:
+        self._name_of: dict[Label, str] = {}
+        self._label_of: dict[str, Label] = {}
+
+    def name_of(self, label: Label) -> str:
+        """The name of a label; a label seen for the first time gets one.
+
+        Raises:
+            InputError: A label of another type, or one that is not equal to itself (NaN).
+        """
+        plain: Label = label.item() if isinstance(label, np.generic) else label
+        if not isinstance(plain, str | int | float) or plain != plain:
+            raise InputError(f"label {label!r} is not a string, a number or a boolean")
+        name = self._name_of.get(plain)
+        if name is None:
+            name = f"{type(plain).__name__}:{plain}"
+            self._name_of[plain] = name
+            self._label_of[name] = plain
+        return name
+
+    def label_of(self, name: str) -> Label:
+        """The label that has this name."""
+        return self._label_of[name]

@@ -1,0 +1,149 @@
+"""The closed-form learner as an estimator of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from everlearn.errors import ConfigError, InputError, MissingExtraError
+from everlearn.integrations.label_learner import InputSpec, LabelLearner, closed_form_config
+from everlearn.types import FloatArray
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils import Tags, column_or_1d
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+except ImportError as error:
+    raise MissingExtraError("scikit-learn", "sklearn") from error
+
+__all__ = ["SklearnClassifier"]
+
+
+class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A closed-form learner with the methods of scikit-learn.
+
+    Without ``model``, X is an array of numbers (N, F). With ``model``, X is a list or one-dimensional
+    array of N texts.
+
+    ``partial_fit`` gives what ``fit`` on all data so far would give, up to the scaling below. The first
+    prediction after learning solves anew, so predictions are always those of everything learned.
+
+    Args:
+        model: Encoder of texts: "minilm", a folder or a name, see ``everlearn.models.load_trunk``.
+        max_length: Most tokens of a text.
+        scale: Numeric columns are squashed to about ±4 spreads, so they need a scale. None: each column
+            is centred and scaled by its mean and standard deviation in the first call of ``fit`` or
+            ``partial_fit``; these are kept from then on, so that codes stay comparable, and the first
+            batch of a stream should be a fair one. (A column that does not vary in it is scaled by its
+            size.) A number: all columns are multiplied by it and nothing else, so that codes depend on
+            no data.
+        num_features: Features of the ridge expert. None: 4,096 for texts; for numbers 512, or twice the
+            number of columns, at most 4,096. A solve takes time with its third power.
+        seed: Seed of the random features.
+
+    Attributes:
+        classes_: Labels, sorted. They grow with the data, unless ``partial_fit`` was given ``classes``.
+        n_features_in_: Columns of X; not for texts.
+        feature_names_in_: Names of the columns, where X came with names.
+        center_, scale_: What is subtracted from the columns, and what they are divided by then; not for
+            texts.
+
+    Example:
+        >>> from everlearn.integrations import SklearnClassifier
+        >>> X, y = [[0.0], [1.0], [9.0], [10.0]], ["small", "small", "large", "large"]
+        >>> SklearnClassifier().fit(X, y).predict([[0.5]]).tolist()
+        ['small']
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        max_length: int = 256,
+        scale: float | None = None,
+        num_features: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.max_length = max_length
+        self.scale = scale
+        self.num_features = num_features
+        self.seed = seed
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Forget everything and learn X with labels y (N).
+
+        Raises:
+            ValueError: X or y is not what it should be (``InputError`` for texts).
+            ConfigError: A setting is out of range.
+        """
+        return self._learn(X, y, None, is_first=True)
+
+    def partial_fit(self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None = None) -> Self:
+        """Learn X with labels y (N) besides what was learned before.
+
+        Args:
+            X: Numbers (N, F) or N texts.
+            y: Labels.
+            classes: All labels that may ever come, if they are known; only needed where probabilities
+                must have the same columns from the first call on. Without, new labels are learned as
+                they come.
+
+        Raises:
+            ValueError: X or y is not what it should be, or a label is not among ``classes``.
+            ConfigError: A setting is out of range.
+        """
+        return self._learn(X, y, classes, is_first=not hasattr(self, "_learner"))
+
+    def predict_proba(self, X: npt.ArrayLike) -> FloatArray:
+        """Probabilities (N, C), columns in the order of ``classes_``; 0 for classes without examples."""
+        check_is_fitted(self)
+        inputs = self._inputs(X, is_first=False)
+        self._learner.settle()
+        labels, known_NC = self._learner.predict(inputs)
+        probabilities_NC = np.zeros((len(inputs), len(self.classes_)))
+        probabilities_NC[:, np.searchsorted(self.classes_, np.array(labels, self.classes_.dtype))] = known_NC
+        return probabilities_NC
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Most probable labels (N)."""
+        best_N = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best_N])
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.model is not None:
+            tags.input_tags.string = True
+            tags.input_tags.one_d_array = True
+            tags.input_tags.two_d_array = False
+        return tags
+
+    def _learn(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None, *, is_first: bool
+    ) -> Self:
+        inputs, labels = self._checked(X, y, is_first=is_first)
+        check_classification_targets(labels)
+        known = np.unique(labels)
+        if classes is not None:
+            declared = np.unique(np.asarray(classes))
+            if not is_first and not np.array_equal(declared, self.classes_):
+                raise ValueError(f"classes {declared} differ from those of the first call, {self.classes_}")
+            self._require_declared(known, declared)
+            known, has_fixed_classes = declared, True
+        elif is_first:
+            has_fixed_classes = False
+        else:
+            has_fixed_classes = self._has_fixed_classes
+            if has_fixed_classes:
+                self._require_declared(known, self.classes_)
+            known = np.union1d(self.classes_, known)
+        if is_first:
+            spec = self._input_spec()
+            self._learner = LabelLearner(spec, closed_form_config(spec, self.num_features, self.seed))
+        self._learner.learn(self._scaled(inputs), list(labels))
+        self.classes_ = known
+        self._has_fixed_classes = has_fixed_classes
+        return self

@@ -1,0 +1,254 @@
+"""Bad input: each a clear message and exit code, no traceback, nothing lost that was reported as done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+MakeCodes = Callable[..., Path]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+GOOD = [{"text": f"good {k}", "label": "ab"[k % 2]} for k in range(8)]
+
+
+def lines(*records: Any) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def assert_clear(ended: Any, code: int, *parts: str) -> None:
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.startswith("error: "), ended.err
+    for part in parts:
+        assert part in ended.err
+
+
+def test_an_empty_file(tmp_path: Path, process: Run) -> None:
+    (tmp_path / "empty.jsonl").write_bytes(b"")
+    ended = process("learn", tmp_path / "empty.jsonl", "--out", tmp_path / "run")
+    assert_clear(ended, 3, "empty.jsonl is empty")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_field_and_a_missing_file(tmp_path: Path, process: Run, inside: Run) -> None:
+    (tmp_path / "s.jsonl").write_bytes(lines({"body": "hello", "label": "a"}, {"body": "you", "label": "b"}))
+    ended = process("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run")
+    assert_clear(ended, 3, "all 2 records were rejected", "rejected.jsonl")
+    rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rejected[1])["place"] == "s.jsonl:2"
+    assert "no field 'text'" in json.loads(rejected[1])["reason"]
+    assert_clear(inside("learn", tmp_path / "none.jsonl"), 3, "none.jsonl does not exist")
+    (tmp_path / "s.csv").write_text("body,topic\nhello,a\n", encoding="utf-8")
+    assert_clear(inside("learn", tmp_path / "s.csv", "--out", tmp_path / "r"), 3, "body", "topic")
+
+
+def test_a_long_line_a_binary_line_and_odd_labels_are_listed(
+    tmp_path: Path, process: Run, small: list[str]
+) -> None:
+    long_line = b'{"text": "' + b"x" * 10_000_000 + b'", "label": "a"}\n'
+    odd = [
+        {"text": "a number", "label": 7},
+        {"text": "nothing", "label": None},
+        {"text": "list", "label": [1]},
+    ]
+    binary = bytes(range(256)).replace(b"\n", b"") * 10 + b"\n"
+    data = lines(*GOOD[:4]) + long_line + binary + lines(*odd) + lines(*GOOD[4:])
+    (tmp_path / "s.jsonl").write_bytes(data)
+    ended = process("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--json", *small)
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    result = ended.result
+    assert (result["examples"], result["rejected"], result["learned"]) == (10, 3, 9)
+    assert result["without_target"] == 1
+    assert result["classes"] == 3
+    rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["place"] for line in rejected] == ["s.jsonl:5", "s.jsonl:6", "s.jsonl:9"]
+    assert all(len(json.loads(line)["excerpt"]) <= 200 for line in rejected)
+
+
+def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
+    (tmp_path / "s.jsonl").write_bytes(os.urandom(20_000))
+    assert_clear(inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run"), 3, "were rejected")
+    (tmp_path / "s.parquet").write_bytes(os.urandom(20_000))
+    assert_clear(inside("learn", tmp_path / "s.parquet", "--out", tmp_path / "run2"), 3, "s.parquet")
+
+
+def test_strict_stops_at_the_place_and_keeps_what_came_before(
+    tmp_path: Path, inside: Run, small: list[str]
+) -> None:
+    (tmp_path / "s.jsonl").write_bytes(lines(*GOOD) + b"{oops\n" + lines(*GOOD))
+    out = ["--out", tmp_path / "run", "--strict"]
+    ended = inside("learn", tmp_path / "s.jsonl", *out, *small)
+    assert_clear(ended, 3, "s.jsonl:9", "8 examples before it are learned and saved")
+    again = inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--no-strict", "--json")
+    assert again.code == 0, again.err
+    assert (again.result["examples"], again.result["rejected"]) == (16, 1)
+
+
+def test_duplicate_ids(tmp_path: Path, inside: Run, small: list[str]) -> None:
+    rows = [{"id": f"m{k % 6}", **row} for k, row in enumerate(GOOD)]
+    (tmp_path / "s.jsonl").write_bytes(lines(*rows))
+    ended = inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--json", *small)
+    assert ended.code == 0
+    assert (ended.result["examples"], ended.result["rejected"]) == (6, 2)
+    assert "2 records were rejected" in ended.err
+    rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8")
+    assert "duplicate id 'm0'" in rejected
+
+
+def test_an_unknown_model(tmp_path: Path, process: Run) -> None:
+    (tmp_path / "s.jsonl").write_bytes(lines(*GOOD))
+    ended = process(
+        "learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--model", "package:no-such-model"
+    )
+    assert_clear(ended, 4, "no-such-model")
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_settings(tmp_path: Path, inside: Run, make_codes: MakeCodes, small: list[str]) -> None:
+    stream = make_codes(tmp_path / "s.parquet", 40)
+    run = tmp_path / "run"
+    assert_clear(inside("learn", stream, "--out", run, "--order", "by-color"), 2, "stream.order", "by-color")
+    assert_clear(inside("learn", stream, "--out", run, "--batch-size", "0"), 2, "stream.batch_size = 0")
+    (tmp_path / "c.yaml").write_text("lerner: {}\n", encoding="utf-8")
+    ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
+    assert_clear(ended, 2, "c.yaml", "unknown setting lerner")
+    assert not run.exists()
+    assert inside("learn", stream, "--out", run, *small).code == 0
+    assert_clear(inside("learn", stream, "--out", run, "--seed", "9"), 2, "seed is 0 in the run, 9 was given")
+
+
+def test_foreign_and_damaged_run_folders(
+    tmp_path: Path, process: Run, inside: Run, make_codes: MakeCodes, small: list[str]
+) -> None:
+    stream = make_codes(tmp_path / "s.parquet", 40)
+    run = tmp_path / "run"
+    assert inside("learn", stream, "--out", run, *small).code == 0
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (run / "run.json").write_text(json.dumps(record | {"format_version": 9}), encoding="utf-8")
+    assert_clear(process("predict", run, "hello"), 5, "run format version 9", "reads version 1")
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    state = run / record["state"]["learner.tensors"]["file"]
+    data = state.read_bytes()
+    state.write_bytes(data[: len(data) // 2])
+    for arguments in (
+        ["learn", stream, "--out", run],
+        ["evaluate", run, stream],
+        ["forget", run, "--id", "m1"],
+    ):
+        assert_clear(inside(*arguments), 6, state.name, "is damaged", "Restore it")
+    state.write_bytes(data)
+    assert inside("evaluate", run, stream).code == 0
+    assert_clear(inside("report", tmp_path), 5, "is not a run folder")
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: str) -> Iterator[bool]:
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True
+    )
+    try:
+        yield mounted.returncode == 0
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(
+    tmp_path: Path, process: Run, inside: Run, make_codes: MakeCodes, small: list[str]
+) -> None:
+    first = make_codes(tmp_path / "a.parquet", 100)
+    second = make_codes(tmp_path / "b.parquet", 3000, start=100)
+    with small_disk(tmp_path / "disk", "24m") as mounted:
+        if not mounted:
+            pytest.skip("no right to mount a small file system; file size limits are tested below")
+        run = tmp_path / "disk" / "run"
+        saved = inside("learn", first, "--out", run, "--json", *small).result
+        free = os.statvfs(run)
+        (tmp_path / "disk" / "ballast").write_bytes(b"x" * (free.f_bavail * free.f_frsize - 60_000))
+        ended = process("learn", second, "--out", run, "--threads", "1")
+        assert_clear(ended, 7, "No space left on device", "100 examples) is intact")
+        evaluated = inside("evaluate", run, first, "--json").result
+        assert evaluated["fingerprint"] == saved["fingerprint"]
+        (tmp_path / "disk" / "ballast").unlink()
+        rest = inside("learn", second, "--out", run, "--json")
+        assert rest.code == 0, rest.err
+        assert rest.result["examples"] == 3100
+
+
+def test_a_file_size_limit_is_told_like_a_full_disk(
+    tmp_path: Path, make_codes: MakeCodes, small: list[str]
+) -> None:
+    stream = make_codes(tmp_path / "s.parquet", 400)
+    done = subprocess.run(
+        [sys.executable, "-m", "everlearn", "learn", str(stream), "--out", str(tmp_path / "run"), *small],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8_192, 8_192)),
+    )
+    assert done.returncode == 7, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Nothing had been saved before" in done.stderr
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    tmp_path: Path, inside: Run, start: Start, make_codes: MakeCodes, small: list[str], number: signal.Signals
+) -> None:
+    stream = make_codes(tmp_path / "s.parquet", 4000)
+    options = ["--features", "64", "--batch-size", "1", "--threads", "1", "--checkpoint-seconds", "0.2"]
+    run = tmp_path / "run"
+    running = start("learn", stream, "--out", run, "--json", *options)
+    deadline = time.monotonic() + 60
+    while not (run / "run.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(number)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "Traceback" not in err
+    assert f"Go on with: everlearn learn {stream} --out {run}" in " ".join(err.split())
+    stopped = json.loads(out.splitlines()[-1])
+    assert stopped["interrupted"] is True
+    assert 0 < stopped["examples"] < 4000
+    rest = inside("learn", stream, "--out", run, "--json", "--batch-size", "256")
+    assert rest.code == 0, rest.err
+    whole = inside("learn", stream, "--out", tmp_path / "whole", "--json", *small)
+    for name in ("examples", "learned", "rejected", "fingerprint"):
+        assert rest.result[name] == whole.result[name]
+
+
+def test_standard_input_is_learned_and_predicted_as_it_comes(
+    tmp_path: Path, process: Run, small: list[str]
+) -> None:
+    records = "".join(json.dumps(record) + "\n" for record in GOOD)
+    run = tmp_path / "run"
+    learned = process("learn", "-", "--out", run, "--json", *small, stdin=records)
+    assert learned.code == 0, learned.err
+    assert learned.result["examples"] == 8
+    predicted = process("predict", run, "-", "--json", stdin='{"text": "good 3"}\nplain words\n')
+    assert [json.loads(line)["text"] for line in predicted.out.splitlines()] == ["good 3", "plain words"]
+
+
+def test_no_tracebacks_for_faults_of_ours(
+    tmp_path: Path, inside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("everlearn.runtime.rebuild_report.rebuild_report", broken)
+    assert_clear(inside("report", tmp_path), 1, "unexpected ZeroDivisionError", "everlearn --debug")
