@@ -15,14 +15,14 @@ __all__ = ["run_json", "scratch_folder"]
 
 
 def run_json(
-    arguments: Sequence[str | os.PathLike[str]], *, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str | Path], *, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Run ``everlearn ARGUMENTS --json`` in a process of its own.
 
     Raises:
         RuntimeError: It failed; the message holds what it wrote to standard error.
     """
-    command = [sys.executable, "-m", "everlearn", *map(os.fspath, arguments), "--json"]
+    command = [sys.executable, "-m", "everlearn", *(str(argument) for argument in arguments), "--json"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
     )

@@ -2,8 +2,8 @@
 
 Run: ``python -m benchmarks.memory [--data DIR] [--small 20000] [--large 200000]``
 
-The texts are those of CLINC150's training part in turn, each time with other ids and one other word in ten, so
-that codes, grams and ids keep being new while the classes stay.
+The texts are those of CLINC150's training part in turn, each time with other ids and one other word in
+ten, so that codes, grams and ids keep being new while the classes stay.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
@@ -31,7 +32,12 @@ def main() -> None:
     print(environment_line(), flush=True)
     rows = []
     for name in options.sets:
-        arguments = ["learn", split_path(name, "train", options.data), "--order", options.order]
+        arguments: list[str | Path] = [
+            "learn",
+            split_path(name, "train", options.data),
+            "--order",
+            options.order,
+        ]
         if options.order == "by-class":
             # A set with fewer classes than ten has one class an experience.
             arguments += ["--experiences", str(min(10, NUM_CLASSES.get(name, 10)))]
@@ -45,8 +51,8 @@ def main() -> None:
             f"| {summary['examples_per_second']:.0f} | {summary['peak_memory_mb']:.0f} |"
         )
     print(
-        "| set | test accuracy % | average accuracy % | forgetting, points | prequential % | encode s | learn s "
-        "| examples/s | peak MB |\n|---|---|---|---|---|---|---|---|---|"
+        "| set | test accuracy % | average accuracy % | forgetting, points | prequential % | encode s "
+        "| learn s | examples/s | peak MB |\n|---|---|---|---|---|---|---|---|---|"
     )
     print("\n".join(rows))
 

@@ -39,7 +39,9 @@ def main() -> None:
     versions = ("torch", "transformers", "numpy", "sentence-transformers")
     print(environment_line(describe_environment(versions) | {"threads": options.threads}), flush=True)
     train = split_path(options.set, "train", options.data)
-    references, shuffled, by_class = [], [], []
+    references: list[float] = []
+    shuffled: list[dict[str, Any]] = []
+    by_class: list[dict[str, Any]] = []
     for _ in range(options.repeat):
         references.append(_reference_process(options))
         print(f"SentenceTransformer.encode      {references[-1]:7.0f} texts/s", flush=True)
@@ -51,12 +53,12 @@ def main() -> None:
         share = statistics.median(result["learn_seconds"] / result["encode_seconds"] for result in results)
         print(
             f"{order}: predict and learn {rate:.0f} texts/s = {rate / reference:.2f} x encoding alone there "
-            f"({reference:.0f}); predicting, learning and solving take {100 * share:.1f} % of our encoding time"
+            f"({reference:.0f}); learning adds {100 * share:.1f} % to encoding"
         )
 
 
 def _ours(train: Path, order: str, threads: int) -> dict[str, Any]:
-    arguments = [
+    arguments: list[str | Path] = [
         "learn",
         train,
         "--order",

@@ -1,5 +1,88 @@
-"""everlearn keeps a pretrained language model learning after it is deployed."""
+"""everlearn keeps a pretrained language model learning after it is deployed.
+
+A learner is a fold over a stream: it predicts a batch, then learns it. ``ClosedFormLearner`` keeps
+exact sums and solves for its predictor; ``GradientLearner`` fine-tunes online with replay.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from everlearn.errors import (
+    ConfigError,
+    EverlearnError,
+    InputError,
+    MissingExtraError,
+    ModelError,
+    RunError,
+    StateError,
+    StorageError,
+)
+
+if TYPE_CHECKING:
+    from everlearn.learning import ClosedFormConfig, ClosedFormLearner, GradientConfig, GradientLearner
+    from everlearn.methods import create_method
+    from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
+    from everlearn.stream import open_source
+    from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
+
 __version__ = "0.1.0"
+
+# Names whose modules import torch are loaded when they are first used, so that ``everlearn --help``
+# and ``everlearn.__version__`` are quick.
+_LAZY = {
+    "ClosedFormConfig": "everlearn.learning",
+    "ClosedFormLearner": "everlearn.learning",
+    "Code": "everlearn.types",
+    "CoderConfig": "everlearn.models",
+    "Example": "everlearn.types",
+    "ForgetReport": "everlearn.types",
+    "GradientConfig": "everlearn.learning",
+    "GradientLearner": "everlearn.learning",
+    "Learner": "everlearn.types",
+    "Prediction": "everlearn.types",
+    "State": "everlearn.types",
+    "StepReport": "everlearn.types",
+    "TextCoder": "everlearn.models",
+    "VectorCoder": "everlearn.models",
+    "create_method": "everlearn.methods",
+    "load_trunk": "everlearn.models",
+    "open_source": "everlearn.stream",
+}
+
+__all__ = [
+    "ClosedFormConfig",
+    "ClosedFormLearner",
+    "Code",
+    "CoderConfig",
+    "ConfigError",
+    "EverlearnError",
+    "Example",
+    "ForgetReport",
+    "GradientConfig",
+    "GradientLearner",
+    "InputError",
+    "Learner",
+    "MissingExtraError",
+    "ModelError",
+    "Prediction",
+    "RunError",
+    "State",
+    "StateError",
+    "StepReport",
+    "StorageError",
+    "TextCoder",
+    "VectorCoder",
+    "__version__",
+    "create_method",
+    "load_trunk",
+    "open_source",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'everlearn' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

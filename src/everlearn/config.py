@@ -75,6 +75,8 @@ class ClosedFormSettings(_Settings):
     max_classes: int | None = Field(default=None, ge=1)
     sample_size: int | None = Field(default=None, ge=1)
     outlier_quantile: float | None = Field(default=None, gt=0.0, lt=1.0)
+    refresh_growth: float | None = Field(default=None, gt=1.0)
+    """A solve at full size is made again when the examples have grown by this factor."""
 
 
 class GradientSettings(_Settings):

@@ -1,6 +1,6 @@
 """Adapters that let the closed-form learner stand where other libraries expect a classifier of theirs.
 
-Each adapter lives in a module of its own that imports its library; nothing is imported before it is asked for.
+Each adapter lives in a module of its own that imports its library; none is imported before it is asked for.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class ColumnIndex:
         self._column_of: dict[str, int] = {}
         self._taken: set[int] = set()
 
-    def vectors(self, records: Sequence[Mapping[Hashable, object]], *, grow: bool = False) -> FloatArray:
+    def vectors(self, records: Sequence[Mapping[Any, Any]], *, grow: bool = False) -> FloatArray:
         """Vectors (N, num_columns) of N records.
 
         Args:
@@ -82,13 +83,15 @@ class ColumnIndex:
         return column
 
 
-def _number(name: Hashable, value: object) -> float:
+def _number(name: Hashable, value: Any) -> float:
     if value is None:
         return 0.0
     if isinstance(value, str | bytes):
-        raise InputError(f"feature {name!r} is {value!r}, not a number; encode it first, or give a model and on=")
+        raise InputError(
+            f"feature {name!r} is {value!r}, not a number; encode it first, or give a model and on="
+        )
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except (TypeError, ValueError) as error:
         raise InputError(f"feature {name!r} is {value!r}, not a number") from error
     if math.isinf(number):

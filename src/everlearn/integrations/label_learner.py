@@ -16,7 +16,7 @@ import torch
 
 from everlearn.errors import ConfigError
 from everlearn.integrations.label_names import Label, LabelNames
-from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner, Coder
+from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
 from everlearn.types import Example, FloatArray, State
 
@@ -43,8 +43,8 @@ class InputSpec:
     num_inputs: int = 0
     scale: float = 1.0
 
-    def coder(self) -> Coder:
-        """The coder. Encoders are loaded once a process and shared."""
+    def coder(self) -> Any:
+        """The ``TextCoder`` or ``VectorCoder``. Encoders are loaded once a process and shared."""
         if self.model is not None:
             return _text_coder(self.model, self.max_length)
         return VectorCoder(self.num_inputs, normalize=False, scale=self.scale)
@@ -58,7 +58,9 @@ def _text_coder(model: str, max_length: int) -> TextCoder:
 _trunk = cache(load_trunk)
 
 
-def closed_form_config(spec: InputSpec, num_features: int | None, seed: int, **settings: Any) -> ClosedFormConfig:
+def closed_form_config(
+    spec: InputSpec, num_features: int | None, seed: int, **settings: Any
+) -> ClosedFormConfig:
     """A configuration for these inputs.
 
     Args:
@@ -128,9 +130,7 @@ class LabelLearner:
         self.learner.settle()
         self._solved_labels = len(self.learner.labels)
 
-    def _examples(
-        self, inputs: Sequence[str] | FloatArray, targets: Sequence[str | None]
-    ) -> list[Example]:
+    def _examples(self, inputs: Sequence[str] | FloatArray, targets: Sequence[str | None]) -> list[Example]:
         numbered = enumerate(zip(inputs, targets, strict=True), start=self._num_seen)
         if self.spec.model is not None:
             return [Example(id=str(k), text=str(text), target=target) for k, (text, target) in numbered]

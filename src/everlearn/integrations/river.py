@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from everlearn.errors import InputError, MissingExtraError
+import numpy as np
+
+from everlearn.errors import ConfigError, InputError, MissingExtraError
 from everlearn.integrations.columns import ColumnIndex
 from everlearn.integrations.label_learner import InputSpec, LabelLearner, closed_form_config
 from everlearn.integrations.label_names import Label
@@ -52,6 +54,7 @@ class RiverClassifier(base.MiniBatchClassifier):
         seed: Seed of the random features.
 
     Raises:
+        ConfigError: A setting is out of range, or ``on`` without ``model``.
         MissingExtraError: On import of the module, where river is not installed.
 
     Example:
@@ -82,6 +85,10 @@ class RiverClassifier(base.MiniBatchClassifier):
         self.num_features = num_features
         self.refresh_growth = refresh_growth
         self.seed = seed
+        if on is not None and model is None:
+            raise ConfigError(f"on: {on!r} names a field with texts, which need a model")
+        self._spec = InputSpec(model=model, max_length=max_length, num_inputs=num_columns, scale=scale)
+        self._config = closed_form_config(self._spec, num_features, seed, refresh_growth=refresh_growth)
         self._columns = ColumnIndex(num_columns)
         self._learner: LabelLearner | None = None
 
@@ -97,7 +104,6 @@ class RiverClassifier(base.MiniBatchClassifier):
 
         Raises:
             InputError: A feature is not a number, or there is no text.
-            ConfigError: A setting is out of range.
         """
         self._learn([x], [y])
 
@@ -114,6 +120,11 @@ class RiverClassifier(base.MiniBatchClassifier):
         """Probability of each label learned so far; empty while there is none."""
         labels, probabilities = self._predict([x])
         return dict(zip(labels, probabilities[0].tolist(), strict=True)) if labels else {}
+
+    def predict_one(self, x: Mapping[Any, Any] | str, **kwargs: Any) -> Any:
+        """Most probable label; None while nothing is learned."""
+        labels, probabilities = self._predict([x])
+        return labels[int(probabilities[0].argmax())] if labels else None
 
     def predict_proba_many(self, X: pd.DataFrame | pd.Series | Sequence[str]) -> pd.DataFrame:
         """Probabilities as a table: a row for each of ``X``, a column for each label."""
@@ -137,19 +148,13 @@ class RiverClassifier(base.MiniBatchClassifier):
 
     def _learn(self, rows: Sequence[Any], labels: Sequence[Label | None]) -> None:
         if self._learner is None:
-            spec = InputSpec(
-                model=self.model, max_length=self.max_length, num_inputs=self.num_columns, scale=self.scale
-            )
-            config = closed_form_config(
-                spec, self.num_features, self.seed, refresh_growth=self.refresh_growth
-            )
-            self._learner = LabelLearner(spec, config)
+            self._learner = LabelLearner(self._spec, self._config)
         self._learner.learn(self._inputs(rows, grow=True), labels)
 
     def _predict(self, rows: Sequence[Any]) -> tuple[list[Label], FloatArray]:
         inputs = self._inputs(rows, grow=False)
         if self._learner is None:
-            return [], FloatArray((len(rows), 0))
+            return [], np.zeros((len(rows), 0))
         return self._learner.predict(inputs)
 
     def _inputs(self, rows: Sequence[Any], *, grow: bool) -> list[str] | FloatArray:

@@ -58,6 +58,12 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ['small']
     """
 
+    classes_: npt.NDArray[Any]
+    center_: FloatArray
+    scale_: FloatArray
+    _is_closed: bool
+    _learner: LabelLearner
+
     def __init__(
         self,
         model: str | None = None,
@@ -101,10 +107,10 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:
         """Probabilities (N, C), columns in the order of ``classes_``; 0 for classes without examples."""
         check_is_fitted(self)
-        inputs = self._inputs(X, is_first=False)
+        rows = _texts(X) if self.model is not None else validate_data(self, X, reset=False, dtype=np.float64)
         self._learner.settle()
-        labels, known_NC = self._learner.predict(inputs)
-        probabilities_NC = np.zeros((len(inputs), len(self.classes_)))
+        labels, known_NC = self._learner.predict(self._scaled(rows))
+        probabilities_NC = np.zeros((len(rows), len(self.classes_)))
         probabilities_NC[:, np.searchsorted(self.classes_, np.array(labels, self.classes_.dtype))] = known_NC
         return probabilities_NC
 
@@ -124,26 +130,73 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _learn(
         self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None, *, is_first: bool
     ) -> Self:
-        inputs, labels = self._checked(X, y, is_first=is_first)
-        check_classification_targets(labels)
-        known = np.unique(labels)
-        if classes is not None:
-            declared = np.unique(np.asarray(classes))
-            if not is_first and not np.array_equal(declared, self.classes_):
-                raise ValueError(f"classes {declared} differ from those of the first call, {self.classes_}")
-            self._require_declared(known, declared)
-            known, has_fixed_classes = declared, True
-        elif is_first:
-            has_fixed_classes = False
-        else:
-            has_fixed_classes = self._has_fixed_classes
-            if has_fixed_classes:
-                self._require_declared(known, self.classes_)
-            known = np.union1d(self.classes_, known)
+        rows, labels = self._checked(X, y, is_first=is_first)
         if is_first:
-            spec = self._input_spec()
-            self._learner = LabelLearner(spec, closed_form_config(spec, self.num_features, self.seed))
-        self._learner.learn(self._scaled(inputs), list(labels))
-        self.classes_ = known
-        self._has_fixed_classes = has_fixed_classes
+            is_closed = classes is not None
+            classes_ = np.unique(np.asarray(classes) if is_closed else labels)
+        else:
+            classes_, is_closed = self.classes_, self._is_closed
+            if classes is not None and not np.array_equal(np.unique(np.asarray(classes)), classes_):
+                raise ValueError(f"classes are {classes!r}, but were {classes_.tolist()} before")
+        unknown = np.setdiff1d(labels, classes_)
+        if is_closed and len(unknown):
+            raise ValueError(f"y holds {unknown[0]!r}, which is not among classes {classes_.tolist()}")
+        learner = self._started(rows) if is_first else self._learner
+        learner.learn(self._scaled(rows), labels.tolist())
+        self._learner = learner
+        self.classes_, self._is_closed = np.union1d(classes_, unknown), is_closed
         return self
+
+    def _started(self, rows: list[str] | FloatArray) -> LabelLearner:
+        """A learner whose sizes fit the first call's data; the scaling of the columns is set, too."""
+        if isinstance(rows, list):
+            spec = InputSpec(model=self.model, max_length=self.max_length)
+        else:
+            spec = InputSpec(num_inputs=rows.shape[1])
+            self.center_, self.scale_ = _scaling(rows, self.scale)
+        return LabelLearner(spec, closed_form_config(spec, self.num_features, self.seed))
+
+    def _checked(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, *, is_first: bool
+    ) -> tuple[list[str] | FloatArray, npt.NDArray[Any]]:
+        rows: list[str] | FloatArray
+        if self.model is None:
+            rows, labels = validate_data(self, X, y, reset=is_first, dtype=np.float64)
+        else:
+            rows, labels = _texts(X), column_or_1d(y, warn=True)
+            check_consistent_length(rows, labels)
+        check_classification_targets(labels)
+        return rows, labels
+
+    def _scaled(self, rows: list[str] | FloatArray) -> list[str] | FloatArray:
+        if isinstance(rows, list):
+            return rows
+        # So far outside codes are ±127 anyway; the bound only keeps them finite.
+        with np.errstate(over="ignore"):
+            return np.clip((rows - self.center_) / self.scale_, -1e9, 1e9)
+
+
+def _scaling(rows_NF: FloatArray, scale: float | None) -> tuple[FloatArray, FloatArray]:
+    """What to subtract from each column and what to divide it by then."""
+    if scale is not None:
+        if not isinstance(scale, int | float | np.number) or not (np.isfinite(scale) and scale > 0):
+            raise ConfigError(f"scale must be a positive number or None, not {scale!r}")
+        return np.zeros(rows_NF.shape[1]), np.full(rows_NF.shape[1], 1.0 / scale)
+    # In units of the largest value, squares of extreme values stay finite.
+    largest_F = np.abs(rows_NF).max(axis=0)
+    largest_F[largest_F == 0] = 1.0
+    units_NF = rows_NF / largest_F
+    spread_F = np.where(np.ptp(units_NF, axis=0) > 0, units_NF.std(axis=0), 1.0)
+    return units_NF.mean(axis=0) * largest_F, spread_F * largest_F
+
+
+def _texts(X: npt.ArrayLike) -> list[str]:
+    if isinstance(X, str) or np.ndim(X) != 1:
+        raise InputError("with a model, X is a list or one-dimensional array of texts")
+    texts: list[str] = np.asarray(X, dtype=object).tolist()
+    if not texts:
+        raise InputError("X holds no texts")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"X: row {row} (from 0) is {text!r}, not a text")
+    return texts

@@ -133,7 +133,8 @@ class RidgeSolution:
         centred = (features_BM[:, :m].float() - self.mean_m[:m]) / self.root_scale
         factor = self.factor_mm[:m, :m]
         half = torch.linalg.solve_triangular(factor, centred.T.to(factor.dtype), upper=False)
-        return (half.square().sum(dim=0) + 1.0 / self.num_examples).float()
+        leverages: torch.Tensor = half.square().sum(dim=0) + 1.0 / self.num_examples
+        return leverages.float()
 
     def scores_without_self(self, features_BM: torch.Tensor, classes_B: torch.Tensor) -> torch.Tensor:
         """Leave-one-out scores (B, C) of learned examples of the given classes."""

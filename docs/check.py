@@ -1,0 +1,97 @@
+"""Holds the documents to the program: ``python -m docs.check``; ``--write`` renews docs/cli.md.
+
+Checked are links between the project's files, every ``everlearn`` command line in the documents (command and
+options must exist), docs/cli.md (it is generated) and that the Chinese README has the English one's code.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from everlearn.cli.app import app
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CLI_REFERENCE = ROOT / "docs" / "cli.md"
+
+
+def main() -> None:
+    """Print what is wrong and exit with 1, or with 0."""
+    program = typer.main.get_command(app)
+    if "--write" in sys.argv[1:]:
+        CLI_REFERENCE.write_text(cli_reference(program), encoding="utf-8")
+    problems = [
+        problem for path in DOCUMENTS for problem in [*broken_links(path), *wrong_commands(path, program)]
+    ]
+    if not CLI_REFERENCE.exists() or CLI_REFERENCE.read_text(encoding="utf-8") != cli_reference(program):
+        problems.append("docs/cli.md is not what the program says; run: python -m docs.check --write")
+    if code_blocks(ROOT / "README.md") != code_blocks(ROOT / "README.zh-CN.md"):
+        problems.append("README.zh-CN.md has other code blocks than README.md")
+    print("\n".join(problems) or f"{len(DOCUMENTS)} documents agree with the program")
+    sys.exit(1 if problems else 0)
+
+
+def broken_links(path: Path) -> list[str]:
+    """Relative links of a document that lead nowhere."""
+    found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    relative = [target for target in found if "://" not in target and not target.startswith("mailto:")]
+    return [f"{path.name}: no file {target}" for target in relative if not (path.parent / target).exists()]
+
+
+def wrong_commands(path: Path, program: Any) -> list[str]:
+    """Command lines of a document that the program would not take."""
+    problems = []
+    for line in re.findall(r"^\s*(?:\$ )?everlearn .*$", "\n".join(code_blocks(path)), flags=re.MULTILINE):
+        words = shlex.split(line, comments=True)[1:]
+        if not words or words[0].startswith("-"):
+            continue
+        command = _commands(program).get(words[0])
+        if command is None:
+            problems.append(f"{path.name}: no command {words[0]!r}: {line.strip()}")
+            continue
+        known = {flag for p in command.params for flag in [*p.opts, *p.secondary_opts]} | {"--help"}
+        for word in words[1:]:
+            if word.startswith("--") and word.split("=")[0] not in known:
+                problems.append(f"{path.name}: {words[0]} has no option {word}: {line.strip()}")
+    return problems
+
+
+def code_blocks(path: Path) -> list[str]:
+    """The fenced code blocks of a document."""
+    return re.findall(r"^```\w*\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def cli_reference(program: Any) -> str:
+    """docs/cli.md: every command with its arguments and options."""
+    lines = ["# Command line", "", "Generated from the program by `python -m docs.check --write`.", ""]
+    for name, command in _commands(program).items():
+        lines += [f"## everlearn {name}", "", _plain(command.help or ""), ""]
+        rows = []
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False):
+                flags = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
+                rows.append(f"| {flags} | {_plain(parameter.help or '')} |")
+            elif parameter.param_type_name == "argument":
+                rows.append(f"| `{parameter.metavar or parameter.name}` | {_plain(parameter.help or '')} |")
+        lines += ["| argument or option | meaning |", "| --- | --- |", *rows, ""]
+    return "\n".join(lines)
+
+
+def _commands(program: Any) -> dict[str, Any]:
+    commands: dict[str, Any] = program.commands
+    return commands
+
+
+def _plain(text: str) -> str:
+    without_markup = re.sub(r"\[/?[a-z ]*\]", "", text)
+    return " ".join(without_markup.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()

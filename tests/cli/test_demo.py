@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def test_the_demo_shows_what_it_promises(tmp_path: Path, process: Callable[..., Any]) -> None:
+    run = tmp_path / "run"
+    ended = process("demo", "--out", run)
+    assert ended.code == 0, ended.err
+    for part in (
+        "the product is renamed",
+        "Around the renaming",
+        "loyalty_points",
+        "unlike anything learned",
+    ):
+        assert part in ended.out
+    assert "the same as of a learner that never saw these messages" in ended.out
+    assert str(run / "report.html") in ended.out
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    assert record["summary"]["examples"] >= 1200
+    assert record["summary"]["classes"] == 30
+    assert record["summary"]["test_accuracy"] > 0.5
+    assert record["counts"]["forgotten"] > 5
+    again = process("demo", "--out", run)
+    assert again.code == 5
+    assert "exists" in again.err
