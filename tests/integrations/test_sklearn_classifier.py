@@ -90,7 +90,7 @@ def test_refused_first_call_leaves_it_unfitted() -> None:
     with pytest.raises(ConfigError, match="seed"):
         model.partial_fit([[0.0], [1.0]], [0, 1])
     model.set_params(seed=1)
-    assert model.partial_fit([[0.0], [1.0]], [0, 1]).predict([[1.0]]).tolist() == [1]
+    assert model.partial_fit([[0.0], [1.0]] * 2, [0, 1] * 2).predict([[1.0]]).tolist() == [1]
 
 
 def test_declared_classes_have_columns_and_exclude_others() -> None:

@@ -45,22 +45,23 @@ class FeatureMap:
         self._num_linear = min(dense_size, num_features // 2)
         num_random = num_features - self._num_linear
         self._leading_size = leading_size
-        # Random features alternate between the two views of the code.
         self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed).to(device)
         self._of_all = _projection(dense_size, num_random // 2, seed + 1).to(device)
-        self._num_random = num_random
-        self._linear_cuts = [self._num_linear * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)]
-        self._random_cuts = [num_random * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)]
+        sizes = (self._num_linear, self._of_leading.shape[1], self._of_all.shape[1])
+        self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
 
     def __call__(self, codes_BD: torch.Tensor) -> torch.Tensor:
         """int8 codes (B, D) to int8 features (B, M), entries in -127…127."""
-        random = torch.empty(len(codes_BD), self._num_random, dtype=torch.int8, device=codes_BD.device)
-        random[:, 0::2] = _rectified(codes_BD[:, : self._leading_size], self._of_leading)
-        random[:, 1::2] = _rectified(codes_BD, self._of_all)
-        parts = []
-        for k in range(_NUM_PARTS):
-            parts.append(codes_BD[:, self._linear_cuts[k] : self._linear_cuts[k + 1]])
-            parts.append(random[:, self._random_cuts[k] : self._random_cuts[k + 1]])
+        kinds = (
+            codes_BD,
+            _rectified(codes_BD[:, : self._leading_size], self._of_leading),
+            _rectified(codes_BD, self._of_all),
+        )
+        parts = [
+            kind[:, cuts[k] : cuts[k + 1]]
+            for k in range(_NUM_PARTS)
+            for kind, cuts in zip(kinds, self._cuts, strict=True)
+        ]
         return torch.cat(parts, dim=1)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
-from everlearn.learning.closed_form.solution import SampleData, Solution, solve
+from everlearn.learning.closed_form.solution import SampleData, Settings, Solution, solve
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State, StepReport
 
@@ -103,6 +103,7 @@ class ClosedFormLearner:
         self._is_settled = False
         self._solved_examples = 0  # examples at the last full solve
         self._tried_examples = 0  # examples at the last solve of any size
+        self._recent: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -259,7 +260,7 @@ class ClosedFormLearner:
         """Choose settings and solve at full size, so that predictions use everything learned."""
         if self._is_settled or not self._classes:
             return
-        self._solve(self.config.num_features, settings_anew=True)
+        self._solve(self.config.num_features, "anew")
         self._solved_examples = self.num_examples
         self._is_settled = True
 
@@ -355,14 +356,14 @@ class ClosedFormLearner:
             return
         solution = self._solution
         if solution is None or num_examples >= self.config.refresh_growth * self._solved_examples:
-            self._solve(self._stream_features(num_examples), settings_anew=True)
+            self._solve(self._stream_features(num_examples), "quickly")
             self._solved_examples = num_examples
         elif solution.labels != self.labels or (
             # A quick solution for new labels ages fast; a full one stays good until the next.
             solution.ridge.num_features < self._stream_features(self._solved_examples)
             and num_examples - self._tried_examples >= self.config.small_features
         ):
-            self._solve(self.config.small_features, settings_anew=False)
+            self._solve(self.config.small_features, solution.settings)
 
     def _stream_features(self, num_examples: int) -> int:
         """Features worth solving for within a stream: a quarter of the examples, within bounds."""
@@ -371,15 +372,14 @@ class ClosedFormLearner:
             size *= 2
         return min(size, self.config.num_features)
 
-    def _solve(self, num_features: int, *, settings_anew: bool) -> None:
-        settings = None if settings_anew or self._solution is None else self._solution.settings
+    def _solve(self, num_features: int, choose: Literal["anew", "quickly"] | Settings) -> None:
         self._solution = solve(
-            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, settings
+            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, choose
         )
         self._tried_examples = self.num_examples
 
-    def _sample_data(self) -> SampleData:
-        members = list(self._sample)
+    def _sample_data(self, num_members: int) -> SampleData:
+        members = list(self._sample)[:num_members]
         codes = [member.code for member in members]
         return SampleData(
             self._featurize(codes),
@@ -404,10 +404,16 @@ class ClosedFormLearner:
         return result
 
     def _featurize(self, codes: Sequence[Code]) -> torch.Tensor:
+        """int8 features (B, M). A batch is predicted, then learned: the last one's features are kept."""
+        known, features = self._recent
+        if len(known) == len(codes) and all(a is b for a, b in zip(known, codes, strict=True)):
+            return features
         dense = np.zeros((len(codes), self.dense_size), dtype=np.int8)
         for row, code in zip(dense, codes, strict=True):
             row[:] = code.dense
-        return self._features(torch.from_numpy(dense).to(self._device))
+        features = self._features(torch.from_numpy(dense).to(self._device))
+        self._recent = (codes, features)
+        return features
 
     def _class_rows(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         return np.array([self._class_of[label] for label in labels], dtype=np.int64)

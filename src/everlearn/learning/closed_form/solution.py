@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,12 @@ from everlearn.types import FloatArray
 
 __all__ = ["SampleData", "Settings", "Solution", "solve"]
 
-_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _START = _STRENGTHS.index(0.1)
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
 _SEARCH_FEATURES = 2048
+_SEARCH_MEMBERS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,10 @@ def solve(
     sums: GramSums,
     counts: CountSums,
     classes: Sequence[str],
-    sample: Callable[[], SampleData],
+    sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
     num_features: int,
-    settings: Settings | None = None,
+    choose: Literal["anew", "quickly"] | Settings,
 ) -> Solution:
     """Solve both experts on the leading ``num_features`` features.
 
@@ -103,24 +105,27 @@ def solve(
         sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
         counts: Sums of the naive Bayes expert, rows likewise.
         classes: Labels in the order of the rows.
-        sample: Makes the sample's data; called only when settings are chosen.
+        sample: Makes the data of the sample's first members, at most so many; called only when
+            settings are chosen.
         config: Sizes.
         num_features: m.
-        settings: Settings to keep; None chooses them on the sample.
+        choose: Settings to keep; or "anew": choose them by the whole sample, a function of the set
+            of examples; or "quickly": by a quarter of it, within a stream.
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     labels = tuple(classes[k] for k in order)
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     gram = CentredGram(sums, num_features, order)
-    if settings is not None:
-        ridge = gram.solve(settings.strength)
-        return Solution(labels, ridge, bayes, settings, config.leverage_features)
-    data = sample()
+    if isinstance(choose, Settings):
+        ridge = gram.solve(choose.strength)
+        return Solution(labels, ridge, bayes, choose, config.leverage_features)
+    data = sample(config.sample_size if choose == "anew" else config.sample_size // 4)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     bayes_SC = bayes.scores_without_self(data.counts_SH, classes_S)
     search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
-    strength = _best_strength(search, data.features_SM, classes_S, bayes_SC)
+    few = slice(_SEARCH_MEMBERS)
+    strength = _best_strength(search, data.features_SM[few], classes_S[few], bayes_SC[few])
     ridge = gram.solve(strength)
     mixture = _mixture(ridge, data.features_SM, classes_S, bayes_SC)
     # The leverage of a member without itself: h / (1 - h).
