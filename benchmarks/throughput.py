@@ -73,7 +73,8 @@ def _ours(train: Path, order: str, threads: int) -> dict[str, Any]:
     summary = run_json(arguments)
     print(
         f"everlearn learn, {order:9}      {summary['examples_per_second']:7.0f} texts/s  "
-        f"(encode {summary['encode_seconds']:.2f} s, learn {summary['learn_seconds']:.2f} s)",
+        f"(seconds: encode {summary['encode_seconds']:.2f}, "
+        f"predict {summary['predict_seconds']:.2f}, learn {summary['learn_seconds']:.2f})",
         flush=True,
     )
     return summary

@@ -56,9 +56,8 @@ def wrong_commands(path: Path, program: Any) -> list[str]:
             problems.append(f"{path.name}: no command {words[0]!r}: {line.strip()}")
             continue
         known = {flag for p in command.params for flag in [*p.opts, *p.secondary_opts]} | {"--help"}
-        for word in words[1:]:
-            if word.startswith("--") and word.split("=")[0] not in known:
-                problems.append(f"{path.name}: {words[0]} has no option {word}: {line.strip()}")
+        unknown = [w for w in words[1:] if w.startswith("--") and w.split("=")[0] not in known]
+        problems += [f"{path.name}: {words[0]} has no option {w}: {line.strip()}" for w in unknown]
     return problems
 
 

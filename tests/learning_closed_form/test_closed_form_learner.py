@@ -255,3 +255,24 @@ def test_a_memory_budget_chooses_sizes() -> None:
     assert sizes[0] < sizes[-1]
     with pytest.raises(ConfigError, match="too small"):
         ClosedFormConfig.for_memory(1 << 20)
+
+
+@pytest.mark.parametrize("counts", [(1, 1, 1), (2, 1, 1), (1, 5, 1)])
+def test_labels_with_one_example_each_are_told_apart(counts: tuple[int, int, int]) -> None:
+    pool = make_examples(200, noise=0.2)
+    few = [e for label, num in enumerate(counts) for e in [x for x in pool if x.target == f"c{label}"][:num]]
+    learner = learned(few)
+    learner.settle()
+    test = [e for e in make_examples(300, noise=0.2)[200:] if e.target in {"c0", "c1", "c2"}]
+    assert np.mean([p.label == e.target for p, e in zip(learner.predict(test), test, strict=True)]) > 0.9
+
+
+def test_a_stream_that_begins_with_one_label_learns_the_second() -> None:
+    examples = make_examples(600, noise=0.3)
+    first = [e for e in examples if e.target == "c0"]
+    second = [e for e in examples if e.target == "c1"]
+    learner = learned(first)
+    learner.predict(first[:1])
+    learner.learn(second[:20])
+    assert np.mean([p.label == "c1" for p in learner.predict(second[20:])]) > 0.9
+    assert np.mean([p.label == "c0" for p in learner.predict(first)]) > 0.9

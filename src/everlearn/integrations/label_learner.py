@@ -43,7 +43,7 @@ class InputSpec:
     num_inputs: int = 0
     scale: float = 1.0
 
-    def coder(self) -> Any:
+    def coder(self) -> TextCoder | VectorCoder:
         """The ``TextCoder`` or ``VectorCoder``. Encoders are loaded once a process and shared."""
         if self.model is not None:
             return _text_coder(self.model, self.max_length)
@@ -104,7 +104,6 @@ class LabelLearner:
         self.learner = ClosedFormLearner(spec.coder(), config)
         self._names = LabelNames()
         self._num_seen = 0
-        self._solved_labels = 0
 
     def learn(self, inputs: Sequence[str] | FloatArray, labels: Sequence[Label | None]) -> None:
         """Learn texts or vectors (N, F) with their labels; those whose label is None are passed over."""
@@ -114,12 +113,7 @@ class LabelLearner:
 
     def predict(self, inputs: Sequence[str] | FloatArray) -> tuple[list[Label], FloatArray]:
         """Labels (C) and probabilities (N, C), by the schedule of ``ClosedFormConfig.refresh_growth``."""
-        num_labels = len(self.learner.labels)
-        if self._solved_labels == 1 < num_labels:
-            # Settings chosen when there was one label to choose from say nothing about two.
-            self.learner.settle()
         predictions = self.learner.predict(self._examples(inputs, [None] * len(inputs)))
-        self._solved_labels = num_labels
         if not predictions:
             return [], np.zeros((0, 0))
         labels = [self._names.label_of(name) for name in predictions[0].labels]
@@ -128,7 +122,6 @@ class LabelLearner:
     def settle(self) -> None:
         """Solve anew, so that predictions use everything learned."""
         self.learner.settle()
-        self._solved_labels = len(self.learner.labels)
 
     def _examples(self, inputs: Sequence[str] | FloatArray, targets: Sequence[str | None]) -> list[Example]:
         numbered = enumerate(zip(inputs, targets, strict=True), start=self._num_seen)
@@ -153,4 +146,3 @@ class LabelLearner:
         self.__dict__.update(kept)
         self.learner = ClosedFormLearner(self.spec.coder(), self.config)
         self.learner.restore(State(tensors, data))
-        self._solved_labels = 0

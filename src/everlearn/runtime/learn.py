@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,6 +115,10 @@ def learn_stream(
             check_codes(source, folder.record.learner, str(out))
             learner = rebuild_learner(config, folder.record.learner, str(out))
         session = LearnSession(folder, config, learner, source, key, started, observers)
+        # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
+        # made so far stays anyway.
+        gc.collect()
+        gc.freeze()
         return _run(session, held_out, listener, stop or StopFlag())
     finally:
         if session is not None:
@@ -188,6 +193,7 @@ def _finish(
     listener.stage("saving")
     with session.loop.clock.measure("learn"):
         settle(session.learner)
+    with session.loop.clock.measure("save"):
         fingerprint = session.learner.fingerprint()
     # Saved first: were the report to fail, nothing learned would be lost.
     session.save(_summary(session, tested, fingerprint))

@@ -27,6 +27,7 @@ __all__ = [
     "check_codes",
     "mark_boundary",
     "rebuild_learner",
+    "refresh",
     "resample_if_needed",
     "settle",
 ]
@@ -113,6 +114,12 @@ def check_codes(source: Source, record: LearnerRecord, owner: str) -> None:
             f"{source.name} holds codes of another model or other settings ({source.coder_config}) than "
             f"{owner} ({record.coder_config}); encode the texts again with the run's settings"
         )
+
+
+def refresh(learner: Learner) -> None:
+    """Let a closed-form learner solve now what the next prediction would make it solve."""
+    if isinstance(learner, ClosedFormLearner):
+        learner.refresh()
 
 
 def settle(learner: Learner) -> None:

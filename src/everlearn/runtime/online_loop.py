@@ -15,14 +15,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from everlearn.evaluation.delayed import DelayedTargets
+from everlearn.runtime.learners import refresh
 from everlearn.types import Example, Learner, Prediction, StepReport
 
 __all__ = ["BatchResult", "Observer", "OnlineLoop", "WorkClock"]
 
-Work = Literal["encode", "learn", "evaluate", "save"]
+Work = Literal["encode", "predict", "learn", "evaluate", "save"]
 
 
 @dataclass(slots=True)
@@ -30,13 +31,11 @@ class WorkClock:
     """Wall-clock seconds by kind of work.
 
     Attributes:
-        seconds: ``encode`` (texts to codes), ``learn`` (predicting, learning and solving),
-            ``evaluate`` (scores, held-out sets, reports), ``save`` (run folder).
+        seconds: ``encode`` (texts to codes), ``predict``, ``learn`` (learning, and solving for a fresh
+            predictor), ``evaluate`` (scores, held-out sets, reports), ``save`` (run folder).
     """
 
-    seconds: dict[Work, float] = field(
-        default_factory=lambda: {"encode": 0.0, "learn": 0.0, "evaluate": 0.0, "save": 0.0}
-    )
+    seconds: dict[Work, float] = field(default_factory=lambda: dict.fromkeys(get_args(Work), 0.0))
 
     @contextmanager
     def measure(self, work: Work) -> Iterator[None]:
@@ -101,6 +100,8 @@ class OnlineLoop:
         with self.clock.measure("encode"):
             prepared = self.learner.prepare(examples)
         with self.clock.measure("learn"):
+            refresh(self.learner)
+        with self.clock.measure("predict"):
             predictions = self.learner.predict(prepared)
         return self._learn(prepared, predictions, self.pending.push(prepared))
 

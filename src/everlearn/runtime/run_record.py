@@ -104,6 +104,7 @@ class Seconds(_Record):
     """Wall-clock seconds by kind of work, over the whole run."""
 
     encode: float = 0.0
+    predict: float = 0.0
     learn: float = 0.0
     evaluate: float = 0.0
     save: float = 0.0

@@ -147,9 +147,8 @@ class LearnSession:
             split = held_out.by_experience(experiences, self.config.stream.order)
         if split is None or len(experiences) < 2:
             return
-        with self.loop.clock.measure("learn"):
-            settle(self.learner)
         with self.loop.clock.measure("evaluate"):
+            settle(self.learner)  # only to be measured, so its time is not the stream's
             names = [experience.name for experience in experiences]
             matrix = self.scores.matrix
             if matrix is None or list(matrix.experience_names) != names:
@@ -204,6 +203,7 @@ class LearnSession:
         before, now = self._seconds_before, self.loop.clock.seconds
         return Seconds(
             encode=before.encode + now["encode"],
+            predict=before.predict + now["predict"],
             learn=before.learn + now["learn"],
             evaluate=before.evaluate + now["evaluate"],
             save=before.save + now["save"],

@@ -49,7 +49,7 @@ def summarize(
     prequential = scores.prequential.summary()
     matrix = scores.matrix
     test = tested.summary() if tested is not None else {}
-    working_seconds = seconds.encode + seconds.learn
+    working_seconds = seconds.encode + seconds.predict + seconds.learn
     return {
         "examples": counts.examples,
         "learned": counts.learned,
@@ -71,6 +71,7 @@ def summarize(
         "forward_transfer": matrix.forward_transfer if matrix else None,
         "seconds": round(seconds.total, 3),
         "encode_seconds": round(seconds.encode, 3),
+        "predict_seconds": round(seconds.predict, 3),
         "learn_seconds": round(seconds.learn, 3),
         "evaluate_seconds": round(seconds.evaluate, 3),
         "save_seconds": round(seconds.save, 3),

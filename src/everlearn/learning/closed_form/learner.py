@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,19 @@ from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State
 
 __all__ = ["ClosedFormLearner", "Coder"]
 
+_NEW_LABELS_AGE = 512  # examples after which a quick solve for new labels is made again
+
 
 class Coder(Protocol):
     """Turns examples into codes; see ``everlearn.models.TextCoder`` and ``VectorCoder``."""
 
     dense_size: int
     leading_size: int
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model and every setting that changes codes."""
+        ...
 
     def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
         """One code an example, in order."""
@@ -102,6 +108,7 @@ class ClosedFormLearner:
         self._solution: Solution | None = None
         self._is_settled = False
         self._solved_examples = 0  # examples at the last full solve
+        self._solved_labels: tuple[str, ...] = ()  # labels at the last full solve
         self._tried_examples = 0  # examples at the last solve of any size
         self._recent: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
 
@@ -137,7 +144,7 @@ class ClosedFormLearner:
         """Predict without learning; label None while nothing is learned."""
         if not examples:
             return []
-        self._refresh()
+        self.refresh()
         solution = self._solution
         if solution is None:
             empty = np.zeros(0)
@@ -260,8 +267,9 @@ class ClosedFormLearner:
         """Choose settings and solve at full size, so that predictions use everything learned."""
         if self._is_settled or not self._classes:
             return
-        self._solve(self.config.num_features, "anew")
+        self._solve(self.config.num_features)
         self._solved_examples = self.num_examples
+        self._solved_labels = self.labels
         self._is_settled = True
 
     def fingerprint(self) -> str:
@@ -349,21 +357,27 @@ class ClosedFormLearner:
             **config,
         }
 
-    def _refresh(self) -> None:
-        """Solve again where the predictor is too old; see ``ClosedFormConfig.refresh_growth``."""
+    def refresh(self) -> None:
+        """Solve again where the predictor is too old; ``predict`` does so itself.
+
+        See ``ClosedFormConfig.refresh_growth``.
+        """
         num_examples = self.num_examples
         if self._is_settled or not self._classes:
             return
         solution = self._solution
         if solution is None or num_examples >= self.config.refresh_growth * self._solved_examples:
-            self._solve(self._stream_features(num_examples), "quickly")
+            near = solution.settings if solution is not None and len(solution.labels) > 1 else None
+            self._solve(self._stream_features(num_examples), near=near)
             self._solved_examples = num_examples
+            self._solved_labels = self.labels
         elif solution.labels != self.labels or (
-            # A quick solution for new labels ages fast; a full one stays good until the next.
-            solution.ridge.num_features < self._stream_features(self._solved_examples)
-            and num_examples - self._tried_examples >= self.config.small_features
+            # What is known of new labels ages fast; of the old ones it is good until the next full solve.
+            self.labels != self._solved_labels and num_examples - self._tried_examples >= _NEW_LABELS_AGE
         ):
-            self._solve(self.config.small_features, solution.settings)
+            # Settings fitted while there was one label say nothing of several.
+            keep = solution.settings if len(solution.labels) > 1 else None
+            self._solve(self.config.small_features, keep=keep)
 
     def _stream_features(self, num_examples: int) -> int:
         """Features worth solving for within a stream: a quarter of the examples, within bounds."""
@@ -372,9 +386,11 @@ class ClosedFormLearner:
             size *= 2
         return min(size, self.config.num_features)
 
-    def _solve(self, num_features: int, choose: Literal["anew", "quickly"] | Settings) -> None:
+    def _solve(
+        self, num_features: int, *, keep: Settings | None = None, near: Settings | None = None
+    ) -> None:
         self._solution = solve(
-            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, choose
+            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, keep, near
         )
         self._tried_examples = self.num_examples
 

@@ -59,15 +59,34 @@ def half_standardised(scores_BC: FloatArray, spread: float) -> FloatArray:
     return np.asarray(centred / np.sqrt(centred.var(axis=1, keepdims=True) + spread**2))
 
 
-def fit_mixture(ridge_BC: FloatArray, bayes_BC: FloatArray, classes_B: npt.NDArray[np.int64]) -> Mixture:
+def fit_mixture(
+    ridge_BC: FloatArray,
+    bayes_BC: FloatArray,
+    classes_B: npt.NDArray[np.int64],
+    is_telling_B: npt.NDArray[np.bool_] | None = None,
+) -> Mixture:
     """Fit weights on leave-one-out scores (B, C) of examples of the given classes.
 
     Damped Newton steps, projected to a, b ≥ 0. Deterministic.
+
+    Args:
+        ridge_BC: Scores of the ridge expert.
+        bayes_BC: Scores of the naive Bayes expert.
+        classes_B: Class of each example.
+        is_telling_B: Examples to fit on; None: all. With none, the weights are (1, 0.1).
     """
     ridge_spread = _spread(ridge_BC)
     bayes_spread = _spread(bayes_BC)
-    experts = np.stack([half_standardised(ridge_BC, ridge_spread), half_standardised(bayes_BC, bayes_spread)])
     weights = np.array([1.0, 0.1 if bayes_spread > 0 else 0.0])
+    if is_telling_B is not None:
+        ridge_BC, bayes_BC, classes_B = (
+            ridge_BC[is_telling_B],
+            bayes_BC[is_telling_B],
+            classes_B[is_telling_B],
+        )
+    if not len(classes_B):
+        return Mixture(float(weights[0]), float(weights[1]), ridge_spread, bayes_spread, 0.0)
+    experts = np.stack([half_standardised(ridge_BC, ridge_spread), half_standardised(bayes_BC, bayes_spread)])
     loss = _loss(weights, experts, classes_B)
     for _ in range(40):
         gradient, hessian = _derivatives(weights, experts, classes_B)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +96,8 @@ def solve(
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
     num_features: int,
-    choose: Literal["anew", "quickly"] | Settings,
+    keep: Settings | None = None,
+    near: Settings | None = None,
 ) -> Solution:
     """Solve both experts on the leading ``num_features`` features.
 
@@ -109,41 +109,67 @@ def solve(
             settings are chosen.
         config: Sizes.
         num_features: m.
-        choose: Settings to keep; or "anew": choose them by the whole sample, a function of the set
-            of examples; or "quickly": by a quarter of it, within a stream.
+        keep: Settings to keep; nothing is chosen then.
+        near: Settings to start from, within a stream: a quarter of the sample and two values of λ are
+            looked at. None: the choice is a function of the set of examples alone.
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     labels = tuple(classes[k] for k in order)
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     gram = CentredGram(sums, num_features, order)
-    if isinstance(choose, Settings):
-        ridge = gram.solve(choose.strength)
-        return Solution(labels, ridge, bayes, choose, config.leverage_features)
-    data = sample(config.sample_size if choose == "anew" else config.sample_size // 4)
+    if keep is not None:
+        return Solution(labels, gram.solve(keep.strength), bayes, keep, config.leverage_features)
+    data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     bayes_SC = bayes.scores_without_self(data.counts_SH, classes_S)
-    search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
-    few = slice(_SEARCH_MEMBERS)
-    strength = _best_strength(search, data.features_SM[few], classes_S[few], bayes_SC[few])
-    ridge = gram.solve(strength)
-    mixture = _mixture(ridge, data.features_SM, classes_S, bayes_SC)
+    # Left out, the only example of a class is always misjudged; it says nothing of the settings.
+    counts_C = np.asarray(sums.class_counts_C)[order]
+    is_telling = counts_C[classes_S] > 1
+    judged = _Judged(data.features_SM, classes_S, bayes_SC, is_telling)
+    if near is None:
+        search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
+        ridge = gram.solve(_best_strength(search, judged.first(_SEARCH_MEMBERS)))
+        mixture = judged.mixture(ridge)
+    else:
+        ridge, mixture = _at_or_below(gram, near.strength, judged)
     # The leverage of a member without itself: h / (1 - h).
     leverages = ridge.leverages(data.features_SM, config.leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
-    return Solution(labels, ridge, bayes, Settings(strength, mixture, threshold), config.leverage_features)
+    settings = Settings(ridge.strength, mixture, threshold)
+    return Solution(labels, ridge, bayes, settings, config.leverage_features)
 
 
-def _best_strength(
-    gram: CentredGram, features_SM: torch.Tensor, classes_S: npt.NDArray[np.int64], bayes_SC: FloatArray
-) -> float:
-    """λ of least leave-one-out log-loss on a geometric grid, by descent from its middle."""
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Sample members by which settings are judged, with their leave-one-out naive Bayes scores."""
+
+    features_SM: torch.Tensor
+    classes_S: npt.NDArray[np.int64]
+    bayes_SC: FloatArray
+    is_telling_S: npt.NDArray[np.bool_]
+
+    def first(self, num: int) -> _Judged:
+        """The first members only."""
+        return _Judged(
+            self.features_SM[:num], self.classes_S[:num], self.bayes_SC[:num], self.is_telling_S[:num]
+        )
+
+    def mixture(self, ridge: RidgeSolution) -> Mixture:
+        """The mixture fitted on leave-one-out scores."""
+        classes = torch.from_numpy(self.classes_S).to(self.features_SM.device)
+        ridge_SC = ridge.scores_without_self(self.features_SM, classes).double().cpu().numpy()
+        return fit_mixture(ridge_SC, self.bayes_SC, self.classes_S, self.is_telling_S)
+
+
+def _best_strength(gram: CentredGram, judged: _Judged) -> float:
+    """λ of least leave-one-out log-loss on a geometric grid, by descent from a fixed start."""
     losses: dict[int, float] = {}
 
     def loss(k: int) -> float:
         if k not in losses:
-            losses[k] = _mixture(gram.solve(_STRENGTHS[k]), features_SM, classes_S, bayes_SC).loss
+            losses[k] = judged.mixture(gram.solve(_STRENGTHS[k])).loss
         return losses[k]
 
     best = _START
@@ -155,9 +181,14 @@ def _best_strength(
         best = nearest
 
 
-def _mixture(
-    ridge: RidgeSolution, features_SM: torch.Tensor, classes_S: npt.NDArray[np.int64], bayes_SC: FloatArray
-) -> Mixture:
-    classes = torch.from_numpy(classes_S).to(features_SM.device)
-    ridge_SC = ridge.scores_without_self(features_SM, classes).double().cpu().numpy()
-    return fit_mixture(ridge_SC, bayes_SC, classes_S)
+def _at_or_below(gram: CentredGram, strength: float, judged: _Judged) -> tuple[RidgeSolution, Mixture]:
+    """The better solution of the last λ and the next smaller: as data grow, λ (in its units) falls."""
+    best = gram.solve(strength)
+    mixture = judged.mixture(best)
+    smaller = [s for s in _STRENGTHS if s < strength]
+    if smaller:
+        other = gram.solve(smaller[-1])
+        other_mixture = judged.mixture(other)
+        if other_mixture.loss < mixture.loss:
+            return other, other_mixture
+    return best, mixture
