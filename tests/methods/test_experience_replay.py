@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from collections.abc import Callable
 from functools import partial
 
@@ -66,6 +67,24 @@ def test_batches_are_fresh_examples_and_earlier_ones() -> None:
             assert example.target == f"label {example.id.split('-')[0]}"
             assert example.input.tolist() == [float(part) for part in example.id.split("-")]
     assert len(sources) > 10
+
+
+def test_examples_of_labels_that_the_batch_lacks_are_replayed_first() -> None:
+    method = Recording(ReplayConfig(memory_examples=60, num_replayed=4))
+    learner = GradientLearner.for_vectors(nn.Identity(), 2, methods=[method])
+    for number in (0, 1, 0, 1, 0, 1, 0, 1, 0):
+        learner.learn([replace(e, id=f"{len(method.batches)}/{e.id}") for e in batch(number, size=6)])
+    for made in method.batches[2:]:
+        fresh = {example.target for example in made.fresh}
+        assert all(example.target not in fresh for example in made.examples[made.num_fresh :])
+
+
+def test_a_batch_of_all_labels_is_replayed_beside_all_the_same() -> None:
+    method = Recording(ReplayConfig(memory_examples=60, num_replayed=4))
+    learner = GradientLearner.for_vectors(nn.Identity(), 2, methods=[method])
+    for k in range(3):
+        learner.learn([replace(e, id=f"{k}/{e.id}") for e in batch(7, size=6)])
+    assert [len(made.examples) - made.num_fresh for made in method.batches] == [0, 4, 4]
 
 
 def test_a_memory_of_ones_own_is_used() -> None:

@@ -39,9 +39,16 @@ class ReplayConfig:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)!r}")
 
 
-class ExperienceReplay(Method):
-    """Extends each batch by examples drawn uniformly from a memory, then offers the fresh ones to it.
+# The batch itself stands for its labels. Of four times as many drawn as needed there are mostly enough
+# of other labels, unless nearly all of the memory is of the batch's.
+_DRAWN_PER_REPLAYED = 4
 
+
+class ExperienceReplay(Method):
+    """Extends each batch by examples of a memory, then offers the fresh ones to it.
+
+    Drawn uniformly, but examples whose labels the fresh batch lacks go first: it is these that a step
+    on the fresh batch forgets, and in a stream of few labels at a time they would be the fewer.
     Fresh and replayed examples weigh the same in the loss (Chaudhry et al., "On tiny episodic memories
     in continual learning", 2019).
 
@@ -66,8 +73,11 @@ class ExperienceReplay(Method):
         )
 
     def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
-        """Append up to ``num_replayed`` examples of the memory."""
-        return batch.extended(self.memory.sample(self.config.num_replayed))
+        """Append up to ``num_replayed`` examples of the memory, those of absent labels first."""
+        present = {example.target for example in batch.fresh}
+        drawn = self.memory.sample(_DRAWN_PER_REPLAYED * self.config.num_replayed)
+        drawn.sort(key=lambda example: example.target in present)  # stable: else in the order drawn
+        return batch.extended(drawn[: self.config.num_replayed])
 
     def after_step(self, fresh: Batch, context: StepContext) -> None:
         """Offer the fresh examples to the memory."""
