@@ -74,7 +74,11 @@ def _ours(options: argparse.Namespace) -> tuple[float, float]:
     test = examples("test")
     replay = create_method("replay", {"memory_examples": MEMORY_SIZE, "num_replayed": BATCH_SIZE, "seed": 0})
     config = GradientConfig(
-        learning_rate=ENCODER_RATE, head_learning_rate=HEAD_RATE, max_length=64, dtype=options.dtype
+        learning_rate=ENCODER_RATE,
+        head_learning_rate=HEAD_RATE,
+        max_length=64,
+        dtype=options.dtype,
+        train_mode=True,  # with dropout, as Avalanche trains
     )
     learner = GradientLearner.for_text(load_trunk(dtype="float32"), config, [replay])
     start = time.perf_counter()

@@ -13,7 +13,9 @@ datasets = pytest.importorskip("sklearn.datasets", reason="the digits come with 
 
 
 def accuracy(learner: ClosedFormLearner, examples: list[Example]) -> float:
-    return float(np.mean([p.label == e.target for p, e in zip(learner.predict(examples), examples, strict=True)]))
+    return float(
+        np.mean([p.label == e.target for p, e in zip(learner.predict(examples), examples, strict=True)])
+    )
 
 
 def test_the_second_stage_takes_nothing_from_the_first() -> None:

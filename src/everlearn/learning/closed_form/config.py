@@ -30,8 +30,8 @@ class ClosedFormConfig:
         leverage_features: Leading features used for the leverage; at most ``num_features``.
         small_features: Leading features of a quick solve, made when new labels appeared since
             the last full one.
-        refresh_growth: While a stream is learned, a full solve is made again when the number of
-            examples has grown by this factor since the last one.
+        refresh_growth: While a stream is learned, a solve is made again when the number of examples
+            has grown by this factor since the last one; up to 2,048 examples, by at most 1.5.
         gather: Examples gathered before they are added to the Gram matrix, at most.
     """
 

@@ -29,6 +29,8 @@ from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State
 __all__ = ["ClosedFormLearner", "Coder"]
 
 _NEW_LABELS_AGE = 512  # examples after which a quick solve for new labels is made again
+_FEW_EXAMPLES = 2048  # up to here each example counts and solves are small, so they are made more often
+_GROWTH_OF_FEW = 1.5
 
 
 class Coder(Protocol):
@@ -366,7 +368,10 @@ class ClosedFormLearner:
         if self._is_settled or not self._classes:
             return
         solution = self._solution
-        if solution is None or num_examples >= self.config.refresh_growth * self._solved_examples:
+        growth = self.config.refresh_growth
+        if num_examples <= _FEW_EXAMPLES:
+            growth = min(growth, _GROWTH_OF_FEW)
+        if solution is None or num_examples >= growth * self._solved_examples:
             near = solution.settings if solution is not None and len(solution.labels) > 1 else None
             self._solve(self._stream_features(num_examples), near=near)
             self._solved_examples = num_examples
@@ -381,7 +386,7 @@ class ClosedFormLearner:
 
     def _stream_features(self, num_examples: int) -> int:
         """Features worth solving for within a stream: a quarter of the examples, within bounds."""
-        size = self.config.small_features
+        size = self.config.small_features // 2 if num_examples < 1024 else self.config.small_features
         while size < num_examples / 4:
             size *= 2
         return min(size, self.config.num_features)

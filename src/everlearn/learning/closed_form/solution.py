@@ -27,8 +27,9 @@ _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _START = _STRENGTHS.index(0.1)
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
-_SEARCH_FEATURES = 2048
+_SEARCH_FEATURES = 1024
 _SEARCH_MEMBERS = 512
+_MANY_EXAMPLES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def solve(
         config: Sizes.
         num_features: m.
         keep: Settings to keep; nothing is chosen then.
-        near: Settings to start from, within a stream: a quarter of the sample and two values of λ are
+        near: Settings to start from, within a stream: a quarter of the sample and few values of λ are
             looked at. None: the choice is a function of the set of examples alone.
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
@@ -132,7 +133,7 @@ def solve(
         ridge = gram.solve(_best_strength(search, judged.first(_SEARCH_MEMBERS)))
         mixture = judged.mixture(ridge)
     else:
-        ridge, mixture = _at_or_below(gram, near.strength, judged)
+        ridge, mixture = _near_best(gram, near.strength, judged)
     # The leverage of a member without itself: h / (1 - h).
     leverages = ridge.leverages(data.features_SM, config.leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
@@ -181,14 +182,15 @@ def _best_strength(gram: CentredGram, judged: _Judged) -> float:
         best = nearest
 
 
-def _at_or_below(gram: CentredGram, strength: float, judged: _Judged) -> tuple[RidgeSolution, Mixture]:
-    """The better solution of the last λ and the next smaller: as data grow, λ (in its units) falls."""
-    best = gram.solve(strength)
-    mixture = judged.mixture(best)
-    smaller = [s for s in _STRENGTHS if s < strength]
-    if smaller:
-        other = gram.solve(smaller[-1])
-        other_mixture = judged.mixture(other)
-        if other_mixture.loss < mixture.loss:
-            return other, other_mixture
-    return best, mixture
+def _near_best(gram: CentredGram, strength: float, judged: _Judged) -> tuple[RidgeSolution, Mixture]:
+    """The best of the last λ and its neighbours.
+
+    With many examples the larger neighbour is left out: in units of the mean squared norm, λ falls as
+    data grow.
+    """
+    at = _STRENGTHS.index(strength)
+    above = 1 if gram.num_examples < _MANY_EXAMPLES else 0
+    solutions = [gram.solve(s) for s in _STRENGTHS[max(0, at - 1) : at + 1 + above]]
+    mixtures = [judged.mixture(solution) for solution in solutions]
+    best = min(range(len(mixtures)), key=lambda k: mixtures[k].loss)
+    return solutions[best], mixtures[best]
