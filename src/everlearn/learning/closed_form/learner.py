@@ -394,6 +394,7 @@ class ClosedFormLearner:
     def _solve(
         self, num_features: int, *, keep: Settings | None = None, near: Settings | None = None
     ) -> None:
+        self._solution = None  # its memory is needed for the next
         self._solution = solve(
             self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, keep, near
         )

@@ -22,6 +22,7 @@ __all__ = ["CountSums", "NaiveBayesScorer", "gram_matrix"]
 
 _UNIT = 255.0  # a gram of weight 1 in a unit-length text, see Code.gram_values
 _HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
+_INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
 _DENSE_ENTRIES = 8_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
 
 
@@ -51,7 +52,7 @@ class CountSums:
     def __init__(self, gram_bits: int, gather: int) -> None:
         self.gram_bits = gram_bits
         self._gather = gather
-        self._sums_CH = sp.csr_matrix((0, 1 << gram_bits), dtype=np.int64)
+        self._sums_CH = sp.csr_matrix((0, 1 << gram_bits), dtype=np.int32)
         self._waiting: list[tuple[list[Code], npt.NDArray[np.int64]]] = []
         self._num_waiting = 0
         self._num_classes = 0
@@ -82,7 +83,7 @@ class CountSums:
         self._sums_CH.resize((self._num_classes, 1 << self.gram_bits))
 
     def sums(self) -> sp.csr_matrix:
-        """int64 CSR (C, H), canonical."""
+        """CSR (C, H) of int32 or int64, canonical."""
         self.flush()
         return self._sums_CH
 
@@ -92,7 +93,7 @@ class CountSums:
         self.flush()
         theirs = other.sums().tocoo()
         rows = np.asarray(class_of_other, dtype=np.int64)[theirs.row]
-        moved = sp.csr_matrix((theirs.data, (rows, theirs.col)), shape=self._sums_CH.shape, dtype=np.int64)
+        moved = sp.csr_matrix((theirs.data, (rows, theirs.col)), shape=self._sums_CH.shape)
         self._sums_CH = _added(self._sums_CH, moved)
 
     def keep_classes(self, kept: Sequence[int]) -> None:
@@ -112,7 +113,8 @@ class CountSums:
         counts_BH = gram_matrix(codes, self.gram_bits)
         rows = np.repeat(classes_B, np.diff(counts_BH.indptr))
         by_class = sp.coo_matrix(
-            (counts_BH.data * sign, (rows, counts_BH.indices)), shape=(self._num_classes, 1 << self.gram_bits)
+            ((counts_BH.data * sign).astype(np.int32), (rows, counts_BH.indices)),
+            shape=(self._num_classes, 1 << self.gram_bits),
         ).tocsr()
         self._sums_CH.resize(by_class.shape)
         self._sums_CH = _added(self._sums_CH, by_class)
@@ -122,7 +124,7 @@ class NaiveBayesScorer:
     """Weights of complement naive Bayes, derived from the sums.
 
     Args:
-        sums_CH: int64 CSR (C, H) of a ``CountSums``.
+        sums_CH: CSR (C, H) of a ``CountSums``.
         smoothing: Additive smoothing of each column, in units of one text.
     """
 
@@ -130,7 +132,7 @@ class NaiveBayesScorer:
         alpha = smoothing * _UNIT
         num_columns = sums_CH.shape[1]
         self._alpha = alpha
-        self._sums_HC = sums_CH.T.tocsr()
+        self._sums_CH = sums_CH
         self._totals_H = np.asarray(sums_CH.sum(axis=0), dtype=np.float64).ravel()
         class_totals = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
         self._denominators_C = self._totals_H.sum() - class_totals + alpha * num_columns
@@ -166,22 +168,25 @@ class NaiveBayesScorer:
         on all H columns, are left as they are: one text changes them by less than one in H.)
         """
         num_classes = len(self._denominators_C)
+        sums_HC = self._sums_CH.T.tocsr()  # not kept: it is as large as the sums
         result = np.zeros((counts_BH.shape[0], num_classes))
         lengths = np.diff(counts_BH.indptr)
         rows_at_once = max(1, _DENSE_ENTRIES // max(1, int(lengths.max(initial=1)) * num_classes))
         for start in range(0, len(lengths), rows_at_once):
             stop = min(start + rows_at_once, len(lengths))
-            result[start:stop] = self._without_self(counts_BH[start:stop], classes_B[start:stop])
+            result[start:stop] = self._without_self(counts_BH[start:stop], classes_B[start:stop], sums_HC)
         return _centred(result)
 
-    def _without_self(self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64]) -> FloatArray:
+    def _without_self(
+        self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64], sums_HC: sp.csr_matrix
+    ) -> FloatArray:
         num_classes = len(self._denominators_C)
         num_rows = counts_BH.shape[0]
         columns, values = counts_BH.indices, counts_BH.data.astype(np.float64)
         row_of = np.repeat(np.arange(num_rows), np.diff(counts_BH.indptr))
         others = np.ones((num_rows, num_classes))
         others[np.arange(num_rows), classes_B] = 0.0
-        in_class = np.asarray(self._sums_HC[columns].todense(), dtype=np.float64)
+        in_class = np.asarray(sums_HC[columns].todense(), dtype=np.float64)
         complement = self._totals_H[columns][:, None] - in_class + self._alpha
         complement -= others[row_of] * values[:, None]
         per_row = sp.csr_matrix(
@@ -194,9 +199,11 @@ class NaiveBayesScorer:
 
 
 def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
+    """The sum, in int32 while every entry is far from its limit, else in int64."""
     total = sp.csr_matrix(left + right)
     total.sort_indices()
-    return total
+    largest = max(int(total.data.max(initial=0)), -int(total.data.min(initial=0)))
+    return total.astype(np.int32 if largest < _INT32_SAFE else np.int64, copy=False)
 
 
 def _centred(scores_BC: FloatArray) -> FloatArray:

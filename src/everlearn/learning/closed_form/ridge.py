@@ -10,17 +10,17 @@ Legend: B examples, m features used, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from everlearn.errors import StateError
 from everlearn.learning.closed_form.gram_sums import PANEL_ROWS, GramSums
 
-__all__ = ["CentredGram", "RidgeSolution"]
+__all__ = ["FLOAT32_CONDITION", "CentredGram", "RidgeSolution"]
 
-# Beyond this condition a float32 factor loses the digits that matter; float64 takes over.
-_FLOAT32_CONDITION = 2e6
+# Beyond this n/λ a float32 factor loses the digits that matter; float64 takes over.
+FLOAT32_CONDITION = 2e6
 
 
 class CentredGram:
@@ -43,7 +43,11 @@ class CentredGram:
         self.mean_m = total / self.num_examples
         counts = sums.class_counts_C[index].double().to(device)
         self.prior_C = counts / self.num_examples
-        blocks = []
+        square_sums = torch.cat([p.diagonal(offset=k * PANEL_ROWS) for k, p in enumerate(panels)])
+        trace = float((square_sums[:num_features].double() - total * self.mean_m).sum())
+        # Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
+        self.scale = trace / self.num_examples if trace > 0 else 1.0
+        self._blocks = []
         for k, panel in enumerate(panels):
             start = k * PANEL_ROWS
             if start >= num_features:
@@ -51,18 +55,14 @@ class CentredGram:
             block = panel[: num_features - start, : min(start + PANEL_ROWS, num_features)].double()
             rows = self.mean_m[start : start + len(block)]
             block.addr_(rows, total[: block.shape[1]], alpha=-1.0)
-            blocks.append(block)
-        trace = sum(float(block.diagonal(offset=k * PANEL_ROWS).sum()) for k, block in enumerate(blocks))
-        # Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
-        self.scale = trace / self.num_examples if trace > 0 else 1.0
-        self._blocks = [block.div_(self.scale).float() for block in blocks]
+            self._blocks.append(block.div_(self.scale).float())
         targets = class_sums[index.to(device)][:, :num_features].double()
         targets.addr_(counts, self.mean_m, alpha=-1.0)
         self._targets_mC = (targets / self.scale).T.contiguous()
 
     def solve(self, strength: float) -> RidgeSolution:
         """Solve with λ = ``strength`` (in units of the mean squared norm of an example)."""
-        dtype = torch.float32 if self.num_examples / strength < _FLOAT32_CONDITION else torch.float64
+        dtype = torch.float32 if self.num_examples / strength <= FLOAT32_CONDITION else torch.float64
         while True:
             factor, failed = torch.linalg.cholesky_ex(self._matrix(strength, dtype))
             if not int(failed):
@@ -100,7 +100,7 @@ class RidgeSolution:
 
     Attributes:
         weights_mC: float32 (m, C), for centred features as they are.
-        factor_mm: Lower Cholesky factor (m, m).
+        factor_mm: Lower Cholesky factor (m, m), or its leading block.
         mean_m: Mean feature vector.
         prior_C: Share of each class.
         root_scale: Square root of the mean squared norm of a centred example.
@@ -121,6 +121,10 @@ class RidgeSolution:
         """m, the leading features that the solution uses."""
         return len(self.mean_m)
 
+    def trimmed(self, num_features: int) -> RidgeSolution:
+        """The same solution with the factor's leading block only; leverages need no more."""
+        return replace(self, factor_mm=self.factor_mm[:num_features, :num_features].clone())
+
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
         """float32 scores (B, C) of integer features (B, M): estimates of the one-hot label."""
         centred = features_BM[:, : self.num_features].float() - self.mean_m
@@ -129,7 +133,7 @@ class RidgeSolution:
 
     def leverages(self, features_BM: torch.Tensor, num_features: int) -> torch.Tensor:
         """φ'(G + λI)⁻¹φ + 1/n (B,) over the leading ``num_features`` features."""
-        m = min(num_features, self.num_features)
+        m = min(num_features, len(self.factor_mm))
         centred = (features_BM[:, :m].float() - self.mean_m[:m]) / self.root_scale
         factor = self.factor_mm[:m, :m]
         half = torch.linalg.solve_triangular(factor, centred.T.to(factor.dtype), upper=False)

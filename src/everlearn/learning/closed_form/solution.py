@@ -18,13 +18,13 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
-from everlearn.learning.closed_form.ridge import CentredGram, RidgeSolution
+from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
 from everlearn.types import FloatArray
 
 __all__ = ["SampleData", "Settings", "Solution", "solve"]
 
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-_START = _STRENGTHS.index(0.1)
+_START = 0.1
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
 _SEARCH_FEATURES = 1024
@@ -119,7 +119,8 @@ def solve(
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     gram = CentredGram(sums, num_features, order)
     if keep is not None:
-        return Solution(labels, gram.solve(keep.strength), bayes, keep, config.leverage_features)
+        ridge = gram.solve(keep.strength).trimmed(config.leverage_features)
+        return Solution(labels, ridge, bayes, keep, config.leverage_features)
     data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
@@ -139,6 +140,7 @@ def solve(
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
     settings = Settings(ridge.strength, mixture, threshold)
+    ridge = ridge.trimmed(config.leverage_features)
     return Solution(labels, ridge, bayes, settings, config.leverage_features)
 
 
@@ -164,21 +166,29 @@ class _Judged:
         return fit_mixture(ridge_SC, self.bayes_SC, self.classes_S, self.is_telling_S)
 
 
+def _strengths(num_examples: int) -> tuple[float, ...]:
+    """Values of λ to choose from. With millions of examples the smallest ones would need float64 for
+    directions that hold nothing but noise, so they are left out.
+    """
+    return tuple(s for s in _STRENGTHS if num_examples / s <= FLOAT32_CONDITION) or _STRENGTHS[-1:]
+
+
 def _best_strength(gram: CentredGram, judged: _Judged) -> float:
     """λ of least leave-one-out log-loss on a geometric grid, by descent from a fixed start."""
+    strengths = _strengths(gram.num_examples)
     losses: dict[int, float] = {}
 
     def loss(k: int) -> float:
         if k not in losses:
-            losses[k] = judged.mixture(gram.solve(_STRENGTHS[k])).loss
+            losses[k] = judged.mixture(gram.solve(strengths[k])).loss
         return losses[k]
 
-    best = _START
+    best = strengths.index(_START) if _START in strengths else 0
     while True:
-        near = [k for k in (best - 1, best, best + 1) if 0 <= k < len(_STRENGTHS)]
+        near = [k for k in (best - 1, best, best + 1) if 0 <= k < len(strengths)]
         nearest = min(near, key=loss)
         if nearest == best:
-            return _STRENGTHS[best]
+            return strengths[best]
         best = nearest
 
 
@@ -188,9 +198,14 @@ def _near_best(gram: CentredGram, strength: float, judged: _Judged) -> tuple[Rid
     With many examples the larger neighbour is left out: in units of the mean squared norm, λ falls as
     data grow.
     """
-    at = _STRENGTHS.index(strength)
+    strengths = _strengths(gram.num_examples)
+    at = strengths.index(strength) if strength in strengths else 0
     above = 1 if gram.num_examples < _MANY_EXAMPLES else 0
-    solutions = [gram.solve(s) for s in _STRENGTHS[max(0, at - 1) : at + 1 + above]]
-    mixtures = [judged.mixture(solution) for solution in solutions]
-    best = min(range(len(mixtures)), key=lambda k: mixtures[k].loss)
-    return solutions[best], mixtures[best]
+    best: tuple[RidgeSolution, Mixture] | None = None
+    for tried in strengths[max(0, at - 1) : at + 1 + above]:
+        ridge = gram.solve(tried)
+        mixture = judged.mixture(ridge)
+        if best is None or mixture.loss < best[1].loss:
+            best = (ridge, mixture)
+    assert best is not None  # the slice holds strengths[at]
+    return best
