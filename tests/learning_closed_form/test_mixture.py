@@ -32,7 +32,8 @@ def test_weights_minimise_the_log_loss(num_classes: int, ridge_quality: float, b
 
     def loss(w: npt.NDArray[np.float64]) -> float:
         logits = log_softmax(w[0] * experts[0] + w[1] * experts[1], axis=1)
-        return float(-logits[np.arange(300), classes].mean() + (w**2).sum() / 30_000)
+        prior = ((w - [1.5, 0.3]) ** 2).sum() / 300
+        return float(-logits[np.arange(300), classes].mean() + prior)
 
     found = minimize(loss, [0.5, 0.5], bounds=[(0, 50), (0, 50)], tol=1e-12)
     assert mixture.loss == pytest.approx(found.fun, abs=1e-7)
