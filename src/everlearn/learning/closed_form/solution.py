@@ -23,7 +23,7 @@ from everlearn.types import FloatArray
 
 __all__ = ["SampleData", "Settings", "Solution", "solve"]
 
-_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _START = 0.1
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
