@@ -89,6 +89,43 @@ def test_the_whole_way_from_texts(tmp_path: Path, inside: Run, small: list[str])
     assert (run / "report.html").is_file()
 
 
+def test_other_field_names_and_lines_that_cannot_be_used(
+    tmp_path: Path, inside: Run, process: Run, small: list[str]
+) -> None:
+    texts = [("my invoice is wrong", "billing"), ("I forgot my password", "access")] * 6
+    stream = tmp_path / "desk.jsonl"
+    stream.write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in texts), encoding="utf-8")
+    run = tmp_path / "run"
+    learned = inside("learn", stream, "--out", run, *small)
+    assert "smaller batches" in learned.err
+    other = tmp_path / "other.csv"
+    other.write_text("body,topic\nthe invoice is wrong,billing\nno password,access\n", encoding="utf-8")
+    assert "--text-field" in inside("evaluate", run, other).err
+    scores = inside(
+        "evaluate", run, other, "--text-field", "body", "--target-field", "topic", "--json"
+    ).result
+    assert (scores["examples"], scores["accuracy"]) == (2, 1.0)
+
+    piped = process("predict", run, "-", "--json", stdin='{"body": "x"}\n{"text": "my password"}\n')
+    assert [json.loads(line)["label"] for line in piped.out.splitlines()] == ["access"]
+    assert piped.code == 3
+    assert "1 line could not be used; the first: stdin:1" in piped.err
+
+    unknown = inside("forget", run, "--id", "nobody")
+    assert unknown.code == 5
+    assert "nobody" in unknown.err
+    assert unknown.out == ""
+
+
+def test_a_run_that_has_not_saved_yet_says_so(tmp_path: Path, inside: Run) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").write_text("1", encoding="utf-8")
+    refused = inside("predict", run, "hello")
+    assert refused.code == 5
+    assert "nothing is saved" in refused.err
+
+
 def test_the_gradient_learner(tmp_path: Path, inside: Run) -> None:
     stream = tmp_path / "desk.jsonl"
     words = {"fruit": "apple pear plum cherry", "metal": "iron copper zinc tin"}

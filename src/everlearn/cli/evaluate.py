@@ -13,6 +13,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
+    context: typer.Context,
     run: options.RunPath,
     file: Annotated[
         str,
@@ -21,11 +22,15 @@ def evaluate(
         ),
     ],
     json_output: options.Json = False,
+    text_field: options.TextField = None,
+    target_field: options.TargetField = None,
+    id_field: options.IdField = None,
+    threads: options.Threads = None,
 ) -> None:
-    """Test a run on a file; nothing is learned."""
+    """Test a run on a file; nothing is learned. Field names are the run's unless they are given."""
     from everlearn.runtime.evaluate import evaluate_run
 
-    scores = evaluate_run(run, file)
+    scores = evaluate_run(run, file, options.given_settings(context))
     if json_output:
         print_json(scores)
         return

@@ -47,14 +47,14 @@ def forget(
     """Take examples out of a run: what was learned from them, their codes, ids and texts.
 
     With the closed-form learner the run then equals, to the bit, one that never saw them; the
-    fingerprint shows it.
+    fingerprint shows it. The stream's own file is not touched: learned again, it brings them back.
     """
     from everlearn.runtime.forget import forget_in_run
 
     outcome = forget_in_run(run, ids=ids or (), where=[_field_and_value(one) for one in where or ()])
     if json_output:
         print_json(outcome.to_json())
-    else:
+    elif outcome.num_forgotten:
         print_table(
             [
                 ("forgotten", number(outcome.num_forgotten)),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from everlearn.cli import options
+from everlearn.cli.failures import print_error
 from everlearn.cli.tables import print_json, result_console
+from everlearn.errors import InputError
+
+if TYPE_CHECKING:
+    from everlearn.stream.source import Rejection
 
 __all__ = ["predict"]
 
@@ -22,6 +27,7 @@ EPILOG = """
 
 
 def predict(
+    context: typer.Context,
     run: options.RunPath,
     texts: Annotated[
         list[str] | None,
@@ -33,14 +39,19 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+    text_field: options.TextField = None,
+    id_field: options.IdField = None,
+    threads: options.Threads = None,
 ) -> None:
     """Predict texts by what a run has learned; nothing is learned. A run may be in use meanwhile."""
     from everlearn.runtime.predict import predict_stream, predict_texts
 
-    from_standard_input = not texts or texts == ["-"]
-    predicted = (
-        predict_stream(run, "-", top=top) if from_standard_input else predict_texts(run, texts or [], top=top)
-    )
+    rejected: list[Rejection] = []
+    if not texts or texts == ["-"]:
+        settings = options.given_settings(context)
+        predicted = predict_stream(run, "-", top=top, settings=settings, rejected=rejected)
+    else:
+        predicted = iter(predict_texts(run, texts, top=top))
     console = result_console()
     for one in predicted:
         if json_output:
@@ -48,7 +59,13 @@ def predict(
             continue
         ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in one.top)
         flag = "  [yellow](unlike anything learned)[/]" if one.is_outlier else ""
-        console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(one.text or one.id)}[/]")
+        shown = one.id if one.text is None else one.text
+        console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(shown)}[/]")
+    if rejected:
+        first = rejected[0]
+        lines = "line" if len(rejected) == 1 else "lines"
+        print_error(f"{len(rejected)} {lines} could not be used; the first: {first.place}: {first.reason}")
+        raise typer.Exit(InputError.exit_code)
 
 
 predict.epilog = EPILOG  # type: ignore[attr-defined]

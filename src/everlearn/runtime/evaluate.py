@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
 from everlearn.types import Json
 
 __all__ = ["evaluate_run"]
 
 
-def evaluate_run(run: Path, spec: str) -> dict[str, Json]:
+def evaluate_run(run: Path, spec: str, settings: Mapping[str, Any] | None = None) -> dict[str, Json]:
     """Score a run on the examples of a file that have a target.
+
+    Args:
+        run: The run folder.
+        spec: The file.
+        settings: Dotted settings in place of the run's, such as ``stream.text_field``.
 
     Returns:
         ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``.
@@ -26,7 +34,9 @@ def evaluate_run(run: Path, spec: str) -> dict[str, Json]:
         StateError: The saved state is damaged.
     """
     folder, learner = open_learner(run)
-    source = open_source(spec, source_config(folder.config.stream))
+    config = folder.config.with_settings(settings or {})
+    use_threads(config.run.threads)
+    source = open_source(spec, source_config(config.stream))
     check_codes(source, folder.record.learner, str(run))
     held_out = HeldOut(source)
     settle(learner)

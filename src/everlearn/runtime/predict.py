@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from everlearn.errors import ConfigError
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
-from everlearn.stream.source import EndOfStream
+from everlearn.stream.source import EndOfStream, Rejection
 from everlearn.types import Example, Json, Prediction
 
 __all__ = ["PredictedText", "predict_stream", "predict_texts", "ranked"]
@@ -78,24 +80,43 @@ def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[Pred
     ]
 
 
-def predict_stream(run: Path, spec: str, *, top: int = 3) -> Iterator[PredictedText]:
-    """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``."""
+def predict_stream(
+    run: Path,
+    spec: str,
+    *,
+    top: int = 3,
+    settings: Mapping[str, Any] | None = None,
+    rejected: list[Rejection] | None = None,
+) -> Iterator[PredictedText]:
+    """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``.
+
+    Args:
+        run: The run folder; it may be in use.
+        spec: The stream.
+        top: How many labels to name for each.
+        settings: Dotted settings in place of the run's, such as ``stream.text_field``.
+        rejected: Records that could not be used are appended to it.
+    """
     _check_top(top)
     folder, learner = open_learner(run)
-    source = open_source(spec, source_config(folder.config.stream))
+    config = folder.config.with_settings(settings or {})
+    use_threads(config.run.threads)
+    source = open_source(spec, source_config(config.stream))
     check_codes(source, folder.record.learner, str(run))
     settle(learner)
     reader = source.open()
     try:
         while True:
             batch = reader.next_batch(_BATCH_SIZE)
-            reader.take_rejected()
+            if rejected is not None:
+                rejected.extend(reader.take_rejected())
             if batch:
                 examples = learner.prepare(batch)
                 for example, prediction in zip(examples, learner.predict(examples), strict=True):
                     yield ranked(example, prediction, top)
     except EndOfStream:
-        return
+        if rejected is not None:
+            rejected.extend(reader.take_rejected())
     finally:
         reader.close()
 

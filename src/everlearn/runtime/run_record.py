@@ -145,6 +145,11 @@ def read_record(path: Path) -> RunRecord:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (path.parent / ".lock").exists():
+            raise RunError(
+                f"nothing is saved in {path.parent} yet: another everlearn is learning there and has not "
+                "come to its first save (see --checkpoint-seconds), or crashed before it"
+            ) from None
         raise RunError(f"{path.parent} is not a run folder: it has no {path.name}") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from None
