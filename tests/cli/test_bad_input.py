@@ -45,10 +45,9 @@ def test_an_empty_file(tmp_path: Path, process: Run) -> None:
 def test_a_missing_field_and_a_missing_file(tmp_path: Path, process: Run, inside: Run) -> None:
     (tmp_path / "s.jsonl").write_bytes(lines({"body": "hello", "label": "a"}, {"body": "you", "label": "b"}))
     ended = process("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run")
-    assert_clear(ended, 3, "all 2 records were rejected", "rejected.jsonl")
-    rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(rejected[1])["place"] == "s.jsonl:2"
-    assert "no field 'text'" in json.loads(rejected[1])["reason"]
+    reason = "s.jsonl:1: no field 'text'; its fields are body, label (see --text-field)"
+    assert_clear(ended, 3, f"s.jsonl has no usable example: all 2 records were rejected; the first: {reason}")
+    assert not (tmp_path / "run").exists()
     assert_clear(inside("learn", tmp_path / "none.jsonl"), 3, "none.jsonl does not exist")
     (tmp_path / "s.csv").write_text("body,topic\nhello,a\n", encoding="utf-8")
     assert_clear(inside("learn", tmp_path / "s.csv", "--out", tmp_path / "r"), 3, "body", "topic")
@@ -97,13 +96,50 @@ def test_strict_stops_at_the_place_and_keeps_what_came_before(
     assert (again.result["examples"], again.result["rejected"]) == (16, 1)
 
 
+def test_wrong_field_names_can_be_corrected(tmp_path: Path, inside: Run, small: list[str]) -> None:
+    good, wrong, run = tmp_path / "good.jsonl", tmp_path / "wrong.jsonl", tmp_path / "run"
+    good.write_bytes(lines(*GOOD) + b"{oops\n")
+    wrong.write_bytes(lines(*({"id": f"w{k}", "msg": f"wrong {k}", "cat": "ab"[k % 2]} for k in range(60))))
+    learn = ["learn", wrong, "--out", run]
+    names = ["--text-field", "msg", "--target-field"]
+    reason = "wrong.jsonl:1: no field 'text'; its fields are id, msg, cat (see --text-field)"
+    unusable = f"wrong.jsonl has no usable example: all 60 records were rejected; the first: {reason}"
+
+    assert_clear(inside(*learn, *small), 3, unusable)
+    assert not run.exists()
+    assert_clear(inside(*learn, *names, "nope", *small), 3, "none of its 60 examples has a target")
+    assert not run.exists()
+    assert inside(*learn, *names, "cat", "--json", *small).result["learned"] == 60
+
+    assert inside("learn", good, "--out", tmp_path / "other", *small).code == 0
+    learn[-1] = run = tmp_path / "other"
+    record = (run / "run.json").read_bytes()
+    for _ in range(2):
+        assert_clear(inside(*learn), 3, unusable)
+        assert (run / "run.json").read_bytes() == record
+    ended = inside(*learn, *names, "cat", "--json")
+    assert (ended.result["learned"], ended.result["rejected"]) == (68, 1)
+    assert "rejected" not in ended.err
+    assert len((run / "rejected.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+    (tmp_path / "copy.jsonl").write_bytes(wrong.read_bytes())
+    ended = inside("learn", tmp_path / "copy.jsonl", "--out", run, *names, "cat", "--json")
+    assert ended.code == 0, ended.err
+    assert "60 records were already learned (same id)" in ended.err
+    assert "were rejected" not in ended.err
+    rejected = (run / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rejected[-1])["place"] == "copy.jsonl, example 60"
+    assert json.loads(rejected[-1])["reason"] == "duplicate id 'w59'"
+
+
 def test_duplicate_ids(tmp_path: Path, inside: Run, small: list[str]) -> None:
     rows = [{"id": f"m{k % 6}", **row} for k, row in enumerate(GOOD)]
     (tmp_path / "s.jsonl").write_bytes(lines(*rows))
     ended = inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--json", *small)
     assert ended.code == 0
     assert (ended.result["examples"], ended.result["rejected"]) == (6, 2)
-    assert "2 records were rejected" in ended.err
+    assert "2 records were already learned (same id)" in ended.err
+    assert "rejected;" not in ended.err
     rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8")
     assert "duplicate id 'm0'" in rejected
 

@@ -288,6 +288,24 @@ def test_streams_without_anything_to_learn_are_refused(
     assert not (tmp_path / "other").exists()
 
 
+def test_a_fruitless_stream_is_not_saved_on_the_way(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    often = small | {"run.checkpoint_seconds": 1e-6}
+    bare = write_codes("bare.parquet", [one.with_target(None) for one in clustered(100)])
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text('{"msg": "a"}\n' * 3_000, encoding="utf-8")
+    for order in ("as-is", "shuffled"):
+        settings = often | {"stream.order": order}
+        with pytest.raises(InputError, match="none of its 100 examples has a target"):
+            learn(bare, tmp_path / "run", settings)
+        with pytest.raises(InputError, match=r"all 3,000 records .*wrong\.jsonl:1: no field 'text'"):
+            learn(wrong, tmp_path / "run", settings)
+        with pytest.raises(InputError, match=r"wrong\.jsonl:1: no field 'text'"):
+            learn(wrong, tmp_path / "run", settings | {"stream.strict": True})
+        assert not (tmp_path / "run").exists()
+
+
 def test_the_gradient_learner_refuses_codes(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered
 ) -> None:

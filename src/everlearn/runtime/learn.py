@@ -87,8 +87,8 @@ def learn_stream(
 
     Raises:
         ConfigError: A setting is wrong, or differs from the run's.
-        InputError: The stream cannot be read to its end, or gave nothing to learn from. What was
-            learned until then is saved.
+        InputError: The stream cannot be read to its end; what was learned until then is saved. Or it
+            gave nothing to learn from; then no new folder stays, and a run that exists is as before.
         ModelError: The model cannot be loaded.
         RunError: The folder is in use, of another format version, or not a run.
         StateError: The saved state is damaged.
@@ -131,27 +131,29 @@ def learn_stream(
 
 def _run(session: LearnSession, held_out: HeldOut | None, listener: Listener, stop: StopFlag) -> LearnOutcome:
     before = session.progress.examples
+    without_target = session.scores.counts.without_target
     listener.stage("learning")
     try:
         interrupted = _learn(session, held_out, listener, stop)
     except BrokenStreamError as error:
-        taken = session.progress.examples
-        if not taken:
+        if session.is_fruitless:
             raise
         _finish(session, None, listener)
         raise InputError(
-            f"{error}. The {taken:,} examples before it are learned and saved in {session.folder.path}"
+            f"{error}. The {session.progress.examples:,} examples before it are learned and saved "
+            f"in {session.folder.path}"
         ) from error
     if not session.progress.examples:
-        _refuse_empty(session)
+        raise InputError(_no_example_message(session))
+    if session.is_fruitless and not interrupted:
+        raise InputError(_no_target_message(session))
     tested = None
     if held_out is not None and not interrupted:
         listener.stage("testing on the held-out set")
         tested = session.test(held_out)
-    notes = _notes(session, before, interrupted, held_out)
+    without_target = session.scores.counts.without_target - without_target
+    notes = _notes(session, before, without_target, interrupted, held_out)
     summary = _finish(session, tested, listener, notes)
-    if not session.scores.counts.learned and not interrupted:
-        raise InputError(_no_target_message(session))
     return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
 
 
@@ -220,16 +222,20 @@ def _summary(session: LearnSession, tested: PrequentialScores | None, fingerprin
     )
 
 
-def _refuse_empty(session: LearnSession) -> None:
-    rejected = session.scores.counts.rejected
-    name = session.source.name
-    if not rejected:
-        raise InputError(f"{name} is empty: there is nothing to learn")
-    session.save()
-    raise InputError(
-        f"{name} has no usable example: all {rejected:,} records were rejected. "
-        f"{session.folder.path / 'rejected.jsonl'} says where and why"
+def _no_example_message(session: LearnSession) -> str:
+    name, count, first = session.source.name, session.num_rejected, session.first_rejection
+    if first is None:
+        return f"{name} is empty: there is nothing to learn"
+    rejected = (
+        "its only record was rejected: "
+        if count == 1
+        else f"all {count:,} records were rejected; the first: "
     )
+    return f"{name} has no usable example: {rejected}{first.place}: {first.reason}"
+
+
+def _records_were(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count:,} records were"
 
 
 def _no_target_message(session: LearnSession) -> str:
@@ -241,19 +247,24 @@ def _no_target_message(session: LearnSession) -> str:
     )
 
 
-def _notes(session: LearnSession, before: int, interrupted: bool, held_out: HeldOut | None) -> list[str]:
+def _notes(
+    session: LearnSession, before: int, without_target: int, interrupted: bool, held_out: HeldOut | None
+) -> list[str]:
     notes: list[str] = []
-    progress, counts = session.progress, session.scores.counts
-    if progress.examples == before and not interrupted:
+    if session.progress.examples == before and not interrupted:
         notes.append(
             f"Nothing is left to learn in {session.source.name}: all {before:,} examples are learned."
         )
     elif before:
         notes.append(f"Went on after the {before:,} examples of {session.source.name} learned before.")
-    if counts.rejected:
-        notes.append(f"{counts.rejected:,} records were rejected; rejected.jsonl says where and why.")
-    if counts.without_target:
-        notes.append(f"{counts.without_target:,} examples without target were predicted, but not learned.")
+    if session.num_duplicates:
+        notes.append(
+            f"{_records_were(session.num_duplicates)} already learned (same id); rejected.jsonl says where."
+        )
+    if session.num_rejected:
+        notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
+    if without_target:
+        notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
     if held_out is not None and held_out.num_rejected:
         notes.append(f"{held_out.num_rejected:,} records of the held-out set could not be used.")
     return notes

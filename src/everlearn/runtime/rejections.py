@@ -11,7 +11,9 @@ from everlearn.runtime.durable_files import replacing
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["RejectionLog", "duplicate", "duplicate_reason"]
+__all__ = ["RejectionLog", "duplicate", "duplicate_reason", "is_duplicate"]
+
+_DUPLICATE = "duplicate id "
 
 
 def duplicate(source_name: str, number: int, example: Example) -> Rejection:
@@ -31,7 +33,12 @@ def duplicate(source_name: str, number: int, example: Example) -> Rejection:
 
 def duplicate_reason(example_id: str) -> str:
     """The reason that is written for a repeated id."""
-    return f"duplicate id {example_id!r}"
+    return f"{_DUPLICATE}{example_id!r}"
+
+
+def is_duplicate(rejection: Rejection) -> bool:
+    """Whether a record was rejected because its id was taken before."""
+    return rejection.reason.startswith(_DUPLICATE)
 
 
 class RejectionLog:

@@ -18,7 +18,7 @@ from everlearn.runtime.held_out import HeldOut, score
 from everlearn.runtime.id_registry import IdRegistry
 from everlearn.runtime.learners import RunLearner, mark_boundary, settle
 from everlearn.runtime.online_loop import BatchResult, Observer, OnlineLoop, WorkClock
-from everlearn.runtime.rejections import RejectionLog, duplicate
+from everlearn.runtime.rejections import RejectionLog, duplicate, is_duplicate
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Seconds, SourceProgress
 from everlearn.runtime.run_scores import RunScores, read_metrics, write_metrics
@@ -45,6 +45,11 @@ class LearnSession:
         key: What identifies the stream in the run's record.
         started: ``time.perf_counter()`` at the beginning of the command.
         observers: Look at every step beside the run's own.
+
+    Attributes:
+        num_rejected: Records of this sitting that gave no example, those of taken ids left out.
+        num_duplicates: Records of this sitting whose id was taken before.
+        first_rejection: The first of the former.
 
     Raises:
         StateError: The saved state is damaged.
@@ -80,6 +85,9 @@ class LearnSession:
             clock=WorkClock(),
         )
         self._restore_pending()
+        self.num_rejected = 0
+        self.num_duplicates = 0
+        self.first_rejection: Rejection | None = None
         self._started = started
         self._seconds_before = record.seconds
         self._source_progress(key)
@@ -95,8 +103,19 @@ class LearnSession:
         return is_arranged(self.config)
 
     @property
+    def is_fruitless(self) -> bool:
+        """Whether the stream gave no example, or the run has learned none and waits for none.
+
+        Such a sitting is not saved: the same stream can be read again, with other names of fields.
+        """
+        has_learned = self.scores.counts.learned or len(self.loop.pending)
+        return not (self.progress.examples and has_learned)
+
+    @property
     def save_is_due(self) -> bool:
-        """Whether the time between two saves is over."""
+        """Whether the time between two saves is over, and there is something to save."""
+        if self.is_fruitless:
+            return False
         return time.monotonic() - self._saved_at >= self.config.run.checkpoint_seconds
 
     def total(self) -> int | None:
@@ -288,3 +307,8 @@ class LearnSession:
             with self.folder.saving():
                 self._rejected.append(rejections)
             self.scores.counts.rejected += len(rejections)
+            real = [one for one in rejections if not is_duplicate(one)]
+            self.num_rejected += len(real)
+            self.num_duplicates += len(rejections) - len(real)
+            if self.first_rejection is None and real:
+                self.first_rejection = real[0]

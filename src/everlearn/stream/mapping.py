@@ -18,6 +18,7 @@ _DOMAIN_NAMES = ("domain",)
 _TIME_NAMES = ("time", "date", "timestamp")
 
 _EXCERPT_CHARACTERS = 200
+_MAX_NAMES = 10
 
 
 class RecordError(ValueError):
@@ -66,7 +67,7 @@ class RecordMapper:
         try:
             text = record.pop(self._text)
         except KeyError:
-            raise RecordError(f"no field {self._text!r}") from None
+            raise RecordError(f"no field {self._text!r}; {_names_of(record)} (see --text-field)") from None
         check_text(text, self._text)
         target = None
         for name in self._target_names:
@@ -92,6 +93,13 @@ class RecordMapper:
                 del record[name]
                 return _string(value, name)
         return None
+
+
+def _names_of(record: dict[str, Json]) -> str:
+    if not record:
+        return "it has no fields"
+    more = ", ..." if len(record) > _MAX_NAMES else ""
+    return f"its fields are {excerpt_of(', '.join(list(record)[:_MAX_NAMES]))}{more}"
 
 
 def check_text(text: object, name: str) -> None:

@@ -63,7 +63,7 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     ...     print(reader.take_rejected()[0].reason)
     ...     reader.close()
     messages:1 my card is lost lost_card
-    no field 'text'
+    no field 'text'; its fields are no (see --text-field)
 
     Args:
         spec: What the user names.
