@@ -27,7 +27,9 @@ def main() -> None:
     if "--write" in sys.argv[1:]:
         CLI_REFERENCE.write_text(cli_reference(program), encoding="utf-8")
     problems = [
-        problem for path in DOCUMENTS for problem in [*broken_links(path), *wrong_commands(path, program)]
+        problem
+        for path in DOCUMENTS
+        for problem in [*broken_links(path), *placeholders(path), *wrong_commands(path, program)]
     ]
     if not CLI_REFERENCE.exists() or CLI_REFERENCE.read_text(encoding="utf-8") != cli_reference(program):
         problems.append("docs/cli.md is not what the program says; run: python -m docs.check --write")
@@ -42,6 +44,12 @@ def broken_links(path: Path) -> list[str]:
     found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     relative = [target for target in found if "://" not in target and not target.startswith("mailto:")]
     return [f"{path.name}: no file {target}" for target in relative if not (path.parent / target).exists()]
+
+
+def placeholders(path: Path) -> list[str]:
+    """Figures that were never filled in."""
+    found = re.findall(r"\b(?:RESULT|TODO|FIXME|TBD)_?\w*", path.read_text(encoding="utf-8"))
+    return [f"{path.name}: placeholder {word}" for word in found]
 
 
 def wrong_commands(path: Path, program: Any) -> list[str]:
