@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test check format peers clean
 
 demo: .venv/installed
+	rm -rf everlearn-demo
 	$(BIN)/everlearn demo --out everlearn-demo
 
 test: .venv/installed-dev

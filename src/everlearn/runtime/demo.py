@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from importlib.resources import as_file, files
 from pathlib import Path
 
+from everlearn.demo_data import support_desk_stream, support_desk_test
 from everlearn.errors import RunError
 from everlearn.runtime.codes_store import CodesStore
 from everlearn.runtime.forget import ForgetOutcome, forget_in_run
@@ -110,11 +108,13 @@ def run_demo(
     if out.exists():
         raise RunError(f"{out} exists; the demo begins anew, so give it another folder with --out")
     diary = _Diary()
-    with _data("stream.jsonl") as stream, _data("test.jsonl") as test:
-        request = LearnRequest(
-            stream=str(stream), out=out, test=str(test), settings={"stream.batch_size": _BATCH_SIZE}
-        )
-        run = learn_stream(request, listener=listener, stop=stop, observers=(diary,))
+    request = LearnRequest(
+        stream=str(support_desk_stream()),
+        out=out,
+        test=str(support_desk_test()),
+        settings={"stream.batch_size": _BATCH_SIZE},
+    )
+    run = learn_stream(request, listener=listener, stop=stop, observers=(diary,))
     if run.interrupted:
         return run
     customer, _ = diary.customers.most_common(1)[0]
@@ -161,12 +161,6 @@ class _Diary:
         first = next(iter(self.weeks.values())).first_day if self.weeks else monday
         number = (monday - first).days // 7 + 1
         return self.weeks.setdefault(number, Week(number=number, first_day=monday))
-
-
-@contextmanager
-def _data(name: str) -> Iterator[Path]:
-    with as_file(files("everlearn") / "demo_data" / "support_desk" / name) as path:
-        yield path
 
 
 def _fingerprint_of_remaining(run: Path) -> str:

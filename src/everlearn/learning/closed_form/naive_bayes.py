@@ -60,7 +60,6 @@ class CountSums:
     def add(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], num_classes: int) -> None:
         """Add examples of the given classes."""
         self._num_classes = max(self._num_classes, num_classes)
-        # Only the grams are kept, so that the dense parts can go.
         self._waiting.append((list(codes), classes_B))
         self._num_waiting += len(codes)
         if self._num_waiting >= self._gather:
