@@ -31,16 +31,21 @@ def data(num: int, num_features: int, seed: int) -> tuple[torch.Tensor, torch.Te
     num_features=st.sampled_from([64, 500, 513, 700]),
     gather=st.integers(1, 40),
     cuts=st.lists(st.integers(0, 60), max_size=5),
+    looks=st.lists(st.sampled_from([0, 64, 512, 700]), min_size=6, max_size=6),
     seed=st.integers(0, 1000),
 )
 def test_any_batching_gives_the_batch_sums(
-    num: int, num_features: int, gather: int, cuts: list[int], seed: int
+    num: int, num_features: int, gather: int, cuts: list[int], looks: list[int], seed: int
 ) -> None:
     features, classes = data(num, num_features, seed)
     sums = GramSums(num_features, gather, CPU)
     edges = sorted({0, num, *(c for c in cuts if c <= num)})
-    for start, stop in pairwise(edges):
+    for (start, stop), look in zip(pairwise(edges), looks, strict=False):
         sums.add(features[start:stop], classes[start:stop], 4)
+        if look:  # a look at the leading panels leaves the others gathering
+            leading = sums.panels(min(look, num_features))
+            seen = features[:stop].to(torch.int64)
+            assert torch.equal(leading[0], (seen.T @ seen)[: len(leading[0]), : leading[0].shape[1]])
     wide = features.to(torch.int64)
     assert torch.equal(lower_half(sums), (wide.T @ wide).tril())
     one_hot = torch.nn.functional.one_hot(classes, 4)

@@ -41,7 +41,7 @@ def test_leave_one_out_is_what_scoring_without_the_example_says() -> None:
     codes, classes = arrays(examples)
     sums = sums_of(examples)
     left_out = NaiveBayesScorer(sums.sums(), 0.05).scores_without_self(
-        gram_matrix(codes[:8], BITS), classes[:8]
+        gram_matrix(codes[:8], BITS), classes[:8], sums.sums()
     )
     for k in range(8):
         sums.subtract(codes[k : k + 1], classes[k : k + 1])
@@ -55,10 +55,12 @@ def test_leave_one_out_is_what_scoring_without_the_example_says() -> None:
 def test_large_and_small_blocks_of_leave_one_out_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = make_examples(40)
     codes, classes = arrays(examples)
-    scorer = NaiveBayesScorer(sums_of(examples).sums(), 0.05)
-    at_once = scorer.scores_without_self(gram_matrix(codes, BITS), classes)
+    sums = sums_of(examples).sums()
+    scorer = NaiveBayesScorer(sums, 0.05)
+    at_once = scorer.scores_without_self(gram_matrix(codes, BITS), classes, sums)
     monkeypatch.setattr("everlearn.learning.closed_form.naive_bayes._DENSE_ENTRIES", 60)
-    np.testing.assert_array_equal(scorer.scores_without_self(gram_matrix(codes, BITS), classes), at_once)
+    in_blocks = scorer.scores_without_self(gram_matrix(codes, BITS), classes, sums)
+    np.testing.assert_array_equal(in_blocks, at_once)
 
 
 def test_subtraction_leaves_no_trace() -> None:

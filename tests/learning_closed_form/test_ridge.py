@@ -49,6 +49,23 @@ def test_scores_are_those_of_batch_ridge(strength: float) -> None:
     np.testing.assert_allclose(scores, reference(phi, one_hot, phi[:40], strength), atol=2e-5)
 
 
+@pytest.mark.parametrize("num_features", [255, 256, 257, 700])
+def test_factorizing_in_blocks_is_the_same(num_features: int) -> None:
+    features, classes, phi, one_hot = problem(900, num_features)
+    solution = solved(features, classes, 0.1)
+    expected = reference(phi, one_hot, phi[:40], 0.1)
+    np.testing.assert_allclose(solution.scores(features[:40]).numpy(), expected, atol=2e-5)
+    assert not solution.factor_mm.triu(1).any()
+
+
+def test_what_is_not_positive_definite_is_told() -> None:
+    sums = GramSums(600, 64, torch.device("cpu"))
+    sums.add(*problem(900, 600)[:2], 4)
+    sums.panels()[1][80, 592] -= 5 * 10**6  # in the third block of columns
+    with pytest.raises(StateError, match="not positive definite"):
+        CentredGram(sums, 600, [0, 1, 2, 3]).solve(0.1)
+
+
 def test_class_order_permutes_columns() -> None:
     features, classes, *_ = problem()
     sums = GramSums(60, 64, torch.device("cpu"))

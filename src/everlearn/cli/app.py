@@ -19,6 +19,7 @@ from everlearn.cli.learn import learn
 from everlearn.cli.merge import merge
 from everlearn.cli.predict import predict
 from everlearn.cli.report import report
+from everlearn.process_memory import give_large_blocks_back
 
 __all__ = ["app", "main"]
 
@@ -66,4 +67,5 @@ for _command in (learn, encode, predict, evaluate, forget, merge, report, demo):
 
 def main() -> None:
     """Run the program with the process's arguments."""
+    give_large_blocks_back()
     app(prog_name="everlearn")

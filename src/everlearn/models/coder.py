@@ -149,11 +149,11 @@ class TextCoder:
         lengths = [len(sequence) for sequence in token_ids]
         forward = self._row_forward()
         if self.config.batch_invariant:
-            batches = plan_fixed(lengths, spare_row=forward.first_position is None)
+            batches = plan_fixed(lengths, self.trunk.max_length, spare_row=forward.first_position is None)
         elif forward.first_position is not None:
-            batches = plan_packed(lengths, self.config.token_budget)
+            batches = plan_packed(lengths, self.config.token_budget, self.trunk.max_length)
         else:
-            batches = plan_single(lengths, self.config.token_budget)
+            batches = plan_single(lengths, self.config.token_budget, self.trunk.max_length)
         pooled_SKD = torch.empty(len(token_ids), len(self._layers), self.trunk.hidden_size)
         for batch in batches:
             pooled_SKD[torch.from_numpy(batch.sequences)] = forward.pooled(

@@ -66,7 +66,7 @@ def find_row_forward(trunk: Trunk) -> RowForward:
         [
             plain.pooled(batch, [sequence], layers)[0]
             for sequence in token_ids
-            for batch in plan_single([len(sequence)], 1)
+            for batch in plan_single([len(sequence)], 1, trunk.max_length)
         ]
     )
     tolerance = 1e-5 if trunk.dtype == torch.float32 else 1e-3
@@ -74,7 +74,7 @@ def find_row_forward(trunk: Trunk) -> RowForward:
         candidate = RowForward(trunk, first_position)
         together = torch.empty_like(alone)
         try:
-            for batch in plan_packed(lengths, 64):
+            for batch in plan_packed(lengths, 64, trunk.max_length):
                 together[torch.from_numpy(batch.sequences)] = candidate.pooled(batch, token_ids, layers)
         except (TypeError, ValueError, RuntimeError, IndexError):
             continue  # the model takes no such mask or positions: that is the answer

@@ -1,8 +1,11 @@
 """Planning which token sequences share a forward pass, and where in its rows they lie.
 
-Three plans of one shape. *Packed* rows hold several sequences each, so almost no slot is padding. *Single*
+Three plans of one form. *Packed* rows hold several sequences each, so almost no slot is padding. *Single*
 rows hold one sequence each and are cut by length, for models that cannot be packed. *Fixed* rows hold one
 sequence each in shapes that do not depend on what else is encoded.
+
+Widths and numbers of rows come from a short list: a processor's library keeps compiled kernels and scratch
+memory for every shape it has met, so over a long stream each new shape makes the process larger.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ IntArray = npt.NDArray[np.int64]
 _SMALLEST_PACKED_WIDTH = 32
 _FIXED_SLOTS = 512
 # 8, 16, 24, 32, 48, 64, 96, 128, ...: at most a third of a row is padding, in few shapes.
-_FIXED_WIDTHS = (8, 16, 24, 32, *(step << k for k in range(14) for step in (48, 64)))
+_WIDTHS = (8, 16, 24, 32, *(step << k for k in range(14) for step in (48, 64)))
+_ROW_COUNTS = (1, *(step << k for k in range(14) for step in (2, 3)))  # 1, 2, 3, 4, 6, 8, 12, ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class RowBatch:
     lengths: IntArray
 
 
-def plan_packed(lengths: Sequence[int], token_budget: int) -> list[RowBatch]:
+def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> list[RowBatch]:
     """Put several sequences in a row, by best fit in order of decreasing length.
 
     A batch is as wide as its first sequence needs (at least 32) and takes rows until the budget is spent or
@@ -56,6 +60,7 @@ def plan_packed(lengths: Sequence[int], token_budget: int) -> list[RowBatch]:
     Args:
         lengths: Tokens of each sequence, all at least 1.
         token_budget: Slots in a batch, at most; one row is always allowed.
+        max_width: Tokens that the model takes in a row, at least the longest sequence's.
     """
     widths: list[int] = []
     num_rows: list[int] = []
@@ -72,7 +77,7 @@ def plan_packed(lengths: Sequence[int], token_budget: int) -> list[RowBatch]:
                 or (num_rows[-1] + 1) * widths[-1] > token_budget
                 or widths[-1] > 2 * max(length, _SMALLEST_PACKED_WIDTH // 2)
             ):
-                widths.append(max(_SMALLEST_PACKED_WIDTH, -(-length // 8) * 8))
+                widths.append(_width_for(max(length, _SMALLEST_PACKED_WIDTH), max_width))
                 num_rows.append(0)
                 members.append([])
             batch, row, segment = len(widths) - 1, num_rows[-1], 0
@@ -81,31 +86,38 @@ def plan_packed(lengths: Sequence[int], token_budget: int) -> list[RowBatch]:
         members[batch].append((sequence, row, segment, widths[batch] - left, length))
         if left > length:
             insort(holes, (left - length, batch, row, segment + 1))
-    return [_row_batch(*parts) for parts in zip(widths, num_rows, members, strict=True)]
+    return [
+        _row_batch(width, _row_count_for(rows, width, token_budget), batch)
+        for width, rows, batch in zip(widths, num_rows, members, strict=True)
+    ]
 
 
-def plan_single(lengths: Sequence[int], token_budget: int) -> list[RowBatch]:
-    """Put one sequence in a row; batches of like length within the budget, the longest first."""
+def plan_single(lengths: Sequence[int], token_budget: int, max_width: int) -> list[RowBatch]:
+    """Put one sequence in a row; batches of like length within the budget, the longest first.
+
+    Arguments are those of ``plan_packed``.
+    """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     batches, start = [], 0
     while start < len(order):
-        width = lengths[order[start]]
+        width = _width_for(lengths[order[start]], max_width)
         chosen = order[start : start + max(1, token_budget // width)]
         start += len(chosen)
-        batches.append(_one_a_row(width, len(chosen), chosen, lengths))
+        batches.append(_one_a_row(width, _row_count_for(len(chosen), width, token_budget), chosen, lengths))
     return batches
 
 
-def plan_fixed(lengths: Sequence[int], spare_row: bool = False) -> list[RowBatch]:
+def plan_fixed(lengths: Sequence[int], max_width: int, spare_row: bool = False) -> list[RowBatch]:
     """Put one sequence in a row of shapes that are a function of that sequence's length alone.
 
     Args:
         lengths: Tokens of each sequence, all at least 1.
+        max_width: Tokens that the model takes in a row, at least the longest sequence's.
         spare_row: Leave the last row of every batch empty, so that every batch holds padding.
     """
     by_width: dict[int, list[int]] = {}
     for sequence, length in enumerate(lengths):
-        by_width.setdefault(_FIXED_WIDTHS[bisect_left(_FIXED_WIDTHS, length)], []).append(sequence)
+        by_width.setdefault(_width_for(length, max_width), []).append(sequence)
     batches = []
     for width, members in sorted(by_width.items()):
         capacity = max(1, _FIXED_SLOTS // width)
@@ -113,6 +125,16 @@ def plan_fixed(lengths: Sequence[int], spare_row: bool = False) -> list[RowBatch
             chosen = members[start : start + capacity]
             batches.append(_one_a_row(width, capacity + spare_row, chosen, lengths))
     return batches
+
+
+def _width_for(length: int, max_width: int) -> int:
+    return min(max_width, _WIDTHS[bisect_left(_WIDTHS, length)])
+
+
+def _row_count_for(num_rows: int, width: int, token_budget: int) -> int:
+    """The next number on the list, or as many rows as the budget allows where those are fewer."""
+    fitting = max(num_rows, token_budget // width)
+    return min(fitting, _ROW_COUNTS[bisect_left(_ROW_COUNTS, num_rows)])
 
 
 def _one_a_row(width: int, num_rows: int, chosen: Sequence[int], lengths: Sequence[int]) -> RowBatch:

@@ -10,7 +10,7 @@ from everlearn.errors import StateError
 
 __all__ = ["IdRegistry"]
 
-_CACHE_KIBIBYTES = 4_096
+_CACHE_KIBIBYTES = 1_024
 
 
 class IdRegistry:

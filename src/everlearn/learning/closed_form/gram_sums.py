@@ -9,7 +9,7 @@ Legend: B examples, M features, C classes, P rows of a panel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -47,6 +47,8 @@ class GramSums:
         self.class_counts_C = torch.zeros(0, dtype=torch.int64)
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._num_waiting = 0
+        self._in_panel = [0] * len(self._panels)  # batches of the waiting that each panel has already
+        self._in_class_sums = 0
 
     @property
     def num_classes(self) -> int:
@@ -71,18 +73,17 @@ class GramSums:
         """Take examples out that were added before; exact."""
         self.flush()
         self.class_counts_C -= torch.bincount(classes_B, minlength=self.num_classes)
-        self._apply(features_BM, classes_B, sign=-1)
+        self._add_to_panels(range(len(self._panels)), features_BM, sign=-1)
+        self._add_to_class_sums(features_BM, classes_B, sign=-1)
 
     def flush(self) -> None:
         """Apply what was gathered."""
-        if not self._waiting:
-            return
-        features = torch.cat([f for f, _ in self._waiting])
-        classes = torch.cat([c for _, c in self._waiting])
+        self._flush_panels(len(self._panels))
+        self._flush_class_sums()
         self._waiting.clear()
         self._num_waiting = 0
-        for start in range(0, len(features), self._gather):
-            self._apply(features[start : start + self._gather], classes[start : start + self._gather], sign=1)
+        self._in_panel = [0] * len(self._panels)
+        self._in_class_sums = 0
 
     def merge(self, other: GramSums, class_of_other: Sequence[int], num_classes: int) -> None:
         """Add all sums of ``other``; its class k is class ``class_of_other[k]`` here."""
@@ -102,17 +103,21 @@ class GramSums:
         self._class_sums_CM = self._class_sums_CM[index.to(self._device)]
         self.class_counts_C = self.class_counts_C[index]
 
-    def panels(self) -> list[torch.Tensor]:
+    def panels(self, num_features: int | None = None) -> list[torch.Tensor]:
         """Row panels of the lower half of G: panel k is int64 (P, columns up to its last row).
 
         Entries right of the diagonal within a panel's last square are the mirror image's.
+
+        Args:
+            num_features: Only the panels of so many leading features; the others go on gathering.
         """
-        self.flush()
-        return self._panels
+        num_panels = -(-(num_features or self.num_features) // PANEL_ROWS)
+        self._flush_panels(num_panels)
+        return self._panels[:num_panels]
 
     def class_sums(self) -> torch.Tensor:
         """Q: int64 (C, M), sums of features by class."""
-        self.flush()
+        self._flush_class_sums()
         return self._class_sums_CM
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -124,6 +129,8 @@ class GramSums:
         """Replace the sums by what ``tensors`` gave. Shapes must fit."""
         self._waiting.clear()
         self._num_waiting = 0
+        self._in_panel = [0] * len(self._panels)
+        self._in_class_sums = 0
         for k, panel in enumerate(self._panels):
             panel.copy_(tensors[f"gram.{k:03d}"])
         self._class_sums_CM = tensors["class_sums"].to(self._device, copy=True)
@@ -137,13 +144,36 @@ class GramSums:
         self._class_sums_CM = torch.cat([self._class_sums_CM, rows])
         self.class_counts_C = torch.cat([self.class_counts_C, torch.zeros(missing, dtype=torch.int64)])
 
-    def _apply(self, features_BM: torch.Tensor, classes_B: torch.Tensor, *, sign: int) -> None:
+    def _flush_panels(self, num_panels: int) -> None:
+        behind: dict[int, list[int]] = {}
+        for k in range(num_panels):
+            behind.setdefault(self._in_panel[k], []).append(k)
+        for start, panels in behind.items():
+            if start < len(self._waiting):
+                features = torch.cat([features for features, _ in self._waiting[start:]])
+                for block in torch.split(features, self._gather):
+                    self._add_to_panels(panels, block, sign=1)
+        self._in_panel[:num_panels] = [len(self._waiting)] * num_panels
+
+    def _flush_class_sums(self) -> None:
+        waiting = self._waiting[self._in_class_sums :]
+        self._in_class_sums = len(self._waiting)
+        if waiting:
+            features = torch.cat([features for features, _ in waiting])
+            classes = torch.cat([classes for _, classes in waiting])
+            blocks = zip(torch.split(features, self._gather), torch.split(classes, self._gather), strict=True)
+            for block, labels in blocks:
+                self._add_to_class_sums(block, labels, sign=1)
+
+    def _add_to_panels(self, panels: Iterable[int], features_BM: torch.Tensor, *, sign: int) -> None:
         features_MB = features_BM.T.contiguous()
-        for k, panel in enumerate(self._panels):
+        for k in panels:
             start = k * PANEL_ROWS
-            stop = start + len(panel)
+            stop = start + len(self._panels[k])
             product = int8_product(features_MB[start:stop], features_BM[:, :stop])
-            panel.add_(product, alpha=sign)
+            self._panels[k].add_(product, alpha=sign)
+
+    def _add_to_class_sums(self, features_BM: torch.Tensor, classes_B: torch.Tensor, *, sign: int) -> None:
         members_CB = torch.zeros(self.num_classes, len(features_BM), dtype=torch.int8, device=self._device)
         members_CB[classes_B.to(self._device), torch.arange(len(features_BM), device=self._device)] = 1
         self._class_sums_CM.add_(int8_product(members_CB, features_BM), alpha=sign)

@@ -5,7 +5,7 @@ classifiers" (ICML 2003): a class is judged by how little of the text's words th
 have, and the weights of each class are normalised. Counts are unit-length log(1+count) vectors,
 as integers; their sums by class are sparse, so memory follows the words seen, up to C·H.
 
-Legend: B examples, C classes, H hash columns.
+Legend: B examples, C classes, H hash columns, K columns with a count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["CountSums", "NaiveBayesScorer", "gram_matrix"]
 _UNIT = 255.0  # a gram of weight 1 in a unit-length text, see Code.gram_values
 _HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
 _INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
-_DENSE_ENTRIES = 8_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
+_DENSE_ENTRIES = 2_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
 
 
 def gram_matrix(codes: Sequence[Code], gram_bits: int) -> sp.csr_matrix:
@@ -122,8 +122,11 @@ class CountSums:
 class NaiveBayesScorer:
     """Weights of complement naive Bayes, derived from the sums.
 
+    Of the H columns only the K with a count are held; for all others the weights are those of a gram never
+    seen.
+
     Args:
-        sums_CH: CSR (C, H) of a ``CountSums``.
+        sums_CH: CSR (C, H) of a ``CountSums``; not kept.
         smoothing: Additive smoothing of each column, in units of one text.
     """
 
@@ -131,62 +134,88 @@ class NaiveBayesScorer:
         alpha = smoothing * _UNIT
         num_columns = sums_CH.shape[1]
         self._alpha = alpha
-        self._sums_CH = sums_CH
-        self._totals_H = np.asarray(sums_CH.sum(axis=0), dtype=np.float64).ravel()
+        self._columns_K, positions = np.unique(sums_CH.indices, return_inverse=True)
+        shape = (sums_CH.shape[0], len(self._columns_K))
+        totals_K = np.bincount(positions, weights=sums_CH.data, minlength=shape[1])
         class_totals = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
-        self._denominators_C = self._totals_H.sum() - class_totals + alpha * num_columns
-        # Most columns of a large table are empty; a logarithm for each would cost more than all else.
-        self._log_totals_H = np.full(num_columns, np.log(alpha))
-        filled = np.flatnonzero(self._totals_H)
-        self._log_totals_H[filled] = np.log(self._totals_H[filled] + alpha)
+        self._denominators_C = totals_K.sum() - class_totals + alpha * num_columns
+        self._log_totals_K = np.log(totals_K + alpha)
         # log of a class's complement differs from log of the total only where the class has the
         # gram, so a sparse correction holds all weights.
-        columns = sums_CH.indices
-        correction = np.log(self._totals_H[columns] - sums_CH.data + alpha) - self._log_totals_H[columns]
-        corrections_CH = sp.csr_matrix((correction, columns, sums_CH.indptr), shape=sums_CH.shape)
+        correction = np.log(totals_K[positions] - sums_CH.data + alpha)
+        correction -= self._log_totals_K[positions]
+        corrections_CK = sp.csr_matrix((correction, positions, sums_CH.indptr), shape=shape)
+        log_sum = self._log_totals_K.sum() + (num_columns - shape[1]) * np.log(alpha)
         self._log_denominators_C = np.log(self._denominators_C)
         self._norms_C = (
             self._log_denominators_C
-            - (self._log_totals_H.sum() + np.asarray(corrections_CH.sum(axis=1)).ravel()) / num_columns
+            - (log_sum + np.asarray(corrections_CK.sum(axis=1)).ravel()) / num_columns
         )
-        self._corrections_HC = corrections_CH.T.tocsr()
+        self._corrections_KC = corrections_CK.T.tocsr()
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
         """Scores (B, C), centred over the classes; 0 for texts without grams."""
-        counts = counts_BH.astype(np.float64)
+        columns, positions = np.unique(counts_BH.indices, return_inverse=True)
+        num_rows = counts_BH.shape[0]
+        counts = sp.csr_matrix(
+            (counts_BH.data.astype(np.float64), positions, counts_BH.indptr), shape=(num_rows, len(columns))
+        )
+        places, is_known = self._find(columns)
+        log_totals = np.full(len(columns), np.log(self._alpha))
+        log_totals[is_known] = self._log_totals_K[places[is_known]]
         lengths_B = np.asarray(counts.sum(axis=1)).ravel()
-        common_B = np.asarray(counts @ self._log_totals_H).ravel()
-        own_BC = np.asarray((counts @ self._corrections_HC).todense())
-        raw = lengths_B[:, None] * self._log_denominators_C - common_B[:, None] - own_BC
+        own_BC = np.asarray((counts[:, is_known] @ self._corrections_KC[places[is_known]]).todense())
+        raw = lengths_B[:, None] * self._log_denominators_C - (counts @ log_totals)[:, None] - own_BC
         return _centred(raw / self._norms_C)
 
-    def scores_without_self(self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64]) -> FloatArray:
+    def scores_without_self(
+        self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64], sums_CH: sp.csr_matrix
+    ) -> FloatArray:
         """Leave-one-out scores (B, C) of learned examples, centred.
 
         Each example's own counts are taken out of its class's sums. (The class norms, which hang
         on all H columns, are left as they are: one text changes them by less than one in H.)
+
+        Args:
+            counts_BH: Hashed counts of the examples.
+            classes_B: Their classes.
+            sums_CH: The sums that the scorer was made of.
         """
         num_classes = len(self._denominators_C)
-        sums_HC = self._sums_CH.T.tocsr()  # not kept: it is as large as the sums
+        shape = (num_classes, len(self._columns_K))
+        sums_CK = sp.csr_matrix((sums_CH.data, self._find(sums_CH.indices)[0], sums_CH.indptr), shape=shape)
+        sums_KC = sums_CK.T.tocsr()
+        totals_K = np.asarray(sums_CK.sum(axis=0), dtype=np.float64).ravel()
         result = np.zeros((counts_BH.shape[0], num_classes))
         lengths = np.diff(counts_BH.indptr)
         rows_at_once = max(1, _DENSE_ENTRIES // max(1, int(lengths.max(initial=1)) * num_classes))
         for start in range(0, len(lengths), rows_at_once):
-            stop = min(start + rows_at_once, len(lengths))
-            result[start:stop] = self._without_self(counts_BH[start:stop], classes_B[start:stop], sums_HC)
+            block = slice(start, min(start + rows_at_once, len(lengths)))
+            result[block] = self._without_self(counts_BH[block], classes_B[block], sums_KC, totals_K)
         return _centred(result)
 
+    def _find(self, columns: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Place of each column among the K, and whether it is there at all."""
+        places = np.searchsorted(self._columns_K, columns)
+        is_known = places < len(self._columns_K)
+        is_known[is_known] = self._columns_K[places[is_known]] == columns[is_known]
+        return places, is_known
+
     def _without_self(
-        self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64], sums_HC: sp.csr_matrix
+        self,
+        counts_BH: sp.csr_matrix,
+        classes_B: npt.NDArray[np.int64],
+        sums_KC: sp.csr_matrix,
+        totals_K: FloatArray,
     ) -> FloatArray:
         num_classes = len(self._denominators_C)
         num_rows = counts_BH.shape[0]
-        columns, values = counts_BH.indices, counts_BH.data.astype(np.float64)
+        places, values = self._find(counts_BH.indices)[0], counts_BH.data.astype(np.float64)
         row_of = np.repeat(np.arange(num_rows), np.diff(counts_BH.indptr))
         others = np.ones((num_rows, num_classes))
         others[np.arange(num_rows), classes_B] = 0.0
-        in_class = np.asarray(sums_HC[columns].todense(), dtype=np.float64)
-        complement = self._totals_H[columns][:, None] - in_class + self._alpha
+        in_class = np.asarray(sums_KC[places].todense(), dtype=np.float64)
+        complement = totals_K[places][:, None] - in_class + self._alpha
         complement -= others[row_of] * values[:, None]
         per_row = sp.csr_matrix(
             (values, np.arange(len(values)), counts_BH.indptr), shape=(num_rows, len(values))

@@ -19,6 +19,8 @@ from everlearn.learning.closed_form.gram_sums import PANEL_ROWS, GramSums
 
 __all__ = ["FLOAT32_CONDITION", "CentredGram", "RidgeSolution"]
 
+_BLOCK = 256
+
 # Beyond this n/λ a float32 factor loses the digits that matter; float64 takes over.
 FLOAT32_CONDITION = 2e6
 
@@ -35,11 +37,11 @@ class CentredGram:
     def __init__(self, sums: GramSums, num_features: int, class_order: list[int]) -> None:
         self.num_features = num_features
         self.num_examples = sums.num_examples
-        panels = sums.panels()
+        panels = sums.panels(num_features)
         index = torch.tensor(class_order, dtype=torch.int64)
-        class_sums = sums.class_sums()
+        class_sums = sums.class_sums()[:, :num_features]
         device = class_sums.device
-        total = class_sums[:, :num_features].sum(dim=0).double()
+        total = class_sums.sum(dim=0).double()
         self.mean_m = total / self.num_examples
         counts = sums.class_counts_C[index].double().to(device)
         self.prior_C = counts / self.num_examples
@@ -50,13 +52,11 @@ class CentredGram:
         self._blocks = []
         for k, panel in enumerate(panels):
             start = k * PANEL_ROWS
-            if start >= num_features:
-                break
             block = panel[: num_features - start, : min(start + PANEL_ROWS, num_features)].double()
             rows = self.mean_m[start : start + len(block)]
             block.addr_(rows, total[: block.shape[1]], alpha=-1.0)
             self._blocks.append(block.div_(self.scale).float())
-        targets = class_sums[index.to(device)][:, :num_features].double()
+        targets = class_sums[index.to(device)].double()
         targets.addr_(counts, self.mean_m, alpha=-1.0)
         self._targets_mC = (targets / self.scale).T.contiguous()
 
@@ -64,8 +64,8 @@ class CentredGram:
         """Solve with λ = ``strength`` (in units of the mean squared norm of an example)."""
         dtype = torch.float32 if self.num_examples / strength <= FLOAT32_CONDITION else torch.float64
         while True:
-            factor, failed = torch.linalg.cholesky_ex(self._matrix(strength, dtype))
-            if not int(failed):
+            factor = self._matrix(strength, dtype)
+            if _factorize(factor):
                 break
             if dtype is torch.float64:
                 raise StateError(
@@ -147,3 +147,27 @@ class RidgeSolution:
         residuals = targets - self.scores(features_BM)
         left_out: torch.Tensor = targets - residuals / (1 - leverages)[:, None]
         return left_out
+
+
+def _factorize(matrix: torch.Tensor) -> bool:
+    """Replace a symmetric matrix, of which the lower half is read, by its Cholesky factor.
+
+    By blocks of columns, so that nearly all the work is matrix products: on few cores a third faster than one
+    call of the library, and without a second matrix where memory peaks. False: not positive definite.
+    """
+    size = len(matrix)
+    block = size if matrix.is_cuda else _BLOCK
+    for start in range(0, size, block):
+        stop = min(start + block, size)
+        panel = matrix[start:, start:stop]
+        if start:
+            panel.addmm_(matrix[start:, :start], matrix[start:stop, :start].T, alpha=-1.0)
+        corner, failed = torch.linalg.cholesky_ex(panel[: stop - start])
+        if int(failed):
+            return False
+        panel[: stop - start] = corner
+        below = panel[stop - start :]
+        if len(below):
+            below.copy_(torch.linalg.solve_triangular(corner, below.T, upper=False).T)
+    matrix.tril_()
+    return True

@@ -19,6 +19,7 @@ from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
+from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray
 
 __all__ = ["SampleData", "Settings", "Solution", "solve"]
@@ -116,15 +117,19 @@ def solve(
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     labels = tuple(classes[k] for k in order)
-    bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
-    gram = CentredGram(sums, num_features, order)
+    ordered_sums = counts.sums()[order]
+    bayes = NaiveBayesScorer(ordered_sums, config.smoothing)
     if keep is not None:
-        ridge = gram.solve(keep.strength).trimmed(config.leverage_features)
+        ridge = CentredGram(sums, num_features, order).solve(keep.strength).trimmed(config.leverage_features)
         return Solution(labels, ridge, bayes, keep, config.leverage_features)
     data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
-    bayes_SC = bayes.scores_without_self(data.counts_SH, classes_S)
+    bayes_SC = bayes.scores_without_self(data.counts_SH, classes_S, ordered_sums)
+    del ordered_sums
+    if num_features > config.small_features:
+        return_free_memory()  # what follows is where memory peaks
+    gram = CentredGram(sums, num_features, order)
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
