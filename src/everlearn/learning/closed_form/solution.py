@@ -117,16 +117,14 @@ def solve(
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     labels = tuple(classes[k] for k in order)
-    ordered_sums = counts.sums()[order]
-    bayes = NaiveBayesScorer(ordered_sums, config.smoothing)
     if keep is not None:
         ridge = CentredGram(sums, num_features, order).solve(keep.strength).trimmed(config.leverage_features)
+        bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
         return Solution(labels, ridge, bayes, keep, config.leverage_features)
     data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
-    bayes_SC = bayes.scores_without_self(data.counts_SH, classes_S, ordered_sums)
-    del ordered_sums
+    bayes_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
     if num_features > config.small_features:
         return_free_memory()  # what follows is where memory peaks
     gram = CentredGram(sums, num_features, order)
@@ -146,7 +144,23 @@ def solve(
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
     settings = Settings(ridge.strength, mixture, threshold)
     ridge = ridge.trimmed(config.leverage_features)
+    bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     return Solution(labels, ridge, bayes, settings, config.leverage_features)
+
+
+def _bayes_scores_without_self(
+    counts: CountSums,
+    order: list[int],
+    data: SampleData,
+    classes_S: npt.NDArray[np.int64],
+    smoothing: float,
+) -> FloatArray:
+    """Leave-one-out scores (S, C) by a scorer that is not kept: it grows with the words seen, and its room
+    is needed for the ridge solve. Making it again afterwards takes a few milliseconds.
+    """
+    ordered_sums = counts.sums()[order]
+    bayes = NaiveBayesScorer(ordered_sums, smoothing)
+    return bayes.scores_without_self(data.counts_SH, classes_S, ordered_sums)
 
 
 @dataclass(frozen=True, slots=True)
