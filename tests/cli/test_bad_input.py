@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -156,8 +157,8 @@ def test_an_unknown_model(tmp_path: Path, process: Run) -> None:
 def test_wrong_settings(tmp_path: Path, inside: Run, make_codes: MakeCodes, small: list[str]) -> None:
     stream = make_codes(tmp_path / "s.parquet", 40)
     run = tmp_path / "run"
-    assert_clear(inside("learn", stream, "--out", run, "--order", "by-color"), 2, "stream.order", "by-color")
-    assert_clear(inside("learn", stream, "--out", run, "--batch-size", "0"), 2, "stream.batch_size = 0")
+    assert_clear(inside("learn", stream, "--out", run, "--order", "by-color"), 2, "--order", "by-color")
+    assert_clear(inside("learn", stream, "--out", run, "--batch-size", "0"), 2, "--batch-size = 0")
     (tmp_path / "c.yaml").write_text("lerner: {}\n", encoding="utf-8")
     ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
     assert_clear(ended, 2, "c.yaml", "unknown setting lerner")
@@ -225,6 +226,10 @@ def test_a_full_disk_loses_nothing_that_was_saved(
         assert rest.result["examples"] == 3100
 
 
+def test_an_empty_text_is_not_predicted(tmp_path: Path, inside: Run) -> None:
+    assert_clear(inside("predict", tmp_path / "run", "where is it?", " "), 3, "text 2 is empty")
+
+
 def test_a_file_size_limit_is_told_like_a_full_disk(
     tmp_path: Path, make_codes: MakeCodes, small: list[str]
 ) -> None:
@@ -257,7 +262,9 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130, err
     assert "Traceback" not in err
-    assert f"Go on with: everlearn learn {stream} --out {run}" in " ".join(err.split())
+    again = shlex.split(err.partition("Go on with: ")[2])
+    assert again[:3] == ["everlearn", "learn", str(stream)]
+    assert sorted(again[3:]) == sorted(["--out", str(run), "--json", *options])
     stopped = json.loads(out.splitlines()[-1])
     assert stopped["interrupted"] is True
     assert 0 < stopped["examples"] < 4000

@@ -109,6 +109,8 @@ def check_method_leaves_fresh_examples_first(make_method: MakeMethod) -> None:
     seen: list[tuple[Batch, Batch, tuple[str, ...]]] = []
 
     class Watching(Method):
+        """The method, with a look at what it makes of each batch."""
+
         def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
             extended = method.extend_batch(batch, context)
             seen.append((batch, extended, context.labels))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_BAR_WIDTH = 24
+_BAR_WIDTH = 12
 
 
 def demo(
@@ -52,7 +52,8 @@ def _print_weeks(console: Console, weeks: list[Week]) -> None:
     from everlearn.runtime.demo import RENAMING_WEEK
 
     console.print(
-        "[bold]Messages to a support desk[/], each predicted when it came and learned right after:\n"
+        "[bold]Messages to a support desk[/], each predicted when it came and learned right after; in week "
+        f"{RENAMING_WEEK} the product is renamed:\n"
     )
     table = Table(box=None, pad_edge=False)
     for name in ("week of", "messages", "right", "", "unfamiliar", "new kinds"):
@@ -64,7 +65,7 @@ def _print_weeks(console: Console, weeks: list[Week]) -> None:
         # In the first week everything is new; naming all of it would bury the rest.
         kinds = f"{len(week.new_labels)} kinds" if week.number == 1 else ", ".join(week.new_labels)
         if week.number == RENAMING_WEEK:
-            kinds = f"← the product is renamed; {kinds}" if kinds else "← the product is renamed"
+            kinds = f"← renamed; {kinds}" if kinds else "← renamed"
         flagged = percent(week.flagged / max(week.messages, 1))
         table.add_row(name, str(week.messages), percent(week.accuracy), f"[green]{bar}[/]", flagged, kinds)
     console.print(table)

@@ -28,7 +28,10 @@ def encode(
         str, typer.Argument(metavar="STREAM", help="As for [cyan]learn[/].", show_default=False)
     ],
     out: Annotated[
-        Path, typer.Option(metavar="CODES.parquet", help="The codes file; replaced.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="CODES.parquet", help="The codes file, named .parquet; replaced.", show_default=False
+        ),
     ],
     json_output: options.Json = False,
     text_field: options.TextField = None,

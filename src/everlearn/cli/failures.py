@@ -12,7 +12,8 @@ from typing import ParamSpec
 import typer
 from rich.console import Console
 
-from everlearn.errors import EverlearnError
+from everlearn.cli.options import in_option_names
+from everlearn.errors import ConfigError, EverlearnError
 
 __all__ = ["STOPPED_EXIT_CODE", "print_error", "print_note", "reported"]
 
@@ -34,7 +35,8 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
         except EverlearnError as error:
             if show_traceback:
                 raise
-            print_error(str(error))
+            message = str(error)
+            print_error(in_option_names(message) if isinstance(error, ConfigError) else message)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print_error("Stopped. What was saved before is intact.")

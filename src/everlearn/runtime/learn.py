@@ -253,7 +253,7 @@ def _notes(
     notes: list[str] = []
     if session.progress.examples == before and not interrupted:
         notes.append(
-            f"Nothing is left to learn in {session.source.name}: all {before:,} examples are learned."
+            f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."
         )
     elif before:
         notes.append(f"Went on after the {before:,} examples of {session.source.name} learned before.")

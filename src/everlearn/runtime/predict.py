@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, InputError
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
@@ -69,8 +69,12 @@ def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[Pred
         StateError: The saved state is damaged.
         ModelError: The run's model cannot be loaded.
         ConfigError: ``top`` is below 1.
+        InputError: A text is empty.
     """
     _check_top(top)
+    empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
+    if empty is not None:
+        raise InputError(f"text {empty} is empty: there is nothing to predict")
     _, learner = open_learner(run)
     settle(learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])

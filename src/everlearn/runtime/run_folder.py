@@ -173,7 +173,7 @@ class RunFolder:
             )
             message = str(error).rstrip(". ")
             raise StorageError(
-                f"{message}. {safe}; free space there, then run the same command again."
+                f"{message}. {safe}; put that right, then run the same command again."
             ) from error
 
     def remove(self) -> None:

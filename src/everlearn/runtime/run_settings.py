@@ -65,7 +65,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     asked = RunConfig.from_mapping(folder.record.config).with_settings(own).with_settings(given)
     wanted = dict(flatten_settings(asked.to_mapping()))
     differing = [
-        f"{path} is {own[path]!r} in the run, {wanted[path]!r} was given"
+        f"{path} is {_shown(own[path])} in the run, {_shown(wanted[path])} was given"
         for path in own
         if wanted[path] != own[path] and (_is_fixed(path) or (progress is not None and path in _ORDERING))
     ]
@@ -105,3 +105,7 @@ def _is_fixed(path: str) -> bool:
     if path in _FREE_ALL_THE_SAME:
         return False
     return any(path == one or (one.endswith(".") and path.startswith(one)) for one in _FIXED)
+
+
+def _shown(value: Any) -> str:
+    return "at its default" if value is None else repr(value)

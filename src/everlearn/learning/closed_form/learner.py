@@ -22,15 +22,12 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
-from everlearn.learning.closed_form.solution import SampleData, Settings, Solution, solve
+from everlearn.learning.closed_form.schedule import DueSolve, SolveSchedule
+from everlearn.learning.closed_form.solution import SampleData, Solution, solve
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State, StepReport
 
 __all__ = ["ClosedFormLearner", "Coder"]
-
-_NEW_LABELS_AGE = 512  # examples after which a quick solve for new labels is made again
-_FEW_EXAMPLES = 2048  # up to here each example counts and solves are small, so they are made more often
-_GROWTH_OF_FEW = 1.5
 
 
 class Coder(Protocol):
@@ -109,9 +106,7 @@ class ClosedFormLearner:
         self._sample = HashSample(self.config.sample_size)
         self._solution: Solution | None = None
         self._is_settled = False
-        self._solved_examples = 0  # examples at the last full solve
-        self._solved_labels: tuple[str, ...] = ()  # labels at the last full solve
-        self._tried_examples = 0  # examples at the last solve of any size
+        self._schedule = SolveSchedule(self.config)
         self._recent: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
 
     @property
@@ -269,9 +264,7 @@ class ClosedFormLearner:
         """Choose settings and solve at full size, so that predictions use everything learned."""
         if self._is_settled or not self._classes:
             return
-        self._solve(self.config.num_features)
-        self._solved_examples = self.num_examples
-        self._solved_labels = self.labels
+        self._solve(DueSolve(self.config.num_features))
         self._is_settled = True
 
     def fingerprint(self) -> str:
@@ -308,7 +301,7 @@ class ClosedFormLearner:
             "kind": "closed-form",
             "identity": self._identity(),
             "labels": list(self._classes),
-            "solved_examples": self._solved_examples,
+            "solved_examples": self._schedule.solved_examples,
             "sample": sample_data,
         }
         return State(tensors | sample_tensors, data)
@@ -342,7 +335,7 @@ class ClosedFormLearner:
                 saved_state.counts_from_tensors(state.tensors, len(self._classes), self.config.gram_bits)
             )
             saved_state.sample_from_state(self._sample, state.tensors, data["sample"])
-            self._solved_examples = int(data["solved_examples"])
+            self._schedule.solved_examples = int(data["solved_examples"])
         except (KeyError, RuntimeError, ValueError, IndexError) as error:
             self._reset()
             raise StateError(
@@ -364,41 +357,25 @@ class ClosedFormLearner:
 
         See ``ClosedFormConfig.refresh_growth``.
         """
-        num_examples = self.num_examples
         if self._is_settled or not self._classes:
             return
-        solution = self._solution
-        growth = self.config.refresh_growth
-        if num_examples <= _FEW_EXAMPLES:
-            growth = min(growth, _GROWTH_OF_FEW)
-        if solution is None or num_examples >= growth * self._solved_examples:
-            near = solution.settings if solution is not None and len(solution.labels) > 1 else None
-            self._solve(self._stream_features(num_examples), near=near)
-            self._solved_examples = num_examples
-            self._solved_labels = self.labels
-        elif solution.labels != self.labels or (
-            # What is known of new labels ages fast; of the old ones it is good until the next full solve.
-            self.labels != self._solved_labels and num_examples - self._tried_examples >= _NEW_LABELS_AGE
-        ):
-            # Settings fitted while there was one label say nothing of several.
-            keep = solution.settings if len(solution.labels) > 1 else None
-            self._solve(self.config.small_features, keep=keep)
+        due = self._schedule.due(self._solution, self.num_examples, self.labels)
+        if due is not None:
+            self._solve(due)
 
-    def _stream_features(self, num_examples: int) -> int:
-        """Features worth solving for within a stream: a quarter of the examples, within bounds."""
-        size = self.config.small_features // 2 if num_examples < 1024 else self.config.small_features
-        while size < num_examples / 4:
-            size *= 2
-        return min(size, self.config.num_features)
-
-    def _solve(
-        self, num_features: int, *, keep: Settings | None = None, near: Settings | None = None
-    ) -> None:
+    def _solve(self, due: DueSolve) -> None:
         self._solution = None  # its memory is needed for the next
         self._solution = solve(
-            self._sums, self._counts, self._classes, self._sample_data, self.config, num_features, keep, near
+            self._sums,
+            self._counts,
+            self._classes,
+            self._sample_data,
+            self.config,
+            due.num_features,
+            due.keep,
+            due.near,
         )
-        self._tried_examples = self.num_examples
+        self._schedule.note(due, self.num_examples, self.labels)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._sample)[:num_members]
@@ -412,7 +389,7 @@ class ClosedFormLearner:
     def _invalidate(self) -> None:
         self._solution = None
         self._is_settled = False
-        self._solved_examples = 0
+        self._schedule.solved_examples = 0
 
     def _codes(self, examples: Sequence[Example]) -> list[Code]:
         codes = [example.code for example in self.prepare(examples)]
