@@ -16,7 +16,7 @@ if sys.argv[1] == "give":
     give_large_blocks_back()
 np.ones(16 << 20, dtype=np.uint8)  # freeing it raises glibc's own limit above its size
 before = psutil.Process().memory_info().rss
-blocks = [np.ones(8 << 20, dtype=np.uint8) for _ in range(8)]
+blocks = [np.ones(12 << 20, dtype=np.uint8) for _ in range(8)]
 pin = bytes(200_000)
 del blocks
 print((psutil.Process().memory_info().rss - before) >> 20)

@@ -86,7 +86,7 @@ class CentredGram:
 
     def _matrix(self, strength: float, dtype: torch.dtype) -> torch.Tensor:
         m = self.num_features
-        matrix = torch.zeros(m, m, dtype=dtype, device=self.mean_m.device)
+        matrix = torch.empty(m, m, dtype=dtype, device=self.mean_m.device)  # the lower half is enough
         for k, block in enumerate(self._blocks):
             start = k * PANEL_ROWS
             matrix[start : start + len(block), : block.shape[1]] = block
@@ -123,6 +123,8 @@ class RidgeSolution:
 
     def trimmed(self, num_features: int) -> RidgeSolution:
         """The same solution with the factor's leading block only; leverages need no more."""
+        if len(self.factor_mm) <= num_features:
+            return self
         return replace(self, factor_mm=self.factor_mm[:num_features, :num_features].clone())
 
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:

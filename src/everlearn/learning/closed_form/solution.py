@@ -132,12 +132,15 @@ def solve(
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
     judged = _Judged(data.features_SM, classes_S, bayes_SC, is_telling)
+    search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
     if near is None:
-        search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
         ridge = gram.solve(_best_strength(search, judged.first(_SEARCH_MEMBERS)))
         mixture = judged.mixture(ridge)
     else:
-        ridge, mixture = _near_best(gram, near.strength, judged)
+        ridge, mixture = _near_best(search, near.strength, judged)
+        if search is not gram:
+            ridge = gram.solve(ridge.strength)
+            mixture = judged.mixture(ridge)
     # The leverage of a member without itself: h / (1 - h).
     leverages = ridge.leverages(data.features_SM, config.leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
