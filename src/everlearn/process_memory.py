@@ -13,11 +13,11 @@ import sys
 __all__ = ["give_large_blocks_back", "return_free_memory"]
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
-_LARGE_BYTES = 8 << 20
+_LARGE_BYTES = 4 << 20
 
 
 def give_large_blocks_back() -> None:
-    """From now on, blocks of 8 MiB and more go back to the operating system when they are freed.
+    """From now on, blocks of 4 MiB and more go back to the operating system when they are freed.
 
     By default glibc raises that limit up to 32 MiB as such blocks are freed. A setting of the whole
     process, so for programs to choose and not for libraries.
