@@ -121,6 +121,7 @@ def learn_stream(
         gc.freeze()
         return _run(session, held_out, listener, stop or StopFlag())
     finally:
+        gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
             session.close()
         if folder is not None:
