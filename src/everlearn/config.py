@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, ConfigFileError
 
 __all__ = [
     "ClosedFormSettings",
@@ -165,12 +165,15 @@ class RunConfig(_Settings):
 
     @classmethod
     def from_file(cls, path: Path) -> RunConfig:
-        """Read a YAML file. Raises ConfigError where it cannot be read or is wrong."""
+        """Read a YAML file. Raises ConfigFileError where it cannot be read or is wrong."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot read the settings: {error}") from None
-        return cls.from_yaml(text, place=str(path))
+            raise ConfigFileError(f"{path}: cannot read the settings: {error}") from None
+        try:
+            return cls.from_yaml(text, place=str(path))
+        except ConfigError as error:
+            raise ConfigFileError(str(error)) from None
 
     def to_mapping(self) -> dict[str, Any]:
         """All settings as nested JSON values."""

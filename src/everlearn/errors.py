@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "ConfigFileError",
     "EverlearnError",
     "InputError",
     "MissingExtraError",
@@ -27,6 +28,10 @@ class ConfigError(EverlearnError, ValueError):
     """A setting is wrong: unknown key, value out of range, two settings that exclude each other."""
 
     exit_code = 2
+
+
+class ConfigFileError(ConfigError):
+    """A settings file cannot be read, or a setting in it is wrong."""
 
 
 class InputError(EverlearnError, ValueError):

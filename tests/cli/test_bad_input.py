@@ -162,6 +162,9 @@ def test_wrong_settings(tmp_path: Path, inside: Run, make_codes: MakeCodes, smal
     (tmp_path / "c.yaml").write_text("lerner: {}\n", encoding="utf-8")
     ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
     assert_clear(ended, 2, "c.yaml", "unknown setting lerner")
+    (tmp_path / "c.yaml").write_text("stream: {batch_size: 0}\n", encoding="utf-8")
+    ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
+    assert_clear(ended, 2, "c.yaml", "stream.batch_size = 0")
     assert not run.exists()
     assert inside("learn", stream, "--out", run, *small).code == 0
     assert_clear(inside("learn", stream, "--out", run, "--seed", "9"), 2, "seed is 0 in the run, 9 was given")

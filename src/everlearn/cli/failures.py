@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from everlearn.cli.options import in_option_names
-from everlearn.errors import ConfigError, EverlearnError
+from everlearn.errors import ConfigError, ConfigFileError, EverlearnError
 
 __all__ = ["STOPPED_EXIT_CODE", "print_error", "print_note", "reported"]
 
@@ -35,8 +35,8 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
         except EverlearnError as error:
             if show_traceback:
                 raise
-            message = str(error)
-            print_error(in_option_names(message) if isinstance(error, ConfigError) else message)
+            is_of_options = isinstance(error, ConfigError) and not isinstance(error, ConfigFileError)
+            print_error(in_option_names(str(error)) if is_of_options else str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print_error("Stopped. What was saved before is intact.")

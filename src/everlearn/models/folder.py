@@ -44,7 +44,10 @@ def find_model_folder(spec: str) -> tuple[str, Path]:
         raise ModelError(f"model {spec!r} is a file; give the folder that holds config.json and the weights")
     if path.is_absolute() or spec.startswith((".", "~")) or spec.count("/") > 1:
         raise ModelError(f"model {spec!r}: there is no such folder")
-    return spec, _hub_folder(spec)
+    try:
+        return spec, _hub_folder(spec)
+    except ModelError as error:
+        raise ModelError(f"{error}; {_KNOWN}") from error
 
 
 def weights_sha256(folder: Path) -> str:
@@ -118,14 +121,12 @@ def _hub_folder(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=_HUB_PATTERNS))
     except HFValidationError as error:
         raise ModelError(
-            f"model {name!r}: no folder of that name, and not a name the hub could have; {_KNOWN}"
+            f"model {name!r}: no folder of that name, and not a name the hub could have"
         ) from error
     except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"model {name!r}: no folder of that name, and the hub has no such model; {_KNOWN}"
-        ) from error
+        raise ModelError(f"model {name!r}: no folder of that name, and the hub has no such model") from error
     except (LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"model {name!r}: no folder of that name, not in the local cache of the hub, and the hub cannot "
-            f"be reached ({type(error).__name__}); to work offline, give a folder or 'package:NAME'; {_KNOWN}"
+            f"be reached ({type(error).__name__}); to work offline, give a folder or 'package:NAME'"
         ) from error
