@@ -116,8 +116,14 @@ class RunSettings(_Settings):
     """What does not change the result: saving, threads."""
 
     checkpoint_seconds: float = Field(default=60.0, ge=0.0)
-    keep_text: bool = False
-    """Whether the run folder keeps the texts beside the codes."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """The newest checkpoints that are kept beside those of versions."""
+    keep_hourly: int = Field(default=0, ge=0)
+    """Further checkpoints that are kept: the newest of each of so many past hours."""
+    keep_versions: int = Field(default=10, ge=1)
+    """Versions whose state is kept, so that they can be served again."""
+    keep_text: bool | None = None
+    """Whether the journal keeps the texts; None: the gradient learner does, which cannot fold without."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """Processor threads for encoding and learning; None: what torch chooses."""
     rolling_window: int = Field(default=1_000, ge=1)

@@ -25,6 +25,7 @@ __all__ = [
     "Json",
     "Learner",
     "Prediction",
+    "Predictor",
     "State",
     "StepReport",
 ]
@@ -190,6 +191,14 @@ class State:
 
     tensors: Mapping[str, torch.Tensor]
     data: Mapping[str, Json]
+
+
+class Predictor(Protocol):
+    """Predicts, and does not learn: what a version serves."""
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """One prediction an example, in order."""
+        ...
 
 
 @runtime_checkable

@@ -13,6 +13,9 @@ import pytest
 from everlearn.cli import options
 from everlearn.cli.app import app
 from everlearn.config import RunConfig, flatten_settings
+from everlearn.journal.records import NewStep
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import LearnerRecord
 
 Run = Callable[..., Any]
 MakeCodes = Callable[..., Path]
@@ -119,8 +122,8 @@ def test_other_field_names_and_lines_that_cannot_be_used(
 
 def test_a_run_that_has_not_saved_yet_says_so(tmp_path: Path, inside: Run) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    (run / ".lock").write_text("1", encoding="utf-8")
+    with RunFolder.create(run, RunConfig(), LearnerRecord(kind="closed-form")) as folder:
+        folder.journal.append(NewStep(), keep_text=False)
     refused = inside("predict", run, "hello")
     assert refused.code == 5
     assert "nothing is saved" in refused.err
@@ -152,8 +155,20 @@ def test_the_gradient_learner(tmp_path: Path, inside: Run) -> None:
     forgotten = inside("forget", run, "--id", "0-apple", "--id", "nobody", "--json")
     assert forgotten.code == 5
     assert "nobody" in forgotten.err
-    assert forgotten.result["exact"] is False
-    assert inside("forget", run, "--where", "label=fruit").code == 5
+    assert forgotten.result["exact"] is True
+    certificate = forgotten.result["certificate"]
+    verified = inside("verify", run, "--certificate", certificate, "--id", "0-apple", "--json")
+    assert verified.code == 0, verified.err
+    assert any("has the certified fingerprint" in one for one in verified.result["passed"])
+    # Deleted are the words too; the other three apples stay.
+    assert inside("verify", run, "--certificate", certificate, "--id", "1-apple").code == 6
+    planned = inside("forget", run, "--where", "label=fruit", "--dry-run", "--json").result
+    assert planned["would_forget"] == 15
+    assert planned["folded_again"] > 0
+    approximate = inside("forget", run, "--where", "label=fruit", "--approximate", "--json").result
+    assert approximate["forgotten"] == 15
+    assert approximate["exact"] is False
+    assert inside("verify", run, "--certificate", approximate["certificate"]).code == 6
 
 
 def test_tables_are_for_people(tmp_path: Path, inside: Run, small: list[str], make_codes: MakeCodes) -> None:

@@ -155,7 +155,7 @@ def test_texts_work_in_a_pipeline_and_in_cross_validation() -> None:
 
 def test_pickle_names_the_encoder_and_does_not_hold_it(text_model: SklearnClassifier) -> None:
     data = pickle.dumps(text_model)
-    assert len(data) < 2_000_000
+    assert len(data) < 10_000_000  # the encoder alone has 45 million bytes
     assert np.array_equal(pickle.loads(data).predict_proba(QUESTIONS), text_model.predict_proba(QUESTIONS))
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from everlearn.journal.digest import content_digest
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import RunStatus
 from everlearn.stream.codes import CodesWriter
 from everlearn.types import Code, Example
 
@@ -59,6 +62,18 @@ def write_codes(tmp_path: Path) -> WriteCodes:
         return write_codes_file(tmp_path / name, examples, fingerprint)
 
     return write
+
+
+def status_of(run: Path) -> RunStatus:
+    """What the newest checkpoint of a run keeps beside the learner's state."""
+    with RunFolder.open_to_read(run) as folder:
+        return RunStatus.model_validate(folder.newest_checkpoint().run)
+
+
+def digest_of(run: Path) -> str:
+    """Everything that the journal of a run says."""
+    with RunFolder.open_to_read(run) as folder:
+        return content_digest(folder.journal)
 
 
 @pytest.fixture

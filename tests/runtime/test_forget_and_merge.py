@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import ConfigError, RunError
-from everlearn.runtime.codes_store import CodesStore
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import Refused
 from everlearn.runtime.evaluate import evaluate_run
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnRequest, learn_stream
+from everlearn.runtime.learners import rebuild_learner
 from everlearn.runtime.merge import merge_runs
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.run_folder import RunFolder
@@ -25,6 +27,11 @@ Clustered = Callable[..., list[Example]]
 def learn(stream: Path, out: Path, settings: Settings) -> str:
     outcome = learn_stream(LearnRequest(stream=str(stream), out=out, settings=settings))
     return str(outcome.summary["fingerprint"])
+
+
+def rejections_of(run: Path) -> list[Refused]:
+    with RunFolder.open_to_read(run) as folder:
+        return list(folder.journal.rejections())
 
 
 @pytest.mark.parametrize("sample_size", [16, 1024])
@@ -45,8 +52,12 @@ def test_forgetting_equals_never_having_seen(
     assert outcome.exact
     assert outcome.unknown_ids == ()
     assert (outcome.fingerprint_before, outcome.fingerprint_after) == (before, never)
-    # What was forgotten may be learned again, and only that.
-    assert learn(write_codes("again.parquet", examples), tmp_path / "run", {}) == before
+    # What was deleted stays deleted, also when it comes again.
+    again = write_codes("again.parquet", examples)
+    outcome_again = learn_stream(LearnRequest(stream=str(again), out=tmp_path / "run"))
+    assert outcome_again.summary["fingerprint"] == never
+    assert outcome_again.summary["rejected"] == 200
+    assert {one.id for one in rejections_of(tmp_path / "run") if "deleted on" in one.reason} == chosen
 
 
 def test_nothing_of_a_forgotten_example_stays_in_the_folder(
@@ -56,20 +67,16 @@ def test_nothing_of_a_forgotten_example_stays_in_the_folder(
     stream = write_codes("stream.parquet", [*examples, examples[7]])
     learn(stream, tmp_path / "run", small | {"run.keep_text": True})
     forget_in_run(tmp_path / "run", where=[("id", "message-7")])
-    folder = RunFolder.open_to_read(tmp_path / "run")
-    kept = [
-        one
-        for batch in CodesStore(folder.path, folder.record.codes, folder.record.learner).scan()
-        for one in batch
-    ]
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        kept = [one for _, one in held_examples(folder.journal)]
     assert "message-7" not in {one.id for one in kept}
     assert "text 8" in {one.text for one in kept}
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file() and path.suffix != ".parquet":
             data = path.read_bytes()
-            assert b"message-7'" not in data, path
-            assert b'message-7"' not in data, path
-    assert b"message-7\x00" not in (tmp_path / "run" / "ids.sqlite").read_bytes()
+            # "message-7" begins no other id here.
+            assert b"message-7" not in data, path
+            assert b"text 7" not in data, path
 
 
 def test_forgetting_by_fields(
@@ -109,7 +116,7 @@ def test_examples_that_wait_for_their_target_are_forgotten_too(
     request = LearnRequest(stream=str(stream), out=tmp_path / "run", settings=small | {"stream.delay": 40})
     assert learn_stream(request, stop=stop).summary["learned"] == 0
     outcome = forget_in_run(tmp_path / "run", ids=["message-5"])
-    assert outcome.num_forgotten == 0
+    assert outcome.num_forgotten == 1
     assert outcome.unknown_ids == ()
     rest = write_codes("rest.parquet", [one for one in examples if one.id != "message-5"])
     assert learn(stream, tmp_path / "run", {}) == learn(rest, tmp_path / "never", small)
@@ -132,8 +139,51 @@ def test_merged_runs_equal_one_run(
     assert merged["accuracy"] == single["accuracy"]
     assert merged["log_loss"] == pytest.approx(single["log_loss"])
     # The merged run can be gone on with, and forgets exactly.
-    forget_in_run(tmp_path / "merged", ids=["message-9"])
-    assert learn(write_codes("nine.parquet", [examples[9]]), tmp_path / "merged", {}) == whole
+    more = clustered(20, start=500)
+    on_top = learn(write_codes("more.parquet", more), tmp_path / "merged", {})
+    assert on_top == learn(write_codes("both.parquet", examples + more), tmp_path / "both", small)
+    outcome_after = forget_in_run(tmp_path / "merged", ids=[one.id for one in more])
+    assert outcome_after.fingerprint_after == whole
+
+
+def test_a_merged_run_refuses_what_was_deleted_from_its_parts(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    learn(write_codes("a.parquet", clustered(40)), tmp_path / "a", small)
+    learn(write_codes("b.parquet", clustered(40, start=40)), tmp_path / "b", small)
+    forget_in_run(tmp_path / "a", ids=["message-3"])
+    forget_in_run(tmp_path / "b", ids=["message-43"])
+    merged = merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+    assert merged.summary["forgotten"] == 2
+    everything = [*clustered(40), *clustered(40, start=40), *clustered(20, start=900)]
+    again = write_codes("again.parquet", everything)
+    outcome = learn_stream(LearnRequest(stream=str(again), out=tmp_path / "merged"))
+    assert outcome.summary["learned"] == 80 + 20
+    refusals = [one for one in rejections_of(tmp_path / "merged") if "deleted on" in one.reason]
+    assert {one.id for one in refusals} == {"message-3", "message-43"}
+
+
+def test_versions_are_rewritten_without_what_was_deleted(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    first, second = clustered(100), clustered(100, start=100)
+    before = learn(write_codes("first.parquet", first), tmp_path / "run", small)
+    learn(write_codes("second.parquet", second), tmp_path / "run", {})
+    forget_in_run(tmp_path / "run", ids=["message-7", "message-150"])
+    never = learn(
+        write_codes("never.parquet", [one for one in first if one.id != "message-7"]),
+        tmp_path / "never",
+        small,
+    )
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        versions = folder.history.versions()
+        assert [one.status for one in versions] == ["kept", "kept"]
+        assert versions[0].fingerprint == never != before
+        assert versions[0].file is not None
+        checkpoint = folder.checkpoints.load(versions[0].file)
+        learner = rebuild_learner(folder.config, folder.record.learner, "run")
+        learner.restore(checkpoint.learner)
+        assert learner.fingerprint() == never
 
 
 def test_runs_that_do_not_fit_are_not_merged(

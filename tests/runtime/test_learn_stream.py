@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.runtime.conftest import digest_of, status_of
 
 from everlearn.config import StreamSettings
 from everlearn.errors import ConfigError, InputError, RunError
@@ -17,6 +18,7 @@ from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.listener import Progress
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import SourceProgress
 from everlearn.stream.open import open_source
 from everlearn.types import Example
 
@@ -44,9 +46,9 @@ def learn(stream: Path, out: Path, settings: Settings, **more: Any) -> LearnOutc
     return learn_stream(LearnRequest(stream=str(stream), out=out, settings=settings, **more))
 
 
-def record_of(run: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    return value
+def sources_of(run: Path) -> list[SourceProgress]:
+    with RunFolder.open_to_read(run) as folder:
+        return folder.sources()
 
 
 def rejected_of(run: Path) -> list[dict[str, str]]:
@@ -71,16 +73,15 @@ def test_a_run_holds_everything(
     names = {entry.name for entry in (tmp_path / "run").iterdir()}
     assert names >= {
         "run.json",
-        "state",
-        "codes",
-        "ids.sqlite",
+        "checkpoints",
+        "journal.sqlite",
         "metrics.parquet",
         "confusion.json",
         "report.html",
     }
     table = pq.read_table(tmp_path / "run" / "metrics.parquet")
     assert table["examples"].to_pylist() == [*range(32, 300, 32), 300]
-    assert record_of(tmp_path / "run")["summary"]["fingerprint"] == summary["fingerprint"]
+    assert status_of(tmp_path / "run").summary["fingerprint"] == summary["fingerprint"]
     confusion = json.loads((tmp_path / "run" / "confusion.json").read_text(encoding="utf-8"))
     assert sum(map(sum, confusion["rows_are_targets"])) == 60
 
@@ -169,10 +170,10 @@ def test_a_crash_at_any_rename_loses_and_repeats_nothing(
     summary = learn(stream, tmp_path / "run", settings).summary
     for name in ("examples", "learned", "rejected", "classes", "fingerprint"):
         assert summary[name] == expected[name], name
-    parts = record_of(tmp_path / "run")["codes"]
-    assert sum(part["examples"] for part in parts) == 120
-    on_disk = {f"codes/{entry.name}" for entry in (tmp_path / "run" / "codes").iterdir()}
-    assert on_disk == {part["file"] for part in parts}
+    assert digest_of(tmp_path / "run") == digest_of(tmp_path / "whole")
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        recorded = {one.file for one in folder.history.checkpoints()}
+    assert {entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir()} == recorded
 
 
 @pytest.mark.parametrize("delay", [1, 50, 500])
@@ -202,7 +203,7 @@ def test_another_stream_is_learned_on_top(
     on_top = learn(write_codes("second.parquet", second), tmp_path / "run", {})
     assert on_top.summary["fingerprint"] == both.summary["fingerprint"]
     assert on_top.summary["examples"] == 180
-    assert len(record_of(tmp_path / "run")["sources"]) == 2
+    assert len(sources_of(tmp_path / "run")) == 2
 
 
 def test_repeated_ids_are_rejected_with_their_place(
@@ -215,7 +216,7 @@ def test_repeated_ids_are_rejected_with_their_place(
         outcome = learn(write_codes("stream.parquet", repeated), tmp_path / name, small | settings)
         assert outcome.summary["rejected"] == 2
         assert outcome.summary["examples"] == 60
-        assert outcome.summary["fingerprint"] == record_of(tmp_path / "whole")["summary"]["fingerprint"]
+        assert outcome.summary["fingerprint"] == status_of(tmp_path / "whole").summary["fingerprint"]
         assert [(one["place"], one["reason"]) for one in rejected_of(tmp_path / name)] == [
             ("stream.parquet, example 41", "duplicate id 'message-3'"),
             ("stream.parquet, example 62", "duplicate id 'message-59'"),
@@ -324,4 +325,4 @@ def test_two_files_of_one_name_do_not_collide(tmp_path: Path, small: Settings) -
         runs.append(learn(path, tmp_path / "run", small if day == "monday" else {}))
     assert runs[1].summary["examples"] == runs[1].summary["learned"] == 12
     assert runs[1].summary["rejected"] == 0
-    assert record_of(tmp_path / "run")["sources"][1]["id_suffix"] == "@2"
+    assert sources_of(tmp_path / "run")[1].id_suffix == "@2"

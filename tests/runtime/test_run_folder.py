@@ -12,8 +12,9 @@ import torch
 
 from everlearn.config import RunConfig
 from everlearn.errors import EverlearnError, RunError, StateError, StorageError
+from everlearn.journal.records import NewStep
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.run_record import LearnerRecord
+from everlearn.runtime.run_record import LearnerRecord, RunStatus
 from everlearn.types import State
 
 LEARNER = LearnerRecord(kind="closed-form")
@@ -25,45 +26,46 @@ def state_of(number: int) -> State:
     )
 
 
-def saved_folder(path: Path, generations: int = 1) -> RunFolder:
+def saved_folder(path: Path, steps: int = 1) -> RunFolder:
     folder = RunFolder.create(path, RunConfig(), LEARNER)
-    for number in range(1, generations + 1):
-        folder.commit(folder.record, {"learner": state_of(number)}, {"score": number})
+    for number in range(1, steps + 1):
+        save(folder, number)
     return folder
 
 
+def save(folder: RunFolder, number: int) -> None:
+    folder.journal.append(NewStep(), keep_text=False)
+    folder.save(state_of(number), RunStatus(summary={"score": number}))
+
+
 def test_a_saved_state_comes_back(tmp_path: Path) -> None:
-    saved_folder(tmp_path / "run", generations=3).close()
-    folder = RunFolder.open_to_read(tmp_path / "run")
-    state = folder.load_state()
-    assert state is not None
-    assert state.data == {"n": 3}
-    assert torch.equal(state.tensors["sums"], torch.full((50,), 3))
-    assert state.tensors["half"].dtype == torch.bfloat16
-    assert folder.load_scores() == {"score": 3}
-    assert folder.load_state("pending") is None
-    assert folder.config == RunConfig()
-    assert sorted(entry.name for entry in (tmp_path / "run" / "state").iterdir()) == [
-        "000003.json",
-        "000003.safetensors",
-        "000003.scores.json",
+    saved_folder(tmp_path / "run", steps=4).close()
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        checkpoint = folder.newest_checkpoint()
+        assert checkpoint.learner.data == {"n": 4}
+        assert torch.equal(checkpoint.learner.tensors["sums"], torch.full((50,), 4))
+        assert checkpoint.learner.tensors["half"].dtype == torch.bfloat16
+        assert RunStatus.model_validate(checkpoint.run).summary == {"score": 4}
+        assert folder.config == RunConfig()
+    assert sorted(entry.name for entry in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "step-00000003.safetensors",
+        "step-00000004.safetensors",
     ]
 
 
 def test_a_new_folder_has_nothing_to_load_and_can_be_removed(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", RunConfig(), LEARNER)
-    assert folder.load_state() is None
-    assert folder.load_scores() == {}
-    assert not is_run_folder(tmp_path / "run")
+    with pytest.raises(RunError, match="holds nothing learned yet"):
+        folder.newest_checkpoint()
+    assert is_run_folder(tmp_path / "run")
     folder.remove()
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["000001.safetensors", "000001.json", "000001.scores.json"])
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing"])
-def test_a_damaged_state_file_is_named(tmp_path: Path, name: str, damage: str) -> None:
-    saved_folder(tmp_path / "run").close()
-    path = tmp_path / "run" / "state" / name
+def test_a_damaged_state_is_passed_over_and_named(tmp_path: Path, damage: str) -> None:
+    saved_folder(tmp_path / "run", steps=2).close()
+    path = tmp_path / "run" / "checkpoints" / "step-00000002.safetensors"
     data = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(data[:-5])
@@ -71,21 +73,29 @@ def test_a_damaged_state_file_is_named(tmp_path: Path, name: str, damage: str) -
         path.write_bytes(data[:-5] + b"xxxxx")
     else:
         path.unlink()
-    folder = RunFolder.open_to_read(tmp_path / "run")
-    with pytest.raises(StateError, match=f"{name} is .*Restore it"):
-        (folder.load_state(), folder.load_scores())
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        skipped: list[str] = []
+        checkpoint = folder.checkpoints.newest(skipped.append)
+        assert checkpoint is not None
+        assert checkpoint.step == 1
+        assert len(skipped) == 1
+        assert str(path) in skipped[0]
+        assert "missing" in skipped[0] if damage == "missing" else "SHA-256" in skipped[0]
+        (tmp_path / "run" / "checkpoints" / "step-00000001.safetensors").write_bytes(b"")
+        with pytest.raises(StateError, match=r"no saved state .* can be used: .*step-00000002"):
+            folder.newest_checkpoint()
 
 
 @pytest.mark.parametrize(
     ("change", "error", "expected"),
     [
         (
-            {"format_version": 2, "everlearn_version": "9.0"},
+            {"format_version": 3, "everlearn_version": "9.0"},
             RunError,
-            r"version 2 \(written by everlearn 9\.0\).*version 1",
+            r"version 3 \(written by everlearn 9\.0\).*version 2",
         ),
         ({"format": "something"}, RunError, "not the record of an everlearn run"),
-        ({"counts": {"examples": "many"}}, StateError, "run.json is damaged: counts.examples"),
+        ({"learner": {"kind": 7}}, StateError, "run.json is damaged: learner.kind"),
         ({"surprise": 1}, StateError, "run.json is damaged: surprise"),
     ],
 )
@@ -124,55 +134,47 @@ def test_one_writer_at_a_time_and_readers_beside_it(tmp_path: Path) -> None:
     folder = saved_folder(tmp_path / "run")
     source = "import sys; from pathlib import Path; from everlearn.runtime.run_folder import RunFolder\n"
     source += "from everlearn.errors import RunError\n"
-    source += "assert RunFolder.open_to_read(Path(sys.argv[1])).load_state() is not None\n"
+    source += "with RunFolder.open_to_read(Path(sys.argv[1])) as reader: reader.newest_checkpoint()\n"
     source += "try: RunFolder.open_to_write(Path(sys.argv[1]))\n"
     source += "except RunError as error: print(error)"
     command = [sys.executable, "-c", source, str(tmp_path / "run")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert f"in use by another everlearn (process {os.getpid()})" in printed
+    assert f"in use by another everlearn (process {os.getpid()} on " in printed
     folder.close()
     RunFolder.open_to_write(tmp_path / "run").close()
 
 
-def test_a_reader_follows_a_writer_to_the_next_generation(tmp_path: Path) -> None:
-    writer = saved_folder(tmp_path / "run")
-    reader = RunFolder.open_to_read(tmp_path / "run")
-    writer.commit(writer.record, {"learner": state_of(2)}, {})
-    state = reader.load_state()
-    assert state is not None
-    assert state.data == {"n": 2}
-    writer.close()
+def test_a_reader_follows_a_writer(tmp_path: Path) -> None:
+    with (
+        saved_folder(tmp_path / "run") as writer,
+        RunFolder.open_to_read(tmp_path / "run") as reader,
+    ):
+        for number in range(2, 6):
+            save(writer, number)
+            assert reader.newest_checkpoint().learner.data == {"n": number}
 
 
 class Crash(BaseException):
     """Nothing may catch it, as nothing catches a power failure."""
 
 
-@pytest.mark.parametrize("crash_at", range(4))
-def test_a_crash_while_saving_leaves_the_generation_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int
+def test_a_crash_while_saving_leaves_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = saved_folder(tmp_path / "run")
-    replace, renames = os.replace, 0
 
-    def crashing_replace(source: Any, target: Any) -> None:
-        nonlocal renames
-        renames += 1
-        if renames > crash_at:
-            raise Crash
-        replace(source, target)
+    def crash(*_: Any) -> None:
+        raise Crash
 
-    monkeypatch.setattr(os, "replace", crashing_replace)
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(Crash):
-        folder.commit(folder.record, {"learner": state_of(2)}, {})
+        save(folder, 2)
     monkeypatch.undo()
     folder.close()
-    again = RunFolder.open_to_write(tmp_path / "run")
-    state = again.load_state()
-    assert state is not None
-    assert state.data == {"n": 1}
-    assert len(list((tmp_path / "run" / "state").iterdir())) == 3
-    again.close()
+    with RunFolder.open_to_write(tmp_path / "run") as again:
+        assert again.journal.last_step == 2
+        assert again.newest_checkpoint().learner.data == {"n": 1}
+        assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
 
 
 def test_a_failed_save_says_what_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +184,21 @@ def test_a_failed_save_says_what_is_safe(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(StorageError, match=r"No space left.*saved before .* is intact"):
-        folder.commit(folder.record, {"learner": state_of(2)}, {})
+    with pytest.raises(StorageError, match=r"No space left.*journaled before is intact"):
+        save(folder, 2)
+    monkeypatch.undo()
+    assert folder.newest_checkpoint().learner.data == {"n": 1}
     folder.close()
+
+
+def test_states_from_before_a_change_of_history_do_not_count(tmp_path: Path) -> None:
+    with saved_folder(tmp_path / "run", steps=2) as folder:
+        folder.history.revise("quarantine", 2, 2, "bad batch", {})
+        assert folder.newest_checkpoint().step == 1
+        folder.remove_outdated()
+        assert [one.step for one in folder.history.checkpoints()] == [1]
+        save(folder, 3)
+        assert folder.newest_checkpoint().step == 3
+        folder.history.revise("deletion", 1, 3, "all", {})
+        with pytest.raises(StateError, match="older than a deletion or rollback"):
+            folder.newest_checkpoint()

@@ -19,6 +19,7 @@ from everlearn.cli.learn import learn
 from everlearn.cli.merge import merge
 from everlearn.cli.predict import predict
 from everlearn.cli.report import report
+from everlearn.cli.verify import verify
 from everlearn.process_memory import give_large_blocks_back
 
 __all__ = ["app", "main"]
@@ -61,7 +62,7 @@ def _options(
     failures.show_traceback = debug
 
 
-for _command in (learn, encode, predict, evaluate, forget, merge, report, demo):
+for _command in (learn, encode, predict, evaluate, forget, verify, merge, report, demo):
     app.command(epilog=getattr(_command, "epilog", None))(failures.reported(_command))
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from everlearn.cli import options
-from everlearn.cli.failures import print_error
+from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, print_json, print_table
 from everlearn.errors import RunError
+
+if TYPE_CHECKING:
+    from everlearn.runtime.forget import ForgetPlan
 
 __all__ = ["forget"]
 
@@ -18,7 +23,7 @@ EPILOG = """
 
   [cyan]everlearn forget runs/desk --id m-0017 --id m-0018[/]
 
-  [cyan]everlearn forget runs/desk --where customer=c42[/]
+  [cyan]everlearn forget runs/desk --where customer=c42 --dry-run[/]
 """
 
 
@@ -27,6 +32,19 @@ def _field_and_value(text: str) -> tuple[str, str]:
     if not separator or not field:
         raise typer.BadParameter(f"{text!r} is not of the form field=value")
     return field, value
+
+
+def _cost(plan: ForgetPlan) -> str:
+    if not plan.num_folded_again:
+        return "nothing is learned again"
+    begin = f"the checkpoint after step {plan.from_step:,}" if plan.from_step else "the beginning"
+    return (
+        f"{plan.num_folded_again:,} examples are learned again from {begin}, about {plan.seconds:.0f} seconds"
+    )
+
+
+def _verification(run: Path, certificate: Path | None) -> str:
+    return shlex.join(["everlearn", "verify", str(run), "--certificate", str(certificate)])
 
 
 def forget(
@@ -42,16 +60,49 @@ def forget(
             "record); if given many times, all must hold.",
         ),
     ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Gradient learner: only take them out of journal and replay; the weights keep what they "
+            "learned, and no certificate can prove otherwise.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted, and what it would cost.")
+    ] = False,
     json_output: options.Json = False,
 ) -> None:
-    """Take examples out of a run: what was learned from them, their codes, ids and texts.
+    """Delete examples from a run: what was learned from them, their codes, ids, texts and predictions.
 
-    With the closed-form learner the run then equals, to the bit, one that never saw them; the
-    fingerprint shows it. The stream's own file is not touched: learned again, it brings them back.
+    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
+    again. The run then equals, to the bit, one that never saw them: the closed-form learner subtracts them,
+    the gradient learner goes back to the last checkpoint before the first of them and learns the rest
+    again. A certificate is written; the command that checks it is printed.
     """
     from everlearn.runtime.forget import forget_in_run
 
-    outcome = forget_in_run(run, ids=ids or (), where=[_field_and_value(one) for one in where or ()])
+    plans: list[ForgetPlan] = []
+
+    def on_plan(plan: ForgetPlan) -> bool:
+        plans.append(plan)
+        if plan.num_folded_again and not dry_run:
+            print_note(_cost(plan))
+        return not dry_run
+
+    outcome = forget_in_run(
+        run,
+        ids=ids or (),
+        where=[_field_and_value(one) for one in where or ()],
+        approximate=approximate,
+        on_plan=on_plan,
+    )
+    if dry_run and plans:
+        if json_output:
+            print_json(plans[0].to_json())
+        else:
+            print_table([("would forget", number(plans[0].num_examples)), ("cost", _cost(plans[0]))])
+        return
     if json_output:
         print_json(outcome.to_json())
     elif outcome.num_forgotten:
@@ -62,8 +113,10 @@ def forget(
                 ("labels gone", ", ".join(outcome.removed_labels)),
                 ("fingerprint before", f"{outcome.fingerprint_before[:32]}…"),
                 ("fingerprint after", f"{outcome.fingerprint_after[:32]}…"),
+                ("certificate", str(outcome.certificate)),
             ]
         )
+        print_note(f"Check it with: {_verification(run, outcome.certificate)}")
     if outcome.unknown_ids:
         print_error(f"not in the run: {', '.join(outcome.unknown_ids)}")
         raise typer.Exit(RunError.exit_code)

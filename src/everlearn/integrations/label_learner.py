@@ -91,7 +91,7 @@ class LabelLearner:
     ``sample_size`` examples, which of them the settings are chosen on does.
 
     Pickles and deep copies hold the learner's state and name its encoder; they do not hold the
-    encoder, nor the solution, which is solved again on demand.
+    encoder.
 
     Args:
         spec: What the inputs are.

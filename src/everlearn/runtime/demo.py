@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everlearn.demo_data import support_desk_stream, support_desk_test
 from everlearn.errors import RunError
-from everlearn.runtime.codes_store import CodesStore
+from everlearn.journal.held import held_examples
 from everlearn.runtime.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
@@ -164,8 +164,8 @@ class _Diary:
 
 
 def _fingerprint_of_remaining(run: Path) -> str:
-    folder = RunFolder.open_to_read(run)
-    learner = rebuild_learner(folder.config, folder.record.learner, str(run))
-    for batch in CodesStore(run, folder.record.codes, folder.record.learner).scan():
-        learner.learn(batch)
+    with RunFolder.open_to_read(run) as folder:
+        learner = rebuild_learner(folder.config, folder.record.learner, str(run))
+        for _, example in held_examples(folder.journal):
+            learner.learn([example])
     return learner.fingerprint()

@@ -9,11 +9,11 @@ from typing import Any
 
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError
-from everlearn.runtime.durable_files import storage_errors
+from everlearn.journal.durable_files import storage_errors
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.recorded_coder import load_text_coder
-from everlearn.runtime.rejections import RejectionLog
+from everlearn.runtime.rejections import append_rejections
 from everlearn.runtime.run_settings import given_settings
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.codes import CodesSource, CodesWriter
@@ -98,7 +98,6 @@ def encode_stream(
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         rejected_path.unlink(missing_ok=True)
-        rejected = RejectionLog(rejected_path, 0)
         num_examples = num_rejected = 0
         with CodesWriter(
             out,
@@ -106,7 +105,7 @@ def encode_stream(
             coder_config=coder.config_json(),
             dense_size=coder.dense_size,
         ) as writer:
-            for batch, num_bad in _batches(source, rejected):
+            for batch, num_bad in _batches(source, rejected_path):
                 num_examples += len(batch)
                 num_rejected += num_bad
                 codes = coder.encode([example.text or "" for example in batch])
@@ -134,18 +133,18 @@ def encode_stream(
     )
 
 
-def _batches(source: Source, rejected: RejectionLog) -> Iterator[tuple[Sequence[Example], int]]:
+def _batches(source: Source, rejected_path: Path) -> Iterator[tuple[Sequence[Example], int]]:
     """Batches of examples, and how many records were rejected on the way to each."""
     reader = source.open()
     try:
         while True:
             batch = reader.next_batch(_BATCH_SIZE)
             bad = reader.take_rejected()
-            rejected.append(bad)
+            append_rejections(rejected_path, bad)
             yield batch, len(bad)
     except EndOfStream:
         bad = reader.take_rejected()
-        rejected.append(bad)
+        append_rejections(rejected_path, bad)
         yield (), len(bad)
     finally:
         reader.close()

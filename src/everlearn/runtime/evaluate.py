@@ -34,10 +34,11 @@ def evaluate_run(run: Path, spec: str, settings: Mapping[str, Any] | None = None
         StateError: The saved state is damaged.
     """
     folder, learner = open_learner(run)
-    config = folder.config.with_settings(settings or {})
-    use_threads(config.run.threads)
-    source = open_source(spec, source_config(config.stream))
-    check_codes(source, folder.record.learner, str(run))
+    with folder:
+        config = folder.config.with_settings(settings or {})
+        use_threads(config.run.threads)
+        source = open_source(spec, source_config(config.stream))
+        check_codes(source, folder.record.learner, str(run))
     held_out = HeldOut(source)
     settle(learner)
     held_out.prepare(learner)

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import ConfigError, RunError
-from everlearn.evaluation.delayed import DelayedTargets
-from everlearn.runtime.codes_store import CodesStore, Matcher, example_matcher
-from everlearn.runtime.id_registry import IdRegistry
-from everlearn.runtime.learners import RunLearner, resample_if_needed, settle
-from everlearn.runtime.opened_run import restored_learner, writable_run
+from everlearn.journal.checkpoints import Checkpoint
+from everlearn.journal.deletion import first_step_of
+from everlearn.journal.journal import Journal
+from everlearn.runtime.deletion import Deletion
+from everlearn.runtime.matching import example_matcher
+from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.rejections import RejectionLog
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import RunRecord
-from everlearn.types import Example, Json, State
+from everlearn.types import Json
 
-__all__ = ["ForgetOutcome", "forget_in_run"]
+__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetPlan:
+    """What a ``forget`` will take.
+
+    Attributes:
+        num_examples: Examples that will be deleted.
+        num_folded_again: Examples that must be learned again for it; 0 where they are subtracted.
+        from_step: The step of the checkpoint from which they are; 0: the beginning.
+        seconds: About how long that takes, by the time that learning took so far.
+        exact: Whether the state will equal that of a run which never saw the examples.
+    """
+
+    num_examples: int
+    num_folded_again: int
+    from_step: int
+    seconds: float
+    exact: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``forget --dry-run --json``."""
+        return {
+            "would_forget": self.num_examples,
+            "folded_again": self.num_folded_again,
+            "from_step": self.from_step,
+            "seconds": round(self.seconds, 1),
+            "exact": self.exact,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +53,13 @@ class ForgetOutcome:
     """What a ``forget`` did.
 
     Attributes:
-        num_forgotten: Examples whose influence is gone.
+        num_forgotten: Examples that are gone.
         unknown_ids: Ids asked for that the run does not hold.
         removed_labels: Labels that no remaining example carries.
         exact: Whether the state now equals that of a run which never saw the examples.
         fingerprint_before: Before.
         fingerprint_after: After.
+        certificate: What was written of it; None where nothing was forgotten.
     """
 
     num_forgotten: int
@@ -40,6 +68,7 @@ class ForgetOutcome:
     exact: bool
     fingerprint_before: str
     fingerprint_after: str
+    certificate: Path | None = None
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``forget --json``."""
@@ -50,141 +79,114 @@ class ForgetOutcome:
             "exact": self.exact,
             "fingerprint_before": self.fingerprint_before,
             "fingerprint_after": self.fingerprint_after,
+            "certificate": None if self.certificate is None else str(self.certificate),
         }
 
 
 def forget_in_run(
-    run: Path, *, ids: Sequence[str] = (), where: Sequence[tuple[str, str]] = ()
+    run: Path,
+    *,
+    ids: Sequence[str] = (),
+    where: Sequence[tuple[str, str]] = (),
+    approximate: bool = False,
+    on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
 ) -> ForgetOutcome:
     """Forget the examples with one of these ids, and (if given) with these values in these fields.
 
-    Their codes, ids and kept texts are removed from the run folder too. Scores of the past stay: they
-    say how the stream was predicted when it came.
+    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
+    again. Scores of the past stay: they say how the stream was predicted when it came.
+
+    A closed-form learner subtracts them. A gradient learner goes back to the last checkpoint before the
+    first of them and learns everything after it again, without them.
 
     Args:
         run: The run folder.
         ids: Ids; empty: any.
         where: (field, value) pairs, all of which must hold. A field is id, target (or label), domain,
             time, or one of the record's own.
+        approximate: Let a gradient learner only drop them from its memories: the weights keep what
+            they learned.
+        on_plan: Is told beforehand what it will take; returns False to leave everything as it is.
 
     Raises:
         ConfigError: Neither ids nor fields.
-        RunError: The folder is in use or no run, or keeps no records to select by fields.
+        RunError: The folder is in use or no run, or the texts that would be learned again were dropped.
         StateError: Something saved is damaged. Nothing was changed.
-        StorageError: Saving failed; the run is as before.
+        StorageError: Saving failed; what is not deleted yet is as before.
     """
     if not ids and not where:
         raise ConfigError("say what to forget: ids (--id), or a field's value (--where field=value)")
-    with writable_run(run) as folder:
-        learner = restored_learner(folder)
+    with recovered_run(run) as opened:
+        journal, learner = opened.folder.journal, opened.learner
         before = learner.fingerprint()
-        if folder.record.learner.kind == "closed-form":
-            return _forget_codes(folder, learner, before, ids, where)
-        return _forget_ids(folder, learner, before, ids, where)
-
-
-def _forget_codes(
-    folder: RunFolder, learner: RunLearner, before: str, ids: Sequence[str], where: Sequence[tuple[str, str]]
-) -> ForgetOutcome:
-    record = folder.record
-    labels_before = learner.labels
-    matches = example_matcher(ids, where)
-    codes = CodesStore(folder.path, record.codes, record.learner)
-    with folder.saving():
-        selection = codes.select(matches)
-        num_forgotten = sum(learner.forget(batch).num_forgotten for batch in codes.read_selected(selection))
-    pending, waiting = _without_pending(folder, matches)
-    found = {*selection.ids, *waiting}
-    if found:
-        with folder.saving():
-            parts = codes.drop(selection)
-        resample_if_needed(learner, codes.scan())
-        _save(folder, learner, record.model_copy(update={"codes": parts}), pending, num_forgotten, found)
-    return ForgetOutcome(
-        num_forgotten=num_forgotten,
-        unknown_ids=tuple(dict.fromkeys(one for one in ids if one not in found)),
-        removed_labels=tuple(label for label in labels_before if label not in set(learner.labels)),
-        exact=True,
-        fingerprint_before=before,
-        fingerprint_after=learner.fingerprint(),
-    )
-
-
-def _forget_ids(
-    folder: RunFolder, learner: RunLearner, before: str, ids: Sequence[str], where: Sequence[tuple[str, str]]
-) -> ForgetOutcome:
-    if where:
-        raise RunError(
-            f"{folder.path} was learned by the gradient learner and keeps no records to select from; "
-            "name the ids (--id)"
+        labels_before = learner.labels
+        offsets = journal.select(example_matcher(ids, where))
+        found = set(_ids_of(journal, offsets))
+        certificate = None
+        exact = True
+        if offsets:
+            plan, checkpoint = _plan(opened, offsets, approximate)
+            if not on_plan(plan):
+                return ForgetOutcome(
+                    num_forgotten=0,
+                    unknown_ids=(),
+                    removed_labels=(),
+                    exact=plan.exact,
+                    fingerprint_before=before,
+                    fingerprint_after=before,
+                )
+            exact = plan.exact
+            deletion = Deletion(opened, offsets, exact=exact, before=before)
+            learner = deletion.carry_out(checkpoint)
+            certificate = deletion.certificate
+            rebuild_report(run)
+        return ForgetOutcome(
+            num_forgotten=len(offsets),
+            unknown_ids=tuple(dict.fromkeys(one for one in ids if one not in found)),
+            removed_labels=tuple(one for one in labels_before if one not in set(learner.labels)),
+            exact=exact,
+            fingerprint_before=before,
+            fingerprint_after=learner.fingerprint(),
+            certificate=certificate,
         )
-    asked = list(dict.fromkeys(ids))
-    registry = IdRegistry(folder.path / "ids.sqlite", folder.record.generation)
-    try:
-        known = {one for one, is_known in zip(asked, registry.known(asked), strict=True) if is_known}
-    finally:
-        registry.close()
-    report = learner.forget([Example(id=one) for one in asked if one in known])
-    pending, _ = _without_pending(folder, lambda row: row["id"] in known)
-    if known:
-        _save(folder, learner, folder.record, pending, len(known), known)
-    return ForgetOutcome(
-        num_forgotten=len(known),
-        unknown_ids=tuple(one for one in asked if one not in known),
-        removed_labels=report.removed_labels,
-        exact=report.exact,
-        fingerprint_before=before,
-        fingerprint_after=learner.fingerprint(),
+
+
+def _plan(
+    opened: OpenedRun, offsets: Sequence[int], approximate: bool
+) -> tuple[ForgetPlan, Checkpoint | None]:
+    """What it will take, and the checkpoint to fold again from (for learners that cannot subtract)."""
+    folder, journal = opened.folder, opened.folder.journal
+    if not opened.learner.reads_text or approximate:
+        exact = not opened.learner.reads_text
+        plan = ForgetPlan(
+            num_examples=len(offsets), num_folded_again=0, from_step=0, seconds=0.0, exact=exact
+        )
+        return plan, None
+    checkpoint = folder.checkpoints.newest_before(first_step_of(journal, offsets))
+    from_step = 0 if checkpoint is None else checkpoint.step
+    count, without_text = journal.database.one(
+        "SELECT COUNT(*), COALESCE(SUM(t.offset IS NULL), 0) FROM examples e "
+        "LEFT JOIN texts t ON t.offset = e.offset WHERE e.step > ?",
+        (from_step,),
     )
+    if without_text:
+        raise RunError(
+            f"to forget exactly, {count:,} examples must be learned again, but the texts of {without_text:,} "
+            "were dropped (--no-keep-text, or compaction). With --approximate they are only taken out of the "
+            "journal and of replay; the weights keep what they learned."
+        )
+    status = opened.status()
+    a_second = status.counts.learned / status.seconds.learn if status.seconds.learn else 0.0
+    plan = ForgetPlan(
+        num_examples=len(offsets),
+        num_folded_again=count - len(offsets),
+        from_step=from_step,
+        seconds=count / a_second if a_second else 0.0,
+        exact=True,
+    )
+    return plan, checkpoint
 
 
-def _without_pending(folder: RunFolder, matches: Matcher) -> tuple[State | None, list[str]]:
-    """The examples that wait for their targets without the matching ones, and those ones' ids."""
-    state = folder.load_state("pending")
-    if state is None:
-        return None, []
-    queue = DelayedTargets(0)
-    queue.restore(state)
-    waiting = queue.flush()
-    rows = [
-        {"id": one.id, "target": one.target, "domain": one.domain, "time": one.time, "fields": one.fields}
-        for one in waiting
-    ]
-    dropped = [matches(row) for row in rows]
-    queue.push([one for one, drop in zip(waiting, dropped, strict=True) if not drop])
-    return queue.state(), [one.id for one, drop in zip(waiting, dropped, strict=True) if drop]
-
-
-def _save(
-    folder: RunFolder,
-    learner: RunLearner,
-    record: RunRecord,
-    pending: State | None,
-    num_forgotten: int,
-    ids: Collection[str],
-) -> None:
-    settle(learner)
-    states = {"learner": learner.state()}
-    if pending is not None:
-        states["pending"] = pending
-    counts = record.counts.model_copy(update={"forgotten": record.counts.forgotten + num_forgotten})
-    summary = record.summary | {
-        "forgotten": counts.forgotten,
-        "classes": len(learner.labels),
-        "fingerprint": learner.fingerprint(),
-    }
-    with folder.saving():
-        registry = IdRegistry(folder.path / "ids.sqlite", record.generation)
-        try:
-            registry.remove(sorted(ids))
-            rejected = RejectionLog(folder.path / "rejected.jsonl", record.rejected_bytes)
-            rejected.drop_duplicates_of(ids)
-            record = record.model_copy(
-                update={"counts": counts, "summary": summary, "rejected_bytes": rejected.num_bytes}
-            )
-            registry.commit(record.generation + 1)
-            folder.commit(record, states, folder.load_scores())
-            registry.purge()
-        finally:
-            registry.close()
-    rebuild_report(folder.path)
+def _ids_of(journal: Journal, offsets: Sequence[int]) -> Iterator[str]:
+    for offset in offsets:
+        yield journal.database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0]

@@ -14,9 +14,10 @@ from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learners import build_learner, check_codes, rebuild_learner, settle
+from everlearn.runtime.learners import build_learner, check_codes, rebuild_learner
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
+from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.run_settings import given_settings, new_folder_name, settings_for
 from everlearn.runtime.session import BrokenStreamError, LearnSession
@@ -114,30 +115,32 @@ def learn_stream(
         else:
             check_codes(source, folder.record.learner, str(out))
             learner = rebuild_learner(config, folder.record.learner, str(out))
-        session = LearnSession(folder, config, learner, source, key, started, observers)
+        listener.stage("bringing the run back" if not is_new else "opening the stream")
+        session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
         # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
         # made so far stays anyway.
         gc.collect()
         gc.freeze()
-        return _run(session, held_out, listener, stop or StopFlag())
+        return _run(session, listener, stop or StopFlag())
     finally:
         gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
             session.close()
         if folder is not None:
-            folder.close()
-            if is_new and folder.record.generation == 0:
+            if is_new and not folder.journal.last_step:
                 folder.remove()
+            folder.close()
 
 
-def _run(session: LearnSession, held_out: HeldOut | None, listener: Listener, stop: StopFlag) -> LearnOutcome:
+def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.scores.counts.without_target
     listener.stage("learning")
     try:
-        interrupted = _learn(session, held_out, listener, stop)
+        interrupted = _learn(session, listener, stop)
     except BrokenStreamError as error:
         if session.is_fruitless:
+            session.undo()
             raise
         _finish(session, None, listener)
         raise InputError(
@@ -145,20 +148,22 @@ def _run(session: LearnSession, held_out: HeldOut | None, listener: Listener, st
             f"in {session.folder.path}"
         ) from error
     if not session.progress.examples:
+        session.undo()
         raise InputError(_no_example_message(session))
     if session.is_fruitless and not interrupted:
+        session.undo()
         raise InputError(_no_target_message(session))
     tested = None
-    if held_out is not None and not interrupted:
+    if session.held_out is not None and not interrupted:
         listener.stage("testing on the held-out set")
-        tested = session.test(held_out)
+        tested = session.test()
     without_target = session.scores.counts.without_target - without_target
-    notes = _notes(session, before, without_target, interrupted, held_out)
+    notes = _notes(session, before, without_target, interrupted)
     summary = _finish(session, tested, listener, notes)
     return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
 
 
-def _learn(session: LearnSession, held_out: HeldOut | None, listener: Listener, stop: StopFlag) -> bool:
+def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
     """Take batches until the stream ends (False) or a stop is asked for (True)."""
     total = session.total()
     while True:
@@ -166,7 +171,6 @@ def _learn(session: LearnSession, held_out: HeldOut | None, listener: Listener, 
             num_records = session.step()
         except EndOfStream:
             return False
-        session.end_experience(held_out)
         scores = session.scores
         listener.progress(
             Progress(
@@ -194,18 +198,19 @@ def _finish(
 ) -> dict[str, Json]:
     """Save, write the report and return the figures."""
     listener.stage("saving")
-    with session.loop.clock.measure("learn"):
-        settle(session.learner)
-    with session.loop.clock.measure("save"):
+    session.settle()
+    with session.fold.clock.measure("save"):
         fingerprint = session.learner.fingerprint()
     # Saved first: were the report to fail, nothing learned would be lost.
-    session.save(_summary(session, tested, fingerprint))
+    summary = _summary(session, tested, fingerprint)
+    session.save(summary)
+    session.make_version(summary)
     listener.stage("writing the report")
-    with session.loop.clock.measure("evaluate"):
+    with session.fold.clock.measure("evaluate"):
         write_reader_files(
             session.folder,
             session.scores,
-            session.folder.record.summary,
+            summary,
             title=session.source.name,
             confusion=tested.confusion() if tested is not None else None,
             notes=notes,
@@ -248,10 +253,8 @@ def _no_target_message(session: LearnSession) -> str:
     )
 
 
-def _notes(
-    session: LearnSession, before: int, without_target: int, interrupted: bool, held_out: HeldOut | None
-) -> list[str]:
-    notes: list[str] = []
+def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
+    notes = recovery_notes(session.recovered)
     if session.progress.examples == before and not interrupted:
         notes.append(
             f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."
@@ -266,6 +269,10 @@ def _notes(
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
     if without_target:
         notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
+    if session.num_changes:
+        count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"
+        notes.append(f"{count} came for examples taken before.")
+    held_out = session.held_out
     if held_out is not None and held_out.num_rejected:
         notes.append(f"{held_out.num_rejected:,} records of the held-out set could not be used.")
     return notes

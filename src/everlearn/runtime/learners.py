@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol, cast
 
@@ -19,16 +19,19 @@ from everlearn.runtime.recorded_coder import RecordedCoder, load_text_coder
 from everlearn.runtime.run_record import LearnerRecord
 from everlearn.stream.codes import CodesSource
 from everlearn.stream.source import Source
-from everlearn.types import Boundary, Example, Json, Learner
+from everlearn.types import Boundary, Example, Json, Learner, Predictor, StepReport
 
 __all__ = [
     "RunLearner",
     "build_learner",
     "check_codes",
+    "is_settled",
     "mark_boundary",
+    "needs_resample",
     "rebuild_learner",
     "refresh",
-    "resample_if_needed",
+    "relearn",
+    "resample",
     "settle",
 ]
 
@@ -41,8 +44,17 @@ class RunLearner(Learner, Protocol):
         """Labels known."""
         ...
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether it learns from texts; if not, from codes."""
+        ...
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was learned."""
+        ...
+
+    def frozen(self) -> Predictor:
+        """What it would predict now, and will go on predicting while the learner changes."""
         ...
 
 
@@ -128,16 +140,36 @@ def settle(learner: Learner) -> None:
         learner.settle()
 
 
+def is_settled(learner: Learner) -> bool:
+    """Whether ``settle`` would change nothing."""
+    return learner.is_settled if isinstance(learner, ClosedFormLearner) else True
+
+
+def relearn(learner: Learner, forgotten: Sequence[Example], learned: Sequence[Example]) -> StepReport:
+    """Forget pairs that were corrected and learn others, as one step."""
+    if not forgotten:
+        return learner.learn(learned)
+    if isinstance(learner, ClosedFormLearner):
+        return learner.correct(forgotten, learned)
+    learner.forget(forgotten)
+    return learner.learn(learned)
+
+
 def mark_boundary(learner: Learner, name: str, num_examples: int) -> None:
     """Tell a gradient learner's methods that an experience has ended."""
     if isinstance(learner, GradientLearner):
         learner.on_boundary(Boundary(reason="experience", num_examples=num_examples, name=name))
 
 
-def resample_if_needed(learner: Learner, remaining: Iterable[list[Example]]) -> None:
-    """After forgetting: let a closed-form learner refill its sample from what remains."""
-    if isinstance(learner, ClosedFormLearner) and learner.needs_resample:
-        learner.resample(example for batch in remaining for example in batch)
+def needs_resample(learner: Learner) -> bool:
+    """Whether so much was forgotten that a closed-form learner's sample lacks members."""
+    return isinstance(learner, ClosedFormLearner) and learner.needs_resample
+
+
+def resample(learner: Learner, remaining: Iterable[Example]) -> None:
+    """Let a closed-form learner choose its sample anew from everything it holds."""
+    if isinstance(learner, ClosedFormLearner):
+        learner.resample(remaining)
 
 
 def _coder_of(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from everlearn.errors import ConfigError, RunError
+from everlearn.journal.deletion import adopt_deletions
+from everlearn.journal.held import HeldTargets
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Arrival, NewStep, Role
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.runtime.codes_store import CodesStore
-from everlearn.runtime.id_registry import IdRegistry
-from everlearn.runtime.learners import RunLearner, settle
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.rejections import RejectionLog
+from everlearn.runtime.learners import rebuild_learner, settle
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import Counts, LearnerRecord, Seconds
+from everlearn.runtime.run_record import Counts, LearnerRecord, RunStatus, Seconds
 from everlearn.runtime.run_scores import RunScores
 from everlearn.runtime.summary import summarize, write_reader_files
 from everlearn.types import Json
@@ -23,6 +25,8 @@ from everlearn.types import Json
 __all__ = ["MergeOutcome", "merge_runs"]
 
 _Sums = TypeVar("_Sums", Counts, Seconds)
+
+_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,29 +54,25 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
     """
     if len(runs) < 2:
         raise ConfigError(f"merge takes at least two runs, not {len(runs)}")
-    folders = [RunFolder.open_to_read(path) for path in runs]
-    for folder in folders:
-        _check_mergeable(folders[0], folder)
-    first, learner = open_learner(runs[0])
-    merged = RunFolder.create(out, first.config, first.record.learner)
-    try:
-        codes = CodesStore(out, [], first.record.learner)
-        with merged.saving():
-            registry = IdRegistry(out / "ids.sqlite", 0)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(RunFolder.open_to_read(path)) for path in runs]
+        for folder in folders:
+            _check_mergeable(folders[0], folder)
+        statuses = [RunStatus.model_validate(folder.newest_checkpoint().run) for folder in folders]
+        merged = RunFolder.create(out, folders[0].config, folders[0].record.learner)
+        is_done = False
         try:
-            rejected = RejectionLog(out / "rejected.jsonl", 0)
-            counts, seconds = Counts(), Seconds()
-            for index, folder in enumerate(folders):
-                if index:
-                    _merge_learner(learner, folder)
+            learner = _merged_learner(folders)
+            for folder in folders:
                 with merged.saving():
-                    codes.add_parts_of(folder.path, folder.record.codes)
-                    _add_ids(registry, folder)
-                    rejected.append_file(folder.path / "rejected.jsonl", folder.record.rejected_bytes)
-                counts = _sum_of(counts, folder.record.counts)
-                seconds = _sum_of(seconds, folder.record.seconds)
+                    _copy_journal(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
+            scores = RunScores(merged.config.run.rolling_window)
+            seconds = Seconds()
+            for status in statuses:
+                scores.counts = _sum_of(scores.counts, status.counts)
+                seconds = _sum_of(seconds, status.seconds)
             settle(learner)
-            scores = RunScores(counts, first.config.run.rolling_window)
+            merged.journal.append(NewStep(after={"settle": True}), keep_text=False)
             summary = summarize(
                 scores,
                 seconds,
@@ -80,44 +80,94 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
                 fingerprint=learner.fingerprint(),
                 tested=None,
             )
-            record = merged.record.model_copy(
-                update={
-                    "codes": codes.flush(),
-                    "counts": counts,
-                    "seconds": seconds,
-                    "sources": [source for folder in folders for source in folder.record.sources],
-                    "rejected_bytes": rejected.num_bytes,
-                    "summary": summary,
-                }
+            status = RunStatus(
+                counts=scores.counts, seconds=seconds, scores=scores.to_json(), summary=summary
             )
-            with merged.saving():
-                rejected.sync()
-                registry.commit(1)
-            merged.commit(record, {"learner": learner.state()}, scores.to_json())
+            merged.save(learner.state(), status)
+            merged.write_rejections()
+            is_done = True
+            names = ", ".join(str(path) for path in runs)
+            write_reader_files(
+                merged,
+                scores,
+                summary,
+                title=f"{len(runs)} merged runs",
+                notes=[f"Merged from {names}; how their streams were predicted is in their own reports."],
+            )
+            return MergeOutcome(folder=out, summary=summary)
         finally:
-            registry.close()
-        names = ", ".join(str(path) for path in runs)
-        write_reader_files(
-            merged,
-            scores,
-            summary,
-            title=f"{len(runs)} merged runs",
-            notes=[f"Merged from {names}; how their streams were predicted is in their own reports."],
+            if not is_done:
+                merged.remove()
+            merged.close()
+
+
+def _merged_learner(folders: Sequence[RunFolder]) -> ClosedFormLearner:
+    merged: ClosedFormLearner | None = None
+    for folder in folders:
+        learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+        assert isinstance(learner, ClosedFormLearner)
+        learner.restore(folder.newest_checkpoint().learner)
+        if merged is None:
+            merged = learner
+        else:
+            merged.merge(learner)
+    assert merged is not None
+    return merged
+
+
+def _copy_journal(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
+    """Append everything that a run has taken, each example with the target that its state holds it with."""
+    progress = folder.journal.progress()
+    held = HeldTargets(folder.journal)
+    everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+    while batch := list(islice(everything, _BATCH)):
+        _require_new_ids(into, folder, [one.example.id for _, one in batch])
+        arrivals: list[Arrival] = []
+        for offset, one in batch:
+            target = held(offset, one.role, one.example.target)
+            present = folder.journal.present_target(offset, one.example.target)
+            role: Role = one.role
+            if target is not None:
+                role = "learn"
+            elif role == "learn" and present is not None:
+                role = "held"  # it had been set aside
+            kept = present if target is None else target
+            arrivals.append(replace(one, example=one.example.with_target(kept), role=role))
+        first = into.next_offset
+        into.append(
+            NewStep(arrivals=arrivals, learned=(first, first + len(arrivals) - 1)), keep_text=keep_text
         )
-        return MergeOutcome(folder=out, summary=summary)
-    finally:
-        merged.close()
-        if not merged.record.generation:
-            merged.remove()
+    for key, value in progress.items():
+        into.append(NewStep(source=key, progress=value), keep_text=False)
+    adopt_deletions(folder.journal, into, reason=f"deleted in {folder.path.name}")
+    refused = list(folder.journal.rejections())
+    if refused:
+        into.append(NewStep(refused=refused), keep_text=False)
+
+
+def _require_new_ids(into: Journal, folder: RunFolder, ids: Sequence[str]) -> None:
+    shared = sorted(into.known(ids))[:10]
+    if shared:
+        raise RunError(
+            f"{folder.path} holds examples that an earlier run holds too ({', '.join(shared)}): merged, they "
+            "would count twice. Forget them in one of the runs first."
+        )
 
 
 def _check_mergeable(first: RunFolder, other: RunFolder) -> None:
     mine, theirs = first.record.learner, other.record.learner
     if theirs.kind != "closed-form":
         raise RunError(f"{other.path} has a {theirs.kind} learner; only closed-form learners can be merged")
-    if not other.record.generation:
+    if not other.journal.last_step:
         raise RunError(f"{other.path} holds nothing learned yet")
-    if "pending.data" in other.record.state:
+    checkpoint = other.newest_checkpoint()
+    if checkpoint.step != other.journal.last_step:
+        raise RunError(
+            f"the newest state of {other.path} is {other.journal.last_step - checkpoint.step:,} steps behind "
+            "its journal (a crash came before the next checkpoint, or it is still learning); go on with its "
+            "stream to the end first"
+        )
+    if other.journal.unlearned_since(other.journal.last_learned_in_turn + 1):
         raise RunError(
             f"{other.path} has examples that wait for their targets; go on with its stream to the end first"
         )
@@ -137,22 +187,6 @@ def _differences(mine: LearnerRecord, theirs: LearnerRecord) -> list[str]:
     if mine.coder_fingerprint != theirs.coder_fingerprint:
         differing.append(f"how texts were encoded: {mine.coder_config} and {theirs.coder_config}")
     return differing
-
-
-def _merge_learner(learner: RunLearner, folder: RunFolder) -> None:
-    _, other = open_learner(folder.path)
-    assert isinstance(learner, ClosedFormLearner)
-    assert isinstance(other, ClosedFormLearner)
-    learner.merge(other)
-
-
-def _add_ids(registry: IdRegistry, folder: RunFolder) -> None:
-    shared = registry.add_all_of(folder.path / "ids.sqlite")
-    if shared:
-        raise RunError(
-            f"{folder.path} holds examples that an earlier run holds too ({', '.join(shared)}): merged, they "
-            "would count twice. Forget them in one of the runs first."
-        )
 
 
 def _sum_of(one: _Sums, other: _Sums) -> _Sums:

@@ -56,12 +56,14 @@ class BatchResult:
         predictions: Made before anything of the batch was learned (N).
         learned: The examples learned in this step; others than ``examples`` where targets are delayed.
         report: What the learner says of it; None where nothing was due.
+        num_rejected: Records on the way that gave no example.
     """
 
     examples: Sequence[Example]
     predictions: Sequence[Prediction]
     learned: Sequence[Example]
     report: StepReport | None
+    num_rejected: int = 0
 
 
 class Observer(Protocol):

@@ -1,21 +1,25 @@
-"""A run brought back: its folder and its learner as saved last."""
+"""A run brought back: its folder and its learner."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.config import RunConfig
-from everlearn.errors import RunError
+from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, rebuild_learner
+from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import RunStatus
+from everlearn.runtime.run_scores import RunScores
 
-__all__ = ["open_learner", "restored_learner", "writable_run"]
+__all__ = ["OpenedRun", "open_learner", "recovered_run"]
 
 
 def open_learner(path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunLearner]:
-    """A run for reading, and its learner. Another process may go on writing the run.
+    """A run for reading, and the learner that it serves. Another process may go on writing the run.
 
     Args:
         path: The run folder.
@@ -27,25 +31,46 @@ def open_learner(path: Path, config: RunConfig | None = None) -> tuple[RunFolder
         ModelError: The run's model cannot be loaded.
     """
     folder = RunFolder.open_to_read(path)
-    return folder, restored_learner(folder, config)
+    try:
+        # The state is verified before a model is loaded: damage is told at once.
+        checkpoint = folder.served_checkpoint()
+        learner = rebuild_learner(config or folder.config, folder.record.learner, str(path))
+        learner.restore(checkpoint.learner)
+    except BaseException:
+        folder.close()
+        raise
+    return folder, learner
 
 
-def restored_learner(folder: RunFolder, config: RunConfig | None = None) -> RunLearner:
-    """The learner of an opened run. Raises as :func:`open_learner`."""
-    # The state is verified before a model is loaded: damage is told at once.
-    state = folder.load_state()
-    if state is None:
-        raise RunError(f"{folder.path} holds nothing learned yet")
-    learner = rebuild_learner(config or folder.config, folder.record.learner, str(folder.path))
-    learner.restore(state)
-    return learner
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedRun:
+    """A run under its lock, folded to its newest step.
+
+    Attributes:
+        folder: The run folder.
+        learner: In the state after the newest step.
+        scores: Of the stream so far.
+        recovered: How the state was brought back.
+    """
+
+    folder: RunFolder
+    learner: RunLearner
+    scores: RunScores
+    recovered: Recovered
+
+    def status(self) -> RunStatus:
+        """What a checkpoint of this state keeps beside the learner's."""
+        return self.recovered.status.model_copy(
+            update={"counts": self.scores.counts.model_copy(), "scores": self.scores.to_json()}
+        )
 
 
 @contextmanager
-def writable_run(path: Path) -> Iterator[RunFolder]:
-    """A run under its lock for the time of the block."""
-    folder = RunFolder.open_to_write(path)
-    try:
-        yield folder
-    finally:
-        folder.close()
+def recovered_run(path: Path) -> Iterator[OpenedRun]:
+    """A run under its lock for the time of the block, folded to its newest step."""
+    with RunFolder.open_to_write(path) as folder:
+        config = folder.config
+        learner = rebuild_learner(config, folder.record.learner, str(path))
+        scores = RunScores(config.run.rolling_window)
+        recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
+        yield OpenedRun(folder, learner, scores, recovered)

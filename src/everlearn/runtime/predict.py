@@ -75,7 +75,8 @@ def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[Pred
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
-    _, learner = open_learner(run)
+    folder, learner = open_learner(run)
+    folder.close()
     settle(learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
     return [
@@ -103,10 +104,11 @@ def predict_stream(
     """
     _check_top(top)
     folder, learner = open_learner(run)
-    config = folder.config.with_settings(settings or {})
-    use_threads(config.run.threads)
-    source = open_source(spec, source_config(config.stream))
-    check_codes(source, folder.record.learner, str(run))
+    with folder:
+        config = folder.config.with_settings(settings or {})
+        use_threads(config.run.threads)
+        source = open_source(spec, source_config(config.stream))
+        check_codes(source, folder.record.learner, str(run))
     settle(learner)
     reader = source.open()
     try:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from everlearn.errors import RunError
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.run_scores import RunScores, read_metrics
 from everlearn.runtime.summary import Confusion, write_reader_files
 
@@ -23,27 +23,26 @@ def rebuild_report(run: Path) -> Path:
         StateError: Something saved is damaged.
         StorageError: The report cannot be written.
     """
-    folder = RunFolder.open_to_read(run)
-    record = folder.record
-    if not record.generation:
-        raise RunError(f"{run} holds nothing learned yet")
-    scores = RunScores(record.counts.model_copy(), folder.config.run.rolling_window)
-    scores.restore(folder.load_scores(), read_metrics(folder.path))
-    notes = []
-    if record.counts.forgotten:
-        notes.append(
-            f"{record.counts.forgotten:,} examples were forgotten. Scores of the stream, and held-out "
-            "scores taken before, include them."
+    with RunFolder.open_to_read(run) as folder:
+        status = RunStatus.model_validate(folder.newest_checkpoint().run)
+        scores = RunScores(folder.config.run.rolling_window)
+        scores.restore(status, read_metrics(folder.path))
+        forgotten = folder.history.num_forgotten()
+        notes = []
+        if forgotten:
+            notes.append(
+                f"{forgotten:,} examples were forgotten. Scores of the stream, and held-out "
+                "scores taken before, include them."
+            )
+        write_reader_files(
+            folder,
+            scores,
+            status.summary,
+            title=", ".join(Path(one.key).name for one in folder.sources()),
+            confusion=_read_confusion(folder.path / "confusion.json"),
+            notes=notes,
         )
-    write_reader_files(
-        folder,
-        scores,
-        record.summary,
-        title=", ".join(Path(one.key).name for one in record.sources),
-        confusion=_read_confusion(folder.path / "confusion.json"),
-        notes=notes,
-    )
-    return folder.path / "report.html"
+    return run / "report.html"
 
 
 def _read_confusion(path: Path) -> Confusion | None:

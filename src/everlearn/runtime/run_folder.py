@@ -1,51 +1,47 @@
-"""A run folder: everything a run has learned and reported, saved so that no crash can tear it.
+"""A run folder: the journal, which is the truth, and what is derived from it.
 
 ```
-run.json                        the record, written last; names everything below that counts
-state/000003.safetensors .json  the learner's state: tensors and JSON
-state/000003.scores.json        prequential scores and experience accuracies
-state/000003.pending.safetensors .json   examples whose targets are still to come (delayed labels)
-codes/part-00001.parquet        codes of what was learned, so that it can be forgotten or merged
-ids.sqlite                      ids taken, so that duplicates are refused
-rejected.jsonl                  records that could not be used, with place and reason
-metrics.parquet confusion.json matrix.json report.html     for readers
+run.json                  what the run is: settings and learner
+journal.sqlite            examples, codes, steps, versions, decisions (see everlearn.journal)
+checkpoints/*.safetensors states after some steps, so that a start need not fold from the beginning
+certificates/*.json       of deletions; they name nobody
+rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for readers
 ```
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from safetensors.torch import load_file, save_file
-
 from everlearn.config import RunConfig
 from everlearn.errors import RunError, StateError, StorageError
-from everlearn.runtime.durable_files import (
-    fsync_folder,
-    replacing,
-    sha256_of,
-    storage_errors,
-    write_json,
-)
-from everlearn.runtime.run_record import LearnerRecord, RunRecord, SavedFile, read_record
-from everlearn.types import Json, State
+from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
+from everlearn.journal.durable_files import replacing, storage_errors, write_json
+from everlearn.journal.history import History
+from everlearn.journal.journal import Journal
+from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.records import CheckpointRecord
+from everlearn.runtime.rejections import append_rejections
+from everlearn.runtime.run_record import LearnerRecord, RunRecord, RunStatus, SourceProgress, read_record
+from everlearn.types import State
 
-__all__ = ["RunFolder", "is_run_folder"]
+__all__ = ["CERTIFICATES", "JOURNAL", "RunFolder", "is_run_folder"]
 
 _RECORD = "run.json"
-_OWN_NAMES = frozenset(
-    {".lock", "ids.sqlite", "ids.sqlite-journal", "rejected.jsonl", "metrics.parquet", "confusion.json"}
-    | {"matrix.json", "report.html"}
+JOURNAL = "journal.sqlite"
+_CHECKPOINTS = "checkpoints"
+CERTIFICATES = "certificates"
+_OWN_FILES = frozenset(
+    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", "rejected.jsonl", "metrics.parquet"}
+    | {"confusion.json", "matrix.json", "report.html"}
 )
+_SERVING = "serving"
 
 
 def is_run_folder(path: Path) -> bool:
@@ -56,13 +52,23 @@ def is_run_folder(path: Path) -> bool:
 class RunFolder:
     """A run folder, opened for reading or (under a lock) for writing.
 
-    Use :meth:`create`, :meth:`open_to_write` or :meth:`open_to_read`; close a writer, or use it as
-    a context manager.
+    Use :meth:`create`, :meth:`open_to_write` or :meth:`open_to_read`, and close it, or use it as a
+    context manager.
+
+    Attributes:
+        path: The folder.
+        record: The content of ``run.json``.
+        journal: The journal.
+        history: Its checkpoints, versions and decisions.
+        checkpoints: The saved states.
     """
 
-    def __init__(self, path: Path, record: RunRecord, lock: IO[str] | None) -> None:
+    def __init__(self, path: Path, record: RunRecord, journal: Journal, lock: IO[str] | None) -> None:
         self.path = path
         self.record = record
+        self.journal = journal
+        self.history = History(journal.database)
+        self.checkpoints = CheckpointStore(path / _CHECKPOINTS, journal)
         self._lock = lock
 
     @classmethod
@@ -80,24 +86,32 @@ class RunFolder:
                 raise RunError(f"{path} exists and is not a folder; choose another with --out") from None
         if is_run_folder(path):
             raise RunError(f"{path} already holds a run; choose another folder with --out")
-        # A lock without a record is what a run leaves that crashed before its first save.
-        foreign = [] if (path / ".lock").exists() else sorted(entry.name for entry in path.iterdir())
+        # A lock without a record is what a crash leaves before the record is written.
+        foreign = [] if (path / LOCK_NAME).exists() else sorted(entry.name for entry in path.iterdir())
         if foreign:
             raise RunError(
                 f"{path} is not empty and not a run folder (it holds {foreign[0]}); choose another with --out"
             )
+        record = RunRecord(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=config.to_mapping(),
+            learner=learner,
+        )
         with storage_errors(path, "Nothing was learned yet."):
-            lock = _acquire_lock(path)
-            now = _now()
-            folder = cls(
-                path, RunRecord(created=now, updated=now, config=config.to_mapping(), learner=learner), lock
-            )
-            for name in ("state", "codes"):
-                (path / name).mkdir(exist_ok=True)
-            folder._remove_leftovers()
-            for name in ("ids.sqlite", "ids.sqlite-journal", "rejected.jsonl"):
-                (path / name).unlink(missing_ok=True)
-        return folder
+            lock = acquire_lock(path)
+            try:
+                _remove_own(path)
+                (path / _CHECKPOINTS).mkdir()
+                journal = Journal.create(path / JOURNAL)
+                try:
+                    write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
+                except BaseException:
+                    journal.close()
+                    raise
+            except BaseException:
+                lock.close()
+                raise
+        return cls(path, record, journal, lock)
 
     @classmethod
     def open_to_write(cls, path: Path) -> RunFolder:
@@ -105,14 +119,16 @@ class RunFolder:
 
         Raises:
             RunError: Not a run folder, of another format version, or in use.
-            StateError: ``run.json`` is damaged.
+            StateError: ``run.json`` or the journal is damaged.
         """
         read_record(path / _RECORD)
         with storage_errors(path):
-            lock = _acquire_lock(path)
+            lock = acquire_lock(path)
             try:
-                folder = cls(path, read_record(path / _RECORD), lock)
-                folder._remove_leftovers()
+                record = read_record(path / _RECORD)
+                (path / _CHECKPOINTS).mkdir(exist_ok=True)
+                folder = cls(path, record, Journal.open_to_write(path / JOURNAL), lock)
+                folder.remove_leftovers()
             except BaseException:
                 lock.close()
                 raise
@@ -121,111 +137,149 @@ class RunFolder:
     @classmethod
     def open_to_read(cls, path: Path) -> RunFolder:
         """Open an existing run without a lock. Raises as :meth:`open_to_write`, but for the lock."""
-        return cls(path, read_record(path / _RECORD), None)
+        record = read_record(path / _RECORD)
+        return cls(path, record, Journal.open_to_read(path / JOURNAL), None)
 
     @property
     def config(self) -> RunConfig:
         """The run's settings."""
         return RunConfig.from_mapping(self.record.config, place=str(self.path / _RECORD))
 
-    def load_state(self, name: str = "learner") -> State | None:
-        """A saved state, its files verified; None where there is none.
+    def write_config(self, config: RunConfig) -> None:
+        """Keep other settings, if they are others."""
+        mapping = config.to_mapping()
+        if mapping != self.record.config:
+            record = self.record.model_copy(update={"config": mapping})
+            with self.saving():
+                write_json(self.path / _RECORD, record.model_dump(mode="json"), indent=1)
+            self.record = record
 
-        Args:
-            name: "learner" or "pending".
+    def sources(self) -> list[SourceProgress]:
+        """How far the run is in each of its streams, in the order of their first use."""
+        return [SourceProgress.model_validate(one) for one in self.journal.progress().values()]
+
+    @property
+    def serving(self) -> int | None:
+        """The version that is served; None: the newest state is."""
+        value = self.journal.meta(_SERVING)
+        return int(value) if value else None
+
+    def serve(self, version: int | None) -> None:
+        """Serve a version from now on; None: always the newest state."""
+        self.journal.set_meta(_SERVING, "" if version is None else str(version))
+
+    def served_checkpoint(self) -> Checkpoint:
+        """The state that predictions are made from.
 
         Raises:
-            StateError: A file is missing, truncated or changed; the message names it.
+            RunError: Nothing was saved yet.
+            StateError: No saved state can be used; the message names what is wrong with each.
         """
         for attempt in range(3):
-            if f"{name}.tensors" not in self.record.state:
-                return None
+            version = None if self.serving is None else self.history.version(self.serving)
             try:
-                data = json.loads(self._verified(f"{name}.data").read_text(encoding="utf-8"))
-                return State(tensors=load_file(str(self._verified(f"{name}.tensors"))), data=data)
-            except (FileNotFoundError, _MissingFile) as error:
-                # A writer may have moved on to the next generation between two reads.
-                newest = read_record(self.path / _RECORD)
-                if attempt == 2 or newest.generation == self.record.generation:
-                    raise StateError(str(error)) from None
-                self.record = newest
+                if version is not None and version.file is not None:
+                    return self.checkpoints.load(version.file)
+                return self.newest_checkpoint()
+            except StateError:
+                # A writer may have replaced the file between two reads.
+                if attempt == 2:
+                    raise
         raise AssertionError("unreachable")
 
-    def load_scores(self) -> dict[str, Json]:
-        """Saved scores; empty before the first save. Raises StateError as :meth:`load_state`."""
-        if "scores.data" not in self.record.state:
-            return {}
-        value: dict[str, Json] = json.loads(self._verified("scores.data").read_text(encoding="utf-8"))
-        return value
+    def newest_checkpoint(self) -> Checkpoint:
+        """The newest usable state. Raises as :meth:`served_checkpoint`."""
+        skipped: list[str] = []
+        found = self.checkpoints.newest(skipped.append)
+        if found is not None:
+            return found
+        if skipped:
+            raise StateError(
+                f"no saved state of {self.path} can be used: {'; '.join(skipped)}. `everlearn learn` with "
+                "its stream folds it again from the journal"
+            )
+        if self.journal.last_step:
+            raise RunError(
+                f"nothing is saved in {self.path} yet: another everlearn is learning there and has not come "
+                "to its first save (see --checkpoint-seconds), or crashed before it; `everlearn learn` "
+                "with the same stream goes on"
+            )
+        raise RunError(f"{self.path} holds nothing learned yet")
+
+    def save(self, learner: State, status: RunStatus, *, keep_too: Sequence[str] = ()) -> CheckpointRecord:
+        """Write a checkpoint after the newest step, and delete those that no rule keeps.
+
+        Args:
+            learner: The learner's state.
+            status: What else the run needs to go on.
+            keep_too: Files that are still needed.
+
+        Raises:
+            StorageError: Writing failed; everything journaled is intact.
+        """
+        assert self._lock is not None, "the folder is open for reading only"
+        settings = self.config.run
+        with self.saving():
+            record = self.checkpoints.save(
+                learner, status.model_dump(mode="json"), step=self.journal.last_step
+            )
+            self.checkpoints.prune(
+                keep=settings.keep_checkpoints,
+                keep_hourly=settings.keep_hourly,
+                always=[*keep_too, *self._version_files()],
+            )
+        return record
+
+    def write_rejections(self) -> None:
+        """Write ``rejected.jsonl`` for readers, if there is anything to tell."""
+        path = self.path / "rejected.jsonl"
+        if not self.journal.num_rejections():
+            path.unlink(missing_ok=True)
+            return
+        with self.saving(), replacing(path) as temporary:
+            append_rejections(temporary, self.journal.rejections())
 
     @contextmanager
     def saving(self) -> Iterator[None]:
         """Turn failures to write into StorageErrors that say what is safe."""
-        record = self.record
         try:
             with storage_errors(self.path):
                 yield
         except StorageError as error:
-            safe = (
-                f"What was saved before ({record.counts.examples:,} examples) is intact"
-                if record.generation
-                else "Nothing had been saved before"
-            )
             message = str(error).rstrip(". ")
             raise StorageError(
-                f"{message}. {safe}; put that right, then run the same command again."
+                f"{message}. What was journaled before is intact; put that right, then run the same "
+                "command again."
             ) from error
 
     def remove(self) -> None:
-        """Delete a new run folder that holds nothing yet."""
-        assert self.record.generation == 0, "the folder holds a run"
+        """Delete a new run folder that holds nothing."""
         self.close()
-        for name in ("state", "codes"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
-        for entry in self.path.iterdir():
-            if _is_own(entry.name):
-                with suppress(OSError):
-                    entry.unlink()
+        _remove_own(self.path)
         with suppress(OSError):
+            (self.path / _RECORD).unlink(missing_ok=True)
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
             self.path.rmdir()
 
-    def commit(self, record: RunRecord, states: Mapping[str, State], scores: Mapping[str, Json]) -> None:
-        """Save the next generation: state files first, ``run.json`` last.
+    def remove_leftovers(self) -> None:
+        """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""
+        self.checkpoints.remove_leftovers()
+        self.remove_outdated()
+        with suppress(OSError):
+            for entry in self.path.glob(".*.tmp"):
+                entry.unlink()
 
-        Args:
-            record: What ``run.json`` shall say; generation, state files and time are filled in.
-            states: The learner's state under "learner", waiting examples under "pending".
-            scores: JSON kept beside them.
-
-        Raises:
-            StorageError: Writing failed; the previous generation is whole.
-        """
-        assert self._lock is not None, "the folder is open for reading only"
-        generation = self.record.generation + 1
-        files: dict[str, SavedFile] = {}
+    def remove_outdated(self) -> None:
+        """Delete states from before a deletion or rollback that concerns them, unless a version is one."""
         with self.saving():
-            for name, state in states.items():
-                stem = f"{generation:06d}" if name == "learner" else f"{generation:06d}.{name}"
-                path = self.path / "state" / f"{stem}.safetensors"
-                with replacing(path) as temporary:
-                    save_file(dict(state.tensors), str(temporary))
-                files[f"{name}.tensors"] = self._saved(path)
-                path = path.with_suffix(".json")
-                write_json(path, dict(state.data))
-                files[f"{name}.data"] = self._saved(path)
-            path = self.path / "state" / f"{generation:06d}.scores.json"
-            write_json(path, dict(scores))
-            files["scores.data"] = self._saved(path)
-            record = record.model_copy(update={"generation": generation, "state": files, "updated": _now()})
-            write_json(self.path / _RECORD, record.model_dump(mode="json"), indent=1)
-        self.record = record
-        self._remove_leftovers()
+            self.checkpoints.remove_outdated(always=self._version_files())
 
-    def _saved(self, path: Path) -> SavedFile:
-        return SavedFile(file=str(path.relative_to(self.path)), sha256=sha256_of(path))
+    def _version_files(self) -> list[str]:
+        return [one.file for one in self.history.versions() if one.file is not None]
 
     def close(self) -> None:
-        """Release the lock."""
+        """Close the journal and release the lock."""
+        self.journal.close()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -238,58 +292,11 @@ class RunFolder:
     ) -> None:
         self.close()
 
-    def _verified(self, role: str) -> Path:
-        saved = self.record.state[role]
-        path = self.path / saved.file
-        if not path.is_file():
-            raise _MissingFile(
-                f"{path} is missing. Restore it from a copy of the run, or learn into a new folder."
-            )
-        if sha256_of(path) != saved.sha256:
-            raise StateError(
-                f"{path} is damaged: its content ({path.stat().st_size:,} bytes) does not match the "
-                f"SHA-256 in {_RECORD}. Restore it from a copy of the run, or learn into a new folder."
-            )
-        return path
 
-    def _remove_leftovers(self) -> None:
-        keep = {saved.file for saved in self.record.state.values()} | {
-            part.file for part in self.record.codes
-        }
-        with suppress(OSError):
-            for name in ("state", "codes"):
-                for entry in (self.path / name).iterdir():
-                    if f"{name}/{entry.name}" not in keep:
-                        entry.unlink()
-                fsync_folder(self.path / name)
-            for entry in self.path.glob(".*.tmp"):
+def _remove_own(path: Path) -> None:
+    shutil.rmtree(path / _CHECKPOINTS, ignore_errors=True)
+    for entry in path.iterdir():
+        temporary = entry.name.startswith(".") and entry.name.endswith(".tmp")
+        if (entry.name in _OWN_FILES or temporary) and entry.name != LOCK_NAME:
+            with suppress(OSError):
                 entry.unlink()
-
-
-class _MissingFile(StateError):
-    """A file of the state is not there; perhaps because a writer replaced it meanwhile."""
-
-
-def _acquire_lock(path: Path) -> IO[str]:
-    lock = (path / ".lock").open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise RunError(
-            f"{path} is in use by another everlearn (process {holder}); wait until it has ended"
-        ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
-
-
-def _is_own(name: str) -> bool:
-    return name in _OWN_NAMES or (name.startswith(".") and name.endswith(".tmp"))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

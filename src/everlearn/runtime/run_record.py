@@ -1,7 +1,4 @@
-"""``run.json``: the one file that says what a run folder holds. It is written last.
-
-Whatever the folder contains beside what the record names is left over from a crash.
-"""
+"""What a run is (``run.json``), and what its checkpoints keep beside the learner's state."""
 
 from __future__ import annotations
 
@@ -16,35 +13,21 @@ from everlearn.errors import RunError, StateError
 
 __all__ = [
     "FORMAT_VERSION",
-    "CodesPart",
     "Counts",
     "LearnerRecord",
     "RunRecord",
-    "SavedFile",
+    "RunStatus",
     "Seconds",
     "SourceProgress",
     "read_record",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT = "everlearn run"
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class SavedFile(_Record):
-    """A file of the run folder and the SHA-256 of its content."""
-
-    file: str
-    sha256: str
-
-
-class CodesPart(SavedFile):
-    """A codes file of the run and how many examples it holds."""
-
-    examples: int
 
 
 class LearnerRecord(_Record):
@@ -111,28 +94,31 @@ class Seconds(_Record):
     total: float = 0.0
 
 
+class RunStatus(_Record):
+    """What a checkpoint keeps beside the learner's state.
+
+    Attributes:
+        counts: Examples so far.
+        seconds: Time so far.
+        scores: Prequential scores and experience accuracies.
+        summary: The figures of the last sitting that came to an end.
+    """
+
+    counts: Counts = Field(default_factory=Counts)
+    seconds: Seconds = Field(default_factory=Seconds)
+    scores: dict[str, Any] = Field(default_factory=dict)
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+
 class RunRecord(_Record):
-    """The content of ``run.json``."""
+    """The content of ``run.json``: what stays the same while the run goes on, and its settings."""
 
     format: str = _FORMAT
     format_version: int = FORMAT_VERSION
     everlearn_version: str = __version__
     created: str
-    updated: str
     config: dict[str, Any]
     learner: LearnerRecord
-    generation: int = 0
-    state: dict[str, SavedFile] = Field(default_factory=dict)
-    codes: list[CodesPart] = Field(default_factory=list)
-    rejected_bytes: int = 0
-    sources: list[SourceProgress] = Field(default_factory=list)
-    counts: Counts = Field(default_factory=Counts)
-    seconds: Seconds = Field(default_factory=Seconds)
-    summary: dict[str, Any] = Field(default_factory=dict)
-
-    def source(self, key: str) -> SourceProgress | None:
-        """The progress in the stream with this key, if the run has met it."""
-        return next((one for one in self.sources if one.key == key), None)
 
 
 def read_record(path: Path) -> RunRecord:
@@ -145,11 +131,6 @@ def read_record(path: Path) -> RunRecord:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if (path.parent / ".lock").exists():
-            raise RunError(
-                f"nothing is saved in {path.parent} yet: another everlearn is learning there and has not "
-                "come to its first save (see --checkpoint-seconds), or crashed before it"
-            ) from None
         raise RunError(f"{path.parent} is not a run folder: it has no {path.name}") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror}") from None

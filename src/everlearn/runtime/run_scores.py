@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -15,9 +13,9 @@ import pyarrow.parquet as pq
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.runtime.durable_files import replacing
+from everlearn.journal.durable_files import replacing
 from everlearn.runtime.online_loop import BatchResult
-from everlearn.runtime.run_record import Counts
+from everlearn.runtime.run_record import Counts, RunStatus
 from everlearn.types import Json
 
 __all__ = ["RunScores", "read_metrics", "write_metrics"]
@@ -29,13 +27,14 @@ class RunScores:
     """Prequential scores, the metrics table and the accuracy matrix of a run.
 
     Args:
-        counts: The run's counts so far; updated in place.
         rolling_window: Examples of the rolling scores.
-        seconds_before: Seconds that earlier sessions of the run took.
+
+    Attributes:
+        counts: Examples by what became of them.
     """
 
-    def __init__(self, counts: Counts, rolling_window: int, seconds_before: float = 0.0) -> None:
-        self.counts = counts
+    def __init__(self, rolling_window: int) -> None:
+        self.counts = Counts()
         self.prequential = PrequentialScores(rolling_window)
         self.matrix: AccuracyMatrix | None = None
         self.metrics = MetricsLog()
@@ -44,11 +43,12 @@ class RunScores:
         self.memory_mb = 0.0
         self.examples_per_second = 0.0
         self._process = psutil.Process()
-        self._start = time.perf_counter() - seconds_before
+        self._start = time.perf_counter()
         self._last = time.perf_counter()
 
     def __call__(self, result: BatchResult) -> None:
         """Take in one step of the loop."""
+        self.counts.rejected += result.num_rejected
         if result.report is not None:
             self.counts.learned += result.report.num_learned
             self.counts.without_target += result.report.num_without_target
@@ -87,15 +87,18 @@ class RunScores:
             "matrix": None if self.matrix is None else self.matrix.to_json(),
         }
 
-    def restore(self, saved: Mapping[str, Any], metrics: pa.Table | None) -> None:
-        """Go on from saved scores and the metrics table of the run folder."""
+    def restore(self, status: RunStatus, metrics: pa.Table | None) -> None:
+        """Go on from what a checkpoint kept, and from the metrics table of the run folder."""
+        self.counts = status.counts.model_copy()
+        self._start = time.perf_counter() - status.seconds.total
+        saved = status.scores
         if not saved:
             return
         self.prequential.restore(saved["prequential"])
         if saved["matrix"] is not None:
             self.matrix = AccuracyMatrix.from_json(saved["matrix"])
         if metrics is not None:
-            # The table may be one save ahead of the record, if the last save was cut short.
+            # The table may be newer than the checkpoint.
             within = pc.less_equal(metrics["examples"], self.counts.examples)
             self.metrics = MetricsLog.from_table(metrics.filter(within))
 

@@ -54,7 +54,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
             config = config.with_settings({"stream.batch_size": GRADIENT_BATCH_SIZE})
         return config
     own = dict(flatten_settings(folder.record.config))
-    progress = known_source(folder.record.sources, key)
+    progress = known_source(folder.sources(), key)
     if progress is None:
         # The order belongs to a stream: another one does not take it over.
         own |= {"stream.order": "as-is", "stream.experiences": 1, "stream.delay": 0}

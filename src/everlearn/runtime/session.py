@@ -1,33 +1,47 @@
-"""One sitting of a run over one stream: the loop between a run folder's last save and its next."""
+"""One sitting of a run over one stream: read, journal, make the step, save now and then."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from everlearn.config import RunConfig
-from everlearn.errors import InputError
+from everlearn.errors import ConfigError, InputError, ModelError
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.runtime.codes_store import CodesStore
+from everlearn.journal.records import (
+    Arrival,
+    Change,
+    CheckpointRecord,
+    FoldStep,
+    JournaledPrediction,
+    NewStep,
+    Refused,
+)
+from everlearn.runtime.arrivals import DueQueue, sort_arrivals
 from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
+from everlearn.runtime.fold import Fold
 from everlearn.runtime.held_out import HeldOut, score
-from everlearn.runtime.id_registry import IdRegistry
-from everlearn.runtime.learners import RunLearner, mark_boundary, settle
-from everlearn.runtime.online_loop import BatchResult, Observer, OnlineLoop, WorkClock
-from everlearn.runtime.rejections import RejectionLog, duplicate, is_duplicate
+from everlearn.runtime.learners import RunLearner, is_settled
+from everlearn.runtime.online_loop import Observer
+from everlearn.runtime.recovery import Recovered, recover
+from everlearn.runtime.rejections import is_duplicate
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import Seconds, SourceProgress
-from everlearn.runtime.run_scores import RunScores, read_metrics, write_metrics
+from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
+from everlearn.runtime.run_scores import RunScores, write_metrics
 from everlearn.runtime.run_settings import is_arranged, known_source
+from everlearn.runtime.versions import make_version
 from everlearn.stream.lines import stem_of
 from everlearn.stream.source import EndOfStream, Rejection, Source
-from everlearn.types import Example
+from everlearn.types import Example, Json, Prediction
 
 __all__ = ["BrokenStreamError", "LearnSession"]
+
+
+_VERSION_SCORES = ("prequential_accuracy", "test_accuracy", "average_accuracy")
 
 
 class BrokenStreamError(InputError):
@@ -35,24 +49,27 @@ class BrokenStreamError(InputError):
 
 
 class LearnSession:
-    """Restores a run, feeds it batches, and saves it.
+    """Brings a run to its newest step, feeds it batches, and saves it.
 
     Args:
         folder: The run folder, open for writing.
         config: Settings of this sitting.
-        learner: A fresh learner; the saved state is restored into it.
+        learner: A fresh learner.
         source: The stream.
-        key: What identifies the stream in the run's record.
+        key: What identifies the stream in the run's journal.
         started: ``time.perf_counter()`` at the beginning of the command.
-        observers: Look at every step beside the run's own.
+        held_out: Is scored at the end of each experience.
+        observers: Look at every new step beside the run's own.
 
     Attributes:
+        recovered: How the state was brought back.
         num_rejected: Records of this sitting that gave no example, those of taken ids left out.
         num_duplicates: Records of this sitting whose id was taken before.
-        first_rejection: The first of the former.
+        num_changes: Targets of this sitting for examples taken before.
+        first_rejection: The first of the rejected.
 
     Raises:
-        StateError: The saved state is damaged.
+        StateError: The journal is damaged, or no saved state fits it and it cannot be folded.
         RunError: The stream changed since the run began on it.
     """
 
@@ -64,38 +81,33 @@ class LearnSession:
         source: Source,
         key: str,
         started: float,
+        held_out: HeldOut | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.folder = folder
         self.config = config
         self.learner = learner
         self.source = source
-        record = folder.record
-        state = folder.load_state()
-        if state is not None:
-            learner.restore(state)
-        self.scores = RunScores(record.counts.model_copy(), config.run.rolling_window, record.seconds.total)
-        self.scores.restore(folder.load_scores(), read_metrics(folder.path) if record.generation else None)
-        self.scores.labels.update(learner.labels)
-        self.codes = CodesStore(folder.path, record.codes, record.learner, keep_text=config.run.keep_text)
-        self.loop = OnlineLoop(
-            learner,
-            delay=config.stream.delay,
-            observers=(self.scores, self._keep_codes, *observers),
-            clock=WorkClock(),
-        )
-        self._restore_pending()
-        self.num_rejected = 0
-        self.num_duplicates = 0
-        self.first_rejection: Rejection | None = None
+        self.held_out = held_out
+        self._journal = folder.journal
         self._started = started
-        self._seconds_before = record.seconds
+        self._is_new_stream_to_observers = False
+        self._new_observers = tuple(observers)
         self._source_progress(key)
-        with folder.saving():
-            self._ids = IdRegistry(folder.path / "ids.sqlite", record.generation)
-            self._rejected = RejectionLog(folder.path / "rejected.jsonl", record.rejected_bytes)
         self.feed: Feed = self._open_feed()
+        self.scores = RunScores(config.run.rolling_window)
+        self.fold = Fold(learner, observers=(self.scores, self._observe), on_boundary=self._test_experiences)
+        self.recovered: Recovered = recover(folder, self.fold, self.scores)
+        self._seconds_before = self.recovered.status.seconds
+        self._is_new_stream_to_observers = True
+        self._queue = self._open_queue()
+        self._first_step = self._journal.last_step
+        self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
+        self.num_rejected = self.num_duplicates = self.num_changes = 0
+        self.first_rejection: Rejection | None = None
+        self._saved_step = self.recovered.checkpoint_step
         self._saved_at = time.monotonic()
+        self._saved: CheckpointRecord | None = None
 
     @property
     def is_arranged(self) -> bool:
@@ -106,15 +118,16 @@ class LearnSession:
     def is_fruitless(self) -> bool:
         """Whether the stream gave no example, or the run has learned none and waits for none.
 
-        Such a sitting is not saved: the same stream can be read again, with other names of fields.
+        Such a sitting leaves nothing behind: the same stream can be read again, with other names of
+        fields.
         """
-        has_learned = self.scores.counts.learned or len(self.loop.pending)
+        has_learned = self.scores.counts.learned or len(self._queue)
         return not (self.progress.examples and has_learned)
 
     @property
     def save_is_due(self) -> bool:
-        """Whether the time between two saves is over, and there is something to save."""
-        if self.is_fruitless:
+        """Whether the time between two checkpoints is over, and there is something to save."""
+        if self.is_fruitless or self._journal.last_step == self._saved_step:
             return False
         return time.monotonic() - self._saved_at >= self.config.run.checkpoint_seconds
 
@@ -124,7 +137,7 @@ class LearnSession:
         return None if size is None else size + self.scores.counts.examples - self.progress.examples
 
     def step(self) -> int:
-        """Take one batch through the loop; returns the records read, usable or not.
+        """Take one batch: journal it, learn it; returns the records read, usable or not.
 
         Raises:
             EndOfStream: There is nothing more, and waiting examples were learned.
@@ -133,93 +146,73 @@ class LearnSession:
         try:
             batch = self.feed.next_batch(self.config.stream.batch_size)
         except EndOfStream:
-            self._reject(self.feed.take_rejected())
-            self.loop.finish(self.config.stream.batch_size)
-            self.progress.finished = True
-            self.progress.cursor = self.feed.cursor()
+            self._end(self.feed.take_rejected())
             raise
         except InputError as error:
-            self._reject(self.feed.take_rejected())
-            self.progress.cursor = self.feed.cursor()
+            self._take((), self.feed.take_rejected())
             raise BrokenStreamError(str(error)) from error
         rejected = self.feed.take_rejected()
-        self._reject(rejected)
-        fresh = self._without_duplicates(batch)
-        if fresh:
-            self.loop.step(fresh)
-        self.progress.examples += len(batch)
-        self.progress.cursor = self.feed.cursor()
+        if batch or rejected:
+            self._take(batch, rejected)
         return len(batch) + len(rejected)
 
-    def end_experience(self, held_out: HeldOut | None) -> None:
-        """Where the last batch ended an experience: tell the learner, and test on all experiences."""
-        index = self.feed.completed_experience()
-        if index is None or not isinstance(self.feed, ArrangedFeed):
-            return
-        experiences = self.feed.experiences
-        with self.loop.clock.measure("learn"):
-            mark_boundary(self.learner, experiences[index].name, self.scores.counts.examples)
-        if held_out is None:
-            return
-        with self.loop.clock.measure("evaluate"):
-            held_out.prepare(self.learner)
-            split = held_out.by_experience(experiences, self.config.stream.order)
-        if split is None or len(experiences) < 2:
-            return
-        with self.loop.clock.measure("evaluate"):
-            settle(self.learner)  # only to be measured, so its time is not the stream's
-            names = [experience.name for experience in experiences]
-            matrix = self.scores.matrix
-            if matrix is None or list(matrix.experience_names) != names:
-                matrix = self.scores.matrix = AccuracyMatrix(names)
-            for on, examples in enumerate(split):
-                accuracy = score(self.learner, examples).summary()["accuracy"]
-                if accuracy is not None:
-                    matrix.record(index, on, accuracy)
-        self.scores.rest()
+    def test(self) -> PrequentialScores | None:
+        """Score the whole held-out set with everything learned; None without one."""
+        if self.held_out is None:
+            return None
+        self.settle()
+        with self.fold.clock.measure("evaluate"):
+            self.held_out.prepare(self.learner)
+            return self.held_out.scores(self.learner)
 
-    def test(self, held_out: HeldOut) -> PrequentialScores:
-        """Score the whole held-out set with everything learned."""
-        with self.loop.clock.measure("learn"):
-            settle(self.learner)
-        with self.loop.clock.measure("evaluate"):
-            held_out.prepare(self.learner)
-            return held_out.scores(self.learner)
+    def settle(self) -> None:
+        """Let predictions use everything learned; journaled, as later predictions depend on it."""
+        if not is_settled(self.learner):
+            self._make(NewStep(after={"settle": True}))
 
-    def save(self, summary: dict[str, Any] | None = None) -> None:
-        """Write everything, ``run.json`` last.
+    def save(self, summary: Mapping[str, Json] | None = None) -> None:
+        """Write a checkpoint and the metrics table.
 
         Raises:
-            StorageError: Writing failed; the save before is intact.
+            StorageError: Writing failed; everything journaled is intact.
         """
-        with self.loop.clock.measure("save"), self.folder.saving():
-            record = self.folder.record
-            generation = record.generation + 1
-            codes = self.codes.flush()
-            self._rejected.sync()
-            self._ids.commit(generation)
-            write_metrics(self.folder.path, self.scores.metrics.table())
-            states = {"learner": self.learner.state()}
-            if len(self.loop.pending):
-                states["pending"] = self.loop.pending.state()
-            record = record.model_copy(
-                update={
-                    "config": self.config.to_mapping(),
-                    "counts": self.scores.counts.model_copy(),
-                    "seconds": self.seconds(),
-                    "codes": codes,
-                    "sources": [one.model_copy() for one in self._sources],
-                    "rejected_bytes": self._rejected.num_bytes,
-                    "summary": summary or {},
-                }
+        with self.fold.clock.measure("save"):
+            self.folder.write_config(self.config)
+            with self.folder.saving():
+                write_metrics(self.folder.path, self.scores.metrics.table())
+            status = RunStatus(
+                counts=self.scores.counts.model_copy(),
+                seconds=self.seconds(),
+                scores=self.scores.to_json(),
+                summary=dict(summary or {}),
             )
-            self.folder.commit(record, states, self.scores.to_json())
+            self._saved = self.folder.save(self.learner.state(), status)
+            self.folder.write_rejections()
         self._saved_at = time.monotonic()
+        self._saved_step = self._journal.last_step
         self.scores.rest()
+
+    def make_version(self, summary: Mapping[str, Json]) -> None:
+        """Make a version of the checkpoint that was just written, unless the last version equals it."""
+        assert self._saved is not None, "save first"
+        last = next(iter(reversed(self.folder.history.versions())), None)
+        if last is not None and last.fingerprint == summary["fingerprint"] and last.file is not None:
+            return
+        scores = {name: summary[name] for name in _VERSION_SCORES if summary[name] is not None}
+        make_version(
+            self.folder,
+            file=self._saved.file,
+            fingerprint=str(summary["fingerprint"]),
+            num_examples=self.scores.counts.learned,
+            reason="end of a sitting",
+            scores=scores,
+            author="learn",
+            parent=last.version if last is not None else None,
+        )
 
     def seconds(self) -> Seconds:
         """Time by kind of work, earlier sittings included."""
-        before, now = self._seconds_before, self.loop.clock.seconds
+        before, now = self._seconds_before, self.fold.clock.seconds
         return Seconds(
             encode=before.encode + now["encode"],
             predict=before.predict + now["predict"],
@@ -229,14 +222,140 @@ class LearnSession:
             total=before.total + time.perf_counter() - self._started,
         )
 
+    def undo(self) -> None:
+        """Take everything of this sitting out of the journal."""
+        with self.folder.saving():
+            self._journal.rewind(self._first_step)
+
     def close(self) -> None:
-        """Let go of files; what was not saved is given up."""
-        self.codes.discard()
-        self._ids.close()
+        """Let go of the stream."""
         self.feed.close()
 
+    def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
+        examples = self._with_own_ids(batch)
+        arrived = sort_arrivals(
+            self._journal,
+            examples,
+            self.source.name,
+            self.progress.examples + 1,
+            is_delayed=self.config.stream.delay > 0,
+        )
+        prepared = self.fold.prepare(arrived.fresh)
+        predictions = self.fold.predict(prepared) if prepared else []
+        arrivals = [
+            Arrival(example, "learn", JournaledPrediction.of(prediction, example.target))
+            for example, prediction in zip(prepared, predictions, strict=True)
+        ]
+        changes = self._with_queue(arrived.changes)
+        first = self._journal.next_offset
+        numbered = [(first + k, one.example) for k, one in enumerate(arrivals)]
+        due, learned = self._queue.push(
+            [(offset, example) for (offset, example), one in zip(numbered, arrivals, strict=True)],
+            first + len(arrivals) - 1,
+        )
+        self.progress.examples += len(batch)
+        self.progress.cursor = self.feed.cursor()
+        self.num_changes += len(changes)
+        refusals = [*rejected, *arrived.refused]
+        self._count(refusals)
+        self._make(
+            NewStep(
+                source=self.progress.key,
+                progress=self.progress.model_dump(mode="json"),
+                arrivals=arrivals,
+                learned=learned,
+                changes=changes,
+                refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in refusals],
+                after=self._after_batch(len(arrivals)),
+            ),
+            due,
+            predictions,
+        )
+
+    def _with_queue(self, changes: Sequence[Change]) -> list[Change]:
+        for change in changes:
+            if change.kind == "pending":
+                self._queue.correct(change.offset, change.target)
+        return list(changes)
+
+    def _end(self, rejected: Sequence[Rejection]) -> None:
+        """Learn what still waits, and note that the stream is finished."""
+        while len(self._queue):
+            due, learned = self._queue.flush(self.config.stream.batch_size)
+            self._make(NewStep(learned=learned), due)
+        self._count(rejected)
+        if rejected or not self.progress.finished:
+            self.progress.finished = True
+            self.progress.cursor = self.feed.cursor()
+            self._make(
+                NewStep(
+                    source=self.progress.key,
+                    progress=self.progress.model_dump(mode="json"),
+                    refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in rejected],
+                )
+            )
+
+    def _make(
+        self, new: NewStep, due: Sequence[Example] = (), predictions: Sequence[Prediction] = ()
+    ) -> None:
+        """Journal a step, then make it."""
+        with self.fold.clock.measure("save"), self.folder.saving():
+            step = self._journal.append(new, keep_text=self._keep_text)
+        if new.changes:
+            made = self._journal.fold_step(step)
+            made = FoldStep(step=step, arrivals=new.arrivals, forgotten=made.forgotten, learned=made.learned)
+        else:
+            made = FoldStep(step=step, arrivals=new.arrivals, forgotten=(), learned=due)
+        try:
+            self.fold.make(made, predictions)
+        except (ConfigError, InputError, ModelError):
+            # Nothing of it was learned, and a journal that says otherwise could never be folded again.
+            with self.folder.saving():
+                self._journal.rewind(step.step - 1)
+            raise
+
+    def _after_batch(self, num_arrived: int) -> dict[str, Json]:
+        index = self.feed.completed_experience()
+        if index is None or not isinstance(self.feed, ArrangedFeed):
+            return {}
+        boundary = {
+            "index": index,
+            "name": self.feed.experiences[index].name,
+            "num_examples": self.scores.counts.examples + num_arrived,
+        }
+        measured = self.held_out is not None and len(self.feed.experiences) > 1
+        # Measured with everything learned; the next batch is predicted by what was solved for that.
+        settled = measured and self.config.stream.order in ("by-class", "by-domain")
+        return {"boundary": boundary, **({"settle": True} if settled else {})}
+
+    def _test_experiences(self, boundary: Mapping[str, Any]) -> None:
+        """Where an experience ended: test on all experiences."""
+        if self.held_out is None or not isinstance(self.feed, ArrangedFeed):
+            return
+        experiences = self.feed.experiences
+        with self.fold.clock.measure("evaluate"):
+            self.held_out.prepare(self.learner)
+            split = self.held_out.by_experience(experiences, self.config.stream.order)
+            if split is None or len(experiences) < 2:
+                return
+            names = [experience.name for experience in experiences]
+            matrix = self.scores.matrix
+            if matrix is None or list(matrix.experience_names) != names:
+                matrix = self.scores.matrix = AccuracyMatrix(names)
+            for on, examples in enumerate(split):
+                accuracy = score(self.learner, examples).summary()["accuracy"]
+                if accuracy is not None:
+                    matrix.record(int(boundary["index"]), on, accuracy)
+        self.scores.rest()
+
+    def _observe(self, result: Any) -> None:
+        # Who looks from outside was told of the journaled steps when they were made.
+        if self._is_new_stream_to_observers:
+            for observer in self._new_observers:
+                observer(result)
+
     def _source_progress(self, key: str) -> None:
-        self._sources = [one.model_copy() for one in self.folder.record.sources]
+        self._sources = self.folder.sources()
         known = known_source(self._sources, key)
         if known is None:
             known = SourceProgress(key=key, head=head_of(key))
@@ -259,30 +378,10 @@ class LearnSession:
         self.progress.digest = feed.digest
         return feed
 
-    def _restore_pending(self) -> None:
-        state = self.folder.load_state("pending")
-        if state is not None:
-            self.loop.pending.restore(state)
-            self.loop.pending.delay = self.config.stream.delay
-
-    def _keep_codes(self, result: BatchResult) -> None:
-        self.codes.append(result.learned)
-
-    def _without_duplicates(self, batch: Sequence[Example]) -> list[Example]:
-        examples = self._with_own_ids(batch)
-        with self.folder.saving():
-            is_new = self._ids.claim(example.id for example in examples)
-        fresh = [example for example, new in zip(examples, is_new, strict=True) if new]
-        if len(fresh) < len(examples):
-            first = self.progress.examples + 1
-            self._reject(
-                [
-                    duplicate(self.source.name, first + offset, example)
-                    for offset, (example, new) in enumerate(zip(examples, is_new, strict=True))
-                    if not new
-                ]
-            )
-        return fresh
+    def _open_queue(self) -> DueQueue:
+        learned_up_to = self._journal.last_learned_in_turn
+        waiting = self._journal.unlearned_since(learned_up_to + 1)
+        return DueQueue(self.config.stream.delay, waiting, learned_up_to)
 
     def _with_own_ids(self, batch: Sequence[Example]) -> Sequence[Example]:
         """Tell apart ids that two files of one name made up from their line numbers."""
@@ -292,9 +391,8 @@ class LearnSession:
         made_up = [one.id.startswith(prefix) and one.id[len(prefix) :].isdecimal() for one in batch]
         if not any(made_up):
             return batch
-        if not self.progress.id_suffix and any(
-            self._ids.known(one.id for one, flag in zip(batch, made_up, strict=True) if flag)
-        ):
+        ids = [one.id for one, flag in zip(batch, made_up, strict=True) if flag]
+        if not self.progress.id_suffix and self._journal.known(ids):
             self.progress.id_suffix = f"@{len(self._sources)}"
         suffix = self.progress.id_suffix
         return [
@@ -302,13 +400,9 @@ class LearnSession:
             for one, flag in zip(batch, made_up, strict=True)
         ]
 
-    def _reject(self, rejections: Sequence[Rejection]) -> None:
-        if rejections:
-            with self.folder.saving():
-                self._rejected.append(rejections)
-            self.scores.counts.rejected += len(rejections)
-            real = [one for one in rejections if not is_duplicate(one)]
-            self.num_rejected += len(real)
-            self.num_duplicates += len(rejections) - len(real)
-            if self.first_rejection is None and real:
-                self.first_rejection = real[0]
+    def _count(self, rejections: Sequence[Rejection]) -> None:
+        real = [one for one in rejections if not is_duplicate(one)]
+        self.num_rejected += len(real)
+        self.num_duplicates += len(rejections) - len(real)
+        if self.first_rejection is None and real:
+            self.first_rejection = real[0]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report import write_report
-from everlearn.runtime.durable_files import write_json
+from everlearn.journal.durable_files import write_json
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, Seconds
 from everlearn.runtime.run_scores import RunScores

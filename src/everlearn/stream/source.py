@@ -31,11 +31,13 @@ class Rejection:
         place: Where it stands: ``train.jsonl.gz:17``, lines (or rows) counted from 1.
         reason: What is wrong with it.
         excerpt: How it begins, at most 200 characters.
+        id: The id that it repeats, where that is the reason.
     """
 
     place: str
     reason: str
     excerpt: str
+    id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
+from everlearn.learning.closed_form.predictor import ClosedFormPredictor
+from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
 from everlearn.learning.closed_form.schedule import DueSolve, SolveSchedule
 from everlearn.learning.closed_form.solution import SampleData, Solution, solve
 from everlearn.memory.hash_sample import HashSample, Sampled
@@ -124,6 +126,16 @@ class ClosedFormLearner:
         """Whether so much was forgotten that the sample lacks members; see ``resample``."""
         return not self._sample.is_complete
 
+    @property
+    def reads_text(self) -> bool:
+        """False: it learns from codes."""
+        return False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether predictions use everything learned, at full size."""
+        return self._is_settled or not self._classes
+
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with codes; codes are computed once, for those that have none."""
         bare = [k for k, example in enumerate(examples) if example.code is None]
@@ -142,26 +154,13 @@ class ClosedFormLearner:
         if not examples:
             return []
         self.refresh()
-        solution = self._solution
-        if solution is None:
-            empty = np.zeros(0)
-            return [Prediction(None, (), empty) for _ in examples]
-        codes = self._codes(examples)
-        features = self._featurize(codes)
-        probabilities_BC = solution.probabilities(features, gram_matrix(codes, self.config.gram_bits))
-        outliers_B = solution.outlier_scores(features)
-        best_B = probabilities_BC.argmax(axis=1)
-        threshold = solution.settings.outlier_threshold
-        return [
-            Prediction(
-                label=solution.labels[best_B[k]],
-                labels=solution.labels,
-                probabilities=probabilities_BC[k],
-                outlier_score=float(outliers_B[k]),
-                is_outlier=bool(outliers_B[k] > threshold),
-            )
-            for k in range(len(examples))
-        ]
+        return ClosedFormPredictor(
+            self._solution, self.config.gram_bits, self._codes, self._featurize
+        ).predict(examples)
+
+    def frozen(self) -> ClosedFormPredictor:
+        """The predictor as it is now; it stays so while the learner goes on."""
+        return ClosedFormPredictor(self._solution, self.config.gram_bits, self._codes, self._features_of)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Add examples to the sums. Those without target are passed over.
@@ -230,6 +229,20 @@ class ClosedFormLearner:
         self._invalidate()
         return ForgetReport(num_forgotten=len(known), removed_labels=removed)
 
+    def correct(self, forgotten: Sequence[Example], learned: Sequence[Example]) -> StepReport:
+        """Replace learned pairs by others, exactly, within a stream.
+
+        Unlike ``forget``, it leaves the next solve to the schedule: a correction is news, not a secret.
+
+        Raises:
+            StateError: As ``forget``.
+            ConfigError: As ``learn``; the old pairs are forgotten then.
+        """
+        solution, schedule = self._solution, self._schedule
+        self.forget(forgotten)
+        self._solution, self._schedule = solution, schedule
+        return self.learn(learned)
+
     def resample(self, examples: Iterable[Example]) -> None:
         """Choose the sample anew from all remaining learned examples (with codes), in any order."""
         self._sample.rebuild(
@@ -293,7 +306,7 @@ class ClosedFormLearner:
         return digest.hexdigest()
 
     def state(self) -> State:
-        """The state: sums, labels and sample. Derived weights are solved again when needed."""
+        """Sums, labels and sample, and the solved predictor, which is derived but goes on as it is."""
         tensors = {f"sums.{name}": tensor for name, tensor in self._sums.tensors().items()}
         tensors |= saved_state.counts_to_tensors(self._counts.sums())
         sample_tensors, sample_data = saved_state.sample_to_state(self._sample)
@@ -301,9 +314,14 @@ class ClosedFormLearner:
             "kind": "closed-form",
             "identity": self._identity(),
             "labels": list(self._classes),
-            "solved_examples": self._schedule.solved_examples,
             "sample": sample_data,
+            "is_settled": self._is_settled,
+            "schedule": self._schedule.to_json(),
+            "solution": None,
         }
+        if self._solution is not None:
+            solved, data["solution"] = solution_to_state(self._solution)
+            tensors |= {f"solution.{name}": tensor for name, tensor in solved.items()}
         return State(tensors | sample_tensors, data)
 
     def restore(self, state: State) -> None:
@@ -335,7 +353,15 @@ class ClosedFormLearner:
                 saved_state.counts_from_tensors(state.tensors, len(self._classes), self.config.gram_bits)
             )
             saved_state.sample_from_state(self._sample, state.tensors, data["sample"])
-            self._schedule.solved_examples = int(data["solved_examples"])
+            self._schedule.restore(data["schedule"])
+            if data["solution"] is not None:
+                solved = {
+                    name.removeprefix("solution."): tensor
+                    for name, tensor in state.tensors.items()
+                    if name.startswith("solution.")
+                }
+                self._solution = solution_from_state(solved, data["solution"], self._device)
+            self._is_settled = bool(data["is_settled"])
         except (KeyError, RuntimeError, ValueError, IndexError) as error:
             self._reset()
             raise StateError(
@@ -389,7 +415,7 @@ class ClosedFormLearner:
     def _invalidate(self) -> None:
         self._solution = None
         self._is_settled = False
-        self._schedule.solved_examples = 0
+        self._schedule = SolveSchedule(self.config)
 
     def _codes(self, examples: Sequence[Example]) -> list[Code]:
         codes = [example.code for example in self.prepare(examples)]
@@ -407,12 +433,15 @@ class ClosedFormLearner:
         known, features = self._recent
         if len(known) == len(codes) and all(a is b for a, b in zip(known, codes, strict=True)):
             return features
+        features = self._features_of(codes)
+        self._recent = (codes, features)
+        return features
+
+    def _features_of(self, codes: Sequence[Code]) -> torch.Tensor:
         dense = np.zeros((len(codes), self.dense_size), dtype=np.int8)
         for row, code in zip(dense, codes, strict=True):
             row[:] = code.dense
-        features = self._features(torch.from_numpy(dense).to(self._device))
-        self._recent = (codes, features)
-        return features
+        return self._features(torch.from_numpy(dense).to(self._device))
 
     def _class_rows(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         return np.array([self._class_of[label] for label in labels], dtype=np.int64)

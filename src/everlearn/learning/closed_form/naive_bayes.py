@@ -10,13 +10,14 @@ Legend: B examples, C classes, H hash columns, K columns with a count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+import torch
 
-from everlearn.types import Code, FloatArray
+from everlearn.types import Code, FloatArray, Json
 
 __all__ = ["CountSums", "NaiveBayesScorer", "gram_matrix"]
 
@@ -152,6 +153,39 @@ class NaiveBayesScorer:
             - (log_sum + np.asarray(corrections_CK.sum(axis=1)).ravel()) / num_columns
         )
         self._corrections_KC = corrections_CK.T.tocsr()
+
+    def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+        """Everything derived, as tensors and JSON, so that it comes back to the bit."""
+        corrections = self._corrections_KC
+        arrays = {
+            "columns": self._columns_K,
+            "denominators": self._denominators_C,
+            "log_denominators": self._log_denominators_C,
+            "log_totals": self._log_totals_K,
+            "norms": self._norms_C,
+            "corrections.data": corrections.data,
+            "corrections.indices": corrections.indices,
+            "corrections.indptr": corrections.indptr,
+        }
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return tensors, {"alpha": self._alpha, "num_classes": corrections.shape[1]}
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> NaiveBayesScorer:
+        """The inverse of ``to_state``."""
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        scorer = cls.__new__(cls)
+        scorer._alpha = float(data["alpha"])
+        scorer._columns_K = arrays["columns"]
+        scorer._denominators_C = arrays["denominators"]
+        scorer._log_denominators_C = arrays["log_denominators"]
+        scorer._log_totals_K = arrays["log_totals"]
+        scorer._norms_C = arrays["norms"]
+        corrections = tuple(arrays[f"corrections.{name}"] for name in ("data", "indices", "indptr"))
+        shape = (len(arrays["columns"]), int(data["num_classes"]))
+        scorer._corrections_KC = sp.csr_matrix(corrections, shape=shape)
+        scorer._corrections_KC.check_format()
+        return scorer
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
         """Scores (B, C), centred over the classes; 0 for texts without grams."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.solution import Settings, Solution
+from everlearn.types import Json
 
 __all__ = ["DueSolve", "SolveSchedule"]
 
@@ -38,7 +40,7 @@ class SolveSchedule:
         config: Sizes and growth.
 
     Attributes:
-        solved_examples: Examples at the last full solve; part of a learner's state.
+        solved_examples: Examples at the last full solve.
     """
 
     def __init__(self, config: ClosedFormConfig) -> None:
@@ -74,6 +76,20 @@ class SolveSchedule:
         if not solve.is_quick:
             self.solved_examples = num_examples
             self._solved_labels = labels
+
+    def to_json(self) -> dict[str, Json]:
+        """What must be kept so that the next solve comes when it would have come."""
+        return {
+            "solved_examples": self.solved_examples,
+            "solved_labels": list(self._solved_labels),
+            "tried_examples": self._tried_examples,
+        }
+
+    def restore(self, saved: Mapping[str, Json]) -> None:
+        """The inverse of ``to_json``."""
+        self.solved_examples = int(saved["solved_examples"])
+        self._solved_labels = tuple(str(label) for label in saved["solved_labels"])
+        self._tried_examples = int(saved["tried_examples"])
 
     def _stream_features(self, num_examples: int) -> int:
         """Features worth solving for within a stream: a quarter of the examples, within bounds."""

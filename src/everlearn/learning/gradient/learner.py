@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from everlearn.learning.gradient.optimizers import (
     optimizer_tensors,
     set_learning_rates,
 )
+from everlearn.learning.gradient.predictor import GradientPredictor, predict_inputs
 from everlearn.learning.gradient.step import gradient_step
 from everlearn.learning.gradient.text_body import TextBody
 from everlearn.learning.gradient.trainable import select_trainable_parameters
@@ -42,7 +42,6 @@ from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, S
 __all__ = ["GradientLearner"]
 
 _FORMAT_VERSION = 1
-_PREDICTED_AT_ONCE = 256
 
 
 class GradientLearner:
@@ -128,6 +127,11 @@ class GradientLearner:
         """Known labels in order of appearance."""
         return self._objective.labels
 
+    @property
+    def reads_text(self) -> bool:
+        """True: nothing is computed once, so texts are needed to learn them again."""
+        return True
+
     def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
         """The same examples: nothing is computed once, as every step changes what could be kept."""
         return examples
@@ -138,19 +142,11 @@ class GradientLearner:
         Raises:
             InputError: An example lacks what the body reads.
         """
-        inputs = self._body.to_inputs(examples)
-        labels = self.labels
-        if not labels:
-            return [Prediction(None, (), np.empty(0)) for _ in examples]
-        predictions: list[Prediction] = []
-        for at in range(0, len(inputs), _PREDICTED_AT_ONCE):
-            with torch.inference_mode():
-                logits_BC = self.model(inputs[at : at + _PREDICTED_AT_ONCE])
-            predictions.extend(
-                Prediction(labels[int(probabilities_C.argmax())], labels, probabilities_C)
-                for probabilities_C in logits_BC.double().softmax(dim=1).cpu().numpy()
-            )
-        return predictions
+        return predict_inputs(self.model, self._body.to_inputs(examples), self.labels)
+
+    def frozen(self) -> GradientPredictor:
+        """The classifier as it is now; it stays so while the learner goes on."""
+        return GradientPredictor(self.model, self.labels)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Make one step on the examples that have a target, and on what the methods add.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import StorageError
-from everlearn.runtime.durable_files import replacing, sha256_of, storage_errors, write_json, write_text
+from everlearn.journal.durable_files import replacing, sha256_of, storage_errors, write_json, write_text
 
 
 def test_replacing_replaces_whole_files(tmp_path: Path) -> None:

@@ -1,0 +1,216 @@
+"""Checkpoints: states of a run in one file each, whole or not there, verified when they are read.
+
+A checkpoint is a safetensors file whose metadata holds the rest of the state as JSON. It is written under
+a temporary name, brought to the disk and renamed; then the journal records it with its SHA-256. What the
+journal does not record does not count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from everlearn.errors import StateError
+from everlearn.journal.durable_files import fsync_folder, replacing, sha256_of
+from everlearn.journal.history import History
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import CheckpointRecord
+from everlearn.types import Json, State
+
+__all__ = ["Checkpoint", "CheckpointStore"]
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "everlearn.checkpoint"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        learner: The learner's state.
+        run: What else the run needs to go on (scores, counts, times); JSON.
+        step: The last step in it; 0 for the beginning.
+        file: Its name; None for the beginning.
+    """
+
+    learner: State
+    run: Mapping[str, Json]
+    step: int
+    file: str | None = None
+
+
+class CheckpointStore:
+    """The checkpoints of a run.
+
+    Args:
+        folder: Where the files are.
+        journal: Records them.
+    """
+
+    def __init__(self, folder: Path, journal: Journal) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._history = History(journal.database)
+
+    def save(self, learner: State, run: Mapping[str, Json], *, step: int) -> CheckpointRecord:
+        """Save the state after a step.
+
+        Raises:
+            OSError: Writing failed (also SafetensorError); all older checkpoints are whole.
+        """
+        revision = self._history.last_revision
+        chain = self._journal.chain_of(step)
+        assert chain is not None, "only steps that are journaled have states"
+        name = self._name_for(step, revision)
+        data = {
+            "format_version": FORMAT_VERSION,
+            "step": step,
+            "revision": revision,
+            "learner": dict(learner.data),
+            "run": dict(run),
+        }
+        path = self._folder / name
+        with replacing(path) as temporary:
+            metadata = {_METADATA_KEY: json.dumps(data, ensure_ascii=False, allow_nan=False)}
+            save_file(
+                {key: tensor.contiguous() for key, tensor in learner.tensors.items()}, temporary, metadata
+            )
+            digest, size = sha256_of(temporary), temporary.stat().st_size
+        record = CheckpointRecord(
+            file=name,
+            step=step,
+            revision=revision,
+            chain=chain,
+            sha256=digest,
+            num_bytes=size,
+            time=self._journal.database.now(),
+        )
+        self._history.add_checkpoint(record)
+        return record
+
+    def newest(self, skipped: Callable[[str], None]) -> Checkpoint | None:
+        """The newest checkpoint that is whole and a fold of the journal; None: there is none.
+
+        Args:
+            skipped: Is told of each newer one that cannot be used, and why.
+        """
+        for record in self._history.checkpoints():
+            reason = self._unfit(record)
+            if reason is None:
+                try:
+                    return self.load(record.file)
+                except StateError as error:
+                    reason = str(error)
+            skipped(reason)
+        return None
+
+    def newest_before(self, step: int) -> Checkpoint | None:
+        """The newest usable checkpoint of an earlier step; None: there is none."""
+        for record in self._history.checkpoints():
+            if record.step < step and self._unfit(record) is None:
+                with suppress(StateError):
+                    return self.load(record.file)
+        return None
+
+    def load(self, file: str) -> Checkpoint:
+        """Load a recorded checkpoint.
+
+        Raises:
+            StateError: It is not recorded, missing, damaged, or of a newer format; the message names it.
+        """
+        path = self._folder / file
+        record = next((one for one in self._history.checkpoints() if one.file == file), None)
+        if record is None:
+            raise StateError(f"the journal knows of no checkpoint {file}")
+        if not path.is_file():
+            raise StateError(f"{path} is missing")
+        if path.stat().st_size != record.num_bytes or sha256_of(path) != record.sha256:
+            raise StateError(
+                f"{path} is damaged: its content ({path.stat().st_size:,} bytes) does not match the "
+                "SHA-256 in the journal"
+            )
+        try:
+            with safe_open(path, framework="pt") as opened:
+                data = json.loads(opened.metadata()[_METADATA_KEY])
+                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise StateError(f"{path} cannot be read: {error}") from None
+        if data["format_version"] > FORMAT_VERSION:
+            raise StateError(
+                f"{path} is of the newer format version {data['format_version']}; use the everlearn that "
+                "wrote it"
+            )
+        return Checkpoint(State(tensors, data["learner"]), data["run"], data["step"], file)
+
+    def prune(self, *, keep: int, keep_hourly: int, always: Sequence[str]) -> None:
+        """Delete checkpoints that no rule keeps.
+
+        Args:
+            keep: So many of the newest stay.
+            keep_hourly: Beyond these, the newest of each of so many past hours stays.
+            always: Files that stay all the same (those of versions).
+        """
+        records = [one for one in self._history.checkpoints() if self._unfit(one) is None]
+        kept = {one.file for one in records[:keep]} | set(always)
+        hours: set[str] = set()
+        for one in records:
+            hour = one.time[:13]
+            if hour not in hours and len(hours) < keep_hourly:
+                kept.add(one.file)
+                hours.add(hour)
+        for one in self._history.checkpoints():
+            if one.file not in kept:
+                self.delete(one.file)
+
+    def remove_outdated(self, *, always: Sequence[str]) -> None:
+        """Delete checkpoints from before a change of history that concerns them.
+
+        Args:
+            always: Files that stay all the same (those of versions).
+        """
+        for one in self._history.checkpoints():
+            if one.file not in always and not self._history.is_current(one.step, one.revision):
+                self.delete(one.file)
+
+    def delete(self, file: str) -> None:
+        """Delete a checkpoint: struck off first, so that a crash leaves a file that does not count."""
+        self._history.remove_checkpoint(file)
+        (self._folder / file).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete files that are not recorded: a crash came between file and record."""
+        recorded = {one.file for one in self._history.checkpoints()}
+        with suppress(OSError):
+            for entry in self._folder.iterdir():
+                if entry.name not in recorded:
+                    entry.unlink()
+            fsync_folder(self._folder)
+
+    def _unfit(self, record: CheckpointRecord) -> str | None:
+        path = self._folder / record.file
+        chain = self._journal.chain_of(record.step)
+        if chain is None:
+            return (
+                f"{path} holds {record.step:,} steps, the journal only {self._journal.last_step:,}: the "
+                "journal lost its end"
+            )
+        if chain != record.chain:
+            return f"{path} is of another history than the journal"
+        if not self._history.is_current(record.step, record.revision):
+            return f"{path} is older than a deletion or rollback that concerns it"
+        return None
+
+    def _name_for(self, step: int, revision: int) -> str:
+        stem = f"step-{step:08d}" + (f"-r{revision}" if revision else "")
+        taken = {one.file for one in self._history.checkpoints()}
+        name, number = f"{stem}.safetensors", 2
+        while name in taken:
+            name, number = f"{stem}-{number}.safetensors", number + 1
+        return name

@@ -1,0 +1,214 @@
+"""The SQLite file under a journal: how it is opened, written in transactions, and migrated."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import RunError, StateError
+from everlearn.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+__all__ = ["Database", "Row", "is_damage"]
+
+Row = tuple[Any, ...]
+
+_PAGE_BYTES = 16_384  # a code has some two kilobytes: on small pages half of the room would be lost
+_CACHE_KIBIBYTES = 8_192
+_WAL_BYTES = 32 << 20
+_BUSY_SECONDS = 30.0
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite says that the file's content is wrong (and not, say, that the disk is full)."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Database:
+    """One connection to a journal's file. See :meth:`create`, :meth:`open_to_write`, :meth:`open_to_read`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._last_time = ""
+
+    @classmethod
+    def create(cls, path: Path) -> Database:
+        """Make a new journal file; one that exists without tables is taken over."""
+        database = cls(path, _connected(path))
+        database._prepare_to_write()
+        return database
+
+    @classmethod
+    def open_to_write(cls, path: Path) -> Database:
+        """Open a journal, bringing an older format up to date.
+
+        Raises:
+            RunError: It is of a newer format, or no journal.
+            StateError: It is damaged or missing.
+        """
+        if not path.is_file():
+            raise StateError(f"{path} is missing. Restore it from a copy of the run.")
+        with _damage_told(path):
+            database = cls(path, _connected(path))
+            try:
+                database._check_format()
+                database._prepare_to_write()
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Database:
+        """Open a journal without changing it; another process may go on writing. Raises as above."""
+        if not path.is_file():
+            raise StateError(f"{path} is missing. Restore it from a copy of the run.")
+        with _damage_told(path):
+            try:
+                connection = _connected(path, "mode=ro")
+                connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                # In a folder that cannot be written SQLite cannot make its shared index. Without a
+                # write-ahead log nobody writes, so the file can be taken as it is.
+                if path.with_name(f"{path.name}-wal").exists():
+                    raise
+                connection = _connected(path, "mode=ro&immutable=1")
+            database = cls(path, connection)
+            try:
+                database._check_format()
+                if database.version < SCHEMA_VERSION:
+                    raise RunError(
+                        f"{path} is of the older format version {database.version}; a command that writes "
+                        "the run (everlearn journal RUN compact) brings it up to date"
+                    )
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+    @property
+    def version(self) -> int:
+        """Format version of the file."""
+        return int(self.one("PRAGMA user_version")[0])
+
+    def execute(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        with _damage_told(self.path):
+            return self._connection.execute(sql, values)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run one statement for each row."""
+        with _damage_told(self.path):
+            self._connection.executemany(sql, rows)
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> Iterator[Row]:
+        """The rows of a query, as they are read."""
+        with _damage_told(self.path):
+            yield from self._connection.execute(sql, values)
+
+    def all(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
+        """All rows of a query."""
+        return list(self.rows(sql, values))
+
+    def one(self, sql: str, values: Sequence[object] = ()) -> Row:
+        """The only row of a query."""
+        row = self.first(sql, values)
+        assert row is not None, sql
+        return row
+
+    def first(self, sql: str, values: Sequence[object] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        with _damage_told(self.path):
+            row: Row | None = self._connection.execute(sql, values).fetchone()
+            return row
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; durable when the block has ended. Within another one, a part of that one."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def now(self) -> str:
+        """The time (UTC, ISO 8601), never before the last one given: clocks are set back at times."""
+        if not self._last_time:
+            row = self.first("SELECT value FROM meta WHERE key = 'last_time'")
+            newest = self.first("SELECT time FROM steps ORDER BY step DESC LIMIT 1")
+            self._last_time = max(row[0] if row else "", newest[0] if newest else "")
+        self._last_time = max(self._last_time, datetime.now(UTC).isoformat(timespec="milliseconds"))
+        return self._last_time
+
+    def empty_log(self) -> None:
+        """Bring everything from the write-ahead log into the file, and overwrite the log."""
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is brought into it."""
+        self._connection.close()
+
+    def _check_format(self) -> None:
+        application = int(self.one("PRAGMA application_id")[0])
+        if application != APPLICATION_ID:
+            if application == 0 and not self.all("SELECT name FROM sqlite_master"):
+                return  # made, but a crash came before its tables
+            raise RunError(f"{self.path} is no everlearn journal")
+        if self.version > SCHEMA_VERSION:
+            raise RunError(
+                f"{self.path} is of the newer format version {self.version}; this everlearn knows versions "
+                f"up to {SCHEMA_VERSION}. Use the everlearn that wrote it, or a newer one."
+            )
+
+    def _prepare_to_write(self) -> None:
+        for pragma in (
+            f"page_size = {_PAGE_BYTES}",
+            "journal_mode = WAL",
+            "synchronous = FULL",  # a batch that was acknowledged is on the disk
+            # What is deleted may be somebody's words: overwrite it, don't just unlink it.
+            "secure_delete = ON",
+            f"wal_autocheckpoint = {_WAL_BYTES // _PAGE_BYTES}",
+            f"journal_size_limit = {_WAL_BYTES}",
+        ):
+            self.execute(f"PRAGMA {pragma}")
+        if self.version < SCHEMA_VERSION:
+            with self.transaction():
+                for statements in MIGRATIONS[self.version :]:
+                    for statement in statements:
+                        self.execute(statement)
+                self.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _connected(path: Path, query: str = "mode=rwc") -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{query}", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
+    )
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+    return connection
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        raise StateError(
+            f"{path} is damaged ({error}). `everlearn journal RUN repair` brings what can be read into a new "
+            "journal and says what is lost; or restore it from a copy of the run."
+        ) from error

@@ -1,0 +1,98 @@
+"""Which examples the state holds, and with which targets: the journal seen as a set."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Arrival
+from everlearn.types import Example
+
+__all__ = ["HeldTargets", "held_examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    first: int
+    last: int
+    step: int
+
+
+class HeldTargets:
+    """Tells of each example whether the state after a step holds it, and with which target.
+
+    Args:
+        journal: The journal.
+        until: The step; None: the newest.
+    """
+
+    def __init__(self, journal: Journal, until: int | None = None) -> None:
+        last = journal.last_step if until is None else until
+        rows = journal.database.rows(
+            "SELECT learned_first, learned_last, step FROM steps "
+            "WHERE learned_first IS NOT NULL AND set_aside IS NULL AND step <= ? ORDER BY learned_first",
+            (last,),
+        )
+        self._turns = [_Turn(*row) for row in rows]
+        self._firsts = [one.first for one in self._turns]
+        self._changes: dict[int, list[tuple[int, str, str]]] = {}
+        for offset, step, kind, target in journal.database.rows(
+            "SELECT c.offset, c.step, c.kind, c.target FROM changes c JOIN steps s ON s.step = c.step "
+            "WHERE c.step <= ? AND (s.set_aside IS NULL OR c.kind = 'pending') ORDER BY c.number",
+            (last,),
+        ):
+            self._changes.setdefault(offset, []).append((step, kind, target))
+
+    def __call__(self, offset: int, role: str, arrived_with: str | None) -> str | None:
+        """The target with which the state holds an example; None: it does not.
+
+        Args:
+            offset: The example's.
+            role: What it is for.
+            arrived_with: The target that it came with.
+        """
+        held = None
+        step = self._turn_of(offset) if role == "learn" else None
+        changes = self._changes.get(offset, ())
+        if step is not None:
+            held = arrived_with
+            for at, kind, target in changes:
+                if kind == "pending" and at <= step:
+                    held = target
+        for _, kind, target in changes:
+            if kind != "pending":
+                held = target
+        return held
+
+    def _turn_of(self, offset: int) -> int | None:
+        at = bisect_right(self._firsts, offset) - 1
+        if at < 0 or self._turns[at].last < offset:
+            return None
+        return self._turns[at].step
+
+
+def held_examples(
+    journal: Journal, until: int | None = None, offsets: Sequence[int] | None = None
+) -> Iterator[tuple[int, Example]]:
+    """Offsets and examples that the state holds, with the targets it holds them with.
+
+    Args:
+        journal: The journal.
+        until: After this step; None: the newest.
+        offsets: Only these; None: all.
+    """
+    held = HeldTargets(journal, until)
+    for offset, one in _arrivals(journal, offsets):
+        target = held(offset, one.role, one.example.target)
+        if target is not None:
+            yield offset, one.example.with_target(target)
+
+
+def _arrivals(journal: Journal, offsets: Sequence[int] | None) -> Iterator[tuple[int, Arrival]]:
+    if offsets is None:
+        yield from journal.arrivals(1, journal.next_offset - 1)
+        return
+    for offset in offsets:
+        yield from journal.arrivals(offset, offset)

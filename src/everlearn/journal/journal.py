@@ -1,0 +1,528 @@
+"""The journal: every example and every step of a run, durable before the step is made.
+
+``state = fold(step, initial state, journal)``: what is recorded here is enough to make every step again
+with identical batches. One file, SQLite in WAL mode; one writer, any number of readers.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from everlearn.journal.checksums import canonical_json, chained, checksum
+from everlearn.journal.database import Database, Row
+from everlearn.journal.example_rows import (
+    ARRIVAL_COLUMNS,
+    ARRIVAL_JOINS,
+    arrival_of,
+    code_row,
+    example_row,
+    prediction_row,
+    text_row,
+    verified,
+)
+from everlearn.journal.records import (
+    Arrival,
+    Change,
+    FoldStep,
+    KnownExample,
+    NewStep,
+    Refused,
+    Step,
+)
+from everlearn.types import Example, Json
+
+__all__ = ["Journal", "Matcher"]
+
+Matcher = Callable[[Mapping[str, Any]], bool]
+"""Says of a row (id, target, domain, time and ``fields`` as a dict) whether it is meant."""
+
+_STEP_COLUMNS = (
+    "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
+    "set_aside, time, chain, crc"
+)
+_ROWS_AT_ONCE = 512
+
+
+class Journal:
+    """The journal of a run.
+
+    Args:
+        database: Its file, opened.
+
+    Raises:
+        StateError: (any method) Something in it is damaged.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._sources = {
+            key: source for source, key in database.rows("SELECT source, key FROM sources ORDER BY source")
+        }
+        self._last_step, self._chain, self._next_offset = self._end()
+
+    @classmethod
+    def create(cls, path: Path) -> Journal:
+        """Make a new journal."""
+        return cls(Database.create(path))
+
+    @classmethod
+    def open_to_write(cls, path: Path) -> Journal:
+        """Open a journal, bringing an older format up to date. Raises as ``Database.open_to_write``."""
+        return cls(Database.open_to_write(path))
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Journal:
+        """Open a journal that another process may be writing. Raises as ``Database.open_to_read``."""
+        return cls(Database.open_to_read(path))
+
+    @property
+    def last_step(self) -> int:
+        """Number of the newest step; 0: there is none."""
+        return self._last_step
+
+    @property
+    def next_offset(self) -> int:
+        """Offset that the next example will have."""
+        return self._next_offset
+
+    @property
+    def chain(self) -> bytes:
+        """Stands for everything journaled so far."""
+        return self._chain
+
+    def chain_of(self, step: int) -> bytes | None:
+        """The chain after a step; None where there is no such step."""
+        if step == 0:
+            return b""
+        row = self.database.first("SELECT chain FROM steps WHERE step = ?", (step,))
+        return row[0] if row else None
+
+    # Writing
+
+    def append(self, new: NewStep, *, keep_text: bool) -> Step:
+        """Journal a step in one transaction; when this has returned, it is on the disk.
+
+        Args:
+            new: The step.
+            keep_text: Whether the texts of the examples are kept.
+        """
+        step = self._last_step + 1
+        first = self._next_offset
+        arrivals = list(enumerate(new.arrivals, start=first))
+        last = first + len(arrivals) - 1
+        arrived = (first, last) if arrivals else (None, None)
+        learned = new.learned or (None, None)
+        progress = None if new.progress is None else canonical_json(dict(new.progress))
+        after = canonical_json(dict(new.after)) if new.after else None
+        example_rows = [example_row(offset, step, one.example, one.role) for offset, one in arrivals]
+        code_rows = [
+            code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
+        ]
+        chain = chained(
+            self._chain,
+            new.source,
+            progress,
+            learned,
+            after,
+            len(new.refused),
+            [row[-1] for row in example_rows],
+            [row[-1] for row in code_rows],
+            [(one.offset, one.kind, one.previous, one.target) for one in new.changes],
+        )
+        database = self.database
+        with database.transaction():
+            time = database.now()
+            source = None if new.source is None else self._source(new.source)
+            values = (step, source, progress, *arrived, *learned, len(new.refused), after, None, time, chain)
+            database.execute(
+                f"INSERT INTO steps ({_STEP_COLUMNS}) VALUES ({', '.join('?' * 13)})",
+                (*values, checksum(*values)),
+            )
+            if example_rows:
+                database.executemany("INSERT INTO examples VALUES (?,?,?,?,?,?,?,?,?)", example_rows)
+                database.executemany("INSERT INTO codes VALUES (?,?,?,?,?)", code_rows)
+                if keep_text:
+                    database.executemany(
+                        "INSERT INTO texts VALUES (?,?,?)",
+                        [
+                            text_row(offset, one.example.text)
+                            for offset, one in arrivals
+                            if one.example.text is not None
+                        ],
+                    )
+                database.executemany(
+                    "INSERT INTO predictions VALUES (?,?,?,?,?,?,?,?)",
+                    [
+                        prediction_row(offset, one.prediction)
+                        for offset, one in arrivals
+                        if one.prediction is not None
+                    ],
+                )
+            for change in new.changes:
+                self._insert_change(step, change)
+            if new.refused:
+                database.executemany(
+                    "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
+                    [(step, one.place, one.reason, _storable(one.excerpt), one.id) for one in new.refused],
+                )
+        self._last_step, self._chain = step, chain
+        self._next_offset = last + 1
+        return Step(
+            step=step,
+            source=new.source,
+            progress=new.progress,
+            arrived=(first, last) if arrivals else None,
+            learned=new.learned,
+            num_rejected=len(new.refused),
+            after=dict(new.after),
+            set_aside=None,
+            time=time,
+            chain=chain,
+        )
+
+    def rewind(self, step: int) -> None:
+        """Take everything out that came after a step, as if it had never come."""
+        database = self.database
+        with database.transaction():
+            first = database.one("SELECT COALESCE(MIN(offset), 0) FROM examples WHERE step > ?", (step,))[0]
+            if first:
+                for table in ("codes", "texts", "predictions", "flags", "examples"):
+                    database.execute(f"DELETE FROM {table} WHERE offset >= ?", (first,))
+            for table in ("changes", "rejections", "steps", "checkpoints", "versions", "decisions"):
+                database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
+        self._last_step, self._chain, self._next_offset = self._end()
+
+    # Reading
+
+    def step(self, number: int) -> Step:
+        """A step by its number."""
+        row = self.database.one(f"SELECT {_STEP_COLUMNS} FROM steps WHERE step = ?", (number,))
+        return self._step_of(row)
+
+    def steps_after(self, number: int) -> Iterator[Step]:
+        """All steps after this one, in order."""
+        while True:
+            rows = self.database.all(
+                f"SELECT {_STEP_COLUMNS} FROM steps WHERE step > ? ORDER BY step LIMIT {_ROWS_AT_ONCE}",
+                (number,),
+            )
+            if not rows:
+                return
+            for row in rows:
+                yield self._step_of(row)
+            number = rows[-1][0]
+
+    def progress(self) -> dict[str, Mapping[str, Json]]:
+        """How far the run is in each stream, by the stream's key, in the order of first use."""
+        found = {}
+        for key, source in self._sources.items():
+            row = self.database.first(
+                "SELECT progress FROM steps WHERE source = ? ORDER BY step DESC LIMIT 1", (source,)
+            )
+            if row is not None:
+                found[key] = json.loads(row[0])
+        return found
+
+    def fold_step(self, step: Step) -> FoldStep:
+        """Everything that a fold needs of a step, as it was when the step was made."""
+        arrivals = [] if step.arrived is None else self._arrivals(*step.arrived)
+        learned: list[Example] = []
+        if step.learned is not None:
+            due = arrivals if step.learned == step.arrived else self._arrivals(*step.learned)
+            learned = self._as_of(step, [one for one in due if one[1].role == "learn"])
+        forgotten = []
+        for change in self.changes_of(step.step):
+            if change.kind == "pending":
+                continue
+            example = self.example_at(change.offset)
+            if example is None:  # deleted since
+                continue
+            if change.kind == "correction":
+                forgotten.append(example.with_target(change.previous))
+            learned.append(example.with_target(change.target))
+        return FoldStep(
+            step=step, arrivals=[one for _, one in arrivals], forgotten=forgotten, learned=learned
+        )
+
+    def changes_of(self, step: int) -> list[Change]:
+        """What a step learned out of turn."""
+        rows = self.database.rows(
+            "SELECT number, step, offset, kind, previous, target, crc FROM changes WHERE step = ? "
+            "ORDER BY number",
+            (step,),
+        )
+        return [
+            Change(*values[2:])  # type: ignore[arg-type]
+            for values in (verified(row, "changes") for row in rows)
+        ]
+
+    def example_at(self, offset: int) -> Example | None:
+        """The example at an offset, with the target that it came with; None where there is none."""
+        found = self._arrivals(offset, offset)
+        return found[0][1].example if found else None
+
+    def arrivals(self, first: int, last: int) -> Iterator[tuple[int, Arrival]]:
+        """Offsets and examples from one offset to another, targets as they came."""
+        while first <= last:
+            stop = min(first + _ROWS_AT_ONCE - 1, last)
+            yield from self._arrivals(first, stop)
+            first = stop + 1
+
+    def with_role(self, role: str, since: int = 0) -> Iterator[tuple[int, Arrival]]:
+        """Offsets and examples of a role, in order, with their present targets."""
+        offsets = [
+            row[0]
+            for row in self.database.rows(
+                "SELECT offset FROM examples WHERE role = ? AND offset >= ? ORDER BY offset", (role, since)
+            )
+        ]
+        for offset in offsets:
+            for _, one in self._arrivals(offset, offset):
+                target = self.present_target(offset, one.example.target)
+                yield offset, replace(one, example=one.example.with_target(target))
+
+    def known(self, ids: Sequence[str]) -> dict[str, KnownExample]:
+        """What the journal knows of ids; those it does not know are left out."""
+        rows = self.database.all(
+            "SELECT e.id, e.offset, e.role, e.target FROM json_each(?) j JOIN examples e ON e.id = j.value",
+            (json.dumps(list(ids)),),
+        )
+        return {
+            id_: KnownExample(
+                offset=offset,
+                role=role,
+                target=self.present_target(offset, target),
+                is_learned=self.is_learned(offset, role, target),
+            )
+            for id_, offset, role, target in rows
+        }
+
+    def present_target(self, offset: int, arrived_with: str | None) -> str | None:
+        """The target that an example has now."""
+        row = self.database.first(
+            "SELECT target FROM changes WHERE offset = ? ORDER BY number DESC LIMIT 1", (offset,)
+        )
+        return row[0] if row else arrived_with
+
+    def is_learned(self, offset: int, role: str, arrived_with: str | None) -> bool:
+        """Whether the state after the newest step holds the example."""
+        return any(not set_aside for _, set_aside in self.learned_in(offset, role, arrived_with))
+
+    def learned_in(self, offset: int, role: str, arrived_with: str | None) -> list[tuple[int, bool]]:
+        """The steps that learned an example, and whether each was set aside."""
+        found: list[tuple[int, bool]] = []
+        if role == "learn":
+            row = self.database.first(
+                "SELECT step, learned_first, set_aside FROM steps WHERE learned_last >= ? "
+                "ORDER BY learned_last LIMIT 1",
+                (offset,),
+            )
+            if row is not None and row[1] <= offset:
+                pending = self.database.first(
+                    "SELECT target FROM changes WHERE offset = ? AND kind = 'pending' AND step <= ? "
+                    "ORDER BY number DESC LIMIT 1",
+                    (offset, row[0]),
+                )
+                if arrived_with is not None or pending is not None:
+                    found.append((row[0], row[2] is not None))
+        found += [
+            (step, set_aside is not None)
+            for step, set_aside in self.database.rows(
+                "SELECT c.step, s.set_aside FROM changes c JOIN steps s ON s.step = c.step "
+                "WHERE c.offset = ? AND c.kind <> 'pending' ORDER BY c.number",
+                (offset,),
+            )
+        ]
+        return found
+
+    def unlearned_since(self, offset: int) -> list[tuple[int, Example]]:
+        """Examples from an offset on that are to be learned in turn, with their present targets."""
+        return [
+            (at, one.example.with_target(self.present_target(at, one.example.target)))
+            for at, one in self.arrivals(offset, self._next_offset - 1)
+            if one.role == "learn"
+        ]
+
+    @property
+    def last_learned_in_turn(self) -> int:
+        """Offset of the last example that was learned in turn; 0: none was."""
+        return int(self.database.one("SELECT COALESCE(MAX(learned_last), 0) FROM steps")[0])
+
+    def select(self, matches: Matcher) -> list[int]:
+        """Offsets of the examples that are meant; codes and texts are not read."""
+        changed: dict[int, str] = dict(
+            self.database.rows("SELECT offset, target FROM changes ORDER BY number")
+        )
+        rows = self.database.rows(
+            "SELECT offset, id, step, role, target, domain, time, fields, crc FROM examples ORDER BY offset"
+        )
+        found = []
+        for offset, id_, _, _, target, domain, time, fields in (verified(row, "examples") for row in rows):
+            row = {
+                "id": id_,
+                "target": changed.get(int(str(offset)), target),
+                "domain": domain,
+                "time": time,
+                "fields": json.loads(str(fields)) if fields else {},
+            }
+            if matches(row):
+                found.append(int(offset))  # type: ignore[call-overload]
+        return found
+
+    def rejections(self) -> Iterator[Refused]:
+        """All records that gave no example."""
+        for row in self.database.rows("SELECT place, reason, excerpt, id FROM rejections ORDER BY number"):
+            yield Refused(*row)
+
+    def num_rejections(self) -> int:
+        """How many records gave no example."""
+        return int(self.database.one("SELECT COUNT(*) FROM rejections")[0])
+
+    def num_examples(self) -> int:
+        """Examples in the journal."""
+        return int(self.database.one("SELECT COUNT(*) FROM examples")[0])
+
+    def deleted_among(self, ids: Iterable[str]) -> dict[str, str]:
+        """Ids that were deleted, and when."""
+        if self.database.first("SELECT 1 FROM deleted LIMIT 1") is None:
+            return {}
+        found = {}
+        for one in ids:
+            row = self.database.first(
+                "SELECT r.time FROM deleted d JOIN revisions r ON r.revision = d.revision "
+                f"WHERE d.digest IN ({', '.join('?' * len(self._salts()))})",
+                [_digest(one, salt) for salt in self._salts()],
+            )
+            if row is not None:
+                found[one] = row[0]
+        return found
+
+    def digest_of(self, id_: str) -> bytes:
+        """What stays of a deleted id: a hash under the journal's own key, 16 bytes."""
+        return _digest(id_, self._salts()[0])
+
+    def add_salts(self, other: Journal) -> None:
+        """Take over the keys of another journal, so that its deleted ids are known here."""
+        salts = dict.fromkeys([*self._salts(), *other._salts()])
+        self.set_meta("salts", " ".join(salt.hex() for salt in salts))
+
+    def _salts(self) -> list[bytes]:
+        text = self.meta("salts")
+        if text is None:
+            text = secrets.token_hex(16)
+            self.set_meta("salts", text)
+        return [bytes.fromhex(one) for one in text.split()]
+
+    def meta(self, key: str) -> str | None:
+        """A single value kept under a key."""
+        row = self.database.first("SELECT value FROM meta WHERE key = ?", (key,))
+        return row[0] if row else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a single value under a key."""
+        self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def close(self) -> None:
+        """Close the file."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _end(self) -> tuple[int, bytes, int]:
+        """Newest step, its chain, and the next offset."""
+        row = self.database.first("SELECT step, chain FROM steps ORDER BY step DESC LIMIT 1")
+        step, chain = row if row is not None else (0, b"")
+        largest = self.database.one(
+            "SELECT MAX(COALESCE((SELECT MAX(last_offset) FROM steps), 0), "
+            "COALESCE((SELECT MAX(offset) FROM examples), 0))"
+        )[0]
+        return int(step), chain, int(largest) + 1
+
+    def _source(self, key: str) -> int:
+        if key not in self._sources:
+            row = self.database.first("SELECT source FROM sources WHERE key = ?", (key,))
+            if row is None:
+                self.database.execute("INSERT INTO sources (key) VALUES (?)", (key,))
+                row = self.database.one("SELECT source FROM sources WHERE key = ?", (key,))
+            self._sources[key] = row[0]
+        return int(self._sources[key])
+
+    def _insert_change(self, step: int, change: Change) -> None:
+        number = self.database.one("SELECT COALESCE(MAX(number), 0) + 1 FROM changes")[0]
+        values = (number, step, change.offset, change.kind, change.previous, change.target)
+        self.database.execute("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", (*values, checksum(*values)))
+
+    def _step_of(self, row: Row) -> Step:
+        (
+            step,
+            source,
+            progress,
+            first,
+            last,
+            learned_first,
+            learned_last,
+            num_rejected,
+            after,
+            aside,
+            time,
+            chain,
+        ) = verified(row, "steps")
+        key = next((key for key, number in self._sources.items() if number == source), None)
+        if source is not None and key is None:
+            # Another process has begun on a stream since this journal was opened.
+            key = self.database.one("SELECT key FROM sources WHERE source = ?", (source,))[0]
+            self._sources[key] = source
+        return Step(
+            step=step,  # type: ignore[arg-type]
+            source=key,
+            progress=json.loads(str(progress)) if progress else None,
+            arrived=None if first is None else (first, last),  # type: ignore[arg-type]
+            learned=None if learned_first is None else (learned_first, learned_last),  # type: ignore[arg-type]
+            num_rejected=num_rejected,  # type: ignore[arg-type]
+            after=json.loads(str(after)) if after else {},
+            set_aside=aside,  # type: ignore[arg-type]
+            time=time,  # type: ignore[arg-type]
+            chain=chain,  # type: ignore[arg-type]
+        )
+
+    def _arrivals(self, first: int, last: int) -> list[tuple[int, Arrival]]:
+        rows = self.database.all(
+            f"SELECT {ARRIVAL_COLUMNS} FROM {ARRIVAL_JOINS} WHERE e.offset BETWEEN ? AND ? ORDER BY e.offset",
+            (first, last),
+        )
+        return [(row[0], arrival_of(row)) for row in rows]
+
+    def _as_of(self, step: Step, arrivals: Sequence[tuple[int, Arrival]]) -> list[Example]:
+        """Examples learned in turn, with the targets that they had by then."""
+        if not arrivals:
+            return []
+        changed: dict[int, str] = dict(
+            self.database.rows(
+                "SELECT offset, target FROM changes WHERE offset BETWEEN ? AND ? AND kind = 'pending' "
+                "AND step <= ? ORDER BY number",
+                (arrivals[0][0], arrivals[-1][0], step.step),
+            )
+        )
+        return [one.example.with_target(changed.get(offset, one.example.target)) for offset, one in arrivals]
+
+
+def _storable(text: str) -> str:
+    # An excerpt of a binary file may hold lone surrogates, which have no UTF-8 form.
+    return text.encode("utf-8", "replace").decode()
+
+
+def _digest(id_: str, salt: bytes) -> bytes:
+    return blake2b(id_.encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()

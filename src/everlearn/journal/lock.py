@@ -1,0 +1,61 @@
+"""One writer at a time: an advisory lock that says who holds it and dies with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from everlearn.errors import RunError
+
+__all__ = ["LOCK_NAME", "acquire_lock"]
+
+LOCK_NAME = ".lock"
+
+
+def acquire_lock(folder: Path) -> IO[str]:
+    """Lock a run folder for writing; closing the returned file lets go of it.
+
+    Raises:
+        RunError: Another process holds it; the message names it.
+        OSError: The folder cannot be written.
+    """
+    lock = (folder / LOCK_NAME).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = _described(lock.read())
+        lock.close()
+        raise RunError(f"{folder} is in use by {holder}; wait until it has ended, or stop it") from None
+    lock.truncate(0)
+    owner = {
+        "process": os.getpid(),
+        "host": platform.node(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(),
+    }
+    lock.write(json.dumps(owner))
+    lock.flush()
+    return lock
+
+
+def _described(text: str) -> str:
+    try:
+        owner = json.loads(text)
+        return (
+            f"another everlearn (process {owner['process']} on {owner['host']}, {owner['command']!r}, "
+            f"since {owner['since']})"
+        )
+    except (ValueError, KeyError, TypeError):
+        return "another everlearn"
+
+
+def _command() -> str:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
+    return " ".join(words)

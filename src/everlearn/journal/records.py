@@ -1,0 +1,313 @@
+"""What a journal holds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from everlearn.types import Example, Json, Prediction
+
+__all__ = [
+    "Arrival",
+    "Change",
+    "ChangeKind",
+    "CheckpointRecord",
+    "Decision",
+    "FoldStep",
+    "JournaledPrediction",
+    "KnownExample",
+    "NewStep",
+    "Refused",
+    "Revision",
+    "Role",
+    "Step",
+    "Version",
+]
+
+Role = Literal["learn", "exam", "thinned", "held"]
+"""What an example is for: to be learned, to be examined on (never learned), left out by its weight, or held
+back until somebody has looked at it."""
+
+ChangeKind = Literal["target", "correction", "pending", "readmitted"]
+"""``target``: one that came later than its example. ``correction``: another one for a learned example, whose
+old pair is forgotten. ``pending``: another one for an example that is not learned yet. ``readmitted``: an
+example is learned that had been set aside."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JournaledPrediction:
+    """What was said of an example before it was learned.
+
+    Attributes:
+        label: The most probable label; None while none was known.
+        confidence: Its probability.
+        target_probability: Probability of the target; None where that or the target was not known.
+        outlier_score: See ``Prediction``.
+        is_outlier: See ``Prediction``.
+        top: The most probable labels, for examples whose target is still to come.
+    """
+
+    label: str | None
+    confidence: float
+    target_probability: float | None
+    outlier_score: float | None
+    is_outlier: bool
+    top: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(cls, prediction: Prediction, target: str | None, num_top: int = 5) -> JournaledPrediction:
+        """What the journal keeps of a prediction."""
+        is_known = target is not None and target in prediction.labels
+        top: tuple[tuple[str, float], ...] = ()
+        if target is None and len(prediction.probabilities):
+            best = (-prediction.probabilities).argsort(kind="stable")[:num_top]
+            top = tuple((prediction.labels[k], float(prediction.probabilities[k])) for k in best)
+        return cls(
+            label=prediction.label,
+            confidence=prediction.confidence,
+            target_probability=prediction.probability_of(target) if is_known and target is not None else None,
+            outlier_score=prediction.outlier_score,
+            is_outlier=prediction.is_outlier,
+            top=top,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """An example that came with a step.
+
+    Attributes:
+        example: The example, prepared (with its code, where the learner works on codes).
+        role: What it is for.
+        prediction: What was said of it; None where nothing was predicted.
+    """
+
+    example: Example
+    role: Role = "learn"
+    prediction: JournaledPrediction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something learned out of turn.
+
+    Attributes:
+        offset: The example's offset.
+        kind: See ``ChangeKind``.
+        previous: The target that the example had.
+        target: The target that it has from now on.
+    """
+
+    offset: int
+    kind: ChangeKind
+    previous: str | None
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that gave no example.
+
+    Attributes:
+        place: Where it stands.
+        reason: What is wrong with it.
+        excerpt: How it begins.
+        id: The id that it repeats, where that is the reason.
+    """
+
+    place: str
+    reason: str
+    excerpt: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewStep:
+    """A step that is about to be made.
+
+    Attributes:
+        source: Key of the stream that it took from; None for steps that took from none.
+        progress: How far the run is in that stream after the step; JSON.
+        arrivals: Examples that came, in order.
+        learned: First and last offset of the examples that are learned in turn (those with the role
+            ``learn`` among them); None: none.
+        changes: What is learned out of turn, after the former.
+        refused: Records that gave no example.
+        after: What is done once the step is made (boundary, settle, examine); JSON.
+    """
+
+    source: str | None = None
+    progress: Mapping[str, Json] | None = None
+    arrivals: Sequence[Arrival] = ()
+    learned: tuple[int, int] | None = None
+    changes: Sequence[Change] = ()
+    refused: Sequence[Refused] = ()
+    after: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step of the fold, as journaled.
+
+    Attributes:
+        step: Its number, from 1.
+        source: Key of the stream, if it took from one.
+        progress: How far the run is in that stream.
+        arrived: First and last offset of the examples that came with it; None: none.
+        learned: First and last offset of those learned in turn; None: none.
+        num_rejected: Records that gave no example.
+        after: What is done once the step is made.
+        set_aside: The revision that took it out of the fold; None: it counts.
+        time: When it was journaled.
+        chain: Stands for everything journaled up to here.
+    """
+
+    step: int
+    source: str | None
+    progress: Mapping[str, Json] | None
+    arrived: tuple[int, int] | None
+    learned: tuple[int, int] | None
+    num_rejected: int
+    after: Mapping[str, Json]
+    set_aside: int | None
+    time: str
+    chain: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FoldStep:
+    """What a fold needs of a step.
+
+    Attributes:
+        step: The step.
+        arrivals: Examples that came with it, targets as they were then.
+        forgotten: Pairs that corrections take out.
+        learned: Pairs that are learned, in order, targets as they were then.
+    """
+
+    step: Step
+    arrivals: Sequence[Arrival]
+    forgotten: Sequence[Example]
+    learned: Sequence[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownExample:
+    """What the journal knows of an id.
+
+    Attributes:
+        offset: Where it is.
+        role: What it is for.
+        target: Its present target.
+        is_learned: Whether the state holds it.
+    """
+
+    offset: int
+    role: Role
+    target: str | None
+    is_learned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """A change of history: from ``first_step`` to ``last_step`` the fold is another one since.
+
+    Attributes:
+        revision: Its number, from 1.
+        kind: "deletion", "rollback", "quarantine" or "damage".
+        first_step: The first step concerned.
+        last_step: The last.
+        reason: Why, in a sentence.
+        detail: Figures, JSON.
+        time: When.
+    """
+
+    revision: int
+    kind: str
+    first_step: int
+    last_step: int
+    reason: str
+    detail: Mapping[str, Json]
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRecord:
+    """A saved state.
+
+    Attributes:
+        file: Its name within the folder of checkpoints.
+        step: The last step that it holds.
+        revision: The last revision that it takes into account.
+        chain: The chain after ``step``.
+        sha256: Of the file.
+        num_bytes: Of the file.
+        time: When it was saved.
+    """
+
+    file: str
+    step: int
+    revision: int
+    chain: bytes
+    sha256: str
+    num_bytes: int
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A checkpoint that was accepted for serving.
+
+    Attributes:
+        version: Its number, from 1.
+        parent: The version before it in its lineage.
+        step: The last step that it holds.
+        revision: The last revision that it takes into account.
+        file: The checkpoint; None once it is retired.
+        status: "kept" or "retired".
+        reason: Why it was made, or why it was retired.
+        fingerprint: The learner's.
+        num_examples: Examples learned in it.
+        scores: JSON.
+        author: Who or what made it.
+        time: When.
+    """
+
+    version: int
+    parent: int | None
+    step: int
+    revision: int
+    file: str | None
+    status: str
+    reason: str
+    fingerprint: str
+    num_examples: int
+    scores: Mapping[str, Json]
+    author: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the guard (or somebody) decided.
+
+    Attributes:
+        decision: Its number, from 1.
+        step: After which step.
+        first_step: The first step of the interval that was judged.
+        kind: "guard", "consolidation", "rollback", "readmission".
+        verdict: "accepted", "rejected", "kept" …
+        reason: In a sentence.
+        numbers: The figures it rests on.
+        time: When.
+    """
+
+    decision: int
+    step: int
+    first_step: int
+    kind: str
+    verdict: str
+    reason: str
+    numbers: Mapping[str, Json]
+    time: str

@@ -1,0 +1,85 @@
+"""The solved predictor as tensors and JSON.
+
+It is derived from the sums, so no fingerprint covers it. It is saved all the same: solved again after a
+crash, from sums that have grown since, it would be another one than an undisturbed run goes on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+
+from everlearn.learning.closed_form.mixture import Mixture
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
+from everlearn.learning.closed_form.ridge import RidgeSolution
+from everlearn.learning.closed_form.solution import Settings, Solution
+from everlearn.types import Json
+
+__all__ = ["solution_from_state", "solution_to_state"]
+
+_RIDGE_TENSORS = ("weights_mC", "factor_mm", "mean_m", "prior_C")
+
+
+def solution_to_state(solution: Solution) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+    """Tensors by name, and the rest as JSON."""
+    ridge = solution.ridge
+    tensors = {f"ridge.{name}": getattr(ridge, name).cpu() for name in _RIDGE_TENSORS}
+    # The factor is a lower triangle: its rows, one after the other.
+    size = len(ridge.factor_mm)
+    rows, columns = torch.tril_indices(size, size)
+    tensors["ridge.factor_mm"] = ridge.factor_mm.cpu()[rows, columns]
+    bayes_tensors, bayes_data = solution.bayes.to_state()
+    tensors |= {f"bayes.{name}": tensor for name, tensor in bayes_tensors.items()}
+    data = {
+        "labels": list(solution.labels),
+        "root_scale": ridge.root_scale,
+        "num_examples": ridge.num_examples,
+        "strength": ridge.strength,
+        "factor_size": size,
+        "bayes": bayes_data,
+        "settings": asdict(solution.settings),
+        "leverage_features": solution.leverage_features,
+    }
+    return tensors, data
+
+
+def solution_from_state(
+    tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json], device: torch.device
+) -> Solution:
+    """The inverse of ``solution_to_state``."""
+    size = int(data["factor_size"])
+    rows, columns = torch.tril_indices(size, size)
+    packed = tensors["ridge.factor_mm"]
+    factor_mm = torch.zeros(size, size, dtype=packed.dtype)
+    factor_mm[rows, columns] = packed
+    ridge = RidgeSolution(
+        weights_mC=tensors["ridge.weights_mC"].to(device),
+        factor_mm=factor_mm.to(device),
+        mean_m=tensors["ridge.mean_m"].to(device),
+        prior_C=tensors["ridge.prior_C"].to(device),
+        root_scale=float(data["root_scale"]),
+        num_examples=int(data["num_examples"]),
+        strength=float(data["strength"]),
+    )
+    bayes = NaiveBayesScorer.from_state(
+        {
+            name.removeprefix("bayes."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("bayes.")
+        },
+        data["bayes"],
+    )
+    settings = data["settings"]
+    return Solution(
+        labels=tuple(data["labels"]),
+        ridge=ridge,
+        bayes=bayes,
+        settings=Settings(
+            strength=float(settings["strength"]),
+            mixture=Mixture(**settings["mixture"]),
+            outlier_threshold=float(settings["outlier_threshold"]),
+        ),
+        leverage_features=int(data["leverage_features"]),
+    )

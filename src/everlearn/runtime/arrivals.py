@@ -1,0 +1,140 @@
+"""What becomes of the examples that a stream gives: taken, refused, or a target for one taken before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Change, ChangeKind, KnownExample
+from everlearn.runtime.rejections import duplicate, refused
+from everlearn.stream.source import Rejection
+from everlearn.types import Example
+
+__all__ = ["DueQueue", "Sorted", "sort_arrivals"]
+
+
+@dataclass(slots=True)
+class Sorted:
+    """A batch, sorted.
+
+    Attributes:
+        fresh: Examples whose ids are new.
+        changes: Targets for examples that are known.
+        refused: What can be neither.
+    """
+
+    fresh: list[Example] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    refused: list[Rejection] = field(default_factory=list)
+
+
+def sort_arrivals(
+    journal: Journal, batch: Sequence[Example], source_name: str, first_number: int, *, is_delayed: bool
+) -> Sorted:
+    """Sort a batch.
+
+    A known id with another target is a correction; with a target where there was none, that target; else
+    it is a duplicate. A deleted id stays deleted.
+
+    Args:
+        journal: Knows the ids taken.
+        batch: Examples, in order; those without text and code bring a target only.
+        source_name: The stream, for messages.
+        first_number: Which of the stream's examples the first one is, from 1.
+        is_delayed: Whether new examples wait before they are learned.
+    """
+    ids = [one.id for one in batch]
+    known = journal.known(ids)
+    deleted = journal.deleted_among(ids)
+    result = Sorted()
+    for number, one in enumerate(batch, start=first_number):
+        before = known.get(one.id)
+        has_input = not (one.text is None and one.code is None)
+        if one.id in deleted:
+            when = deleted[one.id][:10]
+            kind = "example" if has_input else "target"
+            result.refused.append(
+                refused(source_name, number, one, f"{kind} for id {one.id!r}, which was deleted on {when}")
+            )
+        elif before is None and has_input:
+            offset = journal.next_offset + len(result.fresh)
+            result.fresh.append(one)
+            is_learned = not is_delayed and one.target is not None
+            known[one.id] = KnownExample(offset, "learn", one.target, is_learned)
+        elif before is None:
+            reason = f"target for id {one.id!r}, which the run does not know"
+            result.refused.append(refused(source_name, number, one, reason))
+        elif one.target is None or one.target == before.target:
+            result.refused.append(duplicate(source_name, number, one))
+        else:
+            is_new = before.offset >= journal.next_offset
+            result.changes.append(_change(journal, before, one.target, is_new=is_new, is_delayed=is_delayed))
+            known[one.id] = KnownExample(before.offset, before.role, one.target, before.is_learned)
+    return result
+
+
+def _change(journal: Journal, before: KnownExample, target: str, *, is_new: bool, is_delayed: bool) -> Change:
+    kind: ChangeKind
+    if before.is_learned:
+        kind = "correction"
+    elif before.role != "learn":
+        kind = "pending"
+    elif is_new:
+        kind = "pending" if is_delayed else "target"
+    else:
+        # Its turn has come and gone (without a target, or in a step that was set aside), or is to come.
+        kind = "target" if before.offset <= journal.last_learned_in_turn else "pending"
+    return Change(before.offset, kind, before.target, target)
+
+
+class DueQueue:
+    """Examples that wait until it is their turn to be learned.
+
+    Args:
+        delay: Examples that come between an example and its turn.
+        waiting: Offsets and examples that wait already, in order.
+        learned_up_to: Offset of the last one that had its turn.
+    """
+
+    def __init__(self, delay: int, waiting: Sequence[tuple[int, Example]], learned_up_to: int) -> None:
+        self._delay = delay
+        self._waiting = deque(waiting)
+        self._learned_up_to = learned_up_to
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def push(
+        self, arrived: Sequence[tuple[int, Example]], last_offset: int
+    ) -> tuple[list[Example], tuple[int, int] | None]:
+        """Take examples in; returns those whose turn it is, and the range of offsets they lie in.
+
+        Args:
+            arrived: Offsets and examples.
+            last_offset: Of the last example that came, also of those that are not to be learned.
+        """
+        self._waiting.extend(arrived)
+        due = [self._waiting.popleft() for _ in range(len(self._waiting) - self._delay)]
+        return self._released(due, None if self._waiting else last_offset)
+
+    def flush(self, limit: int) -> tuple[list[Example], tuple[int, int] | None]:
+        """Release at most ``limit`` examples although their time has not come."""
+        due = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        return self._released(due, None)
+
+    def correct(self, offset: int, target: str) -> None:
+        """Give a waiting example another target."""
+        for k, (at, example) in enumerate(self._waiting):
+            if at == offset:
+                self._waiting[k] = (at, example.with_target(target))
+
+    def _released(
+        self, due: Sequence[tuple[int, Example]], last_offset: int | None
+    ) -> tuple[list[Example], tuple[int, int] | None]:
+        if not due:
+            return [], None
+        first, last = self._learned_up_to + 1, due[-1][0] if last_offset is None else last_offset
+        self._learned_up_to = last
+        return [example for _, example in due], (first, last)

@@ -1,0 +1,132 @@
+"""A deletion carried out: state, journal, checkpoints, versions, and a certificate of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from everlearn.journal.checkpoints import Checkpoint
+from everlearn.journal.deletion import delete_examples
+from everlearn.journal.durable_files import write_json
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import NewStep
+from everlearn.runtime.fold import Fold
+from everlearn.runtime.learners import RunLearner, needs_resample, rebuild_learner, resample, settle
+from everlearn.runtime.opened_run import OpenedRun
+from everlearn.runtime.run_folder import CERTIFICATES
+from everlearn.runtime.versions import VersionRewriter
+from everlearn.types import Example, Json
+
+__all__ = ["CERTIFICATE_FORMAT", "Deletion"]
+
+CERTIFICATE_FORMAT = "everlearn deletion certificate"
+_BATCH = 512
+
+
+class Deletion:
+    """Deletes examples from a run.
+
+    Args:
+        opened: The run, under its lock, folded to its newest step.
+        offsets: The examples.
+        exact: Whether the state must become that of a run which never saw them.
+        before: The learner's fingerprint.
+
+    Attributes:
+        certificate: The file that tells of it, once it is carried out.
+    """
+
+    def __init__(self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str) -> None:
+        self._opened = opened
+        self._offsets = offsets
+        self._exact = exact
+        self._before = before
+        self.certificate: Path | None = None
+
+    def carry_out(self, checkpoint: Checkpoint | None) -> RunLearner:
+        """Delete; returns the learner without the examples.
+
+        A crash on the way leaves a run that either holds the examples still or is folded again
+        without them.
+
+        Args:
+            checkpoint: Where a learner that cannot subtract folds again from; None: the beginning.
+        """
+        folder, journal = self._opened.folder, self._opened.folder.journal
+        versions = [one for one in folder.history.versions() if one.file is not None]
+        rewritten = VersionRewriter(folder, versions, self._offsets)
+        learner = self._opened.learner
+        folds_again = learner.reads_text and self._exact
+        if not folds_again:
+            for batch in _batches(held_examples(journal, offsets=self._offsets)):
+                learner.forget(batch)
+        digests = [journal.digest_of(one) for one in self._ids()]
+        with folder.saving(), journal.database.transaction():
+            revision = delete_examples(
+                journal,
+                self._offsets,
+                reason=f"{len(self._offsets):,} examples",
+                detail={"exact": self._exact},
+            )
+            # Solved anew from what remains: later predictions must not hang on what was forgotten.
+            journal.append(NewStep(after={"settle": True}), keep_text=False)
+        if folds_again:
+            learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+            if checkpoint is not None:
+                learner.restore(checkpoint.learner)
+            Fold(learner).replay(journal, 0 if checkpoint is None else checkpoint.step)
+        if needs_resample(learner):
+            resample(learner, (one for _, one in held_examples(journal)))
+        settle(learner)
+        self._save(learner, [str(one.file) for one in versions])
+        rewritten.write()
+        folder.remove_outdated()
+        folder.write_rejections()
+        with folder.saving():
+            journal.database.empty_log()
+            self._write_certificate(revision, learner.fingerprint(), digests)
+        return learner
+
+    def _save(self, learner: RunLearner, keep_too: Sequence[str]) -> None:
+        opened = self._opened
+        opened.scores.counts.forgotten = opened.folder.history.num_forgotten()
+        status = opened.status()
+        status.summary |= {
+            "forgotten": opened.scores.counts.forgotten,
+            "classes": len(learner.labels),
+            "fingerprint": learner.fingerprint(),
+        }
+        opened.folder.save(learner.state(), status, keep_too=keep_too)
+
+    def _write_certificate(self, revision: int, after: str, digests: Sequence[bytes]) -> None:
+        folder = self._opened.folder
+        self.certificate = folder.path / CERTIFICATES / f"deletion-{revision:04d}.json"
+        self.certificate.parent.mkdir(exist_ok=True)
+        step = folder.journal.last_step
+        value: dict[str, Json] = {
+            "format": CERTIFICATE_FORMAT,
+            "format_version": 1,
+            "run": folder.path.name,
+            "time": folder.journal.step(step).time,
+            "revision": revision,
+            "step": step,
+            "num_deleted": len(self._offsets),
+            "id_digests": sorted(one.hex() for one in digests),
+            "exact": self._exact,
+            "fingerprint_before": self._before,
+            "fingerprint_after": after,
+            "verify": f"everlearn verify {folder.path} --certificate {self.certificate}",
+        }
+        write_json(self.certificate, value, indent=1)
+
+    def _ids(self) -> Iterator[str]:
+        for offset in self._offsets:
+            yield self._opened.folder.journal.database.one(
+                "SELECT id FROM examples WHERE offset = ?", (offset,)
+            )[0]
+
+
+def _batches(examples: Iterator[tuple[int, Example]]) -> Iterator[list[Example]]:
+    while batch := [one for _, one in islice(examples, _BATCH)]:
+        yield batch

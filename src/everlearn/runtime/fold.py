@@ -1,0 +1,153 @@
+"""The fold: how a step of the journal becomes a change of state, live and again after a crash.
+
+```
+state = fold(step, state)    for every step of the journal that counts
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from everlearn.errors import StateError
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
+from everlearn.runtime.learners import RunLearner, mark_boundary, refresh, relearn, settle
+from everlearn.runtime.online_loop import BatchResult, Observer, WorkClock
+from everlearn.types import Example, Json, Prediction
+
+__all__ = ["Fold"]
+
+
+class Fold:
+    """A learner and what looks at it, step by step.
+
+    Args:
+        learner: In the state before the next step.
+        observers: Called after every step, in order; timed as evaluation.
+        clock: Where the time goes.
+        on_boundary: Called at the end of an experience, once the learner knows of it.
+    """
+
+    def __init__(
+        self,
+        learner: RunLearner,
+        *,
+        observers: Sequence[Observer] = (),
+        clock: WorkClock | None = None,
+        on_boundary: Callable[[Mapping[str, Json]], None] | None = None,
+    ) -> None:
+        self.learner = learner
+        self.clock = clock if clock is not None else WorkClock()
+        self._observers = tuple(observers)
+        self._on_boundary = on_boundary
+
+    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Compute codes, once."""
+        with self.clock.measure("encode"):
+            return self.learner.prepare(examples)
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Predict the examples of a step before it is journaled."""
+        with self.clock.measure("learn"):
+            refresh(self.learner)
+        with self.clock.measure("predict"):
+            return self.learner.predict(examples)
+
+    def make(self, step: FoldStep, predictions: Sequence[Prediction]) -> BatchResult:
+        """Make a step: learn what is due, tell the observers, do what comes after."""
+        report = None
+        if step.learned or step.forgotten:
+            with self.clock.measure("learn"):
+                report = relearn(self.learner, step.forgotten, step.learned)
+        result = BatchResult(
+            examples=[one.example for one in step.arrivals],
+            predictions=predictions,
+            learned=step.learned,
+            report=report,
+            num_rejected=step.step.num_rejected,
+        )
+        with self.clock.measure("evaluate"):
+            for observer in self._observers:
+                observer(result)
+        self._after(step.step.after)
+        return result
+
+    def replay(self, journal: Journal, after: int, until: int | None = None) -> tuple[int, int]:
+        """Make the journaled steps after one again, with the predictions that were made then.
+
+        Args:
+            journal: The journal.
+            after: The learner's last step.
+            until: The last step to make; None: the newest.
+
+        Returns:
+            Number of steps and of examples that came with them.
+
+        Raises:
+            StateError: What a step needs is damaged or was dropped.
+        """
+        num_steps = num_examples = 0
+        for step in journal.steps_after(after):
+            if until is not None and step.step > until:
+                break
+            with self.clock.measure("learn"):
+                refresh(self.learner)
+            made = journal.fold_step(step)
+            if step.set_aside is not None:
+                made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
+            elif missing := _without_input(made, self.learner):
+                raise StateError(
+                    f"step {step.step} cannot be made again: the text of example {missing!r} was dropped, "
+                    "and this learner keeps no codes. Restore a later checkpoint from a copy, or learn into "
+                    "a new folder with --keep-text."
+                )
+            predictions = [_recorded(one) for one in made.arrivals]
+            self.make(made, predictions)
+            num_steps += 1
+            num_examples += len(made.arrivals)
+        return num_steps, num_examples
+
+    def _after(self, after: Mapping[str, Json]) -> None:
+        if "boundary" in after:
+            boundary = after["boundary"]
+            with self.clock.measure("learn"):
+                mark_boundary(self.learner, boundary["name"], boundary["num_examples"])
+        if after.get("settle"):
+            with self.clock.measure("learn"):
+                settle(self.learner)
+        if "boundary" in after and self._on_boundary is not None:
+            self._on_boundary(after["boundary"])
+
+
+def _recorded(arrival: Arrival) -> Prediction:
+    """A journaled prediction, as far as scores look at it: its label and the target's probability."""
+    journaled, target = arrival.prediction, arrival.example.target
+    if journaled is None:
+        return Prediction(None, (), np.zeros(0))
+    return _prediction_of(journaled, target)
+
+
+def _prediction_of(journaled: JournaledPrediction, target: str | None) -> Prediction:
+    if journaled.label is None:
+        return Prediction(None, (), np.zeros(0))
+    labels, probabilities = [journaled.label], [journaled.confidence]
+    if target is not None and target != journaled.label and journaled.target_probability is not None:
+        labels.append(target)
+        probabilities.append(journaled.target_probability)
+    return Prediction(
+        label=journaled.label,
+        labels=tuple(labels),
+        probabilities=np.array(probabilities),
+        outlier_score=journaled.outlier_score,
+        is_outlier=journaled.is_outlier,
+    )
+
+
+def _without_input(step: FoldStep, learner: RunLearner) -> str | None:
+    """The id of an example that the learner cannot learn any more; None where there is none."""
+    if not learner.reads_text:
+        return None
+    return next((one.id for one in step.learned if one.text is None), None)

@@ -1,0 +1,44 @@
+"""Choosing examples by what describes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from everlearn.journal.journal import Matcher
+
+__all__ = ["example_matcher"]
+
+
+def example_matcher(ids: Sequence[str], where: Sequence[tuple[str, str]]) -> Matcher:
+    """A matcher: one of the ``ids`` (if any are given), and every field of ``where`` has its value.
+
+    Fields are looked up among the record's own first, then among id, target (also called label), domain
+    and time. Numbers and booleans match by their text.
+
+    >>> matches = example_matcher([], [("customer", "c7")])
+    >>> matches({"id": "1", "target": "refund", "fields": {"customer": "c7"}})
+    True
+    """
+    wanted = frozenset(ids)
+
+    def matches(row: Mapping[str, Any]) -> bool:
+        if wanted and row["id"] not in wanted:
+            return False
+        return all(_text(_value(row, name)) == value for name, value in where)
+
+    return matches
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    fields = row["fields"]
+    if name in fields:
+        return fields[name]
+    return row.get("target" if name == "label" else name)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

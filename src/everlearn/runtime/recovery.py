@@ -1,0 +1,80 @@
+"""Bringing a run's state back: the newest usable checkpoint, then the journal's later steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from everlearn.runtime.fold import Fold
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import RunStatus
+from everlearn.runtime.run_scores import RunScores, read_metrics
+
+__all__ = ["Recovered", "recover", "recovery_notes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """How a state was brought back.
+
+    Attributes:
+        checkpoint_step: The step of the checkpoint it began with; 0: from the beginning.
+        num_steps: Steps folded again after it.
+        num_examples: Examples that came with those steps.
+        skipped: Newer checkpoints that could not be used, and why.
+        status: What the checkpoint kept beside the learner's state.
+    """
+
+    checkpoint_step: int
+    num_steps: int
+    num_examples: int
+    skipped: Sequence[str]
+    status: RunStatus
+
+
+def recover(folder: RunFolder, fold: Fold, scores: RunScores | None = None) -> Recovered:
+    """Bring a fresh fold to the newest step of the journal.
+
+    Args:
+        folder: The run.
+        fold: Holds a fresh learner; its observers include ``scores``.
+        scores: Fresh scores.
+
+    Raises:
+        StateError: Something that is needed is damaged.
+    """
+    skipped: list[str] = []
+    checkpoint = folder.checkpoints.newest(skipped.append)
+    status, step = RunStatus(), 0
+    if checkpoint is not None:
+        status, step = RunStatus.model_validate(checkpoint.run), checkpoint.step
+        fold.learner.restore(checkpoint.learner)
+        if scores is not None:
+            scores.restore(status, read_metrics(folder.path))
+            scores.labels.update(fold.learner.labels)
+    num_steps, num_examples = fold.replay(folder.journal, step)
+    if scores is not None:
+        scores.counts.forgotten = folder.history.num_forgotten()
+    return Recovered(
+        checkpoint_step=step,
+        num_steps=num_steps,
+        num_examples=num_examples,
+        skipped=skipped,
+        status=status,
+    )
+
+
+def recovery_notes(recovered: Recovered) -> list[str]:
+    """What a user should know of a recovery, in sentences."""
+    notes = [f"Not used: {reason}." for reason in recovered.skipped]
+    if recovered.num_steps and (recovered.num_examples or recovered.skipped):
+        begun = (
+            f"after the checkpoint at step {recovered.checkpoint_step:,}"
+            if recovered.checkpoint_step
+            else "from the beginning"
+        )
+        notes.append(
+            f"{recovered.num_examples:,} examples ({recovered.num_steps:,} steps) were folded again from the "
+            f"journal, {begun}."
+        )
+    return notes

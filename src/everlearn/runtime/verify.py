@@ -1,0 +1,194 @@
+"""``verify``: the journal checked row by row, and folded anew to compare with what is saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import InputError, RunError
+from everlearn.journal.held import held_examples
+from everlearn.runtime.deletion import CERTIFICATE_FORMAT
+from everlearn.runtime.fold import Fold
+from everlearn.runtime.learners import RunLearner, rebuild_learner
+from everlearn.runtime.listener import Listener, SilentListener
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.types import Json
+
+__all__ = ["VerifyOutcome", "verify_run"]
+
+_BATCH = 512
+
+
+@dataclass(slots=True, kw_only=True)
+class VerifyOutcome:
+    """What was found.
+
+    Attributes:
+        passed: What holds, in sentences.
+        failed: What does not.
+        fingerprint: Of the independent fold.
+    """
+
+    passed: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether everything holds."""
+        return not self.failed
+
+    def check(self, holds: bool, text: str, otherwise: str) -> None:
+        """Note one finding."""
+        (self.passed if holds else self.failed).append(text if holds else otherwise)
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``verify --json``."""
+        return {
+            "valid": self.is_valid,
+            "passed": self.passed,
+            "failed": self.failed,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def verify_run(
+    run: Path,
+    *,
+    certificate: Path | None = None,
+    ids: Sequence[str] = (),
+    listener: Listener | None = None,
+) -> VerifyOutcome:
+    """Fold a run's journal with a fresh learner and compare with what the run, or a certificate, claims.
+
+    Nothing saved is used for it: not a checkpoint, not a version, not a predictor.
+
+    Args:
+        run: The run folder; it may be in use.
+        certificate: Of a deletion; None: the newest state is compared.
+        ids: Ids that the certificate must cover.
+        listener: Is told what happens.
+
+    Raises:
+        InputError: The certificate cannot be read.
+        RunError: Not a run folder, or the certificate is not of this run.
+        StateError: The journal is damaged.
+    """
+    listener = listener or SilentListener()
+    with RunFolder.open_to_read(run) as folder:
+        outcome = VerifyOutcome()
+        if certificate is not None:
+            _verify_certificate(folder, _read_certificate(certificate), ids, outcome, listener)
+        else:
+            _verify_newest(folder, outcome, listener)
+    return outcome
+
+
+def _verify_newest(folder: RunFolder, outcome: VerifyOutcome, listener: Listener) -> None:
+    checkpoint = folder.newest_checkpoint()
+    learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+    learner.restore(checkpoint.learner)
+    saved = learner.fingerprint()
+    listener.stage("folding the journal from its beginning")
+    outcome.fingerprint = _fold(folder, checkpoint.step).fingerprint()
+    outcome.passed.append(
+        f"all {folder.journal.num_examples():,} examples of the journal match their checksums"
+    )
+    outcome.check(
+        outcome.fingerprint == saved,
+        f"the state after step {checkpoint.step:,} equals a fold of the journal from its beginning",
+        f"the state after step {checkpoint.step:,} has fingerprint {saved}, a fold of the journal "
+        f"{outcome.fingerprint}",
+    )
+
+
+def _verify_certificate(
+    folder: RunFolder,
+    value: dict[str, Any],
+    ids: Sequence[str],
+    outcome: VerifyOutcome,
+    listener: Listener,
+) -> None:
+    journal = folder.journal
+    revisions = {one.revision: one for one in folder.history.revisions()}
+    revision = revisions.get(value["revision"])
+    if revision is None or revision.kind != "deletion" or journal.last_step < value["step"]:
+        raise RunError(f"the certificate is of another run than {folder.path}, or of a later state of it")
+    digests = {bytes.fromhex(one) for one in value["id_digests"]}
+    listener.stage("looking for deleted ids")
+    present = sum(
+        journal.digest_of(row[0]) in digests for row in journal.database.rows("SELECT id FROM examples")
+    )
+    outcome.check(
+        not present,
+        f"none of the {value['num_deleted']:,} deleted examples is in the journal",
+        f"{present:,} of the deleted examples are in the journal",
+    )
+    for one in ids:
+        outcome.check(
+            journal.digest_of(one) in digests,
+            f"the certificate covers id {one!r}",
+            f"the certificate does not cover id {one!r}",
+        )
+    later = [
+        one
+        for one in revisions.values()
+        if one.revision > revision.revision and one.first_step <= value["step"]
+    ]
+    if not value["exact"]:
+        outcome.failed.append(
+            "the deletion was approximate: the weights keep what they learned, so no fold can prove it"
+        )
+    elif later:
+        outcome.passed.append(
+            f"history before it was changed again by {later[0].kind} {later[0].revision}, so the fingerprint "
+            "cannot be compared any more; verify the run itself, or the later certificate"
+        )
+    else:
+        listener.stage("folding the journal from its beginning")
+        outcome.fingerprint = _fold(folder, value["step"]).fingerprint()
+        outcome.check(
+            outcome.fingerprint == value["fingerprint_after"],
+            "a fold of the journal without the deleted examples has the certified fingerprint",
+            f"the certificate says {value['fingerprint_after']}, a fold without the deleted examples "
+            f"{outcome.fingerprint}",
+        )
+
+
+def _fold(folder: RunFolder, until: int) -> RunLearner:
+    """A fresh learner folded over the journal up to a step."""
+    learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+    if learner.reads_text:
+        Fold(learner).replay(folder.journal, 0, until)
+        return learner
+    examples = held_examples(folder.journal, until)
+    while batch := [one for _, one in islice(examples, _BATCH)]:
+        learner.learn(batch)
+    return learner
+
+
+def _read_certificate(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the certificate {path}: {error}") from None
+    if not isinstance(value, dict) or value.get("format") != CERTIFICATE_FORMAT:
+        raise InputError(f"{path} is no deletion certificate")
+    if value.get("format_version") != 1:
+        raise InputError(f"{path} is of the newer format version {value.get('format_version')}")
+    needed = {
+        "revision": int,
+        "step": int,
+        "num_deleted": int,
+        "id_digests": list,
+        "exact": bool,
+        "fingerprint_after": str,
+    }
+    for name, kind in needed.items():
+        if not isinstance(value.get(name), kind):
+            raise InputError(f"{path} is damaged: {name} is missing or not of the right kind")
+    return value

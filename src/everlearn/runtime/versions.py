@@ -1,0 +1,101 @@
+"""Versions of a run: made, rewritten after a deletion, retired when there are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import Version
+from everlearn.runtime.learners import needs_resample, rebuild_learner
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.types import Example, Json
+
+__all__ = ["VersionRewriter", "make_version", "retire_old_versions"]
+
+
+def make_version(
+    folder: RunFolder,
+    *,
+    file: str,
+    fingerprint: str,
+    num_examples: int,
+    reason: str,
+    scores: Mapping[str, Json],
+    author: str,
+    parent: int | None,
+) -> Version:
+    """Make a version of a checkpoint of the newest step; the oldest beyond those kept are retired."""
+    with folder.saving():
+        version = folder.history.add_version(
+            parent=parent,
+            step=folder.journal.last_step,
+            file=file,
+            reason=reason,
+            fingerprint=fingerprint,
+            num_examples=num_examples,
+            scores=scores,
+            author=author,
+        )
+        retire_old_versions(folder)
+    return version
+
+
+def retire_old_versions(folder: RunFolder) -> None:
+    """Retire the oldest versions beyond ``run.keep_versions``, but never the one that is served."""
+    kept = [one for one in folder.history.versions() if one.file is not None]
+    for version in kept[: -folder.config.run.keep_versions]:
+        if version.version == folder.serving:
+            continue
+        limit = folder.config.run.keep_versions
+        folder.history.write_version(
+            replace(version, status="retired", file=None, reason=f"one of more than {limit} (keep_versions)")
+        )
+        # Its checkpoint goes with the next pruning.
+
+
+class VersionRewriter:
+    """Writes versions anew without examples that are deleted, where the learner forgets exactly.
+
+    Args:
+        folder: The run, before the deletion.
+        versions: Its versions that are kept.
+        offsets: The examples that are about to be deleted.
+    """
+
+    def __init__(self, folder: RunFolder, versions: Sequence[Version], offsets: Sequence[int]) -> None:
+        self._folder = folder
+        self._versions = versions if folder.record.learner.kind == "closed-form" else ()
+        self._pairs: dict[int, list[Example]] = {
+            one.version: [pair for _, pair in held_examples(folder.journal, one.step, offsets)]
+            for one in self._versions
+        }
+
+    def write(self) -> None:
+        """Write the versions that hold any of the examples, and keep the others as they are."""
+        folder = self._folder
+        for version in self._versions:
+            pairs = self._pairs[version.version]
+            if version.file is None:
+                continue
+            if not pairs:
+                with folder.saving():
+                    folder.history.write_version(replace(version, revision=folder.history.last_revision))
+                continue
+            checkpoint = folder.checkpoints.load(version.file)
+            learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+            learner.restore(checkpoint.learner)
+            learner.forget(pairs)
+            if needs_resample(learner):
+                continue  # it stays retired: what its sample lacks is not known any more
+            with folder.saving():
+                saved = folder.checkpoints.save(learner.state(), checkpoint.run, step=version.step)
+                folder.history.write_version(
+                    replace(
+                        version,
+                        file=saved.file,
+                        revision=saved.revision,
+                        fingerprint=learner.fingerprint(),
+                        num_examples=version.num_examples - len(pairs),
+                    )
+                )
