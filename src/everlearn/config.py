@@ -19,6 +19,7 @@ from everlearn.errors import ConfigError, ConfigFileError
 __all__ = [
     "ClosedFormSettings",
     "GradientSettings",
+    "GuardSettings",
     "LearnerSettings",
     "ModelSettings",
     "RunConfig",
@@ -130,6 +131,39 @@ class RunSettings(_Settings):
     """Examples over which rolling scores are taken."""
 
 
+class GuardSettings(_Settings):
+    """What decides whether a candidate is served."""
+
+    enabled: bool = False
+    share: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """Share of the stream that is held back, never learned, to examine candidates on."""
+    every: int = Field(default=10_000, ge=1)
+    """A candidate is examined after so many examples."""
+    seconds: float | None = Field(default=None, gt=0.0)
+    """And after so many seconds."""
+    tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Drop in accuracy, 0 to 1, that is not held against a candidate."""
+    level: float = Field(default=0.01, gt=0.0, lt=1.0)
+    """A candidate is rejected where a drop as large as its own is less probable than this."""
+    test: Literal["mcnemar", "bootstrap"] = "mcnemar"
+    recent: int = Field(default=1_000, ge=1)
+    """Examples of the exam on the most recent past."""
+    long_term: int = Field(default=2_000, ge=1)
+    """Examples of the exam on everything so far, balanced over classes and domains."""
+    surprise: bool = True
+    """Also reject what contradicts the learner far more often than usual, and teaches nothing."""
+    suspicious: Literal["flag", "weigh", "hold", "off"] = "flag"
+    """What is done with an example that contradicts a confident prediction, or is extremely unusual."""
+    confidence: float = Field(default=0.9, gt=0.0, le=1.0)
+    """From this probability on a prediction is confident."""
+    leverage: float | None = Field(default=None, gt=0.0)
+    """An outlier score from which on an example is suspicious too; None: none is."""
+    weight: float = Field(default=0.25, ge=0.0, le=1.0)
+    """With ``weigh``: the share of suspicious examples that is learned, chosen by the hash of the id."""
+    readmit: bool = True
+    """Learn what was set aside after all, once a later accepted version agrees with it."""
+
+
 class RunConfig(_Settings):
     """All settings of a run.
 
@@ -144,6 +178,7 @@ class RunConfig(_Settings):
     model: ModelSettings = ModelSettings()
     stream: StreamSettings = StreamSettings()
     learner: LearnerSettings = LearnerSettings()
+    guard: GuardSettings = GuardSettings()
     run: RunSettings = RunSettings()
 
     @classmethod

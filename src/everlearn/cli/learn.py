@@ -26,6 +26,8 @@ EPILOG = """
   [cyan]tail -f live.jsonl | everlearn learn - --out runs/live --batch-size 32[/]
 
   [cyan]everlearn learn train.jsonl --learner gradient --train lora --replay 1500[/]
+
+  [cyan]everlearn learn messages.jsonl --out runs/desk --guard --guard-every 2000[/]
 """
 
 
@@ -83,6 +85,13 @@ def learn(
     train: options.Train = None,
     lora_rank: options.LoraRank = None,
     replay: options.Replay = None,
+    guard: options.Guard = None,
+    guard_share: options.GuardShare = None,
+    guard_every: options.GuardEvery = None,
+    guard_seconds: options.GuardSeconds = None,
+    guard_tolerance: options.GuardTolerance = None,
+    guard_level: options.GuardLevel = None,
+    suspicious: options.Suspicious = None,
     config: options.ConfigFile = None,
     checkpoint_seconds: options.CheckpointSeconds = None,
     keep_text: options.KeepText = None,

@@ -23,6 +23,12 @@ __all__ = [
     "DomainField",
     "Dtype",
     "Experiences",
+    "Guard",
+    "GuardEvery",
+    "GuardLevel",
+    "GuardSeconds",
+    "GuardShare",
+    "GuardTolerance",
     "HeadLearningRate",
     "IdField",
     "Json",
@@ -43,6 +49,7 @@ __all__ = [
     "Schedule",
     "Seed",
     "Strict",
+    "Suspicious",
     "TargetField",
     "TextField",
     "Threads",
@@ -58,7 +65,7 @@ __all__ = [
 ]
 
 _STREAM, _MODEL, _LEARNER = "Stream", "Model", "Learner"
-_GRADIENT, _RUN = "Gradient learner", "Run"
+_GRADIENT, _GUARD, _RUN = "Gradient learner", "Guard", "Run"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 _SETTING_OF = {
@@ -94,6 +101,13 @@ _SETTING_OF = {
     "train": "learner.gradient.trainable",
     "lora_rank": "learner.gradient.lora_rank",
     "replay": "learner.gradient.replay",
+    "guard": "guard.enabled",
+    "guard_share": "guard.share",
+    "guard_every": "guard.every",
+    "guard_seconds": "guard.seconds",
+    "guard_tolerance": "guard.tolerance",
+    "guard_level": "guard.level",
+    "suspicious": "guard.suspicious",
     "checkpoint_seconds": "run.checkpoint_seconds",
     "keep_text": "run.keep_text",
     "threads": "run.threads",
@@ -397,6 +411,62 @@ Replay = Annotated[
         metavar="SIZE",
         help="Examples kept for experience replay; 0: none. Default: 0.",
         rich_help_panel=_GRADIENT,
+    ),
+]
+
+Guard = Annotated[
+    bool | None,
+    typer.Option(
+        "--guard/--no-guard",
+        help="Serve a version only if it is not worse than the one before: hold back a share of the stream, "
+        "examine candidates on it, set aside what makes them worse. Default: no.",
+        show_default=False,
+        rich_help_panel=_GUARD,
+    ),
+]
+GuardShare = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Share of the stream that is held back. Default: 0.05.", rich_help_panel=_GUARD
+    ),
+]
+GuardEvery = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Examples between two candidates. Default: 10000.", rich_help_panel=_GUARD
+    ),
+]
+GuardSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Examine a candidate after so many seconds too. Default: never.",
+        rich_help_panel=_GUARD,
+    ),
+]
+GuardTolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DROP",
+        help="Drop in accuracy (0.01: one point) not held against a candidate. Default: 0.",
+        rich_help_panel=_GUARD,
+    ),
+]
+GuardLevel = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Reject where a drop like the candidate's is less probable by chance than P. Default: 0.01.",
+        rich_help_panel=_GUARD,
+    ),
+]
+Suspicious = Annotated[
+    str | None,
+    typer.Option(
+        metavar="POLICY",
+        help="Examples that contradict a confident prediction: flag them, weigh them (learn a quarter), hold "
+        "them for review, or off. Default: flag.",
+        rich_help_panel=_GUARD,
     ),
 ]
 

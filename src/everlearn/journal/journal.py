@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from everlearn.journal.checksums import canonical_json, chained, checksum
-from everlearn.journal.database import Database, Row
+from everlearn.errors import StateError
+from everlearn.journal.chain import link, step_holds
+from everlearn.journal.checksums import canonical_json, checksum
+from everlearn.journal.database import REPAIR_ADVICE, Database, Row
 from everlearn.journal.example_rows import (
     ARRIVAL_COLUMNS,
     ARRIVAL_JOINS,
@@ -47,6 +49,7 @@ _STEP_COLUMNS = (
     "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
     "set_aside, time, chain, crc"
 )
+_EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
 _ROWS_AT_ONCE = 512
 
 
@@ -125,16 +128,16 @@ class Journal:
         code_rows = [
             code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
         ]
-        chain = chained(
+        chain = link(
             self._chain,
-            new.source,
-            progress,
-            learned,
-            after,
-            len(new.refused),
-            [row[-1] for row in example_rows],
-            [row[-1] for row in code_rows],
-            [(one.offset, one.kind, one.previous, one.target) for one in new.changes],
+            source=new.source,
+            progress=progress,
+            learned=learned,
+            after=after,
+            num_refused=len(new.refused),
+            example_crcs=[row[-1] for row in example_rows],
+            code_crcs=[row[-1] for row in code_rows],
+            changes=[(one.offset, one.kind, one.previous, one.target) for one in new.changes],
         )
         database = self.database
         with database.transaction():
@@ -167,6 +170,14 @@ class Journal:
                 )
             for change in new.changes:
                 self._insert_change(step, change)
+            if new.flags:
+                database.executemany(
+                    "INSERT INTO flags VALUES (?,?,?,?,?,?)",
+                    [
+                        (one.offset, step, one.reason, one.score, one.policy, one.resolved)
+                        for one in new.flags
+                    ],
+                )
             if new.refused:
                 database.executemany(
                     "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
@@ -231,7 +242,16 @@ class Journal:
         return found
 
     def fold_step(self, step: Step) -> FoldStep:
-        """Everything that a fold needs of a step, as it was when the step was made."""
+        """Everything that a fold needs of a step, as it was when the step was made.
+
+        Raises:
+            StateError: A row of it was changed on the disk, or is missing without having been deleted.
+        """
+        if step_holds(self.database, step.step) is False:
+            raise StateError(
+                f"the journal is damaged: something that came with step {step.step:,} is missing. "
+                f"{REPAIR_ADVICE}"
+            )
         arrivals = [] if step.arrived is None else self._arrivals(*step.arrived)
         learned: list[Example] = []
         if step.learned is not None:
@@ -291,18 +311,18 @@ class Journal:
     def known(self, ids: Sequence[str]) -> dict[str, KnownExample]:
         """What the journal knows of ids; those it does not know are left out."""
         rows = self.database.all(
-            "SELECT e.id, e.offset, e.role, e.target FROM json_each(?) j JOIN examples e ON e.id = j.value",
+            f"SELECT {_EXAMPLE_COLUMNS} FROM json_each(?) j JOIN examples e ON e.id = j.value",
             (json.dumps(list(ids)),),
         )
-        return {
-            id_: KnownExample(
-                offset=offset,
-                role=role,
-                target=self.present_target(offset, target),
-                is_learned=self.is_learned(offset, role, target),
+        found = {}
+        for offset, id_, _, role, target, *_ in (verified(row, "examples") for row in rows):
+            found[str(id_)] = KnownExample(
+                offset=offset,  # type: ignore[arg-type]
+                role=role,  # type: ignore[arg-type]
+                target=self.present_target(offset, target),  # type: ignore[arg-type]
+                is_learned=self.is_learned(offset, role, target),  # type: ignore[arg-type]
             )
-            for id_, offset, role, target in rows
-        }
+        return found
 
     def present_target(self, offset: int, arrived_with: str | None) -> str | None:
         """The target that an example has now."""

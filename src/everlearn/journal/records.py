@@ -14,6 +14,7 @@ __all__ = [
     "ChangeKind",
     "CheckpointRecord",
     "Decision",
+    "Flag",
     "FoldStep",
     "JournaledPrediction",
     "KnownExample",
@@ -122,6 +123,25 @@ class Refused:
     id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An example that looks suspicious.
+
+    Attributes:
+        offset: The example's.
+        reason: "contradiction" (of a confident prediction) or "leverage" (unlike everything learned).
+        score: The confidence, or the outlier score.
+        policy: What was done with it: "flag", "weigh" or "hold".
+        resolved: What somebody decided: "accepted" or "rejected"; None: nothing yet.
+    """
+
+    offset: int
+    reason: str
+    score: float
+    policy: str
+    resolved: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NewStep:
     """A step that is about to be made.
@@ -134,6 +154,7 @@ class NewStep:
             ``learn`` among them); None: none.
         changes: What is learned out of turn, after the former.
         refused: Records that gave no example.
+        flags: Arrivals that look suspicious.
         after: What is done once the step is made (boundary, settle, examine); JSON.
     """
 
@@ -143,6 +164,7 @@ class NewStep:
     learned: tuple[int, int] | None = None
     changes: Sequence[Change] = ()
     refused: Sequence[Refused] = ()
+    flags: Sequence[Flag] = ()
     after: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -45,6 +45,11 @@ class RunLearner(Learner, Protocol):
         ...
 
     @property
+    def num_examples(self) -> int:
+        """Examples learned and not forgotten."""
+        ...
+
+    @property
     def reads_text(self) -> bool:
         """Whether it learns from texts; if not, from codes."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from everlearn.errors import StateError
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
@@ -51,7 +52,12 @@ def recover(folder: RunFolder, fold: Fold, scores: RunScores | None = None) -> R
         fold.learner.restore(checkpoint.learner)
         if scores is not None:
             scores.restore(status, read_metrics(folder.path))
-            scores.labels.update(fold.learner.labels)
+            scores.labels = set(fold.learner.labels)
+    elif fold.learner.num_examples:
+        raise StateError(
+            f"no saved state of {folder.path} can be used; run the same command again, and it folds the "
+            "journal from its beginning"
+        )
     num_steps, num_examples = fold.replay(folder.journal, step)
     if scores is not None:
         scores.counts.forgotten = folder.history.num_forgotten()

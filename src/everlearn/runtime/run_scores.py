@@ -95,8 +95,7 @@ class RunScores:
         if not saved:
             return
         self.prequential.restore(saved["prequential"])
-        if saved["matrix"] is not None:
-            self.matrix = AccuracyMatrix.from_json(saved["matrix"])
+        self.matrix = None if saved["matrix"] is None else AccuracyMatrix.from_json(saved["matrix"])
         if metrics is not None:
             # The table may be newer than the checkpoint.
             within = pc.less_equal(metrics["examples"], self.counts.examples)

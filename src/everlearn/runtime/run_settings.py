@@ -17,7 +17,7 @@ from everlearn.stream.lines import stem_of
 __all__ = ["given_settings", "is_arranged", "known_source", "new_folder_name", "settings_for"]
 
 # These make the learner what it is; a run keeps them for life.
-_FIXED = ("seed", "model.", "learner.", "run.rolling_window")
+_FIXED = ("seed", "model.", "learner.", "guard.share", "run.rolling_window")
 _FREE_ALL_THE_SAME = frozenset({"model.device"})
 GRADIENT_BATCH_SIZE = 32
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}

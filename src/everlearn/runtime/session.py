@@ -20,10 +20,12 @@ from everlearn.journal.records import (
     JournaledPrediction,
     NewStep,
     Refused,
+    Role,
 )
 from everlearn.runtime.arrivals import DueQueue, sort_arrivals
 from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
 from everlearn.runtime.fold import Fold
+from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut, score
 from everlearn.runtime.learners import RunLearner, is_settled
 from everlearn.runtime.online_loop import Observer
@@ -33,7 +35,8 @@ from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
 from everlearn.runtime.run_scores import RunScores, write_metrics
 from everlearn.runtime.run_settings import is_arranged, known_source
-from everlearn.runtime.versions import make_version
+from everlearn.runtime.suspicion import role_of
+from everlearn.runtime.versions import add_version
 from everlearn.stream.lines import stem_of
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json, Prediction
@@ -100,6 +103,9 @@ class LearnSession:
         self.recovered: Recovered = recover(folder, self.fold, self.scores)
         self._seconds_before = self.recovered.status.seconds
         self._is_new_stream_to_observers = True
+        self._guard = Guard(folder, config.guard) if config.guard.enabled else None
+        self._examined_at = time.monotonic()
+        self._judge_undecided()
         self._queue = self._open_queue()
         self._first_step = self._journal.last_step
         self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
@@ -178,36 +184,40 @@ class LearnSession:
         """
         with self.fold.clock.measure("save"):
             self.folder.write_config(self.config)
-            with self.folder.saving():
-                write_metrics(self.folder.path, self.scores.metrics.table())
-            status = RunStatus(
-                counts=self.scores.counts.model_copy(),
-                seconds=self.seconds(),
-                scores=self.scores.to_json(),
-                summary=dict(summary or {}),
-            )
-            self._saved = self.folder.save(self.learner.state(), status)
+            self._saved = self.folder.save(self.learner.state(), self._status(summary))
             self.folder.write_rejections()
         self._saved_at = time.monotonic()
         self._saved_step = self._journal.last_step
         self.scores.rest()
 
+    def _status(self, summary: Mapping[str, Json] | None = None) -> RunStatus:
+        """What a checkpoint of now keeps beside the state; the metrics table is written with it."""
+        with self.folder.saving():
+            write_metrics(self.folder.path, self.scores.metrics.table())
+        return RunStatus(
+            counts=self.scores.counts.model_copy(),
+            seconds=self.seconds(),
+            scores=self.scores.to_json(),
+            summary=dict(summary or {}),
+        )
+
     def make_version(self, summary: Mapping[str, Json]) -> None:
         """Make a version of the checkpoint that was just written, unless the last version equals it."""
         assert self._saved is not None, "save first"
+        if self._guard is not None:
+            return  # only the guard makes versions
         last = next(iter(reversed(self.folder.history.versions())), None)
         if last is not None and last.fingerprint == summary["fingerprint"] and last.file is not None:
             return
         scores = {name: summary[name] for name in _VERSION_SCORES if summary[name] is not None}
-        make_version(
+        add_version(
             self.folder,
             file=self._saved.file,
             fingerprint=str(summary["fingerprint"]),
-            num_examples=self.scores.counts.learned,
+            num_examples=self.learner.num_examples,
             reason="end of a sitting",
             scores=scores,
             author="learn",
-            parent=last.version if last is not None else None,
         )
 
     def seconds(self) -> Seconds:
@@ -242,15 +252,16 @@ class LearnSession:
         )
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
-        arrivals = [
-            Arrival(example, "learn", JournaledPrediction.of(prediction, example.target))
-            for example, prediction in zip(prepared, predictions, strict=True)
-        ]
-        changes = self._with_queue(arrived.changes)
         first = self._journal.next_offset
-        numbered = [(first + k, one.example) for k, one in enumerate(arrivals)]
+        arrivals, flags = [], []
+        for k, (example, prediction) in enumerate(zip(prepared, predictions, strict=True)):
+            role, flag = role_of(example, prediction, self.config.guard)
+            arrivals.append(Arrival(example, role, JournaledPrediction.of(prediction, example.target)))
+            if flag is not None:
+                flags.append(replace(flag, offset=first + k))
+        changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
         due, learned = self._queue.push(
-            [(offset, example) for (offset, example), one in zip(numbered, arrivals, strict=True)],
+            [(first + k, one.example) for k, one in enumerate(arrivals) if one.role == "learn"],
             first + len(arrivals) - 1,
         )
         self.progress.examples += len(batch)
@@ -266,17 +277,54 @@ class LearnSession:
                 learned=learned,
                 changes=changes,
                 refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in refusals],
+                flags=flags,
                 after=self._after_batch(len(arrivals)),
             ),
             due,
             predictions,
         )
 
-    def _with_queue(self, changes: Sequence[Change]) -> list[Change]:
+    def _with_queue(self, changes: Sequence[Change], new_roles: Mapping[int, Role]) -> list[Change]:
+        """Targets for examples that came before, or earlier in the same batch; waiting ones are changed."""
+        result = []
         for change in changes:
+            if new_roles.get(change.offset, "learn") != "learn":
+                change = replace(change, kind="pending")  # it is not learned, so nothing is corrected
             if change.kind == "pending":
                 self._queue.correct(change.offset, change.target)
-        return list(changes)
+            result.append(change)
+        return result
+
+    def _judge_undecided(self) -> None:
+        """Where a crash came between a candidate and the decision on it: decide now."""
+        last = self._journal.last_step
+        if self._guard is None or not last or self._guard.has_decided(last):
+            return
+        if self._journal.step(last).after.get("examine"):
+            self._examine()
+
+    def _examine(self) -> None:
+        """Let the guard judge the present state."""
+        assert self._guard is not None
+        with self.fold.clock.measure("evaluate"):
+            verdict = self._guard.consider(self.learner, self._status)
+        self._examined_at = time.monotonic()
+        if verdict.readmitted is not None:
+            self.fold.make(self._journal.fold_step(verdict.readmitted), ())
+        if not verdict.is_accepted:
+            self._is_new_stream_to_observers = False
+            recover(self.folder, self.fold, self.scores)
+            self._is_new_stream_to_observers = True
+        self.scores.rest()
+
+    def _examine_is_due(self, num_arrived: int) -> bool:
+        if self._guard is None:
+            return False
+        if not self.scores.counts.learned:
+            return False
+        settings = self.config.guard
+        is_time = settings.seconds is not None and time.monotonic() - self._examined_at >= settings.seconds
+        return is_time or self._guard.num_unexamined + num_arrived >= settings.every
 
     def _end(self, rejected: Sequence[Rejection]) -> None:
         """Learn what still waits, and note that the stream is finished."""
@@ -284,11 +332,13 @@ class LearnSession:
             due, learned = self._queue.flush(self.config.stream.batch_size)
             self._make(NewStep(learned=learned), due)
         self._count(rejected)
-        if rejected or not self.progress.finished:
+        examine = self._guard is not None and self._guard.num_unexamined > 0
+        if rejected or examine or not self.progress.finished:
             self.progress.finished = True
             self.progress.cursor = self.feed.cursor()
             self._make(
                 NewStep(
+                    after={"settle": True, "examine": True} if examine else {},
                     source=self.progress.key,
                     progress=self.progress.model_dump(mode="json"),
                     refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in rejected],
@@ -313,11 +363,14 @@ class LearnSession:
             with self.folder.saving():
                 self._journal.rewind(step.step - 1)
             raise
+        if new.after.get("examine"):
+            self._examine()
 
     def _after_batch(self, num_arrived: int) -> dict[str, Json]:
+        examined = {"settle": True, "examine": True} if self._examine_is_due(num_arrived) else {}
         index = self.feed.completed_experience()
         if index is None or not isinstance(self.feed, ArrangedFeed):
-            return {}
+            return examined
         boundary = {
             "index": index,
             "name": self.feed.experiences[index].name,
@@ -326,7 +379,7 @@ class LearnSession:
         measured = self.held_out is not None and len(self.feed.experiences) > 1
         # Measured with everything learned; the next batch is predicted by what was solved for that.
         settled = measured and self.config.stream.order in ("by-class", "by-domain")
-        return {"boundary": boundary, **({"settle": True} if settled else {})}
+        return {"boundary": boundary, **({"settle": True} if settled else {}), **examined}
 
     def _test_experiences(self, boundary: Mapping[str, Any]) -> None:
         """Where an experience ended: test on all experiences."""

@@ -11,10 +11,12 @@ from everlearn.runtime.learners import needs_resample, rebuild_learner
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example, Json
 
-__all__ = ["VersionRewriter", "make_version", "retire_old_versions"]
+__all__ = ["VersionRewriter", "add_version", "continue_from", "retire_old_versions"]
+
+_PARENT = "parent"
 
 
-def make_version(
+def add_version(
     folder: RunFolder,
     *,
     file: str,
@@ -23,12 +25,15 @@ def make_version(
     reason: str,
     scores: Mapping[str, Json],
     author: str,
-    parent: int | None,
 ) -> Version:
-    """Make a version of a checkpoint of the newest step; the oldest beyond those kept are retired."""
-    with folder.saving():
+    """Make a version of a checkpoint of the newest step; the oldest beyond those kept are retired.
+
+    Its parent is the version made last, or the one that was gone back to since.
+    """
+    parent = folder.journal.meta(_PARENT)
+    with folder.saving(), folder.journal.database.transaction():
         version = folder.history.add_version(
-            parent=parent,
+            parent=int(parent) if parent else None,
             step=folder.journal.last_step,
             file=file,
             reason=reason,
@@ -37,8 +42,14 @@ def make_version(
             scores=scores,
             author=author,
         )
+        continue_from(folder, version.version)
         retire_old_versions(folder)
     return version
+
+
+def continue_from(folder: RunFolder, version: int) -> None:
+    """Let the next version have this one as its parent."""
+    folder.journal.set_meta(_PARENT, str(version))
 
 
 def retire_old_versions(folder: RunFolder) -> None:
