@@ -59,9 +59,10 @@ def wrong_commands(path: Path, program: Any) -> list[str]:
         words = shlex.split(line, comments=True)[1:]
         if not words or words[0].startswith("-"):
             continue
-        command = _commands(program).get(words[0])
+        name = words[0] if words[0] in _commands(program) else " ".join(words[:2])
+        command = _commands(program).get(name)
         if command is None:
-            problems.append(f"{path.name}: no command {words[0]!r}: {line.strip()}")
+            problems.append(f"{path.name}: no command {name!r}: {line.strip()}")
             continue
         known = {flag for p in command.params for flag in [*p.opts, *p.secondary_opts]} | {"--help"}
         unknown = [w for w in words[1:] if w.startswith("--") and w.split("=")[0] not in known]
@@ -91,8 +92,12 @@ def cli_reference(program: Any) -> str:
 
 
 def _commands(program: Any) -> dict[str, Any]:
-    commands: dict[str, Any] = program.commands
-    return commands
+    """Commands by name; those of a group by both names."""
+    found: dict[str, Any] = {}
+    for name, command in program.commands.items():
+        parts = getattr(command, "commands", None)
+        found |= {name: command} if parts is None else {f"{name} {part}": c for part, c in parts.items()}
+    return found
 
 
 def _plain(text: str) -> str:

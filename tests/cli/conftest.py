@@ -53,7 +53,13 @@ def examples(count: int, *, start: int = 0) -> list[Example]:
             dense.astype(np.int8), np.array([label, 10 + number], np.uint32), np.full(2, 90, np.uint8)
         )
         made.append(
-            Example(id=f"m{number}", target=f"label{label}", code=code, fields={"customer": f"c{number % 5}"})
+            Example(
+                id=f"m{number}",
+                text=f"message {number}",
+                target=f"label{label}",
+                code=code,
+                fields={"customer": f"c{number % 5}"},
+            )
         )
     return made
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everlearn import __version__
-from everlearn.cli import failures
+from everlearn.cli import failures, journal, versions
 from everlearn.cli.demo import demo
 from everlearn.cli.encode import encode
 from everlearn.cli.evaluate import evaluate
@@ -18,7 +18,9 @@ from everlearn.cli.forget import forget
 from everlearn.cli.learn import learn
 from everlearn.cli.merge import merge
 from everlearn.cli.predict import predict
+from everlearn.cli.replay import replay
 from everlearn.cli.report import report
+from everlearn.cli.review import review
 from everlearn.cli.verify import verify
 from everlearn.process_memory import give_large_blocks_back
 
@@ -62,8 +64,32 @@ def _options(
     failures.show_traceback = debug
 
 
-for _command in (learn, encode, predict, evaluate, forget, verify, merge, report, demo):
+_COMMANDS = (
+    learn,
+    encode,
+    predict,
+    evaluate,
+    versions.versions,
+    versions.diff,
+    versions.blame,
+    versions.rollback,
+    review,
+    replay,
+    forget,
+    verify,
+    merge,
+    report,
+    demo,
+)
+for _command in _COMMANDS:
     app.command(epilog=getattr(_command, "epilog", None))(failures.reported(_command))
+
+_journal = typer.Typer(
+    help="Show, export, compact or repair a run's journal.", no_args_is_help=True, rich_markup_mode="rich"
+)
+for _part in (journal.show, journal.export, journal.compact, journal.repair):
+    _journal.command(epilog=getattr(_part, "epilog", None))(failures.reported(_part))
+app.add_typer(_journal, name="journal")
 
 
 def main() -> None:

@@ -97,6 +97,8 @@ def forget(
         approximate=approximate,
         on_plan=on_plan,
     )
+    for note in outcome.notes:
+        print_note(note)
     if dry_run and plans:
         if json_output:
             print_json(plans[0].to_json())

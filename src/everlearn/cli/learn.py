@@ -95,6 +95,7 @@ def learn(
     config: options.ConfigFile = None,
     checkpoint_seconds: options.CheckpointSeconds = None,
     keep_text: options.KeepText = None,
+    text_days: options.TextDays = None,
     threads: options.Threads = None,
 ) -> None:
     """Predict and learn a stream, batch by batch, and save a run folder with a report.

@@ -51,6 +51,7 @@ __all__ = [
     "Strict",
     "Suspicious",
     "TargetField",
+    "TextDays",
     "TextField",
     "Threads",
     "TimeField",
@@ -110,6 +111,7 @@ _SETTING_OF = {
     "suspicious": "guard.suspicious",
     "checkpoint_seconds": "run.checkpoint_seconds",
     "keep_text": "run.keep_text",
+    "text_days": "run.text_days",
     "threads": "run.threads",
 }
 
@@ -482,8 +484,16 @@ KeepText = Annotated[
     bool | None,
     typer.Option(
         "--keep-text/--no-keep-text",
-        help="Keep the texts beside their codes. Default: no.",
+        help="Keep the texts beside their codes. Default: no; gradient learner: yes.",
         show_default=False,
+        rich_help_panel=_RUN,
+    ),
+]
+TextDays = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DAYS",
+        help="Drop kept texts after so many days; their codes stay. Default: never.",
         rich_help_panel=_RUN,
     ),
 ]

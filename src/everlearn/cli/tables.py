@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["number", "percent", "print_json", "print_table", "result_console", "summary_rows"]
+__all__ = [
+    "number",
+    "percent",
+    "print_columns",
+    "print_json",
+    "print_table",
+    "result_console",
+    "summary_rows",
+]
 
 
 def result_console() -> Console:
@@ -21,6 +29,18 @@ def result_console() -> Console:
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table with a heading; nothing where there are no rows."""
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(value) for value in row))
+    result_console().print(table)
 
 
 def print_table(rows: Sequence[tuple[str, str]]) -> None:

@@ -26,22 +26,26 @@ class HeldTargets:
     Args:
         journal: The journal.
         until: The step; None: the newest.
+        revision: Steps that a later revision than this has set aside counted then; None: all have been
+            set aside that are.
     """
 
-    def __init__(self, journal: Journal, until: int | None = None) -> None:
+    def __init__(self, journal: Journal, until: int | None = None, revision: int | None = None) -> None:
         last = journal.last_step if until is None else until
+        known = -1 if revision is None else revision
+        counts = "(s.set_aside IS NULL OR (? >= 0 AND s.set_aside > ?))"
         rows = journal.database.rows(
-            "SELECT learned_first, learned_last, step FROM steps "
-            "WHERE learned_first IS NOT NULL AND set_aside IS NULL AND step <= ? ORDER BY learned_first",
-            (last,),
+            f"SELECT s.learned_first, s.learned_last, s.step FROM steps s "
+            f"WHERE s.learned_first IS NOT NULL AND {counts} AND s.step <= ? ORDER BY s.learned_first",
+            (known, known, last),
         )
         self._turns = [_Turn(*row) for row in rows]
         self._firsts = [one.first for one in self._turns]
         self._changes: dict[int, list[tuple[int, str, str]]] = {}
         for offset, step, kind, target in journal.database.rows(
             "SELECT c.offset, c.step, c.kind, c.target FROM changes c JOIN steps s ON s.step = c.step "
-            "WHERE c.step <= ? AND (s.set_aside IS NULL OR c.kind = 'pending') ORDER BY c.number",
-            (last,),
+            f"WHERE c.step <= ? AND ({counts} OR c.kind = 'pending') ORDER BY c.number",
+            (last, known, known),
         ):
             self._changes.setdefault(offset, []).append((step, kind, target))
 
@@ -74,7 +78,12 @@ class HeldTargets:
 
 
 def held_examples(
-    journal: Journal, until: int | None = None, offsets: Sequence[int] | None = None
+    journal: Journal,
+    until: int | None = None,
+    offsets: Sequence[int] | None = None,
+    *,
+    revision: int | None = None,
+    with_codes: bool = True,
 ) -> Iterator[tuple[int, Example]]:
     """Offsets and examples that the state holds, with the targets it holds them with.
 
@@ -82,8 +91,18 @@ def held_examples(
         journal: The journal.
         until: After this step; None: the newest.
         offsets: Only these; None: all.
+        revision: See ``HeldTargets``.
+        with_codes: Whether codes and texts are wanted; without them it is quicker.
     """
-    held = HeldTargets(journal, until)
+    held = HeldTargets(journal, until, revision)
+    if not with_codes and offsets is None:
+        for offset, id_, role, arrived_with in journal.database.rows(
+            "SELECT offset, id, role, target FROM examples ORDER BY offset"
+        ):
+            target = held(offset, role, arrived_with)
+            if target is not None:
+                yield offset, Example(id=id_, target=target)
+        return
     for offset, one in _arrivals(journal, offsets):
         target = held(offset, one.role, one.example.target)
         if target is not None:

@@ -30,20 +30,18 @@ class Sorted:
     refused: list[Rejection] = field(default_factory=list)
 
 
-def sort_arrivals(
-    journal: Journal, batch: Sequence[Example], source_name: str, first_number: int, *, is_delayed: bool
-) -> Sorted:
+def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, first_number: int) -> Sorted:
     """Sort a batch.
 
     A known id with another target is a correction; with a target where there was none, that target; else
-    it is a duplicate. A deleted id stays deleted.
+    it is a duplicate. What is known already includes the batch's own examples, whose turn is never before
+    the end of the batch. A deleted id stays deleted.
 
     Args:
         journal: Knows the ids taken.
         batch: Examples, in order; those without text and code bring a target only.
         source_name: The stream, for messages.
         first_number: Which of the stream's examples the first one is, from 1.
-        is_delayed: Whether new examples wait before they are learned.
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
@@ -61,28 +59,29 @@ def sort_arrivals(
         elif before is None and has_input:
             offset = journal.next_offset + len(result.fresh)
             result.fresh.append(one)
-            is_learned = not is_delayed and one.target is not None
-            known[one.id] = KnownExample(offset, "learn", one.target, is_learned)
+            known[one.id] = KnownExample(offset, "learn", one.target, is_learned=False)
         elif before is None:
-            reason = f"target for id {one.id!r}, which the run does not know"
+            reason = (
+                f"it has no text (see --text-field), and no earlier example has the id {one.id!r} for "
+                "which it could be the target"
+            )
             result.refused.append(refused(source_name, number, one, reason))
         elif one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
         else:
-            is_new = before.offset >= journal.next_offset
-            result.changes.append(_change(journal, before, one.target, is_new=is_new, is_delayed=is_delayed))
-            known[one.id] = KnownExample(before.offset, before.role, one.target, before.is_learned)
+            change = _change(journal, before, one.target)
+            result.changes.append(change)
+            is_learned = before.is_learned or change.kind == "target"
+            known[one.id] = KnownExample(before.offset, before.role, one.target, is_learned)
     return result
 
 
-def _change(journal: Journal, before: KnownExample, target: str, *, is_new: bool, is_delayed: bool) -> Change:
+def _change(journal: Journal, before: KnownExample, target: str) -> Change:
     kind: ChangeKind
     if before.is_learned:
         kind = "correction"
     elif before.role != "learn":
         kind = "pending"
-    elif is_new:
-        kind = "pending" if is_delayed else "target"
     else:
         # Its turn has come and gone (without a target, or in a step that was set aside), or is to come.
         kind = "target" if before.offset <= journal.last_learned_in_turn else "pending"

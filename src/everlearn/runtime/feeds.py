@@ -173,8 +173,8 @@ def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:
     return list(by_id.values()), rejected
 
 
-def source_config(settings: StreamSettings) -> SourceConfig:
-    """The settings of a run as the streams' own configuration."""
+def source_config(settings: StreamSettings, *, text_optional: bool = False) -> SourceConfig:
+    """The settings of a run as the streams' own configuration; see ``FieldNames.text_optional``."""
     return SourceConfig(
         fields=FieldNames(
             text=settings.text_field,
@@ -182,6 +182,7 @@ def source_config(settings: StreamSettings) -> SourceConfig:
             id=settings.id_field,
             domain=settings.domain_field,
             time=settings.time_field,
+            text_optional=text_optional,
         ),
         strict=settings.strict,
         max_record_bytes=settings.max_record_bytes,

@@ -13,12 +13,13 @@ import numpy as np
 
 from everlearn.errors import StateError
 from everlearn.journal.journal import Journal
+from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
 from everlearn.runtime.learners import RunLearner, mark_boundary, refresh, relearn, settle
 from everlearn.runtime.online_loop import BatchResult, Observer, WorkClock
 from everlearn.types import Example, Json, Prediction
 
-__all__ = ["Fold"]
+__all__ = ["Fold", "recorded_prediction"]
 
 
 class Fold:
@@ -90,11 +91,19 @@ class Fold:
             StateError: What a step needs is damaged or was dropped.
         """
         num_steps = num_examples = 0
+        lost = set(lost_steps(journal))
         for step in journal.steps_after(after):
             if until is not None and step.step > until:
                 break
-            with self.clock.measure("learn"):
-                refresh(self.learner)
+            after += 1
+            if step.step != after or after in lost:
+                raise StateError(
+                    f"step {after:,} cannot be made again: something that came with it was lost to damage. "
+                    "Restore a later checkpoint, or the whole run, from a copy."
+                )
+            if step.arrived is not None:  # a step without examples was made without a prediction
+                with self.clock.measure("learn"):
+                    refresh(self.learner)
             made = journal.fold_step(step)
             if step.set_aside is not None:
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
@@ -104,7 +113,7 @@ class Fold:
                     "and this learner keeps no codes. Restore a later checkpoint from a copy, or learn into "
                     "a new folder with --keep-text."
                 )
-            predictions = [_recorded(one) for one in made.arrivals]
+            predictions = [recorded_prediction(one) for one in made.arrivals]
             self.make(made, predictions)
             num_steps += 1
             num_examples += len(made.arrivals)
@@ -122,7 +131,7 @@ class Fold:
             self._on_boundary(after["boundary"])
 
 
-def _recorded(arrival: Arrival) -> Prediction:
+def recorded_prediction(arrival: Arrival) -> Prediction:
     """A journaled prediction, as far as scores look at it: its label and the target's probability."""
     journaled, target = arrival.prediction, arrival.example.target
     if journaled is None:

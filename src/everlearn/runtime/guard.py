@@ -212,6 +212,7 @@ class Guard:
             folder.serve(version.version)
             if changes:
                 readmitted = journal.append(NewStep(changes=changes), keep_text=False)
+        folder.prune()
         self._live = live
         return Verdict(decision=decision, readmitted=readmitted)
 

@@ -19,7 +19,7 @@ from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.run_settings import given_settings, new_folder_name, settings_for
+from everlearn.runtime.run_settings import given_settings, is_arranged, new_folder_name, settings_for
 from everlearn.runtime.session import BrokenStreamError, LearnSession
 from everlearn.runtime.summary import summarize, write_reader_files
 from everlearn.runtime.threads import use_threads
@@ -106,7 +106,10 @@ def learn_stream(
         config = settings_for(given_settings(request.settings, request.config_file), folder, key)
         use_threads(config.run.threads)
         reading = source_config(config.stream)
-        source = open_source(request.stream, reading)
+        # A later stream, or a later record, may bring targets for examples that came without.
+        source = open_source(
+            request.stream, source_config(config.stream, text_optional=not is_arranged(config))
+        )
         held_out = HeldOut(open_source(request.test, reading)) if request.test is not None else None
         listener.stage("loading the model")
         if folder is None:
@@ -267,6 +270,7 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
         )
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
+    notes += session.guard_notes()
     if without_target:
         notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
     if session.num_changes:

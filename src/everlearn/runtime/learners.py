@@ -24,6 +24,7 @@ from everlearn.types import Boundary, Example, Json, Learner, Predictor, StepRep
 __all__ = [
     "RunLearner",
     "build_learner",
+    "build_learner_like",
     "check_codes",
     "is_settled",
     "mark_boundary",
@@ -116,6 +117,30 @@ def rebuild_learner(config: RunConfig, record: LearnerRecord, owner: str) -> Run
         raise RunError(f"{owner} has a learner of kind {record.kind!r}, which this version does not know")
     coder = _coder_of(record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner)
     return _closed_form_learner(config, coder, ClosedFormConfig(**record.config))
+
+
+def build_learner_like(config: RunConfig, record: LearnerRecord, owner: str) -> RunLearner:
+    """A fresh learner of other settings over the codes (or texts) of an existing run.
+
+    Args:
+        config: The settings.
+        record: What the run recorded of its own learner.
+        owner: The run's name, for messages.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        RunError: The run keeps no codes, and this learner needs them.
+        ModelError: The model cannot be loaded.
+    """
+    if config.learner.kind == "gradient":
+        return _gradient_learner(config, LearnerRecord(kind="gradient", config=_gradient_settings(config)))
+    if record.coder_fingerprint is None or record.dense_size is None:
+        coder = RecordedCoder.loaded(load_text_coder(config.model))
+    else:
+        coder = _coder_of(
+            record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner
+        )
+    return _closed_form_learner(config, coder, _closed_form_config(config))
 
 
 def check_codes(source: Source, record: LearnerRecord, owner: str) -> None:

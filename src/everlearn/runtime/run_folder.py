@@ -26,16 +26,18 @@ from everlearn.journal.durable_files import replacing, storage_errors, write_jso
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.opening import log_note, open_journal
 from everlearn.journal.records import CheckpointRecord
+from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.runtime.rejections import append_rejections
 from everlearn.runtime.run_record import LearnerRecord, RunRecord, RunStatus, SourceProgress, read_record
 from everlearn.types import State
 
-__all__ = ["CERTIFICATES", "JOURNAL", "RunFolder", "is_run_folder"]
+__all__ = ["CERTIFICATES", "CHECKPOINTS", "JOURNAL", "RunFolder", "is_run_folder"]
 
 _RECORD = "run.json"
 JOURNAL = "journal.sqlite"
-_CHECKPOINTS = "checkpoints"
+CHECKPOINTS = "checkpoints"
 CERTIFICATES = "certificates"
 _OWN_FILES = frozenset(
     {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", "rejected.jsonl", "metrics.parquet"}
@@ -61,6 +63,7 @@ class RunFolder:
         journal: The journal.
         history: Its checkpoints, versions and decisions.
         checkpoints: The saved states.
+        notes: What was found damaged and skipped so far, in sentences.
     """
 
     def __init__(self, path: Path, record: RunRecord, journal: Journal, lock: IO[str] | None) -> None:
@@ -68,7 +71,8 @@ class RunFolder:
         self.record = record
         self.journal = journal
         self.history = History(journal.database)
-        self.checkpoints = CheckpointStore(path / _CHECKPOINTS, journal)
+        self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
+        self.notes: list[str] = []
         self._lock = lock
 
     @classmethod
@@ -101,7 +105,7 @@ class RunFolder:
             lock = acquire_lock(path)
             try:
                 _remove_own(path)
-                (path / _CHECKPOINTS).mkdir()
+                (path / CHECKPOINTS).mkdir()
                 journal = Journal.create(path / JOURNAL)
                 try:
                     write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
@@ -126,9 +130,15 @@ class RunFolder:
             lock = acquire_lock(path)
             try:
                 record = read_record(path / _RECORD)
-                (path / _CHECKPOINTS).mkdir(exist_ok=True)
-                folder = cls(path, record, Journal.open_to_write(path / JOURNAL), lock)
-                folder.remove_leftovers()
+                (path / CHECKPOINTS).mkdir(exist_ok=True)
+                opened = open_journal(path / JOURNAL)
+                folder = cls(path, record, opened.journal, lock)
+                folder.notes += opened.notes
+                try:
+                    folder.remove_leftovers()
+                except BaseException:
+                    opened.journal.close()
+                    raise
             except BaseException:
                 lock.close()
                 raise
@@ -138,7 +148,11 @@ class RunFolder:
     def open_to_read(cls, path: Path) -> RunFolder:
         """Open an existing run without a lock. Raises as :meth:`open_to_write`, but for the lock."""
         record = read_record(path / _RECORD)
-        return cls(path, record, Journal.open_to_read(path / JOURNAL), None)
+        folder = cls(path, record, Journal.open_to_read(path / JOURNAL), None)
+        log = inspect_log(path / JOURNAL)
+        if log.damage:
+            folder.notes.append(log_note(path / JOURNAL, log))
+        return folder
 
     @property
     def config(self) -> RunConfig:
@@ -192,6 +206,7 @@ class RunFolder:
         skipped: list[str] = []
         found = self.checkpoints.newest(skipped.append)
         if found is not None:
+            self.notes += [note for one in skipped if (note := f"Not used: {one}.") not in self.notes]
             return found
         if skipped:
             raise StateError(
@@ -218,17 +233,22 @@ class RunFolder:
             StorageError: Writing failed; everything journaled is intact.
         """
         assert self._lock is not None, "the folder is open for reading only"
-        settings = self.config.run
         with self.saving():
             record = self.checkpoints.save(
                 learner, status.model_dump(mode="json"), step=self.journal.last_step
             )
+        self.prune(keep_too)
+        return record
+
+    def prune(self, keep_too: Sequence[str] = ()) -> None:
+        """Delete checkpoints that no rule keeps; ``keep_too`` are still needed."""
+        settings = self.config.run
+        with self.saving():
             self.checkpoints.prune(
                 keep=settings.keep_checkpoints,
                 keep_hourly=settings.keep_hourly,
                 always=[*keep_too, *self._version_files()],
             )
-        return record
 
     def write_rejections(self) -> None:
         """Write ``rejected.jsonl`` for readers, if there is anything to tell."""
@@ -294,7 +314,7 @@ class RunFolder:
 
 
 def _remove_own(path: Path) -> None:
-    shutil.rmtree(path / _CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
     for entry in path.iterdir():
         temporary = entry.name.startswith(".") and entry.name.endswith(".tmp")
         if (entry.name in _OWN_FILES or temporary) and entry.name != LOCK_NAME:

@@ -12,6 +12,7 @@ from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError, ModelError
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.journal.compaction import drop_old_texts
 from everlearn.journal.records import (
     Arrival,
     Change,
@@ -185,6 +186,9 @@ class LearnSession:
         with self.fold.clock.measure("save"):
             self.folder.write_config(self.config)
             self._saved = self.folder.save(self.learner.state(), self._status(summary))
+            if self.config.run.text_days is not None:
+                with self.folder.saving():
+                    drop_old_texts(self._journal, self.config.run.text_days)
             self.folder.write_rejections()
         self._saved_at = time.monotonic()
         self._saved_step = self._journal.last_step
@@ -219,6 +223,29 @@ class LearnSession:
             scores=scores,
             author="learn",
         )
+        self.folder.prune()
+
+    def guard_notes(self) -> list[str]:
+        """What the guard decided in this sitting, and what is served, in sentences."""
+        serving = self.folder.serving
+        decisions = [
+            one
+            for one in self.folder.history.decisions()
+            if one.kind == "guard" and one.step > self._first_step
+        ]
+        notes = [
+            f"Refused, and steps {one.first_step:,} to {one.step:,} set aside (decision {one.decision}): "
+            f"{one.reason}."
+            for one in decisions
+            if one.verdict == "rejected"
+        ]
+        if decisions:
+            accepted = sum(one.verdict == "accepted" for one in decisions)
+            notes.append(f"{accepted:,} of {len(decisions):,} candidates became versions.")
+        if serving is not None:
+            kept = "the guard accepted it" if self._guard is not None else "a rollback keeps it"
+            notes.append(f"Version {serving} is served: {kept}.")
+        return notes
 
     def seconds(self) -> Seconds:
         """Time by kind of work, earlier sittings included."""
@@ -243,13 +270,7 @@ class LearnSession:
 
     def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
         examples = self._with_own_ids(batch)
-        arrived = sort_arrivals(
-            self._journal,
-            examples,
-            self.source.name,
-            self.progress.examples + 1,
-            is_delayed=self.config.stream.delay > 0,
-        )
+        arrived = sort_arrivals(self._journal, examples, self.source.name, self.progress.examples + 1)
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
         first = self._journal.next_offset
@@ -259,11 +280,12 @@ class LearnSession:
             arrivals.append(Arrival(example, role, JournaledPrediction.of(prediction, example.target)))
             if flag is not None:
                 flags.append(replace(flag, offset=first + k))
-        changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
         due, learned = self._queue.push(
             [(first + k, one.example) for k, one in enumerate(arrivals) if one.role == "learn"],
             first + len(arrivals) - 1,
         )
+        # With the batch's own examples in the queue, for which it may bring other targets.
+        changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
         self.progress.examples += len(batch)
         self.progress.cursor = self.feed.cursor()
         self.num_changes += len(changes)

@@ -78,7 +78,9 @@ class VersionRewriter:
         self._folder = folder
         self._versions = versions if folder.record.learner.kind == "closed-form" else ()
         self._pairs: dict[int, list[Example]] = {
-            one.version: [pair for _, pair in held_examples(folder.journal, one.step, offsets)]
+            one.version: [
+                pair for _, pair in held_examples(folder.journal, one.step, offsets, revision=one.revision)
+            ]
             for one in self._versions
         }
 

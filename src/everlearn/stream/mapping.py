@@ -53,6 +53,7 @@ class RecordMapper:
         self._domain_names = candidates(fields.domain, _DOMAIN_NAMES)
         self._time_names = candidates(fields.time, _TIME_NAMES)
         self._asked_for = asked_for
+        self._text_optional = fields.text_optional
 
     def example(self, record: dict[str, Json], number: int) -> Example:
         """The example of a record.
@@ -64,11 +65,7 @@ class RecordMapper:
         Raises:
             RecordError: The record gives no example.
         """
-        try:
-            text = record.pop(self._text)
-        except KeyError:
-            raise RecordError(f"no field {self._text!r}; {_names_of(record)} (see --text-field)") from None
-        check_text(text, self._text)
+        text = record.pop(self._text, None) if self._brings_target(record) else self._text_of(record)
         target = None
         for name in self._target_names:
             if name in record:
@@ -83,6 +80,22 @@ class RecordMapper:
             time=self._optional(record, self._time_names),
             fields=record,
         )
+
+    def _brings_target(self, record: dict[str, Json]) -> bool:
+        """Whether a record without text is a target for an example that came before."""
+        return (
+            self._text_optional
+            and record.get(self._text) is None
+            and any(record.get(name) is not None for name in self._id_names)
+            and any(record.get(name) is not None for name in self._target_names)
+        )
+
+    def _text_of(self, record: dict[str, Json]) -> str:
+        try:
+            text = record.pop(self._text)
+        except KeyError:
+            raise RecordError(f"no field {self._text!r}; {_names_of(record)} (see --text-field)") from None
+        return check_text(text, self._text)
 
     def _optional(self, record: dict[str, Json], names: tuple[str, ...]) -> str | None:
         for name in names:
@@ -102,8 +115,8 @@ def _names_of(record: dict[str, Json]) -> str:
     return f"its fields are {excerpt_of(', '.join(list(record)[:_MAX_NAMES]))}{more}"
 
 
-def check_text(text: object, name: str) -> None:
-    """Raise RecordError unless ``text`` can be learned from."""
+def check_text(text: object, name: str) -> str:
+    """The text; raises RecordError unless it can be learned from."""
     if not isinstance(text, str):
         kind = "null" if text is None else type(text).__name__
         raise RecordError(f"field {name!r} must be a string, not {kind}")
@@ -112,6 +125,7 @@ def check_text(text: object, name: str) -> None:
     if "\0" in text:
         raise RecordError(f"field {name!r} holds NUL characters: binary data?")
     _check_encodable(text, name)
+    return text
 
 
 def _check_encodable(value: str, name: str) -> None:

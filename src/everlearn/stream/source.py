@@ -48,6 +48,9 @@ class FieldNames:
     ``target``, ``label``, ``intent``, ``category`` for the target; ``id``; ``domain``; ``time``,
     ``date``, ``timestamp`` for the time.
 
+    With ``text_optional`` a record that lacks the text but has an id and a target gives an example
+    without text: a target for an example that came before.
+
     Raises:
         ConfigError: A name is empty, or two fields share one name.
     """
@@ -57,6 +60,7 @@ class FieldNames:
     id: str | None = None
     domain: str | None = None
     time: str | None = None
+    text_optional: bool = False
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}

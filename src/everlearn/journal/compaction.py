@@ -1,0 +1,74 @@
+"""Making a journal small: dropping old texts, and giving the room of deleted rows back to the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from everlearn.journal.journal import Journal
+from everlearn.types import Json
+
+__all__ = ["Compacted", "compact_journal", "drop_old_texts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted:
+    """What a compaction did.
+
+    Attributes:
+        num_texts_dropped: Texts dropped; their codes stay.
+        bytes_before: Of the file.
+        bytes_after: Of the file.
+    """
+
+    num_texts_dropped: int
+    bytes_before: int
+    bytes_after: int
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``journal compact --json``."""
+        return {
+            "texts_dropped": self.num_texts_dropped,
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+        }
+
+
+def compact_journal(journal: Journal, *, drop_text_after_days: float | None = None) -> Compacted:
+    """Drop texts that came longer ago than this, then rewrite the file without unused pages.
+
+    SQLite does the rewriting in one transaction, so a crash leaves the file as it was.
+
+    Args:
+        journal: Open for writing.
+        drop_text_after_days: None: no text is dropped.
+    """
+    database = journal.database
+    database.empty_log()
+    before = database.path.stat().st_size
+    dropped = 0
+    if drop_text_after_days is not None:
+        dropped = drop_old_texts(journal, drop_text_after_days)
+    database.execute("VACUUM")
+    database.empty_log()
+    return Compacted(num_texts_dropped=dropped, bytes_before=before, bytes_after=database.path.stat().st_size)
+
+
+def drop_old_texts(journal: Journal, days: float) -> int:
+    """Drop texts that came longer ago than this; returns how many.
+
+    Age is counted from the newest step of the journal: a clock that was set back makes nothing older.
+    """
+    database = journal.database
+    newest = datetime.fromisoformat(database.now())
+    limit = (newest - timedelta(days=days)).isoformat(timespec="milliseconds")
+    with database.transaction():
+        row = database.first(
+            "SELECT MAX(last_offset) FROM steps WHERE time <= ? AND last_offset IS NOT NULL", (limit,)
+        )
+        if row is None or row[0] is None:
+            return 0
+        count = int(database.one("SELECT COUNT(*) FROM texts WHERE offset <= ?", (row[0],))[0])
+        if count:
+            database.execute("DELETE FROM texts WHERE offset <= ?", (row[0],))
+    return count

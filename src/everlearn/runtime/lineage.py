@@ -1,0 +1,239 @@
+"""What a run's history tells: its versions, what lies between two of them, and which learned an example."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import RunError
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import Decision, Version
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.types import Json
+
+__all__ = ["Blame", "VersionDiff", "VersionList", "blame_example", "diff_versions", "list_versions"]
+
+_MAX_IDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionList:
+    """The versions of a run.
+
+    Attributes:
+        versions: All, oldest first.
+        serving: The one that is served; None: the newest state is.
+        decisions: What was decided, oldest first.
+    """
+
+    versions: Sequence[Version]
+    serving: int | None
+    decisions: Sequence[Decision]
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``versions --json``."""
+        return {
+            "serving": self.serving,
+            "versions": [
+                {
+                    "version": one.version,
+                    "parent": one.parent,
+                    "step": one.step,
+                    "status": one.status,
+                    "reason": one.reason,
+                    "examples": one.num_examples,
+                    "scores": dict(one.scores),
+                    "fingerprint": one.fingerprint,
+                    "author": one.author,
+                    "time": one.time,
+                }
+                for one in self.versions
+            ],
+            "decisions": [
+                {
+                    "decision": one.decision,
+                    "step": one.step,
+                    "first_step": one.first_step,
+                    "kind": one.kind,
+                    "verdict": one.verdict,
+                    "reason": one.reason,
+                    "numbers": dict(one.numbers),
+                    "time": one.time,
+                }
+                for one in self.decisions
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionDiff:
+    """What lies between two versions.
+
+    Attributes:
+        first: The one.
+        second: The other.
+        learned: Examples that only the second holds, by label.
+        unlearned: Examples that only the first holds, by label.
+        learned_ids: The first few of the former.
+        unlearned_ids: The first few of the latter.
+        scores: By name: of the first, of the second.
+    """
+
+    first: Version
+    second: Version
+    learned: Mapping[str, int]
+    unlearned: Mapping[str, int]
+    learned_ids: Sequence[str]
+    unlearned_ids: Sequence[str]
+    scores: Mapping[str, tuple[Json, Json]]
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``diff --json``."""
+        return {
+            "versions": [self.first.version, self.second.version],
+            "scores": {name: list(pair) for name, pair in self.scores.items()},
+            "learned": dict(self.learned),
+            "unlearned": dict(self.unlearned),
+            "learned_ids": list(self.learned_ids),
+            "unlearned_ids": list(self.unlearned_ids),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blame:
+    """What a run knows of one example.
+
+    Attributes:
+        id: Its id.
+        offset: Its place in the journal.
+        role: What it is for.
+        target: Its present target.
+        arrived: Step and time of its arrival.
+        predicted: The label that was predicted then, and its probability.
+        learned: Steps that learned it, and whether each was set aside.
+        versions: Versions that hold it.
+        is_held: Whether the newest state holds it.
+    """
+
+    id: str
+    offset: int
+    role: str
+    target: str | None
+    arrived: tuple[int, str]
+    predicted: tuple[str | None, float] | None
+    learned: Sequence[tuple[int, bool]]
+    versions: Sequence[int]
+    is_held: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``blame --json``."""
+        return {
+            "id": self.id,
+            "offset": self.offset,
+            "role": self.role,
+            "target": self.target,
+            "arrived_step": self.arrived[0],
+            "arrived_time": self.arrived[1],
+            "predicted": None if self.predicted is None else self.predicted[0],
+            "confidence": None if self.predicted is None else self.predicted[1],
+            "learned_steps": [step for step, aside in self.learned if not aside],
+            "set_aside_steps": [step for step, aside in self.learned if aside],
+            "versions": list(self.versions),
+            "held": self.is_held,
+        }
+
+
+def list_versions(run: Path) -> VersionList:
+    """All versions and decisions of a run."""
+    with RunFolder.open_to_read(run) as folder:
+        return VersionList(
+            versions=folder.history.versions(),
+            serving=folder.serving,
+            decisions=folder.history.decisions(),
+        )
+
+
+def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
+    """Scores of two versions side by side, and the examples that only one of them holds.
+
+    Raises:
+        RunError: There is no such version.
+    """
+    with RunFolder.open_to_read(run) as folder:
+        one, other = _version(folder, first), _version(folder, second)
+        held = [_held(folder, version) for version in (one, other)]
+        learned = {key: label for key, label in held[1].items() if held[0].get(key) != label}
+        unlearned = {key: label for key, label in held[0].items() if held[1].get(key) != label}
+        names = [*list(learned)[:_MAX_IDS], *list(unlearned)[:_MAX_IDS]]
+        ids = {
+            offset: str(folder.journal.database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0])
+            for offset in names
+        }
+        scores = {
+            name: (one.scores.get(name), other.scores.get(name))
+            for name in sorted({*one.scores, *other.scores})
+        }
+        return VersionDiff(
+            first=one,
+            second=other,
+            learned=dict(Counter(learned.values()).most_common()),
+            unlearned=dict(Counter(unlearned.values()).most_common()),
+            learned_ids=[ids[offset] for offset in list(learned)[:_MAX_IDS]],
+            unlearned_ids=[ids[offset] for offset in list(unlearned)[:_MAX_IDS]],
+            scores=scores,
+        )
+
+
+def blame_example(run: Path, id_: str) -> Blame:
+    """Where an example came from and which versions learned it.
+
+    Raises:
+        RunError: The run does not know the id, or it was deleted.
+    """
+    with RunFolder.open_to_read(run) as folder:
+        journal = folder.journal
+        row = journal.database.first("SELECT offset, step, role, target FROM examples WHERE id = ?", (id_,))
+        if row is None:
+            deleted = journal.deleted_among([id_])
+            detail = f"it was deleted on {deleted[id_][:10]}" if deleted else "no example has this id"
+            raise RunError(f"{run} does not know {id_!r}: {detail}")
+        offset, step, role, target = row
+        arrival = next(one for _, one in journal.arrivals(offset, offset))
+        said = arrival.prediction
+        learned = journal.learned_in(offset, role, target)
+        holding = [
+            version.version
+            for version in folder.history.versions()
+            if any(True for _ in held_examples(journal, version.step, [offset], revision=version.revision))
+        ]
+        return Blame(
+            id=id_,
+            offset=offset,
+            role=role,
+            target=journal.present_target(offset, target),
+            arrived=(step, journal.step(step).time),
+            predicted=None if said is None else (said.label, said.confidence),
+            learned=learned,
+            versions=holding,
+            is_held=any(not aside for _, aside in learned),
+        )
+
+
+def _version(folder: RunFolder, number: int) -> Version:
+    version = folder.history.version(number)
+    if version is None:
+        known = ", ".join(str(one.version) for one in folder.history.versions()) or "none"
+        raise RunError(f"{folder.path} has no version {number}; it has: {known}")
+    return version
+
+
+def _held(folder: RunFolder, version: Version) -> dict[int, str]:
+    """Offsets and labels of what a version holds."""
+    return {
+        offset: str(example.target)
+        for offset, example in held_examples(
+            folder.journal, version.step, revision=version.revision, with_codes=False
+        )
+    }

@@ -1,0 +1,213 @@
+"""``review``: suspicious examples, and what was set aside, looked at and decided by somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import ConfigError, RunError
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Change, NewStep
+from everlearn.runtime.fold import Fold
+from everlearn.runtime.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.types import Json
+
+__all__ = ["FlaggedExample", "ReviewOutcome", "flagged_examples", "review_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlaggedExample:
+    """A suspicious example.
+
+    Attributes:
+        id: Its id.
+        text: Its text, where it is kept.
+        target: Its present target.
+        predicted: The label that was predicted when it came.
+        reason: Why it is suspicious.
+        score: The confidence, or the outlier score.
+        policy: What was done with it: "flag", "weigh" or "hold".
+        is_learned: Whether the newest state holds it.
+    """
+
+    id: str
+    text: str | None
+    target: str | None
+    predicted: str | None
+    reason: str
+    score: float
+    policy: str
+    is_learned: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``review --json``."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "target": self.target,
+            "predicted": self.predicted,
+            "reason": self.reason,
+            "score": self.score,
+            "policy": self.policy,
+            "learned": self.is_learned,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewOutcome:
+    """What a review changed.
+
+    Attributes:
+        num_accepted: Flags that were accepted.
+        num_rejected: Flags that were rejected.
+        num_learned: Examples that were learned for it.
+        fingerprint: Of the newest state.
+    """
+
+    num_accepted: int
+    num_rejected: int
+    num_learned: int
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``review --json``."""
+        return {
+            "accepted": self.num_accepted,
+            "rejected": self.num_rejected,
+            "learned": self.num_learned,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
+    """Suspicious examples on which nobody has decided, the most suspicious first."""
+    with RunFolder.open_to_read(run) as folder:
+        journal = folder.journal
+        rows = journal.database.all(
+            "SELECT offset, reason, score, policy FROM flags WHERE resolved IS NULL "
+            "ORDER BY score DESC, offset LIMIT ?",
+            (limit,),
+        )
+        found = []
+        for offset, reason, score, policy in rows:
+            one = next(arrival for _, arrival in journal.arrivals(offset, offset))
+            target = journal.present_target(offset, one.example.target)
+            found.append(
+                FlaggedExample(
+                    id=one.example.id,
+                    text=one.example.text,
+                    target=target,
+                    predicted=None if one.prediction is None else one.prediction.label,
+                    reason=reason,
+                    score=score,
+                    policy=policy,
+                    is_learned=journal.is_learned(offset, one.role, one.example.target),
+                )
+            )
+        return found
+
+
+def review_run(
+    run: Path, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
+) -> ReviewOutcome:
+    """Decide on suspicious examples, or learn after all what a decision of the guard set aside.
+
+    Args:
+        run: The run folder.
+        accept: Ids whose targets are right; those that were held back are learned now.
+        reject: Ids whose flags are settled; those that were learned stay (``forget`` takes them out).
+        readmit: A decision that set an interval aside: all of it is learned after all.
+
+    Raises:
+        ConfigError: Nothing to decide.
+        RunError: An id is not flagged, or the decision set nothing aside.
+    """
+    if not accept and not reject and readmit is None:
+        raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
+    with recovered_run(run) as opened:
+        journal = opened.folder.journal
+        flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
+        chosen = {offset for offset in (flags[one] for one in accept) if not _is_held(journal, offset)}
+        if readmit is not None:
+            chosen |= set(_set_aside_by(opened.folder, readmit))
+        changes = []
+        for offset in sorted(chosen):
+            example = journal.example_at(offset)
+            target = None if example is None else journal.present_target(offset, example.target)
+            if target is not None:
+                changes.append(Change(offset, "readmitted", None, target))
+        with opened.folder.saving(), journal.database.transaction():
+            for one in accept:
+                _resolve(journal, flags[one], "accepted")
+            for one in reject:
+                _resolve(journal, flags[one], "rejected")
+            step = None
+            if changes:
+                step = journal.append(NewStep(changes=changes, after={"settle": True}), keep_text=False)
+            if readmit is not None:
+                opened.folder.history.decide(
+                    step=journal.last_step,
+                    first_step=journal.last_step,
+                    kind="readmission",
+                    verdict="readmitted",
+                    reason=f"decision {readmit} was overruled on request",
+                    numbers={"examples": len(changes)},
+                )
+        if step is not None:
+            Fold(opened.learner, observers=(opened.scores,)).make(journal.fold_step(step), ())
+            _save(opened)
+        return ReviewOutcome(
+            num_accepted=len(accept),
+            num_rejected=len(reject),
+            num_learned=len(changes),
+            fingerprint=opened.learner.fingerprint(),
+        )
+
+
+def _save(opened: OpenedRun) -> None:
+    status = opened.status()
+    status.summary |= {
+        "fingerprint": opened.learner.fingerprint(),
+        "classes": len(opened.learner.labels),
+        "learned": opened.scores.counts.learned,
+    }
+    opened.folder.save(opened.learner.state(), status)
+
+
+def _flag(folder: RunFolder, id_: str) -> int:
+    row = folder.journal.database.first(
+        "SELECT e.offset FROM examples e JOIN flags f ON f.offset = e.offset WHERE e.id = ?", (id_,)
+    )
+    if row is None:
+        raise RunError(f"{folder.path} has flagged no example with the id {id_!r}")
+    return int(row[0])
+
+
+def _is_held(journal: Journal, offset: int) -> bool:
+    row = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
+    return journal.is_learned(offset, *row)
+
+
+def _resolve(journal: Journal, offset: int, resolved: str) -> None:
+    journal.database.execute("UPDATE flags SET resolved = ? WHERE offset = ?", (resolved, offset))
+
+
+def _set_aside_by(folder: RunFolder, decision: int) -> list[int]:
+    revision = next(
+        (
+            one.revision
+            for one in folder.history.revisions()
+            if one.kind == "quarantine" and one.detail.get("decision") == decision
+        ),
+        None,
+    )
+    if revision is None:
+        raise RunError(f"decision {decision} of {folder.path} set nothing aside")
+    rows = folder.journal.database.all(
+        "SELECT e.offset, e.role, e.target FROM examples e JOIN steps s ON s.step = e.step "
+        "WHERE s.set_aside = ? AND e.role = 'learn'",
+        (revision,),
+    )
+    return [row[0] for row in rows if not folder.journal.is_learned(*row)]

@@ -1,0 +1,134 @@
+"""``rollback``: serve an earlier version again, at once, and learn on from there or from the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import RunError
+from everlearn.journal.records import Version
+from everlearn.runtime.opened_run import recovered_run
+from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.versions import continue_from
+from everlearn.types import Json
+
+__all__ = ["RollbackOutcome", "rollback_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackOutcome:
+    """What a ``rollback`` did.
+
+    Attributes:
+        version: What is served now; None: the newest state is.
+        num_set_aside: Steps that no longer count.
+        num_examples: Examples that were learned in them.
+        fingerprint: Of what is served.
+    """
+
+    version: int | None
+    num_set_aside: int
+    num_examples: int
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``rollback --json``."""
+        return {
+            "serving": self.version,
+            "steps_set_aside": self.num_set_aside,
+            "examples_set_aside": self.num_examples,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def rollback_run(
+    run: Path, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
+) -> RollbackOutcome:
+    """Serve a version at once.
+
+    Args:
+        run: The run folder.
+        version: The version; None: the newest state again, after a rollback that kept what was learned.
+        keep_learned: Learning goes on from the newest state; only serving goes back. Otherwise everything
+            learned after the version is set aside, and learning goes on from there.
+        reason: Recorded.
+
+    Raises:
+        RunError: There is no such version, it is retired, or it lies beyond another rollback.
+        StateError: Its checkpoint is damaged.
+    """
+    with RunFolder.open_to_write(run) as folder:
+        if version is None:
+            with folder.saving(), folder.journal.database.transaction():
+                folder.serve(None)
+                _decide(folder, folder.journal.last_step, "served the newest state again", reason)
+            checkpoint = folder.newest_checkpoint()
+            fingerprint = str(checkpoint.run.get("summary", {}).get("fingerprint", ""))
+            return RollbackOutcome(version=None, num_set_aside=0, num_examples=0, fingerprint=fingerprint)
+        chosen = _chosen(folder, version)
+        assert chosen.file is not None
+        folder.checkpoints.load(chosen.file)  # verified before anything is changed
+        learned = folder.journal.database.one(
+            "SELECT COALESCE(SUM(learned_last - learned_first + 1), 0) FROM steps "
+            "WHERE step > ? AND set_aside IS NULL AND learned_first IS NOT NULL",
+            (chosen.step,),
+        )[0]
+        steps: list[int] = []
+        with folder.saving(), folder.journal.database.transaction():
+            last = folder.journal.last_step
+            _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
+            if not keep_learned and last > chosen.step:
+                revision = folder.history.revise(
+                    "rollback", chosen.step + 1, last, reason, {"version": version}
+                )
+                steps = folder.history.set_aside(chosen.step + 1, last, revision)
+            continue_from(folder, version)
+            is_pinned = keep_learned or folder.config.guard.enabled
+            folder.serve(version if is_pinned else None)
+        folder.remove_outdated()
+    if not keep_learned:
+        with recovered_run(run) as opened:
+            status = opened.status()
+            status.summary |= {
+                "fingerprint": opened.learner.fingerprint(),
+                "classes": len(opened.learner.labels),
+            }
+            opened.folder.save(opened.learner.state(), status)
+        rebuild_report(run)
+    return RollbackOutcome(
+        version=version,
+        num_set_aside=len(steps),
+        num_examples=0 if keep_learned else int(learned),
+        fingerprint=chosen.fingerprint,
+    )
+
+
+def _chosen(folder: RunFolder, number: int) -> Version:
+    versions = folder.history.versions()
+    kept = ", ".join(str(one.version) for one in versions if one.file is not None) or "none"
+    version = next((one for one in versions if one.version == number), None)
+    if version is None:
+        raise RunError(f"{folder.path} has no version {number}; those that can be served are: {kept}")
+    if version.file is None:
+        raise RunError(
+            f"version {number} is retired ({version.reason}), so its state is gone; those that can be "
+            f"served are: {kept}"
+        )
+    if not folder.history.is_current(version.step, version.revision):
+        raise RunError(
+            f"version {number} holds steps that a later rollback or quarantine has set aside; those that can "
+            f"be served are: {kept}"
+        )
+    return version
+
+
+def _decide(folder: RunFolder, first_step: int, verdict: str, reason: str) -> None:
+    folder.history.decide(
+        step=folder.journal.last_step,
+        first_step=first_step,
+        kind="rollback",
+        verdict=verdict,
+        reason=reason,
+        numbers={},
+    )

@@ -1,0 +1,289 @@
+"""The guard: bad batches are refused and set aside, good ones become versions, and both are reproducible."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from everlearn.evaluation.paired import compare_paired
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import Decision
+from everlearn.runtime.exams import Exams, hash_share
+from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.lineage import blame_example, diff_versions, list_versions
+from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.review import flagged_examples, review_run
+from everlearn.runtime.rollback import rollback_run
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.verify import verify_run
+from everlearn.types import Example
+
+Settings = dict[str, object]
+WriteCodes = Callable[..., Path]
+Clustered = Callable[..., list[Example]]
+
+GUARD: Settings = {"guard.enabled": True, "guard.every": 200, "guard.share": 0.2, "stream.batch_size": 50}
+
+
+def learn(stream: Path, out: Path, given_settings: Settings | None = None) -> LearnOutcome:
+    return learn_stream(LearnRequest(stream=str(stream), out=out, settings=given_settings or {}))
+
+
+def permuted(examples: Sequence[Example], first: int, last: int) -> list[Example]:
+    """The examples with the targets of those from one to another permuted."""
+    labels = [one.target for one in examples[first:last]]
+    random.Random(1).shuffle(labels)
+    return [
+        one.with_target(labels[k - first]) if first <= k < last else one for k, one in enumerate(examples)
+    ]
+
+
+def decisions_of(run: Path) -> list[Decision]:
+    with RunFolder.open_to_read(run) as folder:
+        return [one for one in folder.history.decisions() if one.kind == "guard"]
+
+
+def held_ids(run: Path) -> set[str]:
+    with RunFolder.open_to_read(run) as folder:
+        return {one.id for _, one in held_examples(folder.journal)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(pairs=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=80))
+def test_mcnemar_is_the_exact_binomial_test(pairs: list[tuple[bool, bool]]) -> None:
+    live = np.array([a for a, _ in pairs], dtype=np.bool_)
+    candidate = np.array([b for _, b in pairs], dtype=np.bool_)
+    found = compare_paired(live, candidate)
+    lost, won = sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
+    assert (found.lost, found.won) == (lost, won)
+    expected = binomtest(lost, lost + won, alternative="greater").pvalue if lost else 1.0
+    assert found.p_value == pytest.approx(expected)
+    # What the tolerance forgives makes a candidate look no worse.
+    assert compare_paired(live, candidate, tolerance=0.05).p_value >= found.p_value
+
+
+def test_bootstrap_agrees_with_the_normal_limit() -> None:
+    generator = np.random.default_rng(0)
+    live = generator.random(2000) < 0.9
+    candidate = np.where(generator.random(2000) < 0.02, ~live, live)
+    found = compare_paired(live, candidate, test="bootstrap")
+    drops = live.astype(float) - candidate
+    from scipy.stats import norm
+
+    limit = norm.cdf(-drops.mean() / (drops.std() / np.sqrt(len(drops))))
+    assert found.p_value == pytest.approx(limit, abs=0.02)
+    assert compare_paired(live[:0], live[:0], test="bootstrap").p_value == 1.0
+
+
+def test_a_bad_interval_is_refused_and_the_rest_is_learned(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = clustered(1_000)
+    poisoned = permuted(examples, 400, 600)
+    run = tmp_path / "run"
+    outcome = learn(write_codes("stream.parquet", poisoned), run, small | GUARD)
+    assert [one.verdict for one in decisions_of(run)] == [
+        "accepted",
+        "accepted",
+        "rejected",
+        "accepted",
+        "accepted",
+    ]
+    assert any("set aside" in note and "contradict" in note for note in outcome.notes)
+    assert any("4 of 5 candidates became versions" in note for note in outcome.notes)
+    exam = {one.id for one in examples if hash_share(one.id, "exam") < 0.2}
+    assert 130 < len(exam) < 270
+    held = held_ids(run)
+    assert not held & exam
+    good = {one.id for one in [*examples[:400], *examples[600:]]} - exam
+    assert good <= held
+    # Of the bad interval only what later versions agree with came back: its targets are right.
+    back = held - good
+    truth = {one.id: one.target for one in examples}
+    wrong = [one for one in poisoned if one.id in back and one.target != truth[one.id]]
+    assert len(wrong) <= len(back) // 10
+    assert verify_run(run).is_valid
+    versions = list_versions(run)
+    assert versions.serving == versions.versions[-1].version
+    assert [one.parent for one in versions.versions] == [None, 1, 2, 3]
+    # What is served is a fold of the accepted part; the same learned without the guard says the same.
+    folder, learner = open_learner(run)
+    with folder:
+        assert learner.fingerprint() == versions.versions[-1].fingerprint
+
+
+def test_without_readmission_the_state_is_a_fold_without_the_interval(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = clustered(800)
+    poisoned = permuted(examples, 400, 600)
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", poisoned), run, small | GUARD | {"guard.readmit": False})
+    kept = [one for k, one in enumerate(examples) if not 400 <= k < 600 and hash_share(one.id, "exam") >= 0.2]
+    never = learn(write_codes("kept.parquet", kept), tmp_path / "never", small).summary
+    assert list_versions(run).versions[-1].fingerprint == never["fingerprint"]
+    # Somebody knows better: the interval was right after all.
+    rejected = next(one for one in decisions_of(run) if one.verdict == "rejected")
+    outcome = review_run(run, readmit=rejected.decision)
+    assert outcome.num_learned == sum(hash_share(one.id, "exam") >= 0.2 for one in examples[400:600])
+    everything = [one for one in poisoned if hash_share(one.id, "exam") >= 0.2]
+    all_of_it = learn(write_codes("all.parquet", everything), tmp_path / "all", small).summary
+    assert outcome.fingerprint == all_of_it["fingerprint"]
+    assert verify_run(run).is_valid
+
+
+def test_a_change_of_the_world_is_not_refused(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    swap = {"label0": "label1", "label1": "label0"}
+    examples = [
+        one.with_target(swap.get(str(one.target), str(one.target))) if k >= 600 else one
+        for k, one in enumerate(clustered(1_400))
+    ]
+    run = tmp_path / "run"
+    settings_given = small | GUARD | {"guard.every": 400, "guard.recent": 60, "guard.long_term": 60}
+    learn(write_codes("stream.parquet", examples), run, settings_given)
+    assert [one.verdict for one in decisions_of(run)][-1] == "accepted"
+
+
+def test_clean_streams_are_not_refused(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", clustered(2_000)), run, small | GUARD | {"guard.every": 50})
+    found = decisions_of(run)
+    assert len(found) == 39  # nothing is known yet when the first batch has come
+    assert [one.reason for one in found if one.verdict == "rejected"] == []
+
+
+def test_exams_are_bounded_and_balanced(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", clustered(600)), run, small | GUARD)
+    with RunFolder.open_to_read(run) as folder:
+        recent, long_term = Exams(folder.journal, 30, 45).choose()
+        offsets = [offset for offset, _ in folder.journal.with_role("exam")]
+        assert [one.id for one in recent] == [
+            arrival.example.id
+            for offset in offsets[-30:]
+            for _, arrival in folder.journal.arrivals(offset, offset)
+        ]
+    groups: dict[tuple[str | None, str | None], int] = {}
+    for one in long_term:
+        groups[one.target, one.domain] = groups.get((one.target, one.domain), 0) + 1
+    assert len(long_term) == 45
+    assert len(groups) == 15
+    assert max(groups.values()) - min(groups.values()) <= 2
+
+
+@pytest.mark.parametrize("policy", ["hold", "weigh", "flag", "off"])
+def test_suspicious_examples_by_policy(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings, policy: str
+) -> None:
+    examples = clustered(600)
+    odd = [
+        one.with_target("label0" if one.target != "label0" else "label1") if k in (500, 540, 580) else one
+        for k, one in enumerate(examples)
+    ]
+    run = tmp_path / "run"
+    given_settings = (
+        small | GUARD | {"guard.suspicious": policy, "guard.share": 0.01, "guard.confidence": 0.8}
+    )
+    learn(write_codes("stream.parquet", odd), run, given_settings)
+    flagged = flagged_examples(run, limit=100)
+    if policy == "off":
+        assert not flagged
+        return
+    found = {one.id for one in flagged}
+    assert {"message-500", "message-540", "message-580"} <= found
+    assert len(found) < 40
+    learned = [one.is_learned for one in flagged]
+    if policy == "flag":
+        assert all(learned)
+    elif policy == "hold":
+        assert not any(learned)
+        outcome = review_run(run, accept=["message-500"], reject=["message-540"])
+        assert (outcome.num_accepted, outcome.num_rejected, outcome.num_learned) == (1, 1, 1)
+        assert blame_example(run, "message-500").is_held
+        assert not blame_example(run, "message-540").is_held
+        assert {one.id for one in flagged_examples(run, limit=100)} == found - {"message-500", "message-540"}
+    else:
+        assert [one.is_learned for one in flagged] == [hash_share(one.id, "weight") < 0.25 for one in flagged]
+
+
+def test_history_tells_and_goes_back(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    run = tmp_path / "run"
+    parts = [clustered(100, start=100 * k) for k in range(3)]
+    fingerprints = [
+        learn(write_codes(f"part{k}.parquet", part), run, small if not k else None).summary["fingerprint"]
+        for k, part in enumerate(parts)
+    ]
+    assert [one.fingerprint for one in list_versions(run).versions] == fingerprints
+    difference = diff_versions(run, 1, 3)
+    assert sum(difference.learned.values()) == 200
+    assert not difference.unlearned
+    assert blame_example(run, "message-150").versions == [2, 3]
+    back = rollback_run(run, 2, reason="bad data since noon")
+    assert (back.num_examples, back.fingerprint) == (100, fingerprints[1])
+    folder, learner = open_learner(run)
+    folder.close()
+    assert learner.fingerprint() == fingerprints[1]
+    assert verify_run(run).is_valid
+    assert not blame_example(run, "message-250").is_held
+    assert blame_example(run, "message-250").versions == [3]
+    # Learning goes on from there; the next version's parent is the one that was gone back to.
+    more = clustered(50, start=900)
+    on = learn(write_codes("more.parquet", more), run).summary
+    plain = learn(write_codes("plain.parquet", [*parts[0], *parts[1], *more]), tmp_path / "plain", small)
+    assert on["fingerprint"] == plain.summary["fingerprint"]
+    assert list_versions(run).versions[-1].parent == 2
+    # A version that holds what was set aside cannot be learned on from.
+    from everlearn.errors import RunError
+
+    with pytest.raises(RunError, match="version 3 holds steps that a later rollback"):
+        rollback_run(run, 3)
+    with pytest.raises(RunError, match="no version 17"):
+        rollback_run(run, 17)
+
+
+def test_serving_goes_back_while_learning_goes_on(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    run = tmp_path / "run"
+    first = learn(write_codes("a.parquet", clustered(100)), run, small).summary["fingerprint"]
+    learn(write_codes("b.parquet", clustered(100, start=100)), run)
+    rollback_run(run, 1, keep_learned=True)
+    outcome = learn(write_codes("c.parquet", clustered(100, start=200)), run)
+    assert any("Version 1 is served: a rollback keeps it" in note for note in outcome.notes)
+    folder, learner = open_learner(run)
+    folder.close()
+    assert learner.fingerprint() == first
+    rollback_run(run, None)
+    folder, learner = open_learner(run)
+    folder.close()
+    assert learner.fingerprint() == outcome.summary["fingerprint"]
+
+
+def test_retired_versions_are_named(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    from everlearn.errors import RunError
+
+    run = tmp_path / "run"
+    for k in range(4):
+        part = write_codes(f"p{k}.parquet", clustered(40, start=40 * k))
+        learn(part, run, small | {"run.keep_versions": 2} if not k else None)
+    assert [one.status for one in list_versions(run).versions] == ["retired", "retired", "kept", "kept"]
+    with pytest.raises(RunError, match=r"version 1 is retired .* served are: 3, 4"):
+        rollback_run(run, 1)
+    assert len(list((run / "checkpoints").iterdir())) == 2
