@@ -16,7 +16,6 @@ import json
 import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ import numpy as np
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
+from benchmarks.poison_chart import Course, write_chart
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.learners import rebuild_learner
@@ -38,25 +38,6 @@ BURST = 500
 BATCH = 250
 SHARES = (0.2, 0.5, 1.0)
 SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """Test accuracy of what was served after so many examples.
-
-    Attributes:
-        name: What ran.
-        offsets: Examples that had come.
-        accuracies: In percent.
-        num_rejected: Candidates that the guard refused.
-        num_candidates: Candidates that it judged.
-    """
-
-    name: str
-    offsets: tuple[int, ...]
-    accuracies: tuple[float, ...]
-    num_rejected: int = 0
-    num_candidates: int = 0
 
 
 def main() -> None:
@@ -84,8 +65,6 @@ def main() -> None:
         print(json.dumps({"name": name, **_against_clean(courses, options.bursts)}), flush=True)
     print(table(courses, options.bursts))
     if options.chart is not None:
-        from benchmarks.poison_chart import write_chart
-
         write_chart(options.chart, courses, options.bursts, BURST)
 
 
@@ -170,8 +149,7 @@ def accuracy(predictor: Predictor, test: Sequence[Example]) -> float:
 def table(courses: Sequence[Course], bursts: Sequence[int]) -> str:
     """Markdown: how far each course falls below the clean one of its kind."""
     rows = [
-        "| wrong labels | guard | largest drop | mean drop | at the end | "
-        "candidates rejected |",
+        "| wrong labels | guard | largest drop | mean drop | at the end | candidates rejected |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for k, course in enumerate(courses):
@@ -187,7 +165,8 @@ def table(courses: Sequence[Course], bursts: Sequence[int]) -> str:
 
 def read_codes(path: Path) -> list[Example]:
     """All examples of a codes file."""
-    reader, found = CodesSource(path).open(), []
+    reader = CodesSource(path).open()
+    found: list[Example] = []
     try:
         while True:
             found += reader.next_batch(4_096)

@@ -139,7 +139,9 @@ class CheckpointStore:
         try:
             with safe_open(path, framework="pt") as opened:
                 data = json.loads(opened.metadata()[_METADATA_KEY])
-                tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+                # Copied to where torch would have put them: some products depend, in the last bit, on
+                # how their operands are aligned, and those of a file are as it happens.
+                tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise StateError(f"{path} cannot be read: {error}") from None
         if data["format_version"] > FORMAT_VERSION:

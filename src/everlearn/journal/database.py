@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import RunError, StateError
+from everlearn.journal.durable_files import storage_errors
 from everlearn.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
-__all__ = ["Database", "Row", "is_damage"]
+__all__ = ["REPAIR_ADVICE", "Database", "Row", "is_damage"]
+
+REPAIR_ADVICE = (
+    "`everlearn journal repair RUN` brings what can be read into a new journal and says what is lost; or "
+    "restore it from a copy of the run."
+)
 
 Row = tuple[Any, ...]
 
@@ -20,18 +26,31 @@ _PAGE_BYTES = 16_384  # a code has some two kilobytes: on small pages half of th
 _CACHE_KIBIBYTES = 8_192
 _WAL_BYTES = 32 << 20
 _BUSY_SECONDS = 30.0
+_SIGNS_OF_DAMAGE = (
+    "Could not decode to UTF-8",
+    "no such table",
+    "no such column",
+    "no such index",
+    "unsupported file format",
+    "malformed",
+)
 
 
 def is_damage(error: BaseException) -> bool:
     """Whether SQLite says that the file's content is wrong (and not, say, that the disk is full)."""
     if not isinstance(error, sqlite3.DatabaseError):
         return False
+    # Every journal has all tables and columns, and only UTF-8.
+    if str(error).startswith(_SIGNS_OF_DAMAGE):
+        return True
     code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Database:
     """One connection to a journal's file. See :meth:`create`, :meth:`open_to_write`, :meth:`open_to_read`."""
+
+    page_bytes = _PAGE_BYTES
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -67,7 +86,13 @@ class Database:
 
     @classmethod
     def open_to_read(cls, path: Path) -> Database:
-        """Open a journal without changing it; another process may go on writing. Raises as above."""
+        """Open a journal without changing it; another process may go on writing.
+
+        Raises:
+            RunError: As above.
+            StateError: As above.
+            StorageError: A write-ahead log is there, and no room (or right) for the index that it needs.
+        """
         if not path.is_file():
             raise StateError(f"{path} is missing. Restore it from a copy of the run.")
         with _damage_told(path):
@@ -75,10 +100,12 @@ class Database:
                 connection = _connected(path, "mode=ro")
                 connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             except sqlite3.OperationalError:
-                # In a folder that cannot be written SQLite cannot make its shared index. Without a
-                # write-ahead log nobody writes, so the file can be taken as it is.
-                if path.with_name(f"{path.name}-wal").exists():
-                    raise
+                # In a folder that cannot be written, or on a full disk, SQLite cannot make its shared index.
+                # Without anything in a write-ahead log the file can be taken as it is.
+                log = path.with_name(f"{path.name}-wal")
+                if log.exists() and log.stat().st_size:
+                    with storage_errors(path, "To be read it needs room for an index beside it."):
+                        raise
                 connection = _connected(path, "mode=ro&immutable=1")
             database = cls(path, connection)
             try:
@@ -86,8 +113,25 @@ class Database:
                 if database.version < SCHEMA_VERSION:
                     raise RunError(
                         f"{path} is of the older format version {database.version}; a command that writes "
-                        "the run (everlearn journal RUN compact) brings it up to date"
+                        "the run (everlearn journal compact RUN) brings it up to date"
                     )
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+    @classmethod
+    def open_to_check(cls, path: Path, *, with_log: bool) -> Database:
+        """Open read-only, also an older format. Raises as above.
+
+        Args:
+            path: The main file.
+            with_log: Whether what the write-ahead log holds counts too.
+        """
+        with _damage_told(path):
+            database = cls(path, _connected(path, "mode=ro" if with_log else "mode=ro&immutable=1"))
+            try:
+                database._check_format()
             except BaseException:
                 database.close()
                 raise
@@ -208,7 +252,6 @@ def _damage_told(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
-        raise StateError(
-            f"{path} is damaged ({error}). `everlearn journal RUN repair` brings what can be read into a new "
-            "journal and says what is lost; or restore it from a copy of the run."
-        ) from error
+        raise StateError(f"{path} is damaged ({error}). {REPAIR_ADVICE}") from error
+    except UnicodeDecodeError as error:  # what SQLite would say cites what it has read
+        raise StateError(f"{path} is damaged (it holds bytes that are no text). {REPAIR_ADVICE}") from error

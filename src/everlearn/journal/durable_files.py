@@ -103,8 +103,10 @@ def _storage_reason(error: Exception) -> str | None:
         # Arrow and safetensors report some failed writes by text alone.
         return _reason_in_text(str(error))
     if isinstance(error, sqlite3.OperationalError):
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE":
+            return f"{os.strerror(errno.ENOSPC)} ({error})"
         codes = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-        primary = (error.sqlite_errorcode or 0) & 0xFF
+        primary = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         return str(error) if primary in codes or primary == sqlite3.SQLITE_IOERR else None
     return _reason_in_text(str(error))
 

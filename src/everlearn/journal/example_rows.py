@@ -10,7 +10,7 @@ import numpy as np
 
 from everlearn.errors import StateError
 from everlearn.journal.checksums import canonical_json, checksum
-from everlearn.journal.database import Row
+from everlearn.journal.database import REPAIR_ADVICE, Row
 from everlearn.journal.records import Arrival, JournaledPrediction, Role
 from everlearn.types import Code, Example
 
@@ -100,8 +100,7 @@ def verified(row: Sequence[object], table: str) -> Sequence[object]:
     if checksum(*values) != crc:
         raise StateError(
             f"the journal is damaged: row {values[0]} of its table {table} does not match its checksum. "
-            "`everlearn journal RUN repair` brings what can be read into a new journal and says what is "
-            "lost; or restore it from a copy of the run."
+            f"{REPAIR_ADVICE}"
         )
     return values
 

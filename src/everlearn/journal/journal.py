@@ -258,15 +258,18 @@ class Journal:
             due = arrivals if step.learned == step.arrived else self._arrivals(*step.learned)
             learned = self._as_of(step, [one for one in due if one[1].role == "learn"])
         forgotten = []
+        changed: dict[int, list[Change]] = {}
         for change in self.changes_of(step.step):
-            if change.kind == "pending":
-                continue
-            example = self.example_at(change.offset)
+            if change.kind != "pending":
+                changed.setdefault(change.offset, []).append(change)
+        for offset, changes in changed.items():
+            example = self.example_at(offset)
             if example is None:  # deleted since
                 continue
-            if change.kind == "correction":
-                forgotten.append(example.with_target(change.previous))
-            learned.append(example.with_target(change.target))
+            # Several in one step: what was held before the first, and what the last one says.
+            if changes[0].kind == "correction":
+                forgotten.append(example.with_target(changes[0].previous))
+            learned.append(example.with_target(changes[-1].target))
         return FoldStep(
             step=step, arrivals=[one for _, one in arrivals], forgotten=forgotten, learned=learned
         )

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -33,15 +34,20 @@ def acquire_lock(folder: Path) -> IO[str]:
         holder = _described(lock.read())
         lock.close()
         raise RunError(f"{folder} is in use by {holder}; wait until it has ended, or stop it") from None
-    lock.truncate(0)
     owner = {
         "process": os.getpid(),
         "host": platform.node(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
     }
-    lock.write(json.dumps(owner))
-    lock.flush()
+    try:
+        lock.truncate(0)
+        lock.write(json.dumps(owner))
+        lock.flush()
+    except OSError:
+        with suppress(OSError):  # what could not be written is tried again, and fails again
+            lock.close()
+        raise
     return lock
 
 
@@ -57,5 +63,5 @@ def _described(text: str) -> str:
 
 
 def _command() -> str:
-    words = [Path(sys.argv[0]).name, *sys.argv[1:2]] if sys.argv else []
-    return " ".join(words)
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return " ".join(["everlearn" if program == "__main__.py" else program, *sys.argv[1:2]])

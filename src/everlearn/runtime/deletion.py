@@ -10,11 +10,12 @@ from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion import delete_examples
 from everlearn.journal.durable_files import write_json
 from everlearn.journal.held import held_examples
+from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import NewStep
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, needs_resample, rebuild_learner, resample, settle
 from everlearn.runtime.opened_run import OpenedRun
-from everlearn.runtime.run_folder import CERTIFICATES
+from everlearn.runtime.run_folder import CERTIFICATES, JOURNAL
 from everlearn.runtime.versions import VersionRewriter
 from everlearn.types import Example, Json
 
@@ -85,6 +86,7 @@ class Deletion:
         folder.write_rejections()
         with folder.saving():
             journal.database.empty_log()
+            remove_kept_aside(folder.path / JOURNAL)
             self._write_certificate(revision, learner.fingerprint(), digests)
         return learner
 

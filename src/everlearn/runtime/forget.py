@@ -10,10 +10,12 @@ from everlearn.errors import ConfigError, RunError
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion import first_step_of
 from everlearn.journal.journal import Journal
+from everlearn.journal.losses import lost_steps
 from everlearn.runtime.deletion import Deletion
 from everlearn.runtime.matching import example_matcher
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.recovery import recovery_notes
 from everlearn.types import Json
 
 __all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run"]
@@ -60,6 +62,7 @@ class ForgetOutcome:
         fingerprint_before: Before.
         fingerprint_after: After.
         certificate: What was written of it; None where nothing was forgotten.
+        notes: What was found damaged on the way, in sentences.
     """
 
     num_forgotten: int
@@ -69,6 +72,7 @@ class ForgetOutcome:
     fingerprint_before: str
     fingerprint_after: str
     certificate: Path | None = None
+    notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``forget --json``."""
@@ -134,6 +138,7 @@ def forget_in_run(
                     exact=plan.exact,
                     fingerprint_before=before,
                     fingerprint_after=before,
+                    notes=recovery_notes(opened.recovered),
                 )
             exact = plan.exact
             deletion = Deletion(opened, offsets, exact=exact, before=before)
@@ -148,6 +153,7 @@ def forget_in_run(
             fingerprint_before=before,
             fingerprint_after=learner.fingerprint(),
             certificate=certificate,
+            notes=recovery_notes(opened.recovered),
         )
 
 
@@ -156,6 +162,7 @@ def _plan(
 ) -> tuple[ForgetPlan, Checkpoint | None]:
     """What it will take, and the checkpoint to fold again from (for learners that cannot subtract)."""
     folder, journal = opened.folder, opened.folder.journal
+    _require_whole(journal, offsets)
     if not opened.learner.reads_text or approximate:
         exact = not opened.learner.reads_text
         plan = ForgetPlan(
@@ -164,6 +171,13 @@ def _plan(
         return plan, None
     checkpoint = folder.checkpoints.newest_before(first_step_of(journal, offsets))
     from_step = 0 if checkpoint is None else checkpoint.step
+    lost = [step for step in lost_steps(journal) if step > from_step]
+    if lost:
+        raise RunError(
+            f"to forget exactly, step {lost[0]:,} must be made again, but something that came with it was "
+            "lost to damage. With --approximate the examples are only taken out of the journal and of replay; the "
+            "weights keep what they learned."
+        )
     count, without_text = journal.database.one(
         "SELECT COUNT(*), COALESCE(SUM(t.offset IS NULL), 0) FROM examples e "
         "LEFT JOIN texts t ON t.offset = e.offset WHERE e.step > ?",
@@ -185,6 +199,20 @@ def _plan(
         exact=True,
     )
     return plan, checkpoint
+
+
+def _require_whole(journal: Journal, offsets: Sequence[int]) -> None:
+    """Refuse to forget what cannot be subtracted, before anything is changed."""
+    lost = set(lost_steps(journal))
+    if not lost:
+        return
+    for offset in offsets:
+        (step,) = journal.database.one("SELECT step FROM examples WHERE offset = ?", (offset,))
+        if step in lost:
+            raise RunError(
+                f"example {next(_ids_of(journal, [offset]))!r} came with step {step:,}, of which something "
+                "was lost to damage: it cannot be taken out of the state. Learn into a new run without it."
+            )
 
 
 def _ids_of(journal: Journal, offsets: Sequence[int]) -> Iterator[str]:

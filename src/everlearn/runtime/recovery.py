@@ -23,6 +23,7 @@ class Recovered:
         num_steps: Steps folded again after it.
         num_examples: Examples that came with those steps.
         skipped: Newer checkpoints that could not be used, and why.
+        damage: What of the journal was damaged and skipped, in sentences.
         status: What the checkpoint kept beside the learner's state.
     """
 
@@ -30,6 +31,7 @@ class Recovered:
     num_steps: int
     num_examples: int
     skipped: Sequence[str]
+    damage: Sequence[str]
     status: RunStatus
 
 
@@ -66,13 +68,14 @@ def recover(folder: RunFolder, fold: Fold, scores: RunScores | None = None) -> R
         num_steps=num_steps,
         num_examples=num_examples,
         skipped=skipped,
+        damage=tuple(folder.notes),
         status=status,
     )
 
 
 def recovery_notes(recovered: Recovered) -> list[str]:
     """What a user should know of a recovery, in sentences."""
-    notes = [f"Not used: {reason}." for reason in recovered.skipped]
+    notes = [*recovered.damage, *(f"Not used: {reason}." for reason in recovered.skipped)]
     if recovered.num_steps and (recovered.num_examples or recovered.skipped):
         begun = (
             f"after the checkpoint at step {recovered.checkpoint_step:,}"

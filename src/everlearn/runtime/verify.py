@@ -9,13 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import InputError, RunError
+from everlearn.errors import InputError, RunError, StateError
+from everlearn.journal.database import REPAIR_ADVICE
 from everlearn.journal.held import held_examples
+from everlearn.journal.losses import lost_steps
+from everlearn.journal.soundness import find_problem
 from everlearn.runtime.deletion import CERTIFICATE_FORMAT
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, rebuild_learner
 from everlearn.runtime.listener import Listener, SilentListener
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_folder import JOURNAL, RunFolder
 from everlearn.types import Json
 
 __all__ = ["VerifyOutcome", "verify_run"]
@@ -80,7 +83,18 @@ def verify_run(
     """
     listener = listener or SilentListener()
     with RunFolder.open_to_read(run) as folder:
-        outcome = VerifyOutcome()
+        outcome = VerifyOutcome(failed=list(folder.notes))
+        listener.stage("checking the journal's pages")
+        problem = find_problem(folder.journal.database, whole=True)
+        if problem is not None:
+            raise StateError(f"{folder.path / JOURNAL} is damaged: {problem}. {REPAIR_ADVICE}")
+        lost = lost_steps(folder.journal)
+        if lost:
+            outcome.failed.append(
+                f"something of {len(lost):,} steps (the first: {lost[0]:,}) was lost to damage: the state "
+                "holds them, but no fold can confirm it"
+            )
+            return outcome
         if certificate is not None:
             _verify_certificate(folder, _read_certificate(certificate), ids, outcome, listener)
         else:

@@ -75,7 +75,8 @@ class CentredGram:
             dtype = torch.float64
         weights_mC = torch.cholesky_solve(self._targets_mC.to(dtype), factor)
         return RidgeSolution(
-            weights_mC=weights_mC.float(),
+            # In rows, as a saved solution comes back: products sum in another order over columns.
+            weights_mC=weights_mC.float().contiguous(),
             factor_mm=factor,
             mean_m=self.mean_m.float(),
             prior_C=self.prior_C.float(),
