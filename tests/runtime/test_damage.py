@@ -136,7 +136,7 @@ def go_on(material: Material, run: Path) -> tuple[LearnOutcome, list[str]]:
         try:
             outcome = learn(material.stream, run)
         except StateError as error:
-            if "journal RUN repair" not in str(error):
+            if "journal repair RUN" not in str(error):
                 raise
             said += [str(error), *repair_run(run).sentences]
         else:

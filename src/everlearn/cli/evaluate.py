@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.failures import print_note
 from everlearn.cli.tables import number, percent, print_json, print_table
 
 __all__ = ["evaluate"]
@@ -30,7 +31,7 @@ def evaluate(
     """Test a run on a file; nothing is learned. Field names are the run's unless they are given."""
     from everlearn.runtime.evaluate import evaluate_run
 
-    scores = evaluate_run(run, file, options.given_settings(context))
+    scores = evaluate_run(run, file, options.given_settings(context), on_note=print_note)
     if json_output:
         print_json(scores)
         return

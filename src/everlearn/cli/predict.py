@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from everlearn.cli import options
-from everlearn.cli.failures import print_error
+from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import print_json, result_console
 from everlearn.errors import InputError
 
@@ -49,9 +49,9 @@ def predict(
     rejected: list[Rejection] = []
     if not texts or texts == ["-"]:
         settings = options.given_settings(context)
-        predicted = predict_stream(run, "-", top=top, settings=settings, rejected=rejected)
+        predicted = predict_stream(run, "-", top=top, settings=settings, rejected=rejected, on_note=print_note)
     else:
-        predicted = iter(predict_texts(run, texts, top=top))
+        predicted = iter(predict_texts(run, texts, top=top, on_note=print_note))
     console = result_console()
     for one in predicted:
         if json_output:

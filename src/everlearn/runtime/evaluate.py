@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,20 @@ from everlearn.types import Json
 __all__ = ["evaluate_run"]
 
 
-def evaluate_run(run: Path, spec: str, settings: Mapping[str, Any] | None = None) -> dict[str, Json]:
+def evaluate_run(
+    run: Path,
+    spec: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> dict[str, Json]:
     """Score a run on the examples of a file that have a target.
 
     Args:
         run: The run folder.
         spec: The file.
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
+        on_note: Is told what of the run was found damaged and passed over.
 
     Returns:
         ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``.
@@ -33,7 +40,7 @@ def evaluate_run(run: Path, spec: str, settings: Mapping[str, Any] | None = None
         RunError: Not a usable run folder.
         StateError: The saved state is damaged.
     """
-    folder, learner = open_learner(run)
+    folder, learner = open_learner(run, on_note=on_note)
     with folder:
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ from everlearn.runtime.run_scores import RunScores
 __all__ = ["OpenedRun", "open_learner", "recovered_run"]
 
 
-def open_learner(path: Path, config: RunConfig | None = None) -> tuple[RunFolder, RunLearner]:
+def open_learner(
+    path: Path, config: RunConfig | None = None, *, on_note: Callable[[str], None] = lambda _: None
+) -> tuple[RunFolder, RunLearner]:
     """A run for reading, and the learner that it serves. Another process may go on writing the run.
 
     Args:
         path: The run folder.
         config: Settings to use in place of the run's own (for another device, say).
+        on_note: Is told what was found damaged and passed over.
 
     Raises:
         RunError: Not a run folder, of another format version, or nothing was learned yet.
@@ -39,6 +42,8 @@ def open_learner(path: Path, config: RunConfig | None = None) -> tuple[RunFolder
     except BaseException:
         folder.close()
         raise
+    for note in folder.notes:
+        on_note(note)
     return folder, learner
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,13 +56,16 @@ class PredictedText:
         }
 
 
-def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[PredictedText]:
+def predict_texts(
+    run: Path, texts: Sequence[str], *, top: int = 3, on_note: Callable[[str], None] = lambda _: None
+) -> list[PredictedText]:
     """Predict texts by a run, with everything it has learned.
 
     Args:
         run: The run folder; it may be in use.
         texts: The texts.
         top: How many labels to name for each.
+        on_note: Is told what of the run was found damaged and passed over.
 
     Raises:
         RunError: Not a usable run folder.
@@ -75,7 +78,7 @@ def predict_texts(run: Path, texts: Sequence[str], *, top: int = 3) -> list[Pred
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
-    folder, learner = open_learner(run)
+    folder, learner = open_learner(run, on_note=on_note)
     folder.close()
     settle(learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
@@ -92,6 +95,7 @@ def predict_stream(
     top: int = 3,
     settings: Mapping[str, Any] | None = None,
     rejected: list[Rejection] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PredictedText]:
     """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``.
 
@@ -101,9 +105,10 @@ def predict_stream(
         top: How many labels to name for each.
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
         rejected: Records that could not be used are appended to it.
+        on_note: Is told what of the run was found damaged and passed over.
     """
     _check_top(top)
-    folder, learner = open_learner(run)
+    folder, learner = open_learner(run, on_note=on_note)
     with folder:
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
