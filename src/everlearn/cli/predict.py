@@ -49,7 +49,9 @@ def predict(
     rejected: list[Rejection] = []
     if not texts or texts == ["-"]:
         settings = options.given_settings(context)
-        predicted = predict_stream(run, "-", top=top, settings=settings, rejected=rejected, on_note=print_note)
+        predicted = predict_stream(
+            run, "-", top=top, settings=settings, rejected=rejected, on_note=print_note
+        )
     else:
         predicted = iter(predict_texts(run, texts, top=top, on_note=print_note))
     console = result_console()
