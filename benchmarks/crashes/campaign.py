@@ -24,7 +24,9 @@ _TARGET_PHASES = (
     "checkpoint write",
     "report",
     "reading and encoding",
+    "version publishing",
 )
+_PATIENCE = {"version publishing": 15}  # steps for which a phase is waited for
 _CHECKPOINT_SECONDS = ("0", "0.02", "0.2", "0.5")
 _MAX_TRIES = 20
 _NO_STEP = 1 << 60
@@ -276,7 +278,7 @@ def _armed(kill: _Kill, where: str, pace: _Pace, chance: random.Random) -> Armin
         anchor="step",
         step=kill.step,
         phase=phase,
-        until_step=kill.step + 5,
+        until_step=kill.step + _PATIENCE.get(phase or "", 5),
         moments=1 + int(chance.random() * most),
     )
 

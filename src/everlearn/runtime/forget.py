@@ -175,8 +175,8 @@ def _plan(
     if lost:
         raise RunError(
             f"to forget exactly, step {lost[0]:,} must be made again, but something that came with it was "
-            "lost to damage. With --approximate the examples are only taken out of the journal and of replay; "
-            "the weights keep what they learned."
+            "lost to damage. With --approximate the examples are only taken out of the journal and of "
+            "replay; the weights keep what they learned."
         )
     count, without_text = journal.database.one(
         "SELECT COUNT(*), COALESCE(SUM(t.offset IS NULL), 0) FROM examples e "
