@@ -186,6 +186,20 @@ def test_versions_are_rewritten_without_what_was_deleted(
         assert learner.fingerprint() == never
 
 
+def test_a_version_whose_state_is_damaged_is_retired_by_a_deletion(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    learn(write_codes("first.parquet", clustered(60)), tmp_path / "run", small)
+    learn(write_codes("second.parquet", clustered(60, start=60)), tmp_path / "run", {})
+    oldest = min((tmp_path / "run" / "checkpoints").iterdir())
+    oldest.write_bytes(b"damaged")
+    forget_in_run(tmp_path / "run", ids=["message-7"])
+    with RunFolder.open_to_read(tmp_path / "run") as folder:
+        first, second = folder.history.versions()
+    assert (first.status, first.file, second.status) == ("retired", None, "kept")
+    assert "could not be read" in first.reason
+
+
 def test_runs_that_do_not_fit_are_not_merged(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from everlearn.errors import StateError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
 from everlearn.runtime.learners import needs_resample, rebuild_learner
@@ -95,7 +96,13 @@ class VersionRewriter:
                 with folder.saving():
                     folder.history.write_version(replace(version, revision=folder.history.last_revision))
                 continue
-            checkpoint = folder.checkpoints.load(version.file)
+            try:
+                checkpoint = folder.checkpoints.load(version.file)
+            except StateError as error:
+                with folder.saving():
+                    reason = f"its state could not be read when examples were deleted: {error}"
+                    folder.history.write_version(replace(version, status="retired", file=None, reason=reason))
+                continue
             learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
             learner.restore(checkpoint.learner)
             learner.forget(pairs)
