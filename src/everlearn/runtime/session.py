@@ -95,7 +95,7 @@ class LearnSession:
         self.held_out = held_out
         self._journal = folder.journal
         self._started = started
-        self._is_new_stream_to_observers = False
+        self._is_live = False
         self._new_observers = tuple(observers)
         self._source_progress(key)
         self.feed: Feed = self._open_feed()
@@ -103,7 +103,7 @@ class LearnSession:
         self.fold = Fold(learner, observers=(self.scores, self._observe), on_boundary=self._test_experiences)
         self.recovered: Recovered = recover(folder, self.fold, self.scores)
         self._seconds_before = self.recovered.status.seconds
-        self._is_new_stream_to_observers = True
+        self._is_live = True
         self._guard = Guard(folder, config.guard) if config.guard.enabled else None
         self._examined_at = time.monotonic()
         self._judge_undecided()
@@ -334,9 +334,9 @@ class LearnSession:
         if verdict.readmitted is not None:
             self.fold.make(self._journal.fold_step(verdict.readmitted), ())
         if not verdict.is_accepted:
-            self._is_new_stream_to_observers = False
+            self._is_live = False
             recover(self.folder, self.fold, self.scores)
-            self._is_new_stream_to_observers = True
+            self._is_live = True
         self.scores.rest()
 
     def _examine_is_due(self, num_arrived: int) -> bool:
@@ -425,7 +425,7 @@ class LearnSession:
 
     def _observe(self, result: Any) -> None:
         # Who looks from outside was told of the journaled steps when they were made.
-        if self._is_new_stream_to_observers:
+        if self._is_live:
             for observer in self._new_observers:
                 observer(result)
 

@@ -62,6 +62,7 @@ class GradientLearner:
         MissingExtraError: ``trainable="lora"`` without peft.
 
     Example:
+        >>> import numpy as np
         >>> from torch import nn
         >>> learner = GradientLearner.for_vectors(nn.Identity(), 2, GradientConfig(optimizer="sgd"))
         >>> north = Example(id="1", target="north", vector=np.array([0.0, 1.0]))
