@@ -125,7 +125,8 @@ class Fold:
             with self.clock.measure("learn"):
                 mark_boundary(self.learner, boundary["name"], boundary["num_examples"])
         if after.get("settle"):
-            with self.clock.measure("learn"):
+            # At a boundary it is done only to be measured, so its time is not the stream's.
+            with self.clock.measure("evaluate" if "boundary" in after else "learn"):
                 settle(self.learner)
         if "boundary" in after and self._on_boundary is not None:
             self._on_boundary(after["boundary"])
