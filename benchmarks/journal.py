@@ -146,7 +146,7 @@ def recovery(run: Path) -> dict[str, float]:
     with recovered_run(run) as opened:
         seconds = time.perf_counter() - began
         assert opened.learner.fingerprint() == expected
-        opened.folder.save(opened.learner.state(), opened.status())
+        opened.folder.save(opened.learner.state(), opened.status(opened.learner))
         num_examples = opened.recovered.num_examples
     return {
         "examples": num_examples,

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from everlearn.errors import StorageError
 from everlearn.evaluation import AccuracyMatrix, MetricsLog, MetricsRow, report_html, write_report
 from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart
+from everlearn.evaluation.report_decisions import decisions_section
 from everlearn.evaluation.report_text import count, duration, flat, json_for_script, percent, shortened
 
 NASTY = "</script><img src=x onerror=alert(1)>\u2028&\"'%{x}<b>\x00\ud800"
@@ -226,3 +227,26 @@ def test_a_browser_draws_every_chart(tmp_path: Path) -> None:
     assert "rgb(11, 95, 156)" not in done.stdout
     assert done.stdout.count("main-svg") >= 2 * len(Page(full_report()).ids)
     assert "<img src=" not in re.sub(r"<script.*?</script>", "", done.stdout, flags=re.S)
+
+
+def test_decisions_are_listed_newest_first_and_escaped() -> None:
+    exam = {"live_accuracy": 0.9, "candidate_accuracy": 0.8, "examples": 1200, "p_value": 0.001}
+    decisions = [
+        {
+            "decision": number,
+            "first_step": number,
+            "step": number + 1,
+            "kind": "guard",
+            "verdict": "rejected" if number % 2 else "accepted",
+            "reason": NASTY,
+            "numbers": {"recent": exam} if number else {},
+        }
+        for number in range(60)
+    ]
+    assert decisions_section([]) == ""
+    page = decisions_section(decisions)
+    assert page.index("<td>59</td>") < page.index("<td>58</td>")
+    assert "<td>9</td>" not in page
+    assert "60 decisions, 30 candidates rejected; the newest 50 are shown" in page
+    assert f"90.0{chr(160)}% → 80.0{chr(160)}% (1,200)" in page
+    assert "<img" not in page

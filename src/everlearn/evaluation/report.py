@@ -17,6 +17,7 @@ from everlearn.errors import StorageError
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.report_charts import Chart, stream_charts
 from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart, pairs_table
+from everlearn.evaluation.report_decisions import decisions_section
 from everlearn.evaluation.report_matrix import matrix_chart
 from everlearn.evaluation.report_text import (
     NO_BREAK_SPACE,
@@ -94,6 +95,7 @@ def write_report(
     matrix: AccuracyMatrix | None = None,
     config: Mapping[str, Json] | None = None,
     notes: Sequence[str] = (),
+    decisions: Sequence[Mapping[str, Json]] = (),
 ) -> None:
     """Write the report; an older one at the same place is replaced at once or not at all.
 
@@ -109,6 +111,7 @@ def write_report(
         matrix: Accuracy by experience.
         config: Settings of the run, nested or flat.
         notes: Sentences that the reader should know.
+        decisions: Of the guard; see ``report_decisions.decisions_section``.
 
     Raises:
         StorageError: The file cannot be written.
@@ -121,6 +124,7 @@ def write_report(
         matrix=matrix,
         config=config,
         notes=notes,
+        decisions=decisions,
     )
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -144,6 +148,7 @@ def report_html(
     matrix: AccuracyMatrix | None = None,
     config: Mapping[str, Json] | None = None,
     notes: Sequence[str] = (),
+    decisions: Sequence[Mapping[str, Json]] = (),
 ) -> str:
     """The page that ``write_report`` writes. The same arguments give the same page."""
     charts: list[Chart] = []
@@ -152,6 +157,7 @@ def report_html(
         sections.append(_experience_section(matrix, charts))
     if confusion is not None:
         sections.append(_confusion_section(*confusion, charts))
+    sections.append(decisions_section(decisions))
     sections.append(_folded("All figures", summary))
     sections.append(_folded("Configuration", config or {}))
     folder = files("everlearn.evaluation")

@@ -93,13 +93,7 @@ class Deletion:
     def _save(self, learner: RunLearner, keep_too: Sequence[str]) -> None:
         opened = self._opened
         opened.scores.counts.forgotten = opened.folder.history.num_forgotten()
-        status = opened.status()
-        status.summary |= {
-            "forgotten": opened.scores.counts.forgotten,
-            "classes": len(learner.labels),
-            "fingerprint": learner.fingerprint(),
-        }
-        opened.folder.save(learner.state(), status, keep_too=keep_too)
+        opened.folder.save(learner.state(), opened.status(learner), keep_too=keep_too)
 
     def _write_certificate(self, revision: int, after: str, digests: Sequence[bytes]) -> None:
         folder = self._opened.folder

@@ -189,7 +189,7 @@ def _plan(
             "were dropped (--no-keep-text, or compaction). With --approximate they are only taken out of the "
             "journal and of replay; the weights keep what they learned."
         )
-    status = opened.status()
+    status = opened.status(opened.learner)
     a_second = status.counts.learned / status.seconds.learn if status.seconds.learn else 0.0
     plan = ForgetPlan(
         num_examples=len(offsets),

@@ -14,6 +14,7 @@ from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.run_scores import RunScores
+from everlearn.runtime.summary import summarize
 
 __all__ = ["OpenedRun", "open_learner", "recovered_run"]
 
@@ -63,10 +64,27 @@ class OpenedRun:
     scores: RunScores
     recovered: Recovered
 
-    def status(self) -> RunStatus:
-        """What a checkpoint of this state keeps beside the learner's."""
-        return self.recovered.status.model_copy(
-            update={"counts": self.scores.counts.model_copy(), "scores": self.scores.to_json()}
+    def status(self, learner: RunLearner) -> RunStatus:
+        """What a checkpoint of a state keeps beside the learner's; figures of held-out sets stay.
+
+        Args:
+            learner: In that state.
+        """
+        before = self.recovered.status
+        figures = summarize(
+            self.scores,
+            before.seconds,
+            num_classes=len(learner.labels),
+            fingerprint=learner.fingerprint(),
+            tested=None,
+        )
+        tested = {name: value for name, value in before.summary.items() if name.startswith("test_")}
+        return before.model_copy(
+            update={
+                "counts": self.scores.counts.model_copy(),
+                "scores": self.scores.to_json(),
+                "summary": figures | tested,
+            }
         )
 
 

@@ -10,7 +10,7 @@ from everlearn.errors import ConfigError, RunError
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, NewStep
 from everlearn.runtime.fold import Fold
-from everlearn.runtime.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
 
@@ -157,23 +157,13 @@ def review_run(
                 )
         if step is not None:
             Fold(opened.learner, observers=(opened.scores,)).make(journal.fold_step(step), ())
-            _save(opened)
+            opened.folder.save(opened.learner.state(), opened.status(opened.learner))
         return ReviewOutcome(
             num_accepted=len(accept),
             num_rejected=len(reject),
             num_learned=len(changes),
             fingerprint=opened.learner.fingerprint(),
         )
-
-
-def _save(opened: OpenedRun) -> None:
-    status = opened.status()
-    status.summary |= {
-        "fingerprint": opened.learner.fingerprint(),
-        "classes": len(opened.learner.labels),
-        "learned": opened.scores.counts.learned,
-    }
-    opened.folder.save(opened.learner.state(), status)
 
 
 def _flag(folder: RunFolder, id_: str) -> int:

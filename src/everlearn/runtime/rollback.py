@@ -89,12 +89,7 @@ def rollback_run(
         folder.remove_outdated()
     if not keep_learned:
         with recovered_run(run) as opened:
-            status = opened.status()
-            status.summary |= {
-                "fingerprint": opened.learner.fingerprint(),
-                "classes": len(opened.learner.labels),
-            }
-            opened.folder.save(opened.learner.state(), status)
+            opened.folder.save(opened.learner.state(), opened.status(opened.learner))
         rebuild_report(run)
     return RollbackOutcome(
         version=version,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -126,4 +127,5 @@ def write_reader_files(
             matrix=scores.matrix,
             config=folder.record.config,
             notes=notes,
+            decisions=[asdict(one) for one in folder.history.decisions()],
         )
