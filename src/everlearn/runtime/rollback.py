@@ -101,7 +101,12 @@ def rollback_run(
 
 def _chosen(folder: RunFolder, number: int) -> Version:
     versions = folder.history.versions()
-    kept = ", ".join(str(one.version) for one in versions if one.file is not None) or "none"
+    usable = [
+        str(one.version)
+        for one in versions
+        if one.file is not None and folder.history.is_current(one.step, one.revision)
+    ]
+    kept = ", ".join(usable) or "none"
     version = next((one for one in versions if one.version == number), None)
     if version is None:
         raise RunError(f"{folder.path} has no version {number}; those that can be served are: {kept}")
