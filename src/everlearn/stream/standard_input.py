@@ -54,15 +54,13 @@ class StandardInputSource:
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
             line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
             offset = 0
-            if is_file:
-                if cursor is not None:
-                    offset = cursor_number(cursor, "offset", self.name)
-                os.lseek(descriptor, offset, os.SEEK_SET)
+            if is_file and cursor is not None:
+                offset = cursor_number(cursor, "offset", self.name)
         except (OSError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"standard input cannot be read: {error}") from error
-        chunks = _WaitingChunks(descriptor, self._patience_seconds)
+        chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
         scanner = LineScanner(chunks.read, max_bytes=self._config.max_record_bytes, place=self.name)
         scanner.line, scanner.offset = line, offset
         records = LineRecords(
@@ -91,12 +89,15 @@ def _either_parser(config: SourceConfig, stem: str) -> LineParser:
 
 
 class _WaitingChunks:
-    # A thread waits for bytes so that the reader need not; the queue's bound is the memory's bound.
+    # A thread waits for bytes so that the reader need not; the queue's bound is the memory's bound. A
+    # file is read by place: its position belongs to the descriptor, which a closed reader's thread may
+    # still be moving.
 
-    def __init__(self, descriptor: int, patience_seconds: float) -> None:
+    def __init__(self, descriptor: int, patience_seconds: float, offset: int | None) -> None:
         self._queue: queue.Queue[bytes | OSError] = queue.Queue(_MAX_WAITING_CHUNKS)
         self._patience_seconds = patience_seconds
         self._deadline: float | None = None
+        self._offset = offset
         self._is_closed = False
         self._is_over = False
         self._thread = threading.Thread(
@@ -108,7 +109,7 @@ class _WaitingChunks:
         chunk: bytes | OSError = b"."
         while chunk and not self._is_closed:
             try:
-                chunk = os.read(descriptor, _CHUNK_BYTES)
+                chunk = self._read(descriptor)
             except OSError as error:
                 chunk = error
             while not self._is_closed:
@@ -119,6 +120,13 @@ class _WaitingChunks:
                     continue
             if isinstance(chunk, OSError):
                 return
+
+    def _read(self, descriptor: int) -> bytes:
+        if self._offset is None:
+            return os.read(descriptor, _CHUNK_BYTES)
+        chunk = os.pread(descriptor, _CHUNK_BYTES, self._offset)
+        self._offset += len(chunk)
+        return chunk
 
     def read(self) -> bytes | None:
         """The next chunk; empty at the end; None once the patience is used up."""
