@@ -21,11 +21,11 @@ import random
 import sys
 from pathlib import Path
 
+from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
-from everlearn.stream import CodesSource, CodesWriter, EndOfStream
-from everlearn.types import Example
+from everlearn.stream import CodesSource
 
 __all__ = ["main"]
 
@@ -86,13 +86,13 @@ def _from_codes(codes: Path, folder: Path) -> bool:
 
 def _forgetting(codes: Path, folder: Path) -> bool:
     print("\n500 forgotten")
-    examples = _read(codes)
+    examples = read_codes(codes)
     gone = {example.id for example in random.Random(0).sample(examples, 500)}
     whole, without = folder / "whole", folder / "without"
     _learn(codes, whole)
     report = run_json(["forget", whole, *itertools.chain(*(("--id", id_) for id_ in sorted(gone)))])
     rest = folder / "rest.parquet"
-    _write(codes, rest, [example for example in examples if example.id not in gone])
+    write_codes(rest, [example for example in examples if example.id not in gone], CodesSource(codes))
     after = report["fingerprint_after"]
     print(f"{after[:16]}  after forgetting {report['forgotten']}")
     return _equal({_learn(rest, without), after})
@@ -123,32 +123,10 @@ def _equal(prints: set[str]) -> bool:
     return len(prints) == 1
 
 
-def _read(codes: Path) -> list[Example]:
-    reader = CodesSource(codes).open()
-    examples: list[Example] = []
-    while True:
-        try:
-            examples.extend(reader.next_batch(1000))
-        except EndOfStream:
-            reader.close()
-            return examples
-
-
-def _write(like: Path, path: Path, examples: list[Example]) -> None:
-    source = CodesSource(like)
-    with CodesWriter(
-        path,
-        coder_fingerprint=source.coder_fingerprint,
-        coder_config=source.coder_config,
-        dense_size=source.dense_size,
-    ) as writer:
-        writer.write(examples)
-
-
 def _write_parts(codes: Path, parts: list[Path]) -> None:
-    examples = _read(codes)
+    examples = read_codes(codes)
     for k, part in enumerate(parts):
-        _write(codes, part, examples[k :: len(parts)])
+        write_codes(part, examples[k :: len(parts)], CodesSource(codes))
 
 
 if __name__ == "__main__":

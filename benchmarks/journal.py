@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import load_rows, split_path
 from benchmarks.environment import environment_line
-from benchmarks.poison import read_codes, write_codes
 from everlearn.config import ModelSettings
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
@@ -28,7 +29,7 @@ from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.learners import rebuild_learner
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.stream import CodesSource, CodesWriter, EndOfStream
+from everlearn.stream import CodesSource
 from everlearn.types import Example, Predictor
 
 __all__ = ["main"]
@@ -161,30 +162,6 @@ def table(courses: Sequence[Course], bursts: Sequence[int]) -> str:
             f"{course.accuracies[-1]:.2f} | {rejected} |"
         )
     return "\n".join(rows)
-
-
-def read_codes(path: Path) -> list[Example]:
-    """All examples of a codes file."""
-    reader = CodesSource(path).open()
-    found: list[Example] = []
-    try:
-        while True:
-            found += reader.next_batch(4_096)
-    except EndOfStream:
-        return found
-    finally:
-        reader.close()
-
-
-def write_codes(path: Path, examples: Sequence[Example], like: CodesSource) -> None:
-    """A codes file of these examples, of the same coder as another one."""
-    with CodesWriter(
-        path,
-        coder_fingerprint=like.coder_fingerprint,
-        coder_config=like.coder_config,
-        dense_size=like.dense_size,
-    ) as writer:
-        writer.write(examples)
 
 
 def _drops(clean: Course, course: Course, bursts: Sequence[int]) -> list[float]:

@@ -200,15 +200,6 @@ class History:
         """Take steps out of the fold (those that are in it); returns their numbers."""
         return self._mark("step BETWEEN ? AND ? AND set_aside IS NULL", (first_step, last_step), revision)
 
-    def steps_set_aside(self, revision: int) -> list[int]:
-        """The steps that a revision took out of the fold."""
-        return [
-            row[0]
-            for row in self._database.rows(
-                "SELECT step FROM steps WHERE set_aside = ? ORDER BY step", (revision,)
-            )
-        ]
-
     def _mark(self, condition: str, values: Sequence[object], revision: int | None) -> list[int]:
         with self._database.transaction():
             rows = self._database.all(

@@ -173,10 +173,6 @@ class Guard:
         }
         return self._accept(learner, status, first_step, "not worse on either exam", numbers, scores)
 
-    def forget_live(self) -> None:
-        """Load the served version anew when it is needed next: another one is served now."""
-        self._live = None
-
     def _accept(
         self,
         learner: RunLearner,
@@ -192,14 +188,7 @@ class Guard:
         changes = self._proved_right(live) if self._settings.readmit else []
         readmitted = None
         with folder.saving(), journal.database.transaction():
-            decision = folder.history.decide(
-                step=journal.last_step,
-                first_step=first_step,
-                kind="guard",
-                verdict="accepted",
-                reason=reason,
-                numbers=numbers,
-            )
+            decision = self._decide("accepted", first_step, reason, numbers)
             version = add_version(
                 folder,
                 file=saved.file,
@@ -219,20 +208,23 @@ class Guard:
     def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.database.transaction():
-            decision = folder.history.decide(
-                step=journal.last_step,
-                first_step=first_step,
-                kind="guard",
-                verdict="rejected",
-                reason=reason,
-                numbers=numbers,
-            )
+            decision = self._decide("rejected", first_step, reason, numbers)
             revision = folder.history.revise(
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
             )
             folder.history.set_aside(first_step, journal.last_step, revision)
         folder.remove_outdated()
         return Verdict(decision=decision)
+
+    def _decide(self, verdict: str, first_step: int, reason: str, numbers: dict[str, Json]) -> Decision:
+        return self._folder.history.decide(
+            step=self._folder.journal.last_step,
+            first_step=first_step,
+            kind="guard",
+            verdict=verdict,
+            reason=reason,
+            numbers=numbers,
+        )
 
     def _live_predictor(self) -> Predictor | None:
         if self._live is None and self._folder.serving is not None:
