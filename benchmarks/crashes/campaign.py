@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.crashes.nursery import Ended, Nursery
+from benchmarks.crashes.older_format import to_first_format
 from benchmarks.crashes.outcome import differences, outcome_of
 from benchmarks.crashes.probe import Anchor, Arming
 from benchmarks.crashes.streams import CrashStream
@@ -41,15 +42,19 @@ class Interlude:
     Attributes:
         phase: Its name in the table, one of ``probe.PHASES``.
         arguments: What follows ``everlearn``; ``{run}`` stands for the run folder.
+        before: Is done with the run folder first.
     """
 
     phase: str
     arguments: tuple[str, ...]
+    before: Callable[[Path], None] | None = None
 
 
 INTERLUDES: tuple[Interlude, ...] = (
     Interlude("compaction", ("journal", "compact", "{run}")),
     Interlude("another command", ("report", "{run}")),
+    # Opening a journal of the first format to write brings it up to date.
+    Interlude("migration", ("journal", "compact", "{run}"), before=to_first_format),
 )
 """All such commands there are."""
 
@@ -192,6 +197,8 @@ class _Sitter:
         return ended
 
     def interlude(self, interlude: Interlude, arming: Arming | None = None) -> Ended:
+        if interlude.before is not None:
+            interlude.before(self.run)
         arguments = [word.replace("{run}", str(self.run)) for word in interlude.arguments]
         ended = self._nursery.run(arguments, arming, interlude.phase)
         if ended.code != 0 and not ended.was_killed:

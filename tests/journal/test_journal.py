@@ -76,7 +76,7 @@ def test_a_journal_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for opened in (Journal.open_to_write, Journal.open_to_read):
-        with pytest.raises(RunError, match=r"newer format version 99.*up to 1"):
+        with pytest.raises(RunError, match=r"newer format version 99.*up to 2"):
             opened(path)
     connection = sqlite3.connect(tmp_path / "other.sqlite")
     connection.execute("CREATE TABLE mine (a)")

@@ -169,13 +169,13 @@ def test_exams_are_bounded_and_balanced(
     run = tmp_path / "run"
     learn(write_codes("stream.parquet", clustered(600)), run, small | GUARD)
     with RunFolder.open_to_read(run) as folder:
-        recent, long_term = Exams(folder.journal, 30, 45).choose()
-        offsets = [offset for offset, _ in folder.journal.with_role("exam")]
-        assert [one.id for one in recent] == [
-            arrival.example.id
-            for offset in offsets[-30:]
-            for _, arrival in folder.journal.arrivals(offset, offset)
-        ]
+        exams = Exams(folder.journal, 30, 45)
+        chosen_recent, chosen_long_term = exams.choose()
+        (recent,), (long_term,) = (exams.examples(one, [0]) for one in (chosen_recent, chosen_long_term))
+        everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+        of_the_exam = [one.example.id for _, one in everything if one.role == "exam"]
+        assert [one.id for one in recent] == of_the_exam[-30:]
+        assert all(one.code is not None for one in recent)
     groups: dict[tuple[str | None, str | None], int] = {}
     for one in long_term:
         groups[one.target, one.domain] = groups.get((one.target, one.domain), 0) + 1

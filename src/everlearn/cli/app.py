@@ -11,6 +11,7 @@ import typer
 
 from everlearn import __version__
 from everlearn.cli import failures, journal, versions
+from everlearn.cli.consolidate import consolidate
 from everlearn.cli.demo import demo
 from everlearn.cli.encode import encode
 from everlearn.cli.evaluate import evaluate
@@ -75,6 +76,7 @@ _COMMANDS = (
     versions.rollback,
     review,
     replay,
+    consolidate,
     forget,
     verify,
     merge,

@@ -38,12 +38,14 @@ class Checkpoint:
         run: What else the run needs to go on (scores, counts, times); JSON.
         step: The last step in it; 0 for the beginning.
         file: Its name; None for the beginning.
+        generation: Of the codes that it is a fold of.
     """
 
     learner: State
     run: Mapping[str, Json]
     step: int
     file: str | None = None
+    generation: int = 0
 
 
 class CheckpointStore:
@@ -59,8 +61,16 @@ class CheckpointStore:
         self._journal = journal
         self._history = History(journal.database)
 
-    def save(self, learner: State, run: Mapping[str, Json], *, step: int) -> CheckpointRecord:
+    def save(
+        self, learner: State, run: Mapping[str, Json], *, step: int, generation: int | None = None
+    ) -> CheckpointRecord:
         """Save the state after a step.
+
+        Args:
+            learner: The learner's state.
+            run: What else the run needs to go on.
+            step: The step.
+            generation: Of the codes that it is a fold of; None: the one that counts.
 
         Raises:
             OSError: Writing failed (also SafetensorError); all older checkpoints are whole.
@@ -68,6 +78,7 @@ class CheckpointStore:
         revision = self._history.last_revision
         chain = self._journal.chain_of(step)
         assert chain is not None, "only steps that are journaled have states"
+        generation = self._journal.generation if generation is None else generation
         name = self._name_for(step, revision)
         data = {
             "format_version": FORMAT_VERSION,
@@ -91,6 +102,7 @@ class CheckpointStore:
             sha256=digest,
             num_bytes=size,
             time=self._journal.database.now(),
+            generation=generation,
         )
         self._history.add_checkpoint(record)
         return record
@@ -118,6 +130,10 @@ class CheckpointStore:
                 with suppress(StateError):
                     return self.load(record.file)
         return None
+
+    def generation_of(self, file: str) -> int:
+        """Of the codes that a recorded checkpoint is a fold of."""
+        return next(one.generation for one in self._history.checkpoints() if one.file == file)
 
     def load(self, file: str) -> Checkpoint:
         """Load a recorded checkpoint.
@@ -149,7 +165,7 @@ class CheckpointStore:
                 f"{path} is of the newer format version {data['format_version']}; use the everlearn that "
                 "wrote it"
             )
-        return Checkpoint(State(tensors, data["learner"]), data["run"], data["step"], file)
+        return Checkpoint(State(tensors, data["learner"]), data["run"], data["step"], file, record.generation)
 
     def prune(self, *, keep: int, keep_hourly: int, always: Sequence[str]) -> None:
         """Delete checkpoints that no rule keeps.
@@ -172,13 +188,13 @@ class CheckpointStore:
                 self.delete(one.file)
 
     def remove_outdated(self, *, always: Sequence[str]) -> None:
-        """Delete checkpoints from before a change of history that concerns them.
+        """Delete checkpoints from before a change of history that concerns them, or of other codes.
 
         Args:
             always: Files that stay all the same (those of versions).
         """
         for one in self._history.checkpoints():
-            if one.file not in always and not self._history.is_current(one.step, one.revision):
+            if one.file not in always and not self._is_current(one):
                 self.delete(one.file)
 
     def delete(self, file: str) -> None:
@@ -207,7 +223,14 @@ class CheckpointStore:
             return f"{path} is of another history than the journal"
         if not self._history.is_current(record.step, record.revision):
             return f"{path} is older than a deletion or rollback that concerns it"
+        if record.generation != self._journal.generation:
+            return f"{path} is a fold of other codes: a consolidation, or a rollback behind one, came since"
         return None
+
+    def _is_current(self, record: CheckpointRecord) -> bool:
+        return record.generation == self._journal.generation and self._history.is_current(
+            record.step, record.revision
+        )
 
     def _name_for(self, step: int, revision: int) -> str:
         stem = f"step-{step:08d}" + (f"-r{revision}" if revision else "")

@@ -52,13 +52,12 @@ class DamagedFile:
         # Bytes that are no text must not stop the reading; their checksum tells.
         self._connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
 
-    def has_tables(self) -> bool:
-        """Whether the file's own table of tables can be read."""
+    def tables(self) -> set[str]:
+        """Names in the file's own table of tables; none where it cannot be read."""
         try:
-            names = {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master")}
+            return {row[0] for row in self._connection.execute("SELECT name FROM sqlite_master")}
         except _UNREADABLE:
-            return False
-        return {"examples", "steps", "checkpoints"} <= names
+            return set()
 
     def numbered_rows(
         self, table: str, key: str, unread: Unread, *, highest: int = 0, has_checksum: bool = True

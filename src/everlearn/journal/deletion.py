@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.types import Json
@@ -38,6 +39,7 @@ def delete_examples(
         detail: Recorded; must not name the examples.
     """
     database, history = journal.database, History(journal.database)
+    generations = Generations(database)
     with database.transaction():
         first_step = first_step_of(journal, offsets)
         revision = history.revise(
@@ -55,6 +57,7 @@ def delete_examples(
             database.execute("DELETE FROM rejections WHERE id = ?", (id_,))
             for table in _TABLES:
                 database.execute(f"DELETE FROM {table} WHERE offset = ?", (offset,))
+            generations.delete_offset(offset)
         for version in history.versions():
             if version.step >= first_step and version.status == "kept":
                 history.write_version(

@@ -84,6 +84,7 @@ def held_examples(
     *,
     revision: int | None = None,
     with_codes: bool = True,
+    generation: int | None = None,
 ) -> Iterator[tuple[int, Example]]:
     """Offsets and examples that the state holds, with the targets it holds them with.
 
@@ -93,6 +94,7 @@ def held_examples(
         offsets: Only these; None: all.
         revision: See ``HeldTargets``.
         with_codes: Whether codes and texts are wanted; without them it is quicker.
+        generation: Of the codes; None: the one that counts.
     """
     held = HeldTargets(journal, until, revision)
     if not with_codes and offsets is None:
@@ -103,15 +105,17 @@ def held_examples(
             if target is not None:
                 yield offset, Example(id=id_, target=target)
         return
-    for offset, one in _arrivals(journal, offsets):
+    for offset, one in _arrivals(journal, offsets, generation):
         target = held(offset, one.role, one.example.target)
         if target is not None:
             yield offset, one.example.with_target(target)
 
 
-def _arrivals(journal: Journal, offsets: Sequence[int] | None) -> Iterator[tuple[int, Arrival]]:
+def _arrivals(
+    journal: Journal, offsets: Sequence[int] | None, generation: int | None
+) -> Iterator[tuple[int, Arrival]]:
     if offsets is None:
-        yield from journal.arrivals(1, journal.next_offset - 1)
+        yield from journal.arrivals(1, journal.next_offset - 1, generation)
         return
     for offset in offsets:
-        yield from journal.arrivals(offset, offset)
+        yield from journal.arrivals(offset, offset, generation)

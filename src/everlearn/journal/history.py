@@ -38,20 +38,27 @@ class History:
     def checkpoints(self) -> list[CheckpointRecord]:
         """All that are recorded, newest first."""
         rows = self._database.all(
-            "SELECT file, step, revision, chain, sha256, bytes, time FROM checkpoints "
+            "SELECT file, step, revision, chain, sha256, bytes, time, generation FROM checkpoints "
             "ORDER BY step DESC, revision DESC, file DESC"
         )
         return [
             CheckpointRecord(
-                file=file, step=step, revision=revision, chain=chain, sha256=sha256, num_bytes=size, time=time
+                file=file,
+                step=step,
+                revision=revision,
+                chain=chain,
+                sha256=sha256,
+                num_bytes=size,
+                time=time,
+                generation=generation,
             )
-            for file, step, revision, chain, sha256, size, time in rows
+            for file, step, revision, chain, sha256, size, time, generation in rows
         ]
 
     def add_checkpoint(self, record: CheckpointRecord) -> None:
         """Record a checkpoint whose file is on the disk."""
         self._database.execute(
-            "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO checkpoints VALUES (?,?,?,?,?,?,?,?)",
             (
                 record.file,
                 record.step,
@@ -60,6 +67,7 @@ class History:
                 record.sha256,
                 record.num_bytes,
                 record.time,
+                record.generation,
             ),
         )
 

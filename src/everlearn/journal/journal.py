@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,7 @@ from everlearn.journal.example_rows import (
     text_row,
     verified,
 )
+from everlearn.journal.generations import read_switches, with_codes_of
 from everlearn.journal.records import (
     Arrival,
     Change,
@@ -69,6 +69,7 @@ class Journal:
             key: source for source, key in database.rows("SELECT source, key FROM sources ORDER BY source")
         }
         self._last_step, self._chain, self._next_offset = self._end()
+        self.read_generation()
 
     @classmethod
     def create(cls, path: Path) -> Journal:
@@ -94,6 +95,19 @@ class Journal:
     def next_offset(self) -> int:
         """Offset that the next example will have."""
         return self._next_offset
+
+    @property
+    def generation(self) -> int:
+        """The generation of codes that counts; examples are given with these unless another is asked for."""
+        return self._switches[-1].generation if self._switches else 0
+
+    def read_generation(self) -> None:
+        """Look again which generation counts: after a change of history that changed it."""
+        self._switches = read_switches(self.database)
+
+    def generation_known_to(self, revision: int) -> int:
+        """The generation that counted when a revision was the newest."""
+        return next((one.generation for one in reversed(self._switches) if one.revision <= revision), 0)
 
     @property
     def chain(self) -> bytes:
@@ -286,30 +300,31 @@ class Journal:
             for values in (verified(row, "changes") for row in rows)
         ]
 
-    def example_at(self, offset: int) -> Example | None:
+    def example_at(self, offset: int, generation: int | None = None) -> Example | None:
         """The example at an offset, with the target that it came with; None where there is none."""
-        found = self._arrivals(offset, offset)
+        found = self._arrivals(offset, offset, generation)
         return found[0][1].example if found else None
 
-    def arrivals(self, first: int, last: int) -> Iterator[tuple[int, Arrival]]:
-        """Offsets and examples from one offset to another, targets as they came."""
+    def lacks_code(self, offset: int) -> bool:
+        """Whether an example came with a code, but has none of the generation that counts."""
+        if not self._switches:
+            return False
+        found = self._arrivals(offset, offset)
+        has_one = self.database.first("SELECT 1 FROM codes WHERE offset = ?", (offset,)) is not None
+        return bool(found) and found[0][1].example.code is None and has_one
+
+    def arrivals(self, first: int, last: int, generation: int | None = None) -> Iterator[tuple[int, Arrival]]:
+        """Offsets and examples from one offset to another, targets as they came.
+
+        Args:
+            first: The first offset.
+            last: The last.
+            generation: Of their codes; None: the one that counts.
+        """
         while first <= last:
             stop = min(first + _ROWS_AT_ONCE - 1, last)
-            yield from self._arrivals(first, stop)
+            yield from self._arrivals(first, stop, generation)
             first = stop + 1
-
-    def with_role(self, role: str, since: int = 0) -> Iterator[tuple[int, Arrival]]:
-        """Offsets and examples of a role, in order, with their present targets."""
-        offsets = [
-            row[0]
-            for row in self.database.rows(
-                "SELECT offset FROM examples WHERE role = ? AND offset >= ? ORDER BY offset", (role, since)
-            )
-        ]
-        for offset in offsets:
-            for _, one in self._arrivals(offset, offset):
-                target = self.present_target(offset, one.example.target)
-                yield offset, replace(one, example=one.example.with_target(target))
 
     def known(self, ids: Sequence[str]) -> dict[str, KnownExample]:
         """What the journal knows of ids; those it does not know are left out."""
@@ -411,6 +426,20 @@ class Journal:
     def num_examples(self) -> int:
         """Examples in the journal."""
         return int(self.database.one("SELECT COUNT(*) FROM examples")[0])
+
+    def num_without_text(self) -> int:
+        """Examples that count, or are to be looked at, and whose text is not kept."""
+        row = self.database.one(
+            "SELECT COUNT(*) FROM examples e JOIN steps s ON s.step = e.step "
+            "LEFT JOIN texts t ON t.offset = e.offset WHERE t.offset IS NULL AND (s.set_aside IS NULL OR "
+            "EXISTS (SELECT 1 FROM changes c WHERE c.offset = e.offset AND c.kind <> 'pending'))"
+        )
+        return int(row[0])
+
+    def last_offset_of(self, step: int) -> int:
+        """The last offset after a step; 0: there was none."""
+        row = self.database.one("SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ?", (step,))
+        return int(row[0])
 
     def deleted_among(self, ids: Iterable[str]) -> dict[str, str]:
         """Ids that were deleted, and when."""
@@ -521,12 +550,16 @@ class Journal:
             chain=chain,  # type: ignore[arg-type]
         )
 
-    def _arrivals(self, first: int, last: int) -> list[tuple[int, Arrival]]:
+    def _arrivals(self, first: int, last: int, generation: int | None = None) -> list[tuple[int, Arrival]]:
         rows = self.database.all(
             f"SELECT {ARRIVAL_COLUMNS} FROM {ARRIVAL_JOINS} WHERE e.offset BETWEEN ? AND ? ORDER BY e.offset",
             (first, last),
         )
-        return [(row[0], arrival_of(row)) for row in rows]
+        wanted = self.generation if generation is None else generation
+        if not self._switches and not wanted:
+            return [(row[0], arrival_of(row)) for row in rows]
+        arrivals = [(row[0], row[2], arrival_of(row)) for row in rows]
+        return with_codes_of(self.database, self._switches, wanted, arrivals)
 
     def _as_of(self, step: Step, arrivals: Sequence[tuple[int, Arrival]]) -> list[Example]:
         """Examples learned in turn, with the targets that they had by then."""

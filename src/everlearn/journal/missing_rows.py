@@ -12,6 +12,17 @@ from everlearn.journal.losses import lost_steps
 
 __all__ = ["Losses", "find_losses"]
 
+_COUNTED_BY_KEY = (
+    "changes",
+    "revisions",
+    "versions",
+    "decisions",
+    "sources",
+    "rejections",
+    "flags",
+    "generations",
+)
+
 
 @dataclass(slots=True)
 class Losses:
@@ -62,11 +73,26 @@ def find_losses(journal: Journal, unread: dict[str, Unread]) -> Losses:
             if missing.get(table):
                 losses.thinned.add(step)
     losses.steps |= _steps_of_lost_changes(database, unread["changes"], newest)
-    for table in ("changes", "revisions", "versions", "decisions", "sources", "rejections", "flags"):
+    uncoded = _steps_without_tuned_codes(journal)
+    losses.steps |= set(uncoded)
+    losses.missing["tuned_codes"] = sum(uncoded.values())
+    for table in _COUNTED_BY_KEY:
         losses.missing[table] = len(unread[table].keys)
     for table in ("meta", "deleted", "checkpoints"):
         losses.missing[table] = int(unread[table].has_open_end)
     return losses
+
+
+def _steps_without_tuned_codes(journal: Journal) -> dict[int, int]:
+    """Steps that count, with examples that lack their code of the generation that counts, and how many."""
+    found: dict[int, int] = {}
+    if journal.generation:
+        for step in journal.steps_after(0):
+            if step.arrived is not None and step.set_aside is None:
+                count = sum(one.example.code is None for _, one in journal.arrivals(*step.arrived))
+                if count:
+                    found[step.step] = count
+    return found
 
 
 def _missing(database: Database, first: int, last: int, unread: dict[str, Unread]) -> dict[str, set[int]]:

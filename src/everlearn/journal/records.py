@@ -237,7 +237,7 @@ class Revision:
 
     Attributes:
         revision: Its number, from 1.
-        kind: "deletion", "rollback", "quarantine" or "damage".
+        kind: "deletion", "rollback", "quarantine", "consolidation" or "damage".
         first_step: The first step concerned.
         last_step: The last.
         reason: Why, in a sentence.
@@ -266,6 +266,7 @@ class CheckpointRecord:
         sha256: Of the file.
         num_bytes: Of the file.
         time: When it was saved.
+        generation: Of the codes that it is a fold of.
     """
 
     file: str
@@ -275,6 +276,7 @@ class CheckpointRecord:
     sha256: str
     num_bytes: int
     time: str
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,11 +40,13 @@ _NUMBERED = {
     "decisions": "decision",
     "sources": "source",
     "rejections": "number",
+    "generations": "generation",
+    "tuned_codes": "number",
 }
 _NAMED = {"meta": "key", "deleted": "digest", "checkpoints": "file"}
 _WITHOUT_CHECKSUM = frozenset({"sources", "rejections", "flags"})
 _OF_EXAMPLES = ("codes", "texts", "predictions", "flags")
-_ROWS_AT_ONCE = 256
+_NEEDED = frozenset({"examples", "steps", "checkpoints"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def repair_journal(path: Path, checkpoints: Path) -> Repair:
             with_log.last_step >= alone.last_step if with_log.problem is None else alone.problem is not None
         )
         source = DamagedFile(path, with_log=uses_log)
-        if not source.has_tables():
+        if not source.tables() >= _NEEDED:
             source.close()
             with_new_first_page(path, first_page_copy)
             source = DamagedFile(first_page_copy, with_log=False)
@@ -141,7 +143,10 @@ def _is_whole(path: Path) -> bool:
     damaged = DamagedFile(path, with_log=True)
     try:
         unread = Unread()
+        present = damaged.tables()
         for table, key in _NUMBERED.items():
+            if table not in present:
+                continue  # of an older format
             rows = damaged.numbered_rows(table, key, unread, has_checksum=table not in _WITHOUT_CHECKSUM)
             for _ in rows:
                 pass
@@ -182,7 +187,10 @@ def _salvaged(source: DamagedFile, temporary: Path, checkpoints: Path) -> Repair
 def _copy(source: DamagedFile, into: Database) -> dict[str, Unread]:
     unread = {table: Unread() for table in (*_NUMBERED, *_NAMED)}
     highest = 0
+    present = source.tables()
     for table, key in _NUMBERED.items():
+        if table not in present:
+            continue  # of an older format
         rows = source.numbered_rows(
             table, key, unread[table], highest=highest, has_checksum=table not in _WITHOUT_CHECKSUM
         )
@@ -199,12 +207,14 @@ def _copy(source: DamagedFile, into: Database) -> dict[str, Unread]:
 
 
 def _insert(into: Database, table: str, rows: Iterator[Row]) -> None:
-    width = len(into.all(f"PRAGMA table_info({table})"))
-    sql = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * width)})"
+    columns = [row[1] for row in into.all(f"PRAGMA table_info({table})")]
     with into.transaction():
         for row in rows:
-            if len(row) == width and all(_is_storable(value) for value in row):
-                into.execute(sql, row)
+            # Rows of an older format lack the columns that were added last, which have defaults.
+            names = columns[: len(row)]
+            if len(names) == len(row) and all(_is_storable(value) for value in row):
+                marks = ", ".join("?" * len(names))
+                into.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})", row)
 
 
 def _is_storable(value: object) -> bool:

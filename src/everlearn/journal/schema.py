@@ -68,7 +68,17 @@ _FIRST = (
         policy TEXT NOT NULL, resolved TEXT)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_GENERATIONS = (
+    # Codes that a tuned trunk made of examples that had arrived before; see everlearn.journal.generations.
+    """CREATE TABLE generations (
+        generation INTEGER PRIMARY KEY, step INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+        config TEXT NOT NULL, dense_size INTEGER NOT NULL, detail TEXT NOT NULL, time TEXT NOT NULL,
+        crc INTEGER NOT NULL)""",
+    "CREATE TABLE tuned_codes (number INTEGER PRIMARY KEY, dense BLOB NOT NULL, crc INTEGER NOT NULL)",
+    "ALTER TABLE checkpoints ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GENERATIONS)
 """Statements that lead from format version k to k + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

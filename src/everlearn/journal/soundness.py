@@ -8,6 +8,7 @@ from everlearn.errors import StateError
 from everlearn.journal.chain import step_holds
 from everlearn.journal.database import REPAIR_ADVICE, Database
 from everlearn.journal.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
+from everlearn.journal.schema import SCHEMA_VERSION
 
 __all__ = ["LOST_STEPS", "find_problem", "without_advice"]
 
@@ -21,6 +22,7 @@ _VERIFIED_TABLES = {
     "revisions": "revision",
     "versions": "version",
     "decisions": "decision",
+    "generations": "generation",
 }
 _CHECKED_BYTES = 512 << 20  # a second or so; on a larger file a start would wait too long
 _CHECKED_ROWS = 100_000
@@ -62,7 +64,10 @@ def _page_problem(database: Database, *, is_complete: bool) -> str | None:
 
 
 def _row_problem(database: Database, *, is_complete: bool) -> str | None:
+    present = {row[0] for row in database.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table, key in _VERIFIED_TABLES.items():
+        if table not in present and database.version < SCHEMA_VERSION:
+            continue  # an older format, which is brought up to date when it is sound
         limit = -1 if is_complete else _CHECKED_ROWS
         for row in database.rows(f"SELECT * FROM {table} ORDER BY {key} DESC LIMIT {limit}"):
             verified(row, table)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from everlearn.types import Code
 
-__all__ = ["HashSample", "Sampled"]
+__all__ = ["HashSample", "Sampled", "hash_id"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,7 +29,7 @@ class Sampled:
     @classmethod
     def of(cls, id: str, label: str, code: Code) -> Sampled:
         """Hash the id (64 bits of BLAKE2b)."""
-        return cls(_hash(id), id, label, code)
+        return cls(hash_id(id), id, label, code)
 
 
 class HashSample:
@@ -64,7 +64,7 @@ class HashSample:
     def add(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> None:
         """Offer examples; those with small enough hashes are kept."""
         for id_, label, code in zip(ids, labels, codes, strict=True):
-            hash_ = _hash(id_)
+            hash_ = hash_id(id_)
             if self._horizon is None or hash_ < self._horizon:
                 insort(self._members, Sampled(hash_, id_, label, code))
         self._trim()
@@ -72,7 +72,7 @@ class HashSample:
     def remove(self, ids: Sequence[str], labels: Sequence[str]) -> None:
         """Take examples out; those that are not held are ignored."""
         for id_, label in zip(ids, labels, strict=True):
-            key = (_hash(id_), id_, label)
+            key = (hash_id(id_), id_, label)
             at = bisect_left(self._members, key, key=lambda m: (m.hash, m.id, m.label))
             if at < len(self._members):
                 found = self._members[at]
@@ -118,7 +118,8 @@ class HashSample:
             self._members = [m for m in self._members[: 2 * self.size] if m.hash < horizon]
 
 
-def _hash(id_: str) -> int:
+def hash_id(id_: str) -> int:
+    """64 bits of BLAKE2b of an id."""
     return int.from_bytes(
         hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
     )

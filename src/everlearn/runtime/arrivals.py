@@ -68,6 +68,11 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
             result.refused.append(refused(source_name, number, one, reason))
         elif one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
+        elif journal.lacks_code(before.offset):
+            reason = (
+                f"target for id {one.id!r}, which came with codes of a trunk that a rollback has taken back"
+            )
+            result.refused.append(refused(source_name, number, one, reason))
         else:
             change = _change(journal, before, one.target)
             result.changes.append(change)

@@ -13,9 +13,10 @@ from everlearn.journal.held import held_examples
 from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import NewStep
 from everlearn.runtime.fold import Fold
-from everlearn.runtime.learners import RunLearner, needs_resample, rebuild_learner, resample, settle
+from everlearn.runtime.learners import RunLearner, needs_resample, resample, settle
 from everlearn.runtime.opened_run import OpenedRun
-from everlearn.runtime.run_folder import CERTIFICATES, JOURNAL
+from everlearn.runtime.run_folder import CERTIFICATES, CONSOLIDATION, JOURNAL
+from everlearn.runtime.tuning_store import TuningStore
 from everlearn.runtime.versions import VersionRewriter
 from everlearn.types import Example, Json
 
@@ -36,6 +37,8 @@ class Deletion:
 
     Attributes:
         certificate: The file that tells of it, once it is carried out.
+        num_tuned_before: How many of the examples were there when the trunk that counts was tuned: its
+            weights may keep traces of them.
     """
 
     def __init__(self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str) -> None:
@@ -44,6 +47,10 @@ class Deletion:
         self._exact = exact
         self._before = before
         self.certificate: Path | None = None
+        generation = opened.folder.journal.generation
+        adopted = {one.generation: one for one in opened.folder.generations.all()}
+        last = int(adopted[generation].detail["last_offset"]) if generation else 0
+        self.num_tuned_before = sum(offset <= last for offset in offsets)
 
     def carry_out(self, checkpoint: Checkpoint | None) -> RunLearner:
         """Delete; returns the learner without the examples.
@@ -73,7 +80,7 @@ class Deletion:
             # Solved anew from what remains: later predictions must not hang on what was forgotten.
             journal.append(NewStep(after={"settle": True}), keep_text=False)
         if folds_again:
-            learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+            learner = folder.fresh_learner()
             if checkpoint is not None:
                 learner.restore(checkpoint.learner)
             Fold(learner).replay(journal, 0 if checkpoint is None else checkpoint.step)
@@ -83,6 +90,8 @@ class Deletion:
         self._save(learner, [str(one.file) for one in versions])
         rewritten.write()
         folder.remove_outdated()
+        # A tuning that stands still keeps ids and words; one that goes on finds history changed.
+        TuningStore(folder.path / CONSOLIDATION).clear_if_idle()
         folder.write_rejections()
         with folder.saving():
             journal.database.empty_log()
@@ -110,6 +119,7 @@ class Deletion:
             "num_deleted": len(self._offsets),
             "id_digests": sorted(one.hex() for one in digests),
             "exact": self._exact,
+            "num_tuned_before": self.num_tuned_before,
             "fingerprint_before": self._before,
             "fingerprint_after": after,
             "verify": f"everlearn verify {folder.path} --certificate {self.certificate}",

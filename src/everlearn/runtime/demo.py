@@ -13,7 +13,6 @@ from everlearn.journal.held import held_examples
 from everlearn.runtime.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.learners import rebuild_learner
 from everlearn.runtime.listener import Listener, SilentListener
 from everlearn.runtime.online_loop import BatchResult
 from everlearn.runtime.predict import PredictedText, predict_texts
@@ -165,7 +164,7 @@ class _Diary:
 
 def _fingerprint_of_remaining(run: Path) -> str:
     with RunFolder.open_to_read(run) as folder:
-        learner = rebuild_learner(folder.config, folder.record.learner, str(run))
+        learner = folder.fresh_learner()
         for _, example in held_examples(folder.journal):
             learner.learn([example])
     return learner.fingerprint()

@@ -45,7 +45,7 @@ def evaluate_run(
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
         source = open_source(spec, source_config(config.stream))
-        check_codes(source, folder.record.learner, str(run))
+        check_codes(source, folder.learner_record(folder.served_generation), str(run))
     held_out = HeldOut(source)
     settle(learner)
     held_out.prepare(learner)

@@ -14,7 +14,10 @@ from hashlib import blake2b
 from everlearn.journal.journal import Journal
 from everlearn.types import Example
 
-__all__ = ["Exams", "hash_share"]
+__all__ = ["Chosen", "Exams", "hash_share"]
+
+Chosen = tuple[int, str]
+"""Offset and present target of an example that was chosen for an exam."""
 
 
 def hash_share(id_: str, purpose: str) -> float:
@@ -41,10 +44,10 @@ class Exams:
         self._journal = journal
         self._num_recent = recent
         self._num_long_term = long_term
-        self._loaded: dict[int, Example] = {}
+        self._loaded: dict[tuple[int, int], Example] = {}
 
-    def choose(self) -> tuple[list[Example], list[Example]]:
-        """The recent and the long-term exam, as of now; with codes and present targets."""
+    def choose(self) -> tuple[list[Chosen], list[Chosen]]:
+        """The recent and the long-term exam, as of now."""
         recent: list[tuple[int, str]] = []
         groups: dict[tuple[str, str | None], list[tuple[float, int, str]]] = defaultdict(list)
         for offset, id_, domain, target in self._usable():
@@ -53,8 +56,23 @@ class Exams:
         recent = recent[-self._num_recent :]
         long_term = _balanced(list(groups.values()), self._num_long_term)
         wanted = {offset for offset, _ in [*recent, *long_term]}
-        self._loaded = {offset: one for offset, one in self._loaded.items() if offset in wanted}
-        return self._examples(recent), self._examples(long_term)
+        self._loaded = {key: one for key, one in self._loaded.items() if key[1] in wanted}
+        return recent, long_term
+
+    def since(self, first_offset: int) -> list[Chosen]:
+        """All exam examples from an offset on."""
+        return [(offset, target) for offset, _, _, target in self._usable() if offset >= first_offset]
+
+    def examples(self, chosen: Sequence[Chosen], generations: Sequence[int]) -> list[list[Example]]:
+        """The chosen examples with codes of each of these generations, as far as they have codes of all."""
+        found: list[list[Example]] = [[] for _ in generations]
+        are_several = len(set(generations)) > 1
+        for offset, target in chosen:
+            coded = [self._example(generation, offset) for generation in generations]
+            if not are_several or all(one.code is not None for one in coded):
+                for examples, one in zip(found, coded, strict=True):
+                    examples.append(one.with_target(target))
+        return found
 
     def _usable(self) -> list[tuple[int, str, str | None, str]]:
         """Offset, id, domain and present target of all exam examples that are not set aside."""
@@ -66,15 +84,13 @@ class Exams:
         )
         return [(offset, id_, domain, target) for offset, id_, domain, target in rows]
 
-    def _examples(self, chosen: Sequence[tuple[int, str]]) -> list[Example]:
-        found = []
-        for offset, target in chosen:
-            if offset not in self._loaded:
-                example = self._journal.example_at(offset)
-                assert example is not None, "the query named it"
-                self._loaded[offset] = example
-            found.append(self._loaded[offset].with_target(target))
-        return found
+    def _example(self, generation: int, offset: int) -> Example:
+        key = (generation, offset)
+        if key not in self._loaded:
+            example = self._journal.example_at(offset, generation)
+            assert example is not None, "the query named it"
+            self._loaded[key] = example
+        return self._loaded[key]
 
 
 def _balanced(groups: list[list[tuple[float, int, str]]], size: int) -> list[tuple[int, str]]:

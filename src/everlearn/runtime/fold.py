@@ -108,11 +108,14 @@ class Fold:
             if step.set_aside is not None:
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
             elif missing := _without_input(made, self.learner):
-                raise StateError(
-                    f"step {step.step} cannot be made again: the text of example {missing!r} was dropped, "
-                    "and this learner keeps no codes. Restore a later checkpoint from a copy, or learn into "
-                    "a new folder with --keep-text."
+                what = (
+                    "the text of example {!r} was dropped, and this learner keeps no codes. Restore a later "
+                    "checkpoint from a copy, or learn into a new folder with --keep-text."
+                    if self.learner.reads_text
+                    else "example {!r} has no code of the trunk that counts. Restore a later checkpoint "
+                    "from a copy, or go back to a version from before the consolidation."
                 )
+                raise StateError(f"step {step.step} cannot be made again: {what.format(missing)}")
             predictions = [recorded_prediction(one) for one in made.arrivals]
             self.make(made, predictions)
             num_steps += 1
@@ -158,6 +161,6 @@ def _prediction_of(journaled: JournaledPrediction, target: str | None) -> Predic
 
 def _without_input(step: FoldStep, learner: RunLearner) -> str | None:
     """The id of an example that the learner cannot learn any more; None where there is none."""
-    if not learner.reads_text:
-        return None
-    return next((one.id for one in step.learned if one.text is None), None)
+    if learner.reads_text:
+        return next((one.id for one in step.learned if one.text is None), None)
+    return next((one.id for one in step.learned if one.code is None), None)

@@ -128,6 +128,7 @@ def forget_in_run(
         found = set(_ids_of(journal, offsets))
         certificate = None
         exact = True
+        notes = recovery_notes(opened.recovered)
         if offsets:
             plan, checkpoint = _plan(opened, offsets, approximate)
             if not on_plan(plan):
@@ -144,6 +145,8 @@ def forget_in_run(
             deletion = Deletion(opened, offsets, exact=exact, before=before)
             learner = deletion.carry_out(checkpoint)
             certificate = deletion.certificate
+            if deletion.num_tuned_before:
+                notes.append(_trunk_note(run, deletion.num_tuned_before))
             rebuild_report(run)
         return ForgetOutcome(
             num_forgotten=len(offsets),
@@ -153,8 +156,16 @@ def forget_in_run(
             fingerprint_before=before,
             fingerprint_after=learner.fingerprint(),
             certificate=certificate,
-            notes=recovery_notes(opened.recovered),
+            notes=notes,
         )
+
+
+def _trunk_note(run: Path, count: int) -> str:
+    return (
+        f"{count:,} of them were there when the trunk was tuned, and its weights may keep traces of them. "
+        f"`everlearn consolidate {run} --from-scratch` tunes it again without them; `everlearn rollback` "
+        "goes back behind the consolidation."
+    )
 
 
 def _plan(

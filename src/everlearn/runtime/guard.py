@@ -21,14 +21,14 @@ from scipy.stats import binom
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.records import Change, Decision, NewStep, Step
-from everlearn.runtime.exams import Exams
-from everlearn.runtime.learners import RunLearner, rebuild_learner
+from everlearn.runtime.exams import Chosen, Exams
+from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.versions import add_version
 from everlearn.types import Example, Json, Predictor
 
-__all__ = ["Guard", "Surprise", "Verdict"]
+__all__ = ["Examination", "Guard", "Surprise", "Verdict"]
 
 _PREDICTED_AT_ONCE = 512
 _SURPRISE_LEVEL = 1e-4
@@ -91,6 +91,29 @@ class Verdict:
         return self.decision.verdict == "accepted"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What the exams say of a candidate.
+
+    Attributes:
+        reasons: Why it is not to be served, in words; empty: it is not worse on either exam.
+        numbers: What that rests on.
+        scores: The candidate's accuracy on each exam.
+    """
+
+    reasons: list[str]
+    numbers: dict[str, Json]
+    scores: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """Something that predicts, and the codes that it predicts from."""
+
+    predictor: Predictor
+    generation: int
+
+
 class Guard:
     """Examines candidates of a run.
 
@@ -103,14 +126,14 @@ class Guard:
         self._folder = folder
         self._settings = settings
         self._exams = Exams(folder.journal, settings.recent, settings.long_term)
-        self._live: Predictor | None = None
+        self._live: _Examined | None = None
 
     @property
     def last_examined(self) -> int:
         """The last step of the last interval that was judged; 0: there was none."""
         row = self._folder.journal.database.one(
             "SELECT COALESCE(MAX(step), 0) FROM decisions "
-            "WHERE kind IN ('guard', 'consolidation', 'rollback')"
+            "WHERE kind IN ('guard', 'rollback') OR (kind = 'consolidation' AND verdict = 'accepted')"
         )
         return int(row[0])
 
@@ -144,21 +167,12 @@ class Guard:
         live = self._live_predictor()
         if live is None:
             return self._accept(learner, status, first_step, "there was no version before it", {}, {})
-        recent, long_term = self._exams.choose()
-        comparisons = {
-            "recent": self._compare(live, learner, recent),
-            "long_term": self._compare(live, learner, long_term),
-        }
+        candidate = _Examined(learner, journal.generation)
+        examination = self._examine(live, candidate)
         surprise = self._surprise(first_step, step)
-        own = self._compare(live, learner, self._own_exam(first_step))
-        numbers: dict[str, Json] = {name: one.to_json() for name, one in comparisons.items()}
-        numbers |= {"surprise": surprise.to_json(), "own": own.to_json()}
-        reasons = [
-            f"{name.replace('_', '-')} exam: accuracy falls from {one.live_accuracy:.1%} to "
-            f"{one.candidate_accuracy:.1%} on {one.num_examples:,} examples (p = {one.p_value:.2g})"
-            for name, one in comparisons.items()
-            if one.p_value < self._settings.level and one.drop > 0
-        ]
+        own = self._compare(live, candidate, self._own_exam(first_step))
+        reasons = examination.reasons
+        numbers = examination.numbers | {"surprise": surprise.to_json(), "own": own.to_json()}
         if self._settings.surprise and surprise.is_extreme and not _is_better(own):
             reasons.append(
                 f"{surprise.num_contradicted:,} of {surprise.num_examples:,} examples contradict confident "
@@ -166,12 +180,40 @@ class Guard:
             )
         if reasons:
             return self._reject(first_step, "; ".join(reasons), numbers)
-        scores = {
+        reason = "not worse on either exam"
+        return self._accept(learner, status, first_step, reason, numbers, examination.scores)
+
+    def examine(self, candidate: Predictor, generation: int) -> Examination:
+        """Let a candidate sit the exams against what is served; nothing is decided.
+
+        Args:
+            candidate: Settled.
+            generation: Of the codes that it predicts from.
+        """
+        live = self._live_predictor()
+        if live is None:
+            return Examination(reasons=[], numbers={}, scores={})
+        return self._examine(live, _Examined(candidate, generation))
+
+    def _examine(self, live: _Examined, candidate: _Examined) -> Examination:
+        recent, long_term = self._exams.choose()
+        comparisons = {
+            "recent": self._compare(live, candidate, recent),
+            "long_term": self._compare(live, candidate, long_term),
+        }
+        reasons = [
+            f"{name.replace('_', '-')} exam: accuracy falls from {one.live_accuracy:.1%} to "
+            f"{one.candidate_accuracy:.1%} on {one.num_examples:,} examples (p = {one.p_value:.2g})"
+            for name, one in comparisons.items()
+            if one.p_value < self._settings.level and one.drop > 0
+        ]
+        scores: dict[str, Json] = {
             f"{name}_accuracy": one.candidate_accuracy
             for name, one in comparisons.items()
             if one.candidate_accuracy is not None
         }
-        return self._accept(learner, status, first_step, "not worse on either exam", numbers, scores)
+        numbers: dict[str, Json] = {name: one.to_json() for name, one in comparisons.items()}
+        return Examination(reasons=reasons, numbers=numbers, scores=scores)
 
     def _accept(
         self,
@@ -184,8 +226,8 @@ class Guard:
     ) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         saved = folder.save(learner.state(), status())
-        live = learner.frozen()
-        changes = self._proved_right(live) if self._settings.readmit else []
+        live = _Examined(learner.frozen(), journal.generation)
+        changes = self._proved_right(live.predictor) if self._settings.readmit else []
         readmitted = None
         with folder.saving(), journal.database.transaction():
             decision = self._decide("accepted", first_step, reason, numbers)
@@ -226,32 +268,29 @@ class Guard:
             numbers=numbers,
         )
 
-    def _live_predictor(self) -> Predictor | None:
+    def _live_predictor(self) -> _Examined | None:
         if self._live is None and self._folder.serving is not None:
-            learner = rebuild_learner(
-                self._folder.config, self._folder.record.learner, str(self._folder.path)
-            )
-            learner.restore(self._folder.served_checkpoint().learner)
-            self._live = learner.frozen()
+            checkpoint = self._folder.served_checkpoint()
+            learner = self._folder.fresh_learner(checkpoint.generation)
+            learner.restore(checkpoint.learner)
+            self._live = _Examined(learner.frozen(), checkpoint.generation)
         return self._live
 
-    def _compare(self, live: Predictor, candidate: Predictor, exam: Sequence[Example]) -> PairedComparison:
+    def _compare(self, live: _Examined, candidate: _Examined, exam: Sequence[Chosen]) -> PairedComparison:
+        of_live, of_candidate = self._exams.examples(exam, (live.generation, candidate.generation))
         return compare_paired(
-            _right(live, exam),
-            _right(candidate, exam),
+            _right(live.predictor, of_live),
+            _right(candidate.predictor, of_candidate),
             tolerance=self._settings.tolerance,
             test=self._settings.test,
         )
 
-    def _own_exam(self, first_step: int) -> list[Example]:
+    def _own_exam(self, first_step: int) -> list[Chosen]:
         """The held-back examples that came with the interval."""
         row = self._folder.journal.database.one(
             "SELECT MIN(first_offset) FROM steps WHERE step >= ?", (first_step,)
         )
-        if row[0] is None:
-            return []
-        found = self._folder.journal.with_role("exam", since=row[0])
-        return [one.example for _, one in found if one.example.target is not None]
+        return [] if row[0] is None else self._exams.since(row[0])
 
     def _surprise(self, first_step: int, last_step: int) -> Surprise:
         count, contradicted = self._contradictions(first_step, last_step)
@@ -288,7 +327,10 @@ class Guard:
         for (offset,) in reversed(rows):
             example = journal.example_at(offset)
             target = None if example is None else journal.present_target(offset, example.target)
-            if example is not None and target is not None:
+            if example is None or target is None:
+                continue
+            # One that came with codes of another trunk, from behind a rollback, cannot be judged.
+            if example.code is not None or self._folder.record.learner.kind != "closed-form":
                 examples.append((offset, example.with_target(target)))
         right = _right(live, [example for _, example in examples])
         return [

@@ -179,7 +179,7 @@ def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
 
 
 def _export_codes(folder: RunFolder, out: Path) -> int:
-    learner = folder.record.learner
+    learner = folder.learner_record()
     if learner.coder_fingerprint is None or learner.dense_size is None:
         raise RunError(f"{folder.path} keeps no codes; export it as .jsonl")
     count = 0
@@ -191,8 +191,10 @@ def _export_codes(folder: RunFolder, out: Path) -> int:
     ) as writer:
         everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
         while batch := list(islice(everything, _BATCH)):
-            writer.write([_with_present_target(folder, offset, one).example for offset, one in batch])
-            count += len(batch)
+            # Those that a rollback has set aside may have codes of another trunk only.
+            coded = [(offset, one) for offset, one in batch if one.example.code is not None]
+            writer.write([_with_present_target(folder, offset, one).example for offset, one in coded])
+            count += len(coded)
     return count
 
 

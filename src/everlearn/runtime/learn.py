@@ -14,7 +14,7 @@ from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learners import build_learner, check_codes, rebuild_learner
+from everlearn.runtime.learners import build_learner, check_codes
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
@@ -116,8 +116,8 @@ def learn_stream(
             learner, record = build_learner(config, source)
             folder = RunFolder.create(out, config, record)
         else:
-            check_codes(source, folder.record.learner, str(out))
-            learner = rebuild_learner(config, folder.record.learner, str(out))
+            check_codes(source, folder.learner_record(), str(out))
+            learner = folder.fresh_learner(config=config)
         listener.stage("bringing the run back" if not is_new else "opening the stream")
         session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
         # A full collection walks all objects of the libraries, a tenth of a second at a time. What was

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import torch
@@ -13,6 +14,7 @@ from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.methods.registry import create_method
+from everlearn.models.coder import TextCoder
 from everlearn.models.dtype import choose_device
 from everlearn.models.load import load_trunk
 from everlearn.runtime.recorded_coder import RecordedCoder, load_text_coder
@@ -27,6 +29,7 @@ __all__ = [
     "build_learner_like",
     "check_codes",
     "is_settled",
+    "learner_for_coder",
     "mark_boundary",
     "needs_resample",
     "rebuild_learner",
@@ -99,13 +102,16 @@ def build_learner(config: RunConfig, source: Source) -> tuple[RunLearner, Learne
     return _closed_form_learner(config, coder, closed_form), record
 
 
-def rebuild_learner(config: RunConfig, record: LearnerRecord, owner: str) -> RunLearner:
+def rebuild_learner(
+    config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
+) -> RunLearner:
     """The learner of an existing run, without its state. Models are loaded when they are needed.
 
     Args:
         config: The run's settings.
         record: What the run recorded of its learner.
         owner: The run's name, for messages.
+        adapter: Folder of an adapter of the trunk, where codes are made with one.
 
     Raises:
         RunError: The record names a learner that this version does not know.
@@ -115,17 +121,28 @@ def rebuild_learner(config: RunConfig, record: LearnerRecord, owner: str) -> Run
         return _gradient_learner(config, record)
     if record.kind != "closed-form" or record.coder_fingerprint is None or record.dense_size is None:
         raise RunError(f"{owner} has a learner of kind {record.kind!r}, which this version does not know")
-    coder = _coder_of(record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner)
+    coder = _coder_of(
+        record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner, adapter
+    )
     return _closed_form_learner(config, coder, ClosedFormConfig(**record.config))
 
 
-def build_learner_like(config: RunConfig, record: LearnerRecord, owner: str) -> RunLearner:
+def learner_for_coder(config: RunConfig, record: LearnerRecord, coder: TextCoder) -> ClosedFormLearner:
+    """A fresh closed-form learner like a run's own, for codes of a coder that is loaded."""
+    closed_form = ClosedFormConfig(**record.config)
+    return cast(ClosedFormLearner, _closed_form_learner(config, RecordedCoder.loaded(coder), closed_form))
+
+
+def build_learner_like(
+    config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
+) -> RunLearner:
     """A fresh learner of other settings over the codes (or texts) of an existing run.
 
     Args:
         config: The settings.
         record: What the run recorded of its own learner.
         owner: The run's name, for messages.
+        adapter: As of ``rebuild_learner``.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -138,7 +155,7 @@ def build_learner_like(config: RunConfig, record: LearnerRecord, owner: str) -> 
         coder = RecordedCoder.loaded(load_text_coder(config.model))
     else:
         coder = _coder_of(
-            record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner
+            record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner, adapter
         )
     return _closed_form_learner(config, coder, _closed_form_config(config))
 
@@ -203,10 +220,15 @@ def resample(learner: Learner, remaining: Iterable[Example]) -> None:
 
 
 def _coder_of(
-    fingerprint: str, coder_config: dict[str, Json], dense_size: int, config: RunConfig, owner: str
+    fingerprint: str,
+    coder_config: dict[str, Json],
+    dense_size: int,
+    config: RunConfig,
+    owner: str,
+    adapter: Path | None = None,
 ) -> RecordedCoder:
     return RecordedCoder(
-        lambda: load_text_coder(config.model, coder_config),
+        lambda: load_text_coder(config.model, coder_config, adapter),
         fingerprint=fingerprint,
         config=coder_config,
         dense_size=dense_size,

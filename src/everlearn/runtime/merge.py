@@ -13,9 +13,10 @@ from everlearn.errors import ConfigError, RunError
 from everlearn.journal.deletion import adopt_deletions
 from everlearn.journal.held import HeldTargets
 from everlearn.journal.journal import Journal
+from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, NewStep, Role
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.runtime.learners import rebuild_learner, settle
+from everlearn.runtime.learners import settle
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, LearnerRecord, RunStatus, Seconds
 from everlearn.runtime.run_scores import RunScores
@@ -104,7 +105,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
 def _merged_learner(folders: Sequence[RunFolder]) -> ClosedFormLearner:
     merged: ClosedFormLearner | None = None
     for folder in folders:
-        learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+        learner = folder.fresh_learner()
         assert isinstance(learner, ClosedFormLearner)
         learner.restore(folder.newest_checkpoint().learner)
         if merged is None:
@@ -158,6 +159,16 @@ def _check_mergeable(first: RunFolder, other: RunFolder) -> None:
     mine, theirs = first.record.learner, other.record.learner
     if theirs.kind != "closed-form":
         raise RunError(f"{other.path} has a {theirs.kind} learner; only closed-form learners can be merged")
+    if other.journal.generation:
+        raise RunError(
+            f"{other.path} has a trunk of its own since its consolidation, so its codes cannot be joined "
+            "with another run's; merge first, then consolidate what came of it"
+        )
+    if lost := lost_steps(other.journal):
+        raise RunError(
+            f"something of {len(lost):,} steps of {other.path} was lost to damage: what came with them "
+            "cannot be brought into another run"
+        )
     if not other.journal.last_step:
         raise RunError(f"{other.path} holds nothing learned yet")
     checkpoint = other.newest_checkpoint()

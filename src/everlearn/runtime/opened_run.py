@@ -9,7 +9,7 @@ from pathlib import Path
 
 from everlearn.config import RunConfig
 from everlearn.runtime.fold import Fold
-from everlearn.runtime.learners import RunLearner, rebuild_learner
+from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
@@ -38,7 +38,7 @@ def open_learner(
     try:
         # The state is verified before a model is loaded: damage is told at once.
         checkpoint = folder.served_checkpoint()
-        learner = rebuild_learner(config or folder.config, folder.record.learner, str(path))
+        learner = folder.fresh_learner(checkpoint.generation, config)
         learner.restore(checkpoint.learner)
     except BaseException:
         folder.close()
@@ -93,7 +93,7 @@ def recovered_run(path: Path) -> Iterator[OpenedRun]:
     """A run under its lock for the time of the block, folded to its newest step."""
     with RunFolder.open_to_write(path) as folder:
         config = folder.config
-        learner = rebuild_learner(config, folder.record.learner, str(path))
+        learner = folder.fresh_learner()
         scores = RunScores(config.run.rolling_window)
         recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
         yield OpenedRun(folder, learner, scores, recovered)

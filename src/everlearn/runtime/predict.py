@@ -113,7 +113,7 @@ def predict_stream(
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
         source = open_source(spec, source_config(config.stream))
-        check_codes(source, folder.record.learner, str(run))
+        check_codes(source, folder.learner_record(folder.served_generation), str(run))
     settle(learner)
     reader = source.open()
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from everlearn.config import ModelSettings
 from everlearn.errors import RunError
+from everlearn.models.adapters import load_adapted_trunk
 from everlearn.models.coder import CoderConfig, TextCoder
 from everlearn.models.load import load_trunk
 from everlearn.types import Code, Example, Json
@@ -84,13 +86,16 @@ class RecordedCoder:
         return self._coder
 
 
-def load_text_coder(settings: ModelSettings, recorded: dict[str, Json] | None = None) -> TextCoder:
+def load_text_coder(
+    settings: ModelSettings, recorded: dict[str, Json] | None = None, adapter: Path | None = None
+) -> TextCoder:
     """Load the encoder that the settings name.
 
     Args:
         settings: The run's model settings.
         recorded: A recorded coder configuration; what it resolved (number format, layers, lengths) is
             taken over, so that another machine's defaults make the same codes.
+        adapter: Folder of an adapter that is merged into the encoder's weights.
 
     Raises:
         ModelError: The model cannot be found or loaded.
@@ -99,7 +104,10 @@ def load_text_coder(settings: ModelSettings, recorded: dict[str, Json] | None = 
     recorded = recorded or {}
     dtype = recorded.get("dtype", settings.dtype)
     layers = recorded.get("layers", settings.layers)
-    trunk = load_trunk(settings.name, dtype=dtype, device=settings.device)
+    if adapter is None:
+        trunk = load_trunk(settings.name, dtype=dtype, device=settings.device)
+    else:
+        trunk = load_adapted_trunk(settings.name, adapter, dtype=dtype, device=settings.device)
     return TextCoder(
         trunk,
         CoderConfig(

@@ -82,7 +82,7 @@ def replay_run(
         config = folder.config.with_settings(settings)
         use_threads(config.run.threads)
         listener.stage("loading the model")
-        learner = build_learner_like(config, folder.record.learner, str(run))
+        learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
         if learner.reads_text:
             missing = journal.database.one(
                 "SELECT COUNT(*) FROM examples e LEFT JOIN texts t ON t.offset = e.offset "
@@ -125,7 +125,7 @@ def replay_run(
         if test is not None:
             listener.stage("testing on the held-out set")
             source = open_source(test, source_config(config.stream))
-            check_codes(source, folder.record.learner, str(run))
+            check_codes(source, folder.learner_record(), str(run))
             held_out = HeldOut(source)
             settle(learner)
             held_out.prepare(learner)

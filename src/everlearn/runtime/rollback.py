@@ -78,11 +78,15 @@ def rollback_run(
         with folder.saving(), folder.journal.database.transaction():
             last = folder.journal.last_step
             _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
-            if not keep_learned and last > chosen.step:
-                revision = folder.history.revise(
-                    "rollback", chosen.step + 1, last, reason, {"version": version}
-                )
+            generation = folder.checkpoints.generation_of(chosen.file)
+            switches = generation != folder.journal.generation
+            if not keep_learned and (last > chosen.step or switches):
+                detail: dict[str, Json] = {"version": version}
+                if switches:  # back behind a consolidation: its codes, and the trunk that made them
+                    detail["generation"] = generation
+                revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
                 steps = folder.history.set_aside(chosen.step + 1, last, revision)
+                folder.journal.read_generation()
             continue_from(folder, version)
             is_pinned = keep_learned or folder.config.guard.enabled
             folder.serve(version if is_pinned else None)

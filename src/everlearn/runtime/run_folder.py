@@ -5,6 +5,8 @@ run.json                  what the run is: settings and learner
 journal.sqlite            examples, codes, steps, versions, decisions (see everlearn.journal)
 checkpoints/*.safetensors states after some steps, so that a start need not fold from the beginning
 certificates/*.json       of deletions; they name nobody
+trunks/generation-*/      adapters that consolidations tuned, in peft's format
+consolidation/            a tuning that goes on
 rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for readers
 ```
 """
@@ -23,22 +25,26 @@ from everlearn.config import RunConfig
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
 from everlearn.journal.durable_files import replacing, storage_errors, write_json
+from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
 from everlearn.journal.records import CheckpointRecord
 from everlearn.journal.write_ahead_log import inspect_log
+from everlearn.runtime.learners import RunLearner, rebuild_learner
 from everlearn.runtime.rejections import append_rejections
 from everlearn.runtime.run_record import LearnerRecord, RunRecord, RunStatus, SourceProgress, read_record
 from everlearn.types import State
 
-__all__ = ["CERTIFICATES", "CHECKPOINTS", "JOURNAL", "RunFolder", "is_run_folder"]
+__all__ = ["CERTIFICATES", "CHECKPOINTS", "CONSOLIDATION", "JOURNAL", "RunFolder", "is_run_folder"]
 
 _RECORD = "run.json"
 JOURNAL = "journal.sqlite"
 CHECKPOINTS = "checkpoints"
 CERTIFICATES = "certificates"
+TRUNKS = "trunks"
+CONSOLIDATION = "consolidation"
 _OWN_FILES = frozenset(
     {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", "rejected.jsonl", "metrics.parquet"}
     | {"confusion.json", "matrix.json", "report.html"}
@@ -62,6 +68,7 @@ class RunFolder:
         record: The content of ``run.json``.
         journal: The journal.
         history: Its checkpoints, versions and decisions.
+        generations: Its codes by tuned trunks.
         checkpoints: The saved states.
         notes: What was found damaged and skipped so far, in sentences.
     """
@@ -71,6 +78,7 @@ class RunFolder:
         self.record = record
         self.journal = journal
         self.history = History(journal.database)
+        self.generations = Generations(journal.database)
         self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
         self.notes: list[str] = []
         self._lock = lock
@@ -168,6 +176,39 @@ class RunFolder:
                 write_json(self.path / _RECORD, record.model_dump(mode="json"), indent=1)
             self.record = record
 
+    def learner_record(self, generation: int | None = None) -> LearnerRecord:
+        """What it takes to build the learner for codes of a generation; None: of the one that counts."""
+        wanted = self.journal.generation if generation is None else generation
+        if not wanted:
+            return self.record.learner
+        found = next(one for one in self.generations.all() if one.generation == wanted)
+        return self.record.learner.model_copy(
+            update={
+                "coder_fingerprint": found.coder_fingerprint,
+                "coder_config": dict(found.coder_config),
+                "dense_size": found.dense_size,
+            }
+        )
+
+    def adapter_folder(self, generation: int | None = None) -> Path | None:
+        """The adapter that makes codes of a generation; None: the trunk makes them as it came."""
+        wanted = self.journal.generation if generation is None else generation
+        return self.path / TRUNKS / f"generation-{wanted:04d}" if wanted else None
+
+    def fresh_learner(self, generation: int | None = None, config: RunConfig | None = None) -> RunLearner:
+        """The run's learner without its state, for codes of a generation. Raises as ``rebuild_learner``.
+
+        Args:
+            generation: None: the one that counts.
+            config: Settings in place of the run's own.
+        """
+        return rebuild_learner(
+            config or self.config,
+            self.learner_record(generation),
+            str(self.path),
+            self.adapter_folder(generation),
+        )
+
     def sources(self) -> list[SourceProgress]:
         """How far the run is in each of its streams, in the order of their first use."""
         return [SourceProgress.model_validate(one) for one in self.journal.progress().values()]
@@ -181,6 +222,14 @@ class RunFolder:
     def serve(self, version: int | None) -> None:
         """Serve a version from now on; None: always the newest state."""
         self.journal.set_meta(_SERVING, "" if version is None else str(version))
+
+    @property
+    def served_generation(self) -> int:
+        """Of the codes that what is served was learned from."""
+        version = None if self.serving is None else self.history.version(self.serving)
+        if version is None or version.file is None:
+            return self.journal.generation
+        return self.checkpoints.generation_of(version.file)
 
     def served_checkpoint(self) -> Checkpoint:
         """The state that predictions are made from.
@@ -285,7 +334,11 @@ class RunFolder:
         """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""
         self.checkpoints.remove_leftovers()
         self.remove_outdated()
+        known = {f"generation-{one.generation:04d}" for one in self.generations.all()}
         with suppress(OSError):
+            for entry in self.path.glob(f"{TRUNKS}/*"):
+                if entry.name not in known:
+                    shutil.rmtree(entry, ignore_errors=True)
             for entry in self.path.glob(".*.tmp"):
                 entry.unlink()
 
@@ -314,7 +367,8 @@ class RunFolder:
 
 
 def _remove_own(path: Path) -> None:
-    shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+    for name in (CHECKPOINTS, TRUNKS, CONSOLIDATION):
+        shutil.rmtree(path / name, ignore_errors=True)
     for entry in path.iterdir():
         temporary = entry.name.startswith(".") and entry.name.endswith(".tmp")
         if (entry.name in _OWN_FILES or temporary) and entry.name != LOCK_NAME:

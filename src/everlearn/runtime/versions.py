@@ -8,7 +8,7 @@ from dataclasses import replace
 from everlearn.errors import StateError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
-from everlearn.runtime.learners import needs_resample, rebuild_learner
+from everlearn.runtime.learners import needs_resample
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example, Json
 
@@ -80,7 +80,14 @@ class VersionRewriter:
         self._versions = versions if folder.record.learner.kind == "closed-form" else ()
         self._pairs: dict[int, list[Example]] = {
             one.version: [
-                pair for _, pair in held_examples(folder.journal, one.step, offsets, revision=one.revision)
+                pair
+                for _, pair in held_examples(
+                    folder.journal,
+                    one.step,
+                    offsets,
+                    revision=one.revision,
+                    generation=folder.checkpoints.generation_of(str(one.file)),
+                )
             ]
             for one in self._versions
         }
@@ -103,13 +110,15 @@ class VersionRewriter:
                     reason = f"its state could not be read when examples were deleted: {error}"
                     folder.history.write_version(replace(version, status="retired", file=None, reason=reason))
                 continue
-            learner = rebuild_learner(folder.config, folder.record.learner, str(folder.path))
+            learner = folder.fresh_learner(checkpoint.generation)
             learner.restore(checkpoint.learner)
             learner.forget(pairs)
             if needs_resample(learner):
                 continue  # it stays retired: what its sample lacks is not known any more
             with folder.saving():
-                saved = folder.checkpoints.save(learner.state(), checkpoint.run, step=version.step)
+                saved = folder.checkpoints.save(
+                    learner.state(), checkpoint.run, step=version.step, generation=checkpoint.generation
+                )
                 folder.history.write_version(
                     replace(
                         version,

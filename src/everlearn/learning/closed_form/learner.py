@@ -25,7 +25,13 @@ from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
 from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
 from everlearn.learning.closed_form.schedule import DueSolve, SolveSchedule
-from everlearn.learning.closed_form.solution import SampleData, Solution, solve
+from everlearn.learning.closed_form.solution import (
+    SampleData,
+    SampleScores,
+    Solution,
+    score_sample,
+    solve,
+)
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State, StepReport
 
@@ -279,6 +285,23 @@ class ClosedFormLearner:
             return
         self._solve(DueSolve(self.config.num_features))
         self._is_settled = True
+
+    def sample_scores(self) -> SampleScores:
+        """What is said of the sample's members, each left out: an exam of everything learned.
+
+        Settles first. A learner must have learned something.
+        """
+        self.settle()
+        assert self._solution is not None, "nothing was learned"
+        return score_sample(
+            self._sums,
+            self._counts,
+            self._classes,
+            [member.id for member in self._sample],
+            self._sample_data(self.config.sample_size),
+            self.config,
+            self._solution.settings,
+        )
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was learned: sums, labels, sample, sizes and coder.

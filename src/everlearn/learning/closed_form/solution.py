@@ -22,7 +22,7 @@ from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram,
 from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray
 
-__all__ = ["SampleData", "Settings", "Solution", "solve"]
+__all__ = ["SampleData", "SampleScores", "Settings", "Solution", "score_sample", "solve"]
 
 _STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _START = 0.1
@@ -91,6 +91,41 @@ class Solution:
         return np.asarray(self.ridge.leverages(features_BM, self.leverage_features).double().cpu().numpy())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleScores:
+    """What is said of the sample's members, each left out of what says it.
+
+    Attributes:
+        ids: Of the members (S).
+        labels: In the order of the columns.
+        classes_S: The members' own.
+        words_SC: Scores of the naive Bayes expert.
+        probabilities_SC: Of the mixture.
+    """
+
+    ids: Sequence[str]
+    labels: Sequence[str]
+    classes_S: npt.NDArray[np.int64]
+    words_SC: FloatArray
+    probabilities_SC: FloatArray
+
+    @property
+    def is_right_S(self) -> npt.NDArray[np.bool_]:
+        """Which members are predicted right."""
+        return np.asarray(self.probabilities_SC.argmax(axis=1) == self.classes_S)
+
+    @property
+    def log_losses_S(self) -> FloatArray:
+        """Nats of each member."""
+        own_S = self.probabilities_SC[np.arange(len(self.classes_S)), self.classes_S]
+        return np.asarray(-np.log(np.maximum(own_S, 1e-300)))
+
+    @property
+    def log_loss(self) -> float:
+        """Mean nats a member."""
+        return float(self.log_losses_S.mean())
+
+
 def solve(
     sums: GramSums,
     counts: CountSums,
@@ -149,6 +184,27 @@ def solve(
     ridge = ridge.trimmed(config.leverage_features)
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     return Solution(labels, ridge, bayes, settings, config.leverage_features)
+
+
+def score_sample(
+    sums: GramSums,
+    counts: CountSums,
+    classes: Sequence[str],
+    ids: Sequence[str],
+    data: SampleData,
+    config: ClosedFormConfig,
+    settings: Settings,
+) -> SampleScores:
+    """Leave-one-out probabilities of the whole sample at full size, by settings that were chosen on it."""
+    order = sorted(range(len(classes)), key=lambda k: classes[k])
+    labels = tuple(classes[k] for k in order)
+    class_of = {label: k for k, label in enumerate(labels)}
+    classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
+    words_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
+    ridge = CentredGram(sums, config.num_features, order).solve(settings.strength)
+    own = torch.from_numpy(classes_S).to(data.features_SM.device)
+    ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
+    return SampleScores(ids, labels, classes_S, words_SC, settings.mixture.probabilities(ridge_SC, words_SC))
 
 
 def _bayes_scores_without_self(

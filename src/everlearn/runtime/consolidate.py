@@ -1,0 +1,399 @@
+"""``consolidate``: the slow phase. A tuned trunk, everything encoded again by it, the head folded anew.
+
+```
+adapter   = tune(trunk, texts, targets)                 hours perhaps; the run may go on learning beside it
+codes     = encode(trunk + adapter, every text)         from here on under the run's lock
+candidate = fold(step, initial state, journal with these codes)
+candidate is adopted  iff  it is better at its own exam and the guard finds it not worse
+```
+
+An adopted candidate is a version like any other: ``rollback`` goes back behind it, to old codes and trunk.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from everlearn.evaluation.paired import PairedComparison, compare_paired
+from everlearn.journal.durable_files import fsync_folder, storage_errors
+from everlearn.journal.held import held_examples
+from everlearn.journal.records import NewStep
+from everlearn.learning.closed_form import ClosedFormLearner, SampleScores
+from everlearn.learning.consolidation import ConsolidationConfig, EpochReport
+from everlearn.models.adapters import read_adapter
+from everlearn.models.coder import TextCoder
+from everlearn.runtime.guard import Examination, Guard
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.learners import learner_for_coder
+from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.recorded_coder import load_text_coder
+from everlearn.runtime.recovery import recovery_notes
+from everlearn.runtime.run_folder import CONSOLIDATION, RunFolder
+from everlearn.runtime.threads import use_threads
+from everlearn.runtime.trunk_tuning import check_can_consolidate, check_history, tune_trunk_of
+from everlearn.runtime.tuning_store import TuningRecord, TuningStore
+from everlearn.runtime.versions import add_version
+from everlearn.types import Json
+
+__all__ = ["ConsolidateOutcome", "consolidate_run"]
+
+_STAGED = "staged_codes"
+_STANDARD_ERRORS = 1.645  # chance alone gives such a fall once in twenty
+_ENCODED_AT_ONCE = 1_024
+_FOLDED_AT_ONCE = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsolidateOutcome:
+    """What a ``consolidate`` came to.
+
+    Attributes:
+        is_adopted: Whether the run has a new trunk now.
+        reason: Why, or why not.
+        version: The version that was made; None: none.
+        generation: Of the codes that count now; 0: those of the trunk as it came.
+        num_tuned: Examples that the trunk was tuned on.
+        epochs: A report for each epoch of the tuning.
+        best_epoch: The one that was kept.
+        numbers: The figures of the decision.
+        seconds: Spent on ``tune``, ``encode`` and ``fold``; tuning in earlier sittings included.
+        fingerprint_before: Of the learner before.
+        fingerprint_after: Of the learner now.
+        notes: What was found damaged on the way, in sentences.
+    """
+
+    is_adopted: bool
+    reason: str
+    version: int | None
+    generation: int
+    num_tuned: int
+    epochs: Sequence[EpochReport]
+    best_epoch: int
+    numbers: dict[str, Json]
+    seconds: dict[str, float]
+    fingerprint_before: str
+    fingerprint_after: str
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``consolidate --json``."""
+        return {
+            "adopted": self.is_adopted,
+            "reason": self.reason,
+            "version": self.version,
+            "generation": self.generation,
+            "tuned_on": self.num_tuned,
+            "epochs": [one.to_json() for one in self.epochs],
+            "best_epoch": self.best_epoch,
+            "numbers": self.numbers,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "fingerprint_before": self.fingerprint_before,
+            "fingerprint_after": self.fingerprint_after,
+        }
+
+
+def consolidate_run(
+    run: Path,
+    config: ConsolidationConfig | None = None,
+    *,
+    from_scratch: bool = False,
+    threads: int | None = None,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    on_epoch: Callable[[EpochReport], None] = lambda _: None,
+) -> ConsolidateOutcome:
+    """Tune a run's trunk on what it has learned, and adopt what comes of it if it is better.
+
+    A consolidation that was interrupted goes on where it stood: after the last whole epoch, or with the
+    texts that are not encoded yet.
+
+    Args:
+        run: The run folder. Another process may go on learning there while the trunk is tuned.
+        config: Settings of the tuning.
+        from_scratch: Start from the trunk as it came, not from the adapter of an earlier consolidation.
+        threads: Processor threads; None: the run's setting.
+        listener: Is told what happens.
+        stop: Asks for a stop.
+        on_epoch: Is told of each epoch.
+
+    Raises:
+        RunError: The run cannot be consolidated, is in use, or history changed while it was tuned.
+        TuningStoppedError: A stop was asked for.
+        StateError: Something saved is damaged.
+        MissingExtraError: peft is not installed.
+        StorageError: Saving failed; the run is as before.
+    """
+    listener = listener or SilentListener()
+    config = config or ConsolidationConfig()
+    epochs: list[EpochReport] = []
+
+    def note_epoch(report: EpochReport) -> None:
+        epochs.append(report)
+        on_epoch(report)
+
+    store = TuningStore(run / CONSOLIDATION)
+    with RunFolder.open_to_read(run) as folder:
+        use_threads(threads or folder.config.run.threads)
+        check_can_consolidate(folder)
+        listener.stage("loading the model")
+        with store.locked():
+            record = tune_trunk_of(
+                folder, store, config, listener, from_scratch=from_scratch, stop=stop, on_epoch=note_epoch
+            )
+    with recovered_run(run) as opened:
+        work = _Consolidation(opened, store, record, listener)
+        outcome = work.carry_out(epochs)
+        rebuild_report(run)
+    return outcome
+
+
+@dataclass(slots=True)
+class _Consolidation:
+    """The part under the lock: encode, fold, judge, adopt."""
+
+    opened: OpenedRun
+    store: TuningStore
+    record: TuningRecord
+    listener: Listener
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def carry_out(self, epochs: Sequence[EpochReport]) -> ConsolidateOutcome:
+        folder = self.opened.folder
+        check_can_consolidate(folder)
+        check_history(folder, self.store, self.record)
+        assert isinstance(self.opened.learner, ClosedFormLearner), "checked before tuning"
+        live = self.opened.learner
+        before = live.fingerprint()
+        self.seconds["tune"] = sum(one.seconds for one in epochs)
+        version, candidate = None, None
+        numbers: dict[str, Json] = {}
+        if not self.record.best_epoch:
+            reasons = ["no epoch of the tuning was better at the exam than the trunk as it is"]
+        else:
+            coder = self._coder()
+            generation = self._encode(coder)
+            candidate = self._folded(coder, generation)
+            self.listener.stage("examining the candidate")
+            live_scores, its_scores = live.sample_scores(), candidate.sample_scores()
+            own = self._compared(live_scores, its_scores)
+            guarded = self._guarded(candidate, generation)
+            numbers = {"own": own.to_json(), **guarded.numbers}
+            numbers["own"] |= {
+                "live_log_loss": live_scores.log_loss,
+                "candidate_log_loss": its_scores.log_loss,
+            }
+            reasons = [*self._own_reasons(own, live_scores, its_scores), *guarded.reasons]
+        numbers |= {"tuned_on": self.record.num_tuned, "epoch": self.record.best_epoch}
+        if reasons or candidate is None:
+            reason = "; ".join(reasons)
+            self._drop(reason, numbers)
+        else:
+            reason = (
+                f"log loss falls from {live_scores.log_loss:.4f} to {its_scores.log_loss:.4f} on "
+                f"{own.num_examples:,} examples that it was not tuned on"
+            )
+            version = self._adopt(candidate, coder, generation, reason, numbers, guarded.scores)
+        after = live if version is None or candidate is None else candidate
+        return ConsolidateOutcome(
+            is_adopted=version is not None,
+            reason=reason,
+            version=version,
+            generation=folder.journal.generation,
+            num_tuned=self.record.num_tuned,
+            epochs=epochs,
+            best_epoch=self.record.best_epoch,
+            numbers=numbers,
+            seconds=self.seconds,
+            fingerprint_before=before,
+            fingerprint_after=after.fingerprint(),
+            notes=recovery_notes(self.opened.recovered),
+        )
+
+    def _coder(self) -> TextCoder:
+        self.listener.stage("loading the tuned model")
+        folder = self.opened.folder
+        recorded = folder.record.learner.coder_config or {}
+        return load_text_coder(folder.config.model, recorded, self.store.adapter_folder)
+
+    def _encode(self, coder: TextCoder) -> int:
+        """Encode every text that is kept, beside the codes that count; returns the new generation."""
+        self.listener.stage("encoding everything again")
+        begun = time.perf_counter()
+        folder, journal = self.opened.folder, self.opened.folder.journal
+        generation = folder.generations.next
+        staged = f"{generation} {read_adapter(self.store.adapter_folder).sha256()}"
+        if journal.meta(_STAGED) != staged:  # not those of this adapter that an interruption has left
+            with folder.saving(), journal.database.transaction():
+                folder.generations.drop_codes(generation)
+                journal.set_meta(_STAGED, staged)
+        total = journal.next_offset - 1
+        everything = journal.arrivals(folder.generations.last_offset(generation) + 1, total)
+        while batch := list(islice(everything, _ENCODED_AT_ONCE)):
+            kept = [(offset, one.example.text) for offset, one in batch if one.example.text is not None]
+            codes = coder.encode([text for _, text in kept])
+            with folder.saving():
+                folder.generations.write_codes(
+                    generation,
+                    [(offset, code.dense) for (offset, _), code in zip(kept, codes, strict=True)],
+                )
+            self._tell(batch[-1][0], total, time.perf_counter() - begun)
+        self.seconds["encode"] = time.perf_counter() - begun
+        return generation
+
+    def _folded(self, coder: TextCoder, generation: int) -> ClosedFormLearner:
+        """A fresh learner over everything that the run holds, with the new codes."""
+        self.listener.stage("folding the head again")
+        begun = time.perf_counter()
+        folder = self.opened.folder
+        candidate = learner_for_coder(folder.config, folder.record.learner, coder)
+        examples = held_examples(folder.journal, generation=generation)
+        total, done = self.opened.learner.num_examples, 0
+        while batch := [one for _, one in islice(examples, _FOLDED_AT_ONCE)]:
+            candidate.learn(batch)
+            done += len(batch)
+            self._tell(done, total, time.perf_counter() - begun)
+        candidate.settle()
+        self.seconds["fold"] = time.perf_counter() - begun
+        return candidate
+
+    def _compared(self, live: SampleScores, candidate: SampleScores) -> PairedComparison:
+        assert list(live.ids) == list(candidate.ids), "the sample is a function of the ids"
+        settings = self.opened.folder.config.guard
+        return compare_paired(
+            live.is_right_S, candidate.is_right_S, tolerance=settings.tolerance, test=settings.test
+        )
+
+    def _own_reasons(self, own: PairedComparison, live: SampleScores, candidate: SampleScores) -> list[str]:
+        reasons = []
+        falls_S = live.log_losses_S - candidate.log_losses_S
+        error = float(falls_S.std(ddof=1)) / math.sqrt(len(falls_S))
+        if falls_S.mean() <= _STANDARD_ERRORS * error:
+            reasons.append(
+                f"own exam: log loss does not clearly fall ({live.log_loss:.4f}, then "
+                f"{candidate.log_loss:.4f}; standard error of the change {error:.4f}) on "
+                f"{own.num_examples:,} examples that it was not tuned on"
+            )
+        if own.p_value < self.opened.folder.config.guard.level and own.drop > 0:
+            reasons.append(
+                f"own exam: accuracy falls from {own.live_accuracy:.1%} to {own.candidate_accuracy:.1%} "
+                f"(p = {own.p_value:.2g})"
+            )
+        return reasons
+
+    def _guarded(self, candidate: ClosedFormLearner, generation: int) -> Examination:
+        folder = self.opened.folder
+        if not folder.config.guard.enabled:
+            return Examination(reasons=[], numbers={}, scores={})
+        return Guard(folder, folder.config.guard).examine(candidate.frozen(), generation)
+
+    def _drop(self, reason: str, numbers: dict[str, Json]) -> None:
+        folder = self.opened.folder
+        with folder.saving(), folder.journal.database.transaction():
+            folder.generations.drop_codes(folder.generations.next)
+            self._decide("rejected", reason, numbers)
+        self.store.clear()
+
+    def _adopt(
+        self,
+        candidate: ClosedFormLearner,
+        coder: TextCoder,
+        generation: int,
+        reason: str,
+        numbers: dict[str, Json],
+        scores: dict[str, Json],
+    ) -> int:
+        """Everything that counts changes in one transaction; returns the version's number."""
+        folder, journal, history = self.opened.folder, self.opened.folder.journal, self.opened.folder.history
+        self._keep_adapter(generation)
+        own = numbers["own"]
+        scores = scores | {"exam_accuracy": own["candidate_accuracy"]}
+        with folder.saving(), journal.database.transaction():
+            last = journal.last_step
+            folder.generations.add(
+                step=last,
+                coder_fingerprint=coder.fingerprint,
+                coder_config=coder.config_json(),
+                dense_size=coder.dense_size,
+                detail={
+                    "config": self.record.config,
+                    "epoch": self.record.best_epoch,
+                    "num_tuned": self.record.num_tuned,
+                    "last_offset": self.record.last_offset,
+                    "from_generation": 0 if self.record.from_scratch else self.record.generation,
+                },
+            )
+            # No step that was made before is another one now: states of the old codes stay what they are.
+            history.revise("consolidation", last + 1, last, reason, {"generation": generation})
+            journal.read_generation()
+            # A fold of the new codes from the beginning is settled here too, so that it predicts the same.
+            journal.append(NewStep(after={"settle": True}), keep_text=False)
+            status = self.opened.status(candidate)
+            untested = {
+                name: None if name.startswith("test_") else value for name, value in status.summary.items()
+            }
+            status = status.model_copy(update={"summary": untested})
+            saved = folder.checkpoints.save(
+                candidate.state(), status.model_dump(mode="json"), step=journal.last_step
+            )
+            self._decide("accepted", reason, numbers)
+            version = add_version(
+                folder,
+                file=saved.file,
+                fingerprint=candidate.fingerprint(),
+                num_examples=candidate.num_examples,
+                reason=reason,
+                scores=scores,
+                author="consolidate",
+            )
+            if folder.config.guard.enabled:
+                folder.serve(version.version)
+        self.store.clear()
+        folder.prune()
+        return version.version
+
+    def _keep_adapter(self, generation: int) -> None:
+        folder = self.opened.folder
+        target = folder.adapter_folder(generation)
+        assert target is not None, "a new generation is above 0"
+        with storage_errors(folder.path, "Nothing of the run was changed."):
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir(parents=True)
+            for file in self.store.adapter_folder.iterdir():
+                with (target / file.name).open("wb") as copy:
+                    copy.write(file.read_bytes())
+                    copy.flush()
+                    os.fsync(copy.fileno())
+            fsync_folder(target)
+            fsync_folder(target.parent)
+
+    def _decide(self, verdict: str, reason: str, numbers: dict[str, Json]) -> None:
+        folder = self.opened.folder
+        folder.history.decide(
+            step=folder.journal.last_step,
+            first_step=1,
+            kind="consolidation",
+            verdict=verdict,
+            reason=reason,
+            numbers=numbers,
+        )
+
+    def _tell(self, done: int, total: int, seconds: float) -> None:
+        self.listener.progress(
+            Progress(
+                examples=done,
+                total=total,
+                rolling_accuracy=None,
+                examples_per_second=done / max(seconds, 1e-9),
+                num_classes=len(self.opened.learner.labels),
+                memory_mb=0.0,
+            )
+        )
