@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from everlearn.errors import RunError, StateError
 from everlearn.journal import database as database_module
+from everlearn.journal.checkpoints import CheckpointStore
 from everlearn.journal.compaction import compact_journal
 from everlearn.journal.digest import content_digest
 from everlearn.journal.held import HeldTargets, held_examples
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, ChangeKind, JournaledPrediction, NewStep, Refused
-from everlearn.types import Code, Example
+from everlearn.types import Code, Example, State
 
 
 def example(number: int, target: str | None = "a") -> Example:
@@ -190,3 +191,36 @@ def test_held_targets_equal_a_plain_fold(
             came_with = next(arrived[offset] for _, arrived, _ in made if offset in arrived)
             is_held = newest(offset, "learn", came_with) is not None
             assert journal.is_learned(offset, "learn", came_with) == is_held
+
+
+def test_checkpoints_are_kept_by_number_hour_and_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        minutes = 0
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime(2026, 5, 1, tzinfo=UTC) + timedelta(minutes=cls.minutes)
+
+    monkeypatch.setattr(database_module, "datetime", Clock)
+    (tmp_path / "checkpoints").mkdir()
+    with Journal.create(tmp_path / "j.sqlite") as journal:
+        store = CheckpointStore(tmp_path / "checkpoints", journal)
+        for number in range(12):  # every twenty minutes, through four hours
+            Clock.minutes = 20 * number
+            journal.append(step(range(number, number + 1), number + 1), keep_text=False)
+            store.save(State({}, {"n": number}), {}, step=number + 1)
+        files = {one.step: one.file for one in History(journal.database).checkpoints()}
+
+        def kept() -> list[int]:
+            steps = sorted(one.step for one in History(journal.database).checkpoints())
+            assert {one.name for one in (tmp_path / "checkpoints").iterdir()} == {files[k] for k in steps}
+            return steps
+
+        store.prune(keep=2, keep_hourly=3, always=[files[1], files[5]])
+        # The two newest; the newest of each of the last three hours; what was asked for by name.
+        assert kept() == [1, 5, 6, 9, 11, 12]
+        store.prune(keep=1, keep_hourly=0, always=[])
+        assert kept() == [12]
+        assert store.load(files[12]).learner.data == {"n": 11}

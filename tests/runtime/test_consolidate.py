@@ -24,7 +24,7 @@ from everlearn.runtime.consolidate import ConsolidateOutcome, consolidate_run
 from everlearn.runtime.evaluate import evaluate_run
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.journal_views import export_journal
+from everlearn.runtime.journal_views import compact_run, export_journal
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.lineage import list_versions
 from everlearn.runtime.merge import merge_runs
@@ -167,7 +167,10 @@ def test_back_behind_it_and_on_from_there(tmp_path: Path, material: Path, tuned:
     copy = without_checkpoints(tuned, tmp_path / "copy")
     learn(tmp_path, "other.jsonl", copy, **{"model.name": str(material / "encoder")})
     assert fingerprint(material, copy) == fingerprint(material, tuned)
-    # The tuned state is gone with its steps, and a second consolidation is the next generation.
+    # The tuned state is gone with its steps, and its codes are of no use any more.
+    assert compact_run(tuned).num_codes_dropped == NUM_TEXTS
+    assert compact_run(tuned).num_codes_dropped == 0
+    # A second consolidation is the next generation.
     outcome = consolidate_run(tuned, CONFIG)
     assert (outcome.is_adopted, outcome.generation) == (True, 2)
     assert accuracy(material, tuned) > 0.95

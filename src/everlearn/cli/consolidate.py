@@ -34,14 +34,42 @@ stopped with Ctrl-C, the same command goes on after the last whole epoch.
 def consolidate(
     run: options.RunPath,
     epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the texts, at most; it stops earlier by the exam.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Passes over the texts, at most; it stops earlier by the exam. Default: 6.",
+        ),
     ] = 6,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of the adapters.")] = 1e-3,
-    rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters (LoRA).")] = 16,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a gradient step.")] = 32,
-    max_length: Annotated[int, typer.Option(min=3, help="Tokens of a text that a step sees.")] = 128,
+    learning_rate: Annotated[
+        float,
+        typer.Option(metavar="R", show_default=False, help="Peak rate of the adapters. Default: 1e-3."),
+    ] = 1e-3,
+    rank: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", show_default=False, help="Rank of the adapters (LoRA). Default: 16."
+        ),
+    ] = 16,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", show_default=False, help="Texts of a gradient step. Default: 32."),
+    ] = 32,
+    max_length: Annotated[
+        int,
+        typer.Option(
+            min=3, metavar="N", show_default=False, help="Tokens of a text that a step sees. Default: 128."
+        ),
+    ] = 128,
     max_examples: Annotated[
-        int, typer.Option(min=1, help="Examples that are tuned on, at most; bounds time and memory.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Examples that are tuned on, at most; bounds time and memory. Default: 100000.",
+        ),
     ] = 100_000,
     from_scratch: Annotated[
         bool,
@@ -51,8 +79,11 @@ def consolidate(
             "since leaves no trace then.",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is random.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", show_default=False, help="Seed of everything random. Default: 0."),
+    ] = 0,
+    threads: options.Threads = None,
     json_output: options.Json = False,
 ) -> None:
     """Tune a run's trunk on what it has learned: the slow phase, for quiet hours.

@@ -116,6 +116,7 @@ def compact(
         print_table(
             [
                 ("texts dropped", number(outcome.num_texts_dropped) if outcome.num_texts_dropped else ""),
+                ("codes dropped", number(outcome.num_codes_dropped) if outcome.num_codes_dropped else ""),
                 ("size", f"{outcome.bytes_before / 1e6:,.1f} MB → {outcome.bytes_after / 1e6:,.1f} MB"),
             ]
         )

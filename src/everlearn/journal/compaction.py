@@ -1,10 +1,12 @@
-"""Making a journal small: dropping old texts, and giving the room of deleted rows back to the disk."""
+"""Making a journal small: what is not needed is dropped, and the room of deleted rows given back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from everlearn.journal.generations import Generations
+from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.types import Json
 
@@ -17,11 +19,13 @@ class Compacted:
 
     Attributes:
         num_texts_dropped: Texts dropped; their codes stay.
+        num_codes_dropped: Codes dropped that a tuned trunk had made, of which no state is left.
         bytes_before: Of the file.
         bytes_after: Of the file.
     """
 
     num_texts_dropped: int
+    num_codes_dropped: int
     bytes_before: int
     bytes_after: int
 
@@ -29,29 +33,46 @@ class Compacted:
         """As printed by ``journal compact --json``."""
         return {
             "texts_dropped": self.num_texts_dropped,
+            "codes_dropped": self.num_codes_dropped,
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
         }
 
 
 def compact_journal(journal: Journal, *, drop_text_after_days: float | None = None) -> Compacted:
-    """Drop texts that came longer ago than this, then rewrite the file without unused pages.
+    """Drop old texts and codes of trunks that nothing uses, then rewrite the file without unused pages.
 
     SQLite does the rewriting in one transaction, so a crash leaves the file as it was.
 
     Args:
         journal: Open for writing.
-        drop_text_after_days: None: no text is dropped.
+        drop_text_after_days: Texts that came longer ago than this are dropped; None: no text is.
     """
     database = journal.database
     database.empty_log()
     before = database.path.stat().st_size
+    num_codes = _drop_unused_codes(journal)
     dropped = 0
     if drop_text_after_days is not None:
         dropped = drop_old_texts(journal, drop_text_after_days)
     database.execute("VACUUM")
     database.empty_log()
-    return Compacted(num_texts_dropped=dropped, bytes_before=before, bytes_after=database.path.stat().st_size)
+    return Compacted(
+        num_texts_dropped=dropped,
+        num_codes_dropped=num_codes,
+        bytes_before=before,
+        bytes_after=database.path.stat().st_size,
+    )
+
+
+def _drop_unused_codes(journal: Journal) -> int:
+    """Drop codes of generations that neither count nor have a state that could be gone back to."""
+    generations, history = Generations(journal.database), History(journal.database)
+    used = {one.generation for one in history.checkpoints() if history.is_current(one.step, one.revision)}
+    used.add(journal.generation)
+    with journal.database.transaction():
+        unused = [one.generation for one in generations.all() if one.generation not in used]
+        return sum(generations.drop_codes(one) for one in unused)
 
 
 def drop_old_texts(journal: Journal, days: float) -> int:
