@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.journal_views import compact_run, export_journal
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.lineage import list_versions
+from everlearn.runtime.listener import SilentListener
 from everlearn.runtime.merge import merge_runs
 from everlearn.runtime.predict import predict_texts
 from everlearn.runtime.repair import repair_run
@@ -112,6 +114,12 @@ def accuracy(material: Path, run: Path) -> float:
 
 def fingerprint(material: Path, run: Path) -> str:
     return str(evaluate_run(run, str(material / "test.jsonl"))["fingerprint"])
+
+
+def damage(run: Path, sql: str) -> None:
+    """Change the journal behind the program's back, in the main file."""
+    with closing(sqlite3.connect(run / "journal.sqlite", isolation_level=None)) as database:
+        database.execute(sql)
 
 
 def without_checkpoints(run: Path, into: Path) -> Path:
@@ -370,8 +378,7 @@ def test_codes_of_the_old_trunk_are_refused(material: Path, tuned: Path, tmp_pat
 
 
 def test_lost_codes_are_told(tuned: Path, material: Path) -> None:
-    with sqlite3.connect(tuned / "journal.sqlite") as database:
-        database.execute("UPDATE tuned_codes SET crc = crc + 1 WHERE number & 1023 = 17")
+    damage(tuned, "UPDATE tuned_codes SET crc = crc + 1 WHERE number & 1023 = 17")
     repaired = repair_run(tuned).repair
     assert repaired.tables["tuned_codes"].num_lost == 1
     assert repaired.lost_steps == [1]
@@ -407,3 +414,28 @@ def test_consolidated_runs_are_not_merged(
     learn(material, "more.jsonl", tmp_path / "other")
     with pytest.raises(RunError, match="trunk of its own"):
         merge_runs([adopted[0], tmp_path / "other"], tmp_path / "merged")
+
+
+def test_steps_taken_back_to_before_it_are_read_again_with_the_old_trunk(material: Path, tuned: Path) -> None:
+    damage(tuned, "UPDATE codes SET crc = crc + 1 WHERE offset = 300")
+    for file in (tuned / "checkpoints").iterdir():
+        file.unlink()
+    repaired = repair_run(tuned).repair
+    assert (repaired.last_step, repaired.lost_steps) == (1, [])
+    with RunFolder.open_to_read(tuned) as folder:
+        assert folder.journal.generation == 0
+    assert learn(material, "train.jsonl", tuned) == fingerprint(material, material / "learned")
+    assert verify_run(tuned).is_valid
+
+
+def test_stopped_while_encoding(material: Path, run: Path, adopted: tuple[Path, ConsolidateOutcome]) -> None:
+    stop = StopFlag()
+
+    class Impatient(SilentListener):
+        def stage(self, text: str) -> None:
+            stop.requested = text.startswith("encoding")
+
+    with pytest.raises(TuningStoppedError, match="goes on from there"):
+        consolidate_run(run, CONFIG, stop=stop, listener=Impatient())
+    assert fingerprint(material, run) == fingerprint(material, material / "learned")
+    assert consolidate_run(run, CONFIG).fingerprint_after == adopted[1].fingerprint_after

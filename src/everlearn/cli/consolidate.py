@@ -8,7 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
-from everlearn.cli.failures import print_note
+from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def consolidate(
     from everlearn.learning.consolidation import ConsolidationConfig
     from everlearn.runtime.consolidate import consolidate_run
     from everlearn.runtime.interruption import stop_on_signals
+    from everlearn.runtime.trunk_tuning import TuningStoppedError
 
     config = ConsolidationConfig(
         epochs=epochs,
@@ -106,10 +107,14 @@ def consolidate(
         max_examples=max_examples,
         seed=seed,
     )
-    with ProgressDisplay() as display, stop_on_signals(display.stopping) as stop:
-        outcome = consolidate_run(
-            run, config, from_scratch=from_scratch, threads=threads, listener=display, stop=stop
-        )
+    try:
+        with ProgressDisplay() as display, stop_on_signals(display.stopping) as stop:
+            outcome = consolidate_run(
+                run, config, from_scratch=from_scratch, threads=threads, listener=display, stop=stop
+            )
+    except TuningStoppedError as stopped:
+        print_note(str(stopped))
+        raise typer.Exit(STOPPED_EXIT_CODE) from None
     for note in outcome.notes:
         print_note(note)
     if json_output:

@@ -17,12 +17,12 @@ def decisions_section(decisions: Sequence[Mapping[str, Json]]) -> str:
 
     Args:
         decisions: ``decision, first_step, step, kind, verdict, reason, numbers`` of each, oldest first.
-            ``numbers`` may hold the exams ``recent`` and ``long_term`` with ``live_accuracy``,
+            ``numbers`` may hold the exams ``recent``, ``long_term`` and ``own`` with ``live_accuracy``,
             ``candidate_accuracy``, ``examples`` and ``p_value``.
     """
     if not decisions:
         return ""
-    names = ("", "steps", "verdict", "recent exam", "long-term exam", "reason")
+    names = ("", "steps", "kind", "verdict", "recent exam", "long-term exam", "own exam", "reason")
     head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(_row(one) for one in list(decisions)[: -_MAX_ROWS - 1 : -1])
     rejected = sum(one["verdict"] == "rejected" for one in decisions)
@@ -42,9 +42,11 @@ def _row(decision: Mapping[str, Json]) -> str:
     cells = (
         count(decision["decision"]),
         f"{decision['first_step']}–{decision['step']}",
+        decision["kind"],
         decision["verdict"],
         _exam(decision["numbers"].get("recent")),
         _exam(decision["numbers"].get("long_term")),
+        _exam(decision["numbers"].get("own")),
         decision["reason"],
     )
     return "<tr>" + "".join(f"<td>{html_text(cell)}</td>" for cell in cells) + "</tr>"

@@ -19,7 +19,7 @@ from everlearn.journal.example_rows import verified
 from everlearn.journal.records import Arrival
 from everlearn.types import Json
 
-__all__ = ["Generation", "Generations", "Switch", "read_switches", "with_codes_of"]
+__all__ = ["Generation", "Generations", "Switch", "generation_at", "read_switches", "with_codes_of"]
 
 _SHIFT = 40  # a tuned code's key is its generation and, below these bits, its offset
 _COLUMNS = "generation, step, fingerprint, config, dense_size, detail, time, crc"
@@ -146,6 +146,10 @@ class Generations:
             self._database.execute("DELETE FROM tuned_codes WHERE number BETWEEN ? AND ?", _range(generation))
         return int(count)
 
+    def drop_codes_from(self, offset: int) -> None:
+        """Delete all codes, of any generation, of examples from an offset on."""
+        self._database.execute("DELETE FROM tuned_codes WHERE number & ? >= ?", ((1 << _SHIFT) - 1, offset))
+
     def delete_offset(self, offset: int) -> None:
         """Delete an example's codes of all generations, one that is being made included."""
         for generation in range(1, self.next + 1):
@@ -158,7 +162,7 @@ def read_switches(database: Database) -> list[Switch]:
     """All changes of the generation that counts, in order."""
     rows = database.all(
         "SELECT revision, kind, first_step, last_step, reason, detail, time, crc FROM revisions "
-        "WHERE kind IN ('consolidation', 'rollback') ORDER BY revision"
+        "WHERE kind IN ('consolidation', 'rollback', 'damage') ORDER BY revision"
     )
     found = []
     for row in rows:

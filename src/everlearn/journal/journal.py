@@ -28,7 +28,7 @@ from everlearn.journal.example_rows import (
     text_row,
     verified,
 )
-from everlearn.journal.generations import read_switches, with_codes_of
+from everlearn.journal.generations import Generations, read_switches, with_codes_of
 from everlearn.journal.records import (
     Arrival,
     Change,
@@ -220,6 +220,8 @@ class Journal:
             if first:
                 for table in ("codes", "texts", "predictions", "flags", "examples"):
                     database.execute(f"DELETE FROM {table} WHERE offset >= ?", (first,))
+                # Offsets are given again, so nothing of theirs may stay.
+                Generations(database).drop_codes_from(first)
             for table in ("changes", "rejections", "steps", "checkpoints", "versions", "decisions"):
                 database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
         self._last_step, self._chain, self._next_offset = self._end()

@@ -18,6 +18,8 @@ from everlearn.journal.checkpoints import CheckpointStore
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.damaged_tables import DamagedFile, Unread, with_new_first_page
 from everlearn.journal.database import Database, Row
+from everlearn.journal.generations import generation_at, read_switches
+from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps, record_incident
 from everlearn.journal.missing_rows import Losses, find_losses
@@ -288,6 +290,7 @@ def _draw_consequences(repair: Repair, journal: Journal, checkpoints: Path, loss
         )
         repair.num_steps_taken_back, repair.num_examples_taken_back = steps, examples
         journal.rewind(step)
+        _keep_generation(journal, step)
     repair.last_step = journal.last_step
     repair.lost_steps = sorted(step for step in losses.steps if step <= begin)
     if repair.lost_steps:
@@ -298,6 +301,16 @@ def _draw_consequences(repair: Repair, journal: Journal, checkpoints: Path, loss
                 repair.lost_steps,
             )[0]
         )
+
+
+def _keep_generation(journal: Journal, step: int) -> None:
+    """Where a consolidation, or a rollback behind one, is taken back too, let the codes of before count."""
+    switches = read_switches(journal.database)
+    if any(one.after_step > step for one in switches):
+        generation = generation_at([one for one in switches if one.after_step <= step], step + 1)
+        reason = "steps before the last change of the trunk were taken back"
+        History(journal.database).revise("damage", step + 1, step, reason, {"generation": generation})
+        journal.read_generation()
 
 
 def _sentences(repair: Repair, losses: Losses, unread: dict[str, Unread]) -> list[str]:

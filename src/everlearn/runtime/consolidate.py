@@ -39,7 +39,12 @@ from everlearn.runtime.recorded_coder import load_text_coder
 from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import CONSOLIDATION, RunFolder
 from everlearn.runtime.threads import use_threads
-from everlearn.runtime.trunk_tuning import check_can_consolidate, check_history, tune_trunk_of
+from everlearn.runtime.trunk_tuning import (
+    TuningStoppedError,
+    check_can_consolidate,
+    check_history,
+    tune_trunk_of,
+)
 from everlearn.runtime.tuning_store import TuningRecord, TuningStore
 from everlearn.runtime.versions import add_version
 from everlearn.types import Json
@@ -134,6 +139,7 @@ def consolidate_run(
     """
     listener = listener or SilentListener()
     config = config or ConsolidationConfig()
+    stop = stop or StopFlag()
     epochs: list[EpochReport] = []
 
     def note_epoch(report: EpochReport) -> None:
@@ -150,10 +156,23 @@ def consolidate_run(
                 folder, store, config, listener, from_scratch=from_scratch, stop=stop, on_epoch=note_epoch
             )
     with recovered_run(run) as opened:
-        work = _Consolidation(opened, store, record, listener)
+        work = _Consolidation(opened, store, record, listener, stop)
         outcome = work.carry_out(epochs)
         rebuild_report(run)
     return outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A head folded over the tuned trunk's codes, and what speaks for and against it."""
+
+    learner: ClosedFormLearner
+    coder: TextCoder
+    generation: int
+    reasons_for: str
+    reasons_against: list[str]
+    numbers: dict[str, Json]
+    scores: dict[str, Json]
 
 
 @dataclass(slots=True)
@@ -164,45 +183,30 @@ class _Consolidation:
     store: TuningStore
     record: TuningRecord
     listener: Listener
+    stop: StopFlag
     seconds: dict[str, float] = field(default_factory=dict)
 
     def carry_out(self, epochs: Sequence[EpochReport]) -> ConsolidateOutcome:
-        folder = self.opened.folder
+        """Come to a decision, and to what it says."""
+        folder, live = self.opened.folder, self.opened.learner
         check_can_consolidate(folder)
         check_history(folder, self.store, self.record)
-        assert isinstance(self.opened.learner, ClosedFormLearner), "checked before tuning"
-        live = self.opened.learner
+        assert isinstance(live, ClosedFormLearner), "checked before"
         before = live.fingerprint()
         self.seconds["tune"] = sum(one.seconds for one in epochs)
-        version, candidate = None, None
-        numbers: dict[str, Json] = {}
-        if not self.record.best_epoch:
-            reasons = ["no epoch of the tuning was better at the exam than the trunk as it is"]
+        numbers: dict[str, Json] = {"tuned_on": self.record.num_tuned, "epoch": self.record.best_epoch}
+        candidate = self._candidate(live) if self.record.best_epoch else None
+        version = None
+        if candidate is None:
+            reason = "no epoch of the tuning was better at the exam than the trunk as it is"
         else:
-            coder = self._coder()
-            generation = self._encode(coder)
-            candidate = self._folded(coder, generation)
-            self.listener.stage("examining the candidate")
-            live_scores, its_scores = live.sample_scores(), candidate.sample_scores()
-            own = self._compared(live_scores, its_scores)
-            guarded = self._guarded(candidate, generation)
-            numbers = {"own": own.to_json(), **guarded.numbers}
-            numbers["own"] |= {
-                "live_log_loss": live_scores.log_loss,
-                "candidate_log_loss": its_scores.log_loss,
-            }
-            reasons = [*self._own_reasons(own, live_scores, its_scores), *guarded.reasons]
-        numbers |= {"tuned_on": self.record.num_tuned, "epoch": self.record.best_epoch}
-        if reasons or candidate is None:
-            reason = "; ".join(reasons)
+            numbers |= candidate.numbers
+            reason = "; ".join(candidate.reasons_against) or candidate.reasons_for
+        if candidate is None or candidate.reasons_against:
             self._drop(reason, numbers)
         else:
-            reason = (
-                f"log loss falls from {live_scores.log_loss:.4f} to {its_scores.log_loss:.4f} on "
-                f"{own.num_examples:,} examples that it was not tuned on"
-            )
-            version = self._adopt(candidate, coder, generation, reason, numbers, guarded.scores)
-        after = live if version is None or candidate is None else candidate
+            version = self._adopt(candidate, numbers)
+            live = candidate.learner
         return ConsolidateOutcome(
             is_adopted=version is not None,
             reason=reason,
@@ -214,8 +218,30 @@ class _Consolidation:
             numbers=numbers,
             seconds=self.seconds,
             fingerprint_before=before,
-            fingerprint_after=after.fingerprint(),
+            fingerprint_after=live.fingerprint(),
             notes=recovery_notes(self.opened.recovered),
+        )
+
+    def _candidate(self, live: ClosedFormLearner) -> _Candidate:
+        coder = self._coder()
+        generation = self._encode(coder)
+        learner = self._folded(coder, generation)
+        self.listener.stage("examining the candidate")
+        live_scores, its_scores = live.sample_scores(), learner.sample_scores()
+        own = self._compared(live_scores, its_scores)
+        guarded = self._guarded(learner, generation)
+        losses = {"live_log_loss": live_scores.log_loss, "candidate_log_loss": its_scores.log_loss}
+        return _Candidate(
+            learner=learner,
+            coder=coder,
+            generation=generation,
+            reasons_for=(
+                f"log loss falls from {live_scores.log_loss:.4f} to {its_scores.log_loss:.4f} on "
+                f"{own.num_examples:,} examples that it was not tuned on"
+            ),
+            reasons_against=[*self._own_reasons(own, live_scores, its_scores), *guarded.reasons],
+            numbers={"own": own.to_json() | losses, **guarded.numbers},
+            scores=guarded.scores | {"exam_accuracy": own.candidate_accuracy},
         )
 
     def _coder(self) -> TextCoder:
@@ -239,6 +265,8 @@ class _Consolidation:
         everything = journal.arrivals(folder.generations.last_offset(generation) + 1, total)
         while batch := list(islice(everything, _ENCODED_AT_ONCE)):
             kept = [(offset, one.example.text) for offset, one in batch if one.example.text is not None]
+            if self.stop.requested:
+                raise TuningStoppedError
             codes = coder.encode([text for _, text in kept])
             with folder.saving():
                 folder.generations.write_codes(
@@ -302,20 +330,12 @@ class _Consolidation:
             self._decide("rejected", reason, numbers)
         self.store.clear()
 
-    def _adopt(
-        self,
-        candidate: ClosedFormLearner,
-        coder: TextCoder,
-        generation: int,
-        reason: str,
-        numbers: dict[str, Json],
-        scores: dict[str, Json],
-    ) -> int:
+    def _adopt(self, candidate: _Candidate, numbers: dict[str, Json]) -> int:
         """Everything that counts changes in one transaction; returns the version's number."""
         folder, journal, history = self.opened.folder, self.opened.folder.journal, self.opened.folder.history
+        learner, coder, generation = candidate.learner, candidate.coder, candidate.generation
+        reason = candidate.reasons_for
         self._keep_adapter(generation)
-        own = numbers["own"]
-        scores = scores | {"exam_accuracy": own["candidate_accuracy"]}
         with folder.saving(), journal.database.transaction():
             last = journal.last_step
             folder.generations.add(
@@ -336,22 +356,22 @@ class _Consolidation:
             journal.read_generation()
             # A fold of the new codes from the beginning is settled here too, so that it predicts the same.
             journal.append(NewStep(after={"settle": True}), keep_text=False)
-            status = self.opened.status(candidate)
+            status = self.opened.status(learner)
             untested = {
                 name: None if name.startswith("test_") else value for name, value in status.summary.items()
             }
             status = status.model_copy(update={"summary": untested})
             saved = folder.checkpoints.save(
-                candidate.state(), status.model_dump(mode="json"), step=journal.last_step
+                learner.state(), status.model_dump(mode="json"), step=journal.last_step
             )
             self._decide("accepted", reason, numbers)
             version = add_version(
                 folder,
                 file=saved.file,
-                fingerprint=candidate.fingerprint(),
-                num_examples=candidate.num_examples,
+                fingerprint=learner.fingerprint(),
+                num_examples=learner.num_examples,
                 reason=reason,
-                scores=scores,
+                scores=candidate.scores,
                 author="consolidate",
             )
             if folder.config.guard.enabled:

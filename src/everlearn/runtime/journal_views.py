@@ -80,6 +80,7 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "versions": len(folder.history.versions()),
             "decisions": len(folder.history.decisions()),
             "checkpoints": len(folder.history.checkpoints()),
+            "generation_of_codes": journal.generation,
         }
         times = database.one("SELECT MIN(time), MAX(time) FROM steps")
         first_listed = max(0, journal.last_step - num_steps)

@@ -16,7 +16,12 @@ import torch
 from everlearn.errors import RunError
 from everlearn.journal.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.learning.consolidation import ConsolidationConfig, EpochReport, TrunkTuning
+from everlearn.learning.consolidation import (
+    ConsolidationConfig,
+    EpochReport,
+    TrunkTuning,
+    require_peft,
+)
 from everlearn.memory.hash_sample import hash_id
 from everlearn.models.adapters import read_adapter
 from everlearn.models.load import load_trunk
@@ -33,7 +38,10 @@ _WORD_SCORES = "exam.word_scores"
 
 
 class TuningStoppedError(RunError):
-    """A stop was asked for; the epochs that are finished are saved."""
+    """A stop was asked for; what is finished is saved."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped; what is finished is saved, and the same command goes on from there")
 
 
 def tune_trunk_of(
@@ -76,6 +84,7 @@ def tune_trunk_of(
         for figures in known.history:
             on_epoch(EpochReport(**figures))
         return known
+    require_peft()
     saved = store.load() if known is not None else None
     listener.stage("reading what was learned")
     record, word_scores_EC = _resumed(saved) if saved is not None else _begun(folder, config, from_scratch)
@@ -230,9 +239,7 @@ def _epochs(
 
         def on_step(step: int, begun: float = begun, first: int = first) -> None:
             if stop.requested:
-                raise TuningStoppedError(
-                    "stopped; the epochs that are finished are saved, and the same command goes on with them"
-                )
+                raise TuningStoppedError
             done = (step - first) * batch_size
             listener.progress(
                 Progress(

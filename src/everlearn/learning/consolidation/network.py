@@ -6,6 +6,7 @@ Shapes: B texts of a batch, T tokens, D hidden size.
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +20,15 @@ from everlearn.learning.gradient.text_body import pool
 from everlearn.models.adapters import Adapter
 from everlearn.models.load import Trunk
 
-__all__ = ["AdaptedNetwork"]
+__all__ = ["AdaptedNetwork", "require_peft"]
 
 _WIDTH_STEP = 8  # batches are as wide as a multiple of it: few shapes, so that the library caches few kernels
+
+
+def require_peft() -> None:
+    """Raise MissingExtraError where peft is not installed."""
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtraError("peft", "lora")
 
 
 class AdaptedNetwork:
@@ -38,10 +45,9 @@ class AdaptedNetwork:
     """
 
     def __init__(self, trunk: Trunk, rank: int, seed: int, start: Adapter | None = None) -> None:
-        try:
-            from peft import LoraConfig, inject_adapter_in_model
-        except ImportError as error:
-            raise MissingExtraError("peft", "lora") from error
+        require_peft()
+        from peft import LoraConfig, inject_adapter_in_model
+
         self._trunk = trunk
         model: Any = trunk.model
         self.network: Any = copy.deepcopy(model).eval().requires_grad_(False)
