@@ -222,6 +222,12 @@ def test_what_only_the_state_holds_is_not_folded_or_forgotten(tmp_path: Path, ma
     with pytest.raises(RunError, match=r"'message-2' came with step 1, .*lost to damage"):
         forget_in_run(run, ids=["message-2"])
     assert forget_in_run(run, ids=["message-100"]).num_forgotten == 1
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"id": "message-2", "label": "another"}\n{"id": "message-101", "label": "another"}\n')
+    corrected = learn(other, run)
+    assert corrected.summary["rejected"] == 1
+    with RunFolder.open_to_read(run) as folder:
+        assert "of whose step was lost" in next(one.reason for one in folder.journal.rejections())
     assert "lost to damage" in verify_run(run).failed[0]
     for one in (run / "checkpoints").iterdir():
         one.write_bytes(b"")

@@ -17,10 +17,7 @@ _TABLES = ("codes", "texts", "predictions", "flags", "changes", "examples")
 
 def first_step_of(journal: Journal, offsets: Sequence[int]) -> int:
     """The first step that has to do with any of these examples."""
-    return min(
-        int(journal.database.one("SELECT step FROM examples WHERE offset = ?", (offset,))[0])
-        for offset in offsets
-    )
+    return min(journal.step_of(offset) for offset in offsets)
 
 
 def delete_examples(

@@ -307,6 +307,10 @@ class Journal:
         found = self._arrivals(offset, offset, generation)
         return found[0][1].example if found else None
 
+    def step_of(self, offset: int) -> int:
+        """The step that an example came with."""
+        return int(self.database.one("SELECT step FROM examples WHERE offset = ?", (offset,))[0])
+
     def lacks_code(self, offset: int) -> bool:
         """Whether an example came with a code, but has none of the generation that counts."""
         if not self._switches:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from everlearn.journal.journal import Journal
+from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Change, ChangeKind, KnownExample
 from everlearn.runtime.rejections import duplicate, refused
 from everlearn.stream.source import Rejection
@@ -46,6 +47,7 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
     ids = [one.id for one in batch]
     known = journal.known(ids)
     deleted = journal.deleted_among(ids)
+    lost = set(lost_steps(journal)) if known else set()
     result = Sorted()
     for number, one in enumerate(batch, start=first_number):
         before = known.get(one.id)
@@ -68,6 +70,9 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
             result.refused.append(refused(source_name, number, one, reason))
         elif one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
+        elif before.is_learned and journal.step_of(before.offset) in lost:
+            reason = f"target for id {one.id!r}, something of whose step was lost to damage"
+            result.refused.append(refused(source_name, number, one, reason))
         elif journal.lacks_code(before.offset):
             reason = (
                 f"target for id {one.id!r}, which came with codes of a trunk that a rollback has taken back"

@@ -218,7 +218,7 @@ def _require_whole(journal: Journal, offsets: Sequence[int]) -> None:
     if not lost:
         return
     for offset in offsets:
-        (step,) = journal.database.one("SELECT step FROM examples WHERE offset = ?", (offset,))
+        step = journal.step_of(offset)
         if step in lost:
             raise RunError(
                 f"example {next(_ids_of(journal, [offset]))!r} came with step {step:,}, of which something "

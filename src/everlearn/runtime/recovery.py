@@ -60,8 +60,12 @@ def recover(folder: RunFolder, fold: Fold, scores: RunScores | None = None) -> R
             f"no saved state of {folder.path} can be used; run the same command again, and it folds the "
             "journal from its beginning"
         )
+    if scores is not None:
+        scores.is_past = True
     num_steps, num_examples = fold.replay(folder.journal, step)
     if scores is not None:
+        scores.is_past = False
+        scores.rest()
         scores.counts.forgotten = folder.history.num_forgotten()
     return Recovered(
         checkpoint_step=step,

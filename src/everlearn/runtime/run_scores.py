@@ -31,6 +31,8 @@ class RunScores:
 
     Attributes:
         counts: Examples by what became of them.
+        is_past: Whether the steps that come were made before and are only folded again, at a speed that is
+            not the stream's.
     """
 
     def __init__(self, rolling_window: int) -> None:
@@ -42,6 +44,7 @@ class RunScores:
         self.rolling_accuracy: float | None = None
         self.memory_mb = 0.0
         self.examples_per_second = 0.0
+        self.is_past = False
         self._process = psutil.Process()
         self._start = time.perf_counter()
         self._last = time.perf_counter()
@@ -70,7 +73,7 @@ class RunScores:
                 examples=self.counts.examples,
                 seconds=now - self._start,
                 num_classes=len(self.labels),
-                examples_per_second=self.examples_per_second,
+                examples_per_second=None if self.is_past else self.examples_per_second,
                 memory_mb=self.memory_mb,
                 outlier_share=outliers / len(result.examples),
             )
