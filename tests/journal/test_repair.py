@@ -121,7 +121,7 @@ def test_deleted_examples_are_not_taken_for_lost(journal_path: Path) -> None:
     assert repair.last_step == 19
     assert repair.tables["examples"].num_lost == 1
     with Journal.open_to_read(journal_path) as journal:
-        assert journal.deleted_among(["id-5", "id-7"]).keys() == {"id-5"}
+        assert journal.deleted_ids.among(["id-5", "id-7"]).keys() == {"id-5"}
 
 
 def test_a_lost_deletion_outdates_all_states(journal_path: Path) -> None:

@@ -93,11 +93,12 @@ def test_a_bad_interval_is_refused_and_the_rest_is_learned(
         "accepted",
         "accepted",
         "rejected",
+        "accepted",  # what is left of the interval
         "accepted",
         "accepted",
     ]
     assert any("set aside" in note and "contradict" in note for note in outcome.notes)
-    assert any("4 of 5 candidates became versions" in note for note in outcome.notes)
+    assert any("5 of 6 candidates became versions" in note for note in outcome.notes)
     exam = {one.id for one in examples if hash_share(one.id, "exam") < 0.2}
     assert 130 < len(exam) < 270
     held = held_ids(run)
@@ -112,11 +113,56 @@ def test_a_bad_interval_is_refused_and_the_rest_is_learned(
     assert verify_run(run).is_valid
     versions = list_versions(run)
     assert versions.serving == versions.versions[-1].version
-    assert [one.parent for one in versions.versions] == [None, 1, 2, 3]
+    assert [one.parent for one in versions.versions] == [None, 1, 2, 3, 4]
     # What is served is a fold of the accepted part; the same learned without the guard says the same.
     folder, learner = open_learner(run)
     with folder:
         assert learner.fingerprint() == versions.versions[-1].fingerprint
+
+
+def test_a_fault_that_lasts_keeps_nothing_else_from_being_learned(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = clustered(1_600)
+    poisoned = examples
+    for start in range(400, 1_600, 200):  # half of every interval from the third on
+        poisoned = permuted(poisoned, start, start + 100)
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", poisoned), run, small | GUARD)
+    found = decisions_of(run)
+    rejected = [one for one in found if one.verdict == "rejected"]
+    assert len(rejected) >= 5
+    # After each of them, what the served version agrees with was examined by itself.
+    assert all(found[one.decision].verdict == "accepted" for one in rejected)
+    held = held_ids(run)
+    wrong = {a.id for a, b in zip(poisoned, examples, strict=True) if a.target != b.target}
+    good = {one.id for one in examples if hash_share(one.id, "exam") >= 0.2} - wrong
+    assert len(held & good) > 0.9 * len(good)
+    assert len(held & wrong) < 0.1 * len(wrong)
+    with RunFolder.open_to_read(run) as folder:
+        # What was readmitted is not lost again when a later interval is rejected.
+        assert not folder.journal.database.all(
+            "SELECT 1 FROM changes c JOIN steps s ON s.step = c.step "
+            "WHERE c.kind = 'readmitted' AND s.set_aside IS NOT NULL"
+        )
+    assert list_versions(run).versions[-1].num_examples == len(held)
+    assert verify_run(run).is_valid
+
+
+def test_what_somebody_readmitted_stays_when_a_later_interval_is_rejected(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = permuted(permuted(clustered(1_000), 400, 600), 800, 1_000)
+    run = tmp_path / "run"
+    given_settings = small | GUARD | {"guard.readmit": False, "guard.confidence": 0.6}
+    learn(write_codes("a.parquet", examples[:800]), run, given_settings)
+    (rejected,) = (one for one in decisions_of(run) if one.verdict == "rejected")
+    readmitted = review_run(run, readmit=rejected.decision).num_learned
+    before = len(held_ids(run))
+    learn(write_codes("b.parquet", examples[800:]), run, {})
+    assert decisions_of(run)[-1].verdict == "rejected"
+    assert readmitted > 100
+    assert len(held_ids(run)) == before
 
 
 def test_without_readmission_the_state_is_a_fold_without_the_interval(

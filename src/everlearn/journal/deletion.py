@@ -49,7 +49,7 @@ def delete_examples(
         for offset in offsets:
             id_ = database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0]
             database.execute(
-                "INSERT OR REPLACE INTO deleted VALUES (?, ?)", (journal.digest_of(id_), revision)
+                "INSERT OR REPLACE INTO deleted VALUES (?, ?)", (journal.deleted_ids.digest_of(id_), revision)
             )
             database.execute("DELETE FROM rejections WHERE id = ?", (id_,))
             for table in _TABLES:
@@ -74,4 +74,4 @@ def adopt_deletions(source: Journal, into: Journal, *, reason: str) -> None:
         into.database.executemany(
             "INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(digest, revision) for digest in digests]
         )
-        into.add_salts(source)
+        into.deleted_ids.adopt_keys(source.deleted_ids)

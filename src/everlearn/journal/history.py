@@ -204,9 +204,24 @@ class History:
             int(one.detail.get("num_forgotten", 0)) for one in self.revisions() if one.kind == "deletion"
         )
 
-    def set_aside(self, first_step: int, last_step: int, revision: int) -> list[int]:
-        """Take steps out of the fold (those that are in it); returns their numbers."""
-        return self._mark("step BETWEEN ? AND ? AND set_aside IS NULL", (first_step, last_step), revision)
+    def set_aside(
+        self, first_step: int, last_step: int, revision: int, *, but_readmissions: bool = False
+    ) -> list[int]:
+        """Take steps out of the fold (those that are in it); returns their numbers.
+
+        Args:
+            first_step: The first.
+            last_step: The last.
+            revision: That says so.
+            but_readmissions: Leave steps that readmit examples: those were judged by themselves.
+        """
+        condition = "step BETWEEN ? AND ? AND set_aside IS NULL"
+        if but_readmissions:
+            condition += (
+                " AND NOT EXISTS "
+                "(SELECT 1 FROM changes c WHERE c.step = steps.step AND c.kind = 'readmitted')"
+            )
+        return self._mark(condition, (first_step, last_step), revision)
 
     def _mark(self, condition: str, values: Sequence[object], revision: int | None) -> list[int]:
         with self._database.transaction():

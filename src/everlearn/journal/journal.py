@@ -7,9 +7,7 @@ with identical batches. One file, SQLite in WAL mode; one writer, any number of 
 from __future__ import annotations
 
 import json
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,16 +16,8 @@ from everlearn.errors import StateError
 from everlearn.journal.chain import link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import REPAIR_ADVICE, Database, Row
-from everlearn.journal.example_rows import (
-    ARRIVAL_COLUMNS,
-    ARRIVAL_JOINS,
-    arrival_of,
-    code_row,
-    example_row,
-    prediction_row,
-    text_row,
-    verified,
-)
+from everlearn.journal.deleted_ids import DeletedIds
+from everlearn.journal.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
 from everlearn.journal.generations import Generations, read_switches, with_codes_of
 from everlearn.journal.records import (
     Arrival,
@@ -38,6 +28,14 @@ from everlearn.journal.records import (
     Refused,
     Step,
 )
+from everlearn.journal.step_rows import (
+    STEP_COLUMNS,
+    ArrivalRows,
+    insert_flags,
+    insert_refused,
+    insert_step,
+    step_of,
+)
 from everlearn.types import Example, Json
 
 __all__ = ["Journal", "Matcher"]
@@ -45,10 +43,6 @@ __all__ = ["Journal", "Matcher"]
 Matcher = Callable[[Mapping[str, Any]], bool]
 """Says of a row (id, target, domain, time and ``fields`` as a dict) whether it is meant."""
 
-_STEP_COLUMNS = (
-    "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
-    "set_aside, time, chain, crc"
-)
 _EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
 _ROWS_AT_ONCE = 512
 
@@ -59,12 +53,17 @@ class Journal:
     Args:
         database: Its file, opened.
 
+    Attributes:
+        database: The file.
+        deleted_ids: What stays of deleted ids.
+
     Raises:
         StateError: (any method) Something in it is damaged.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.deleted_ids = DeletedIds(database)
         self._sources = {
             key: source for source, key in database.rows("SELECT source, key FROM sources ORDER BY source")
         }
@@ -130,87 +129,41 @@ class Journal:
             new: The step.
             keep_text: Whether the texts of the examples are kept.
         """
-        step = self._last_step + 1
-        first = self._next_offset
-        arrivals = list(enumerate(new.arrivals, start=first))
-        last = first + len(arrivals) - 1
-        arrived = (first, last) if arrivals else (None, None)
-        learned = new.learned or (None, None)
-        progress = None if new.progress is None else canonical_json(dict(new.progress))
-        after = canonical_json(dict(new.after)) if new.after else None
-        example_rows = [example_row(offset, step, one.example, one.role) for offset, one in arrivals]
-        code_rows = [
-            code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
-        ]
+        database, number, first = self.database, self._last_step + 1, self._next_offset
+        last = first + len(new.arrivals) - 1
+        rows = ArrivalRows.of(new, number, first, keep_text=keep_text)
         chain = link(
             self._chain,
             source=new.source,
-            progress=progress,
-            learned=learned,
-            after=after,
+            progress=None if new.progress is None else canonical_json(dict(new.progress)),
+            learned=new.learned or (None, None),
+            after=canonical_json(dict(new.after)) if new.after else None,
             num_refused=len(new.refused),
-            example_crcs=[row[-1] for row in example_rows],
-            code_crcs=[row[-1] for row in code_rows],
+            example_crcs=[row[-1] for row in rows.examples],
+            code_crcs=[row[-1] for row in rows.codes],
             changes=[(one.offset, one.kind, one.previous, one.target) for one in new.changes],
         )
-        database = self.database
         with database.transaction():
-            time = database.now()
-            source = None if new.source is None else self._source(new.source)
-            values = (step, source, progress, *arrived, *learned, len(new.refused), after, None, time, chain)
-            database.execute(
-                f"INSERT INTO steps ({_STEP_COLUMNS}) VALUES ({', '.join('?' * 13)})",
-                (*values, checksum(*values)),
+            step = Step(
+                step=number,
+                source=new.source,
+                progress=new.progress,
+                arrived=(first, last) if new.arrivals else None,
+                learned=new.learned,
+                num_rejected=len(new.refused),
+                after=dict(new.after),
+                set_aside=None,
+                time=database.now(),
+                chain=chain,
             )
-            if example_rows:
-                database.executemany("INSERT INTO examples VALUES (?,?,?,?,?,?,?,?,?)", example_rows)
-                database.executemany("INSERT INTO codes VALUES (?,?,?,?,?)", code_rows)
-                if keep_text:
-                    database.executemany(
-                        "INSERT INTO texts VALUES (?,?,?)",
-                        [
-                            text_row(offset, one.example.text)
-                            for offset, one in arrivals
-                            if one.example.text is not None
-                        ],
-                    )
-                database.executemany(
-                    "INSERT INTO predictions VALUES (?,?,?,?,?,?,?,?)",
-                    [
-                        prediction_row(offset, one.prediction)
-                        for offset, one in arrivals
-                        if one.prediction is not None
-                    ],
-                )
+            insert_step(database, step, None if new.source is None else self._source(new.source))
+            rows.insert(database)
             for change in new.changes:
-                self._insert_change(step, change)
-            if new.flags:
-                database.executemany(
-                    "INSERT INTO flags VALUES (?,?,?,?,?,?)",
-                    [
-                        (one.offset, step, one.reason, one.score, one.policy, one.resolved)
-                        for one in new.flags
-                    ],
-                )
-            if new.refused:
-                database.executemany(
-                    "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
-                    [(step, one.place, one.reason, _storable(one.excerpt), one.id) for one in new.refused],
-                )
-        self._last_step, self._chain = step, chain
-        self._next_offset = last + 1
-        return Step(
-            step=step,
-            source=new.source,
-            progress=new.progress,
-            arrived=(first, last) if arrivals else None,
-            learned=new.learned,
-            num_rejected=len(new.refused),
-            after=dict(new.after),
-            set_aside=None,
-            time=time,
-            chain=chain,
-        )
+                self._insert_change(number, change)
+            insert_flags(database, number, new.flags)
+            insert_refused(database, number, new.refused)
+        self._last_step, self._chain, self._next_offset = number, chain, last + 1
+        return step
 
     def rewind(self, step: int) -> None:
         """Take everything out that came after a step, as if it had never come."""
@@ -230,14 +183,14 @@ class Journal:
 
     def step(self, number: int) -> Step:
         """A step by its number."""
-        row = self.database.one(f"SELECT {_STEP_COLUMNS} FROM steps WHERE step = ?", (number,))
+        row = self.database.one(f"SELECT {STEP_COLUMNS} FROM steps WHERE step = ?", (number,))
         return self._step_of(row)
 
     def steps_after(self, number: int) -> Iterator[Step]:
         """All steps after this one, in order."""
         while True:
             rows = self.database.all(
-                f"SELECT {_STEP_COLUMNS} FROM steps WHERE step > ? ORDER BY step LIMIT {_ROWS_AT_ONCE}",
+                f"SELECT {STEP_COLUMNS} FROM steps WHERE step > ? ORDER BY step LIMIT {_ROWS_AT_ONCE}",
                 (number,),
             )
             if not rows:
@@ -447,37 +400,6 @@ class Journal:
         row = self.database.one("SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ?", (step,))
         return int(row[0])
 
-    def deleted_among(self, ids: Iterable[str]) -> dict[str, str]:
-        """Ids that were deleted, and when."""
-        if self.database.first("SELECT 1 FROM deleted LIMIT 1") is None:
-            return {}
-        found = {}
-        for one in ids:
-            row = self.database.first(
-                "SELECT r.time FROM deleted d JOIN revisions r ON r.revision = d.revision "
-                f"WHERE d.digest IN ({', '.join('?' * len(self._salts()))})",
-                [_digest(one, salt) for salt in self._salts()],
-            )
-            if row is not None:
-                found[one] = row[0]
-        return found
-
-    def digest_of(self, id_: str) -> bytes:
-        """What stays of a deleted id: a hash under the journal's own key, 16 bytes."""
-        return _digest(id_, self._salts()[0])
-
-    def add_salts(self, other: Journal) -> None:
-        """Take over the keys of another journal, so that its deleted ids are known here."""
-        salts = dict.fromkeys([*self._salts(), *other._salts()])
-        self.set_meta("salts", " ".join(salt.hex() for salt in salts))
-
-    def _salts(self) -> list[bytes]:
-        text = self.meta("salts")
-        if text is None:
-            text = secrets.token_hex(16)
-            self.set_meta("salts", text)
-        return [bytes.fromhex(one) for one in text.split()]
-
     def meta(self, key: str) -> str | None:
         """A single value kept under a key."""
         row = self.database.first("SELECT value FROM meta WHERE key = ?", (key,))
@@ -524,37 +446,13 @@ class Journal:
         self.database.execute("INSERT INTO changes VALUES (?,?,?,?,?,?,?)", (*values, checksum(*values)))
 
     def _step_of(self, row: Row) -> Step:
-        (
-            step,
-            source,
-            progress,
-            first,
-            last,
-            learned_first,
-            learned_last,
-            num_rejected,
-            after,
-            aside,
-            time,
-            chain,
-        ) = verified(row, "steps")
+        source = row[1]
         key = next((key for key, number in self._sources.items() if number == source), None)
         if source is not None and key is None:
             # Another process has begun on a stream since this journal was opened.
             key = self.database.one("SELECT key FROM sources WHERE source = ?", (source,))[0]
             self._sources[key] = source
-        return Step(
-            step=step,  # type: ignore[arg-type]
-            source=key,
-            progress=json.loads(str(progress)) if progress else None,
-            arrived=None if first is None else (first, last),  # type: ignore[arg-type]
-            learned=None if learned_first is None else (learned_first, learned_last),  # type: ignore[arg-type]
-            num_rejected=num_rejected,  # type: ignore[arg-type]
-            after=json.loads(str(after)) if after else {},
-            set_aside=aside,  # type: ignore[arg-type]
-            time=time,  # type: ignore[arg-type]
-            chain=chain,  # type: ignore[arg-type]
-        )
+        return step_of(row, key)
 
     def _arrivals(self, first: int, last: int, generation: int | None = None) -> list[tuple[int, Arrival]]:
         rows = self.database.all(
@@ -579,12 +477,3 @@ class Journal:
             )
         )
         return [one.example.with_target(changed.get(offset, one.example.target)) for offset, one in arrivals]
-
-
-def _storable(text: str) -> str:
-    # An excerpt of a binary file may hold lone surrogates, which have no UTF-8 form.
-    return text.encode("utf-8", "replace").decode()
-
-
-def _digest(id_: str, salt: bytes) -> bytes:
-    return blake2b(id_.encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()

@@ -46,7 +46,7 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
-    deleted = journal.deleted_among(ids)
+    deleted = journal.deleted_ids.among(ids)
     lost = set(lost_steps(journal)) if known else set()
     result = Sorted()
     for number, one in enumerate(batch, start=first_number):

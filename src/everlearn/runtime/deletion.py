@@ -69,7 +69,7 @@ class Deletion:
         if not folds_again:
             for batch in _batches(held_examples(journal, offsets=self._offsets)):
                 learner.forget(batch)
-        digests = [journal.digest_of(one) for one in self._ids()]
+        digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
         with folder.saving(), journal.database.transaction():
             revision = delete_examples(
                 journal,

@@ -78,8 +78,9 @@ class Verdict:
 
     Attributes:
         decision: As journaled.
-        readmitted: A step that was journaled with it and is to be made: examples that had been set aside
-            and proved right; None: there are none.
+        readmitted: A step that was journaled with it: examples that had been set aside and proved right;
+            None: there are none. It is to be made after an acceptance. After a rejection it is part of what
+            the caller folds again, and that is to be examined in turn.
     """
 
     decision: Decision
@@ -179,7 +180,7 @@ class Guard:
                 f"predictions (usual: {surprise.usual_rate:.1%}), and the candidate is no better at them"
             )
         if reasons:
-            return self._reject(first_step, "; ".join(reasons), numbers)
+            return self._reject(live.predictor, first_step, "; ".join(reasons), numbers)
         reason = "not worse on either exam"
         return self._accept(learner, status, first_step, reason, numbers, examination.scores)
 
@@ -247,16 +248,23 @@ class Guard:
         self._live = live
         return Verdict(decision=decision, readmitted=readmitted)
 
-    def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
+    def _reject(self, live: Predictor, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.database.transaction():
             decision = self._decide("rejected", first_step, reason, numbers)
             revision = folder.history.revise(
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
             )
-            folder.history.set_aside(first_step, journal.last_step, revision)
+            folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=True)
+            # What the served version agrees with is right even so: without it, a fault that lasts would keep
+            # everything else from being learned too.
+            changes = self._proved_right(live) if self._settings.readmit else []
+            readmitted = None
+            if changes:
+                new = NewStep(changes=changes, after={"settle": True, "examine": True})
+                readmitted = journal.append(new, keep_text=False)
         folder.remove_outdated()
-        return Verdict(decision=decision)
+        return Verdict(decision=decision, readmitted=readmitted)
 
     def _decide(self, verdict: str, first_step: int, reason: str, numbers: dict[str, Json]) -> Decision:
         return self._folder.history.decide(
@@ -296,9 +304,11 @@ class Guard:
         count, contradicted = self._contradictions(first_step, last_step)
         known = known_contradicted = 0
         for decision in self._folder.history.decisions():
-            if decision.kind == "guard" and decision.verdict == "accepted" and "surprise" in decision.numbers:
-                known += decision.numbers["surprise"]["examples"]
-                known_contradicted += decision.numbers["surprise"]["contradicted"]
+            found = decision.numbers.get("surprise")
+            # What was accepted in spite of many contradictions is not usual for that.
+            if decision.verdict == "accepted" and found is not None and found["p_value"] >= _SURPRISE_LEVEL:
+                known += found["examples"]
+                known_contradicted += found["contradicted"]
         usual = (known_contradicted + _USUAL_RATE * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT)
         p_value = float(binom.sf(contradicted - 1, count, usual)) if contradicted else 1.0
         return Surprise(num_examples=count, num_contradicted=contradicted, usual_rate=usual, p_value=p_value)

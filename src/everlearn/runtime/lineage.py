@@ -196,7 +196,7 @@ def blame_example(run: Path, id_: str) -> Blame:
         journal = folder.journal
         row = journal.database.first("SELECT offset, step, role, target FROM examples WHERE id = ?", (id_,))
         if row is None:
-            deleted = journal.deleted_among([id_])
+            deleted = journal.deleted_ids.among([id_])
             detail = f"it was deleted on {deleted[id_][:10]}" if deleted else "no example has this id"
             raise RunError(f"{run} does not know {id_!r}: {detail}")
         offset, step, role, target = row

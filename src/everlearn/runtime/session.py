@@ -331,12 +331,14 @@ class LearnSession:
         with self.fold.clock.measure("evaluate"):
             verdict = self._guard.consider(self.learner, self._status)
         self._examined_at = time.monotonic()
-        if verdict.readmitted is not None:
+        if verdict.is_accepted and verdict.readmitted is not None:
             self.fold.make(self._journal.fold_step(verdict.readmitted), ())
         if not verdict.is_accepted:
             self._is_live = False
             recover(self.folder, self.fold, self.scores)
             self._is_live = True
+            if verdict.readmitted is not None:  # what is left of the interval is a candidate too
+                self._examine()
         self.scores.rest()
 
     def _examine_is_due(self, num_arrived: int) -> bool:

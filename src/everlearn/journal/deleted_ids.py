@@ -1,0 +1,64 @@
+"""What stays of deleted ids: hashes under the journal's own keys, so that they are known when they come."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from everlearn.journal.database import Database
+
+__all__ = ["DeletedIds"]
+
+_KEYS = "salts"
+
+
+class DeletedIds:
+    """The ids that were deleted from a journal, without their names.
+
+    Args:
+        database: The journal's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def digest_of(self, id_: str) -> bytes:
+        """What stays of a deleted id: a keyed hash, 16 bytes."""
+        return _digest(id_, self._keys()[0])
+
+    def among(self, ids: Iterable[str]) -> dict[str, str]:
+        """Those of the ids that were deleted, and when."""
+        if self._database.first("SELECT 1 FROM deleted LIMIT 1") is None:
+            return {}
+        keys = self._keys()
+        found = {}
+        for one in ids:
+            row = self._database.first(
+                "SELECT r.time FROM deleted d JOIN revisions r ON r.revision = d.revision "
+                f"WHERE d.digest IN ({', '.join('?' * len(keys))})",
+                [_digest(one, key) for key in keys],
+            )
+            if row is not None:
+                found[one] = row[0]
+        return found
+
+    def adopt_keys(self, other: DeletedIds) -> None:
+        """Take over the keys of another journal, so that its digests are known here."""
+        self._keep(dict.fromkeys([*self._keys(), *other._keys()]))
+
+    def _keys(self) -> list[bytes]:
+        row = self._database.first("SELECT value FROM meta WHERE key = ?", (_KEYS,))
+        if row is None:
+            made = [secrets.token_bytes(16)]
+            self._keep(made)
+            return made
+        return [bytes.fromhex(one) for one in row[0].split()]
+
+    def _keep(self, keys: Iterable[bytes]) -> None:
+        value = " ".join(key.hex() for key in keys)
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_KEYS, value))
+
+
+def _digest(id_: str, key: bytes) -> bytes:
+    return blake2b(id_.encode("utf-8", "surrogatepass"), key=key, digest_size=16).digest()
