@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError, ModelError
-from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.journal.compaction import drop_old_texts
 from everlearn.journal.records import (
@@ -24,10 +22,10 @@ from everlearn.journal.records import (
     Role,
 )
 from everlearn.runtime.arrivals import DueQueue, sort_arrivals
-from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
+from everlearn.runtime.experiences import Experiences
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
-from everlearn.runtime.held_out import HeldOut, score
+from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import RunLearner, is_settled
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import Recovered, recover
@@ -35,10 +33,9 @@ from everlearn.runtime.rejections import is_duplicate
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
 from everlearn.runtime.run_scores import RunScores, write_metrics
-from everlearn.runtime.run_settings import is_arranged, known_source
+from everlearn.runtime.stream_place import StreamPlace
 from everlearn.runtime.suspicion import role_of
 from everlearn.runtime.versions import add_version
-from everlearn.stream.lines import stem_of
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json, Prediction
 
@@ -66,6 +63,7 @@ class LearnSession:
         observers: Look at every new step beside the run's own.
 
     Attributes:
+        place: Where the run is in the stream.
         recovered: How the state was brought back.
         num_rejected: Records of this sitting that gave no example, those of taken ids left out.
         num_duplicates: Records of this sitting whose id was taken before.
@@ -97,8 +95,9 @@ class LearnSession:
         self._started = started
         self._is_live = False
         self._new_observers = tuple(observers)
-        self._source_progress(key)
-        self.feed: Feed = self._open_feed()
+        self.place = StreamPlace(folder, config, source, key)
+        feed = self.place.experiences
+        self._experiences = None if feed is None else Experiences(feed, config.stream.order, held_out)
         self.scores = RunScores(config.run.rolling_window)
         self.fold = Fold(learner, observers=(self.scores, self._observe), on_boundary=self._test_experiences)
         self.recovered: Recovered = recover(folder, self.fold, self.scores)
@@ -117,9 +116,9 @@ class LearnSession:
         self._saved: CheckpointRecord | None = None
 
     @property
-    def is_arranged(self) -> bool:
-        """Whether the stream is read whole and ordered before it is learned."""
-        return is_arranged(self.config)
+    def progress(self) -> SourceProgress:
+        """How far the run is in the stream."""
+        return self.place.progress
 
     @property
     def is_fruitless(self) -> bool:
@@ -140,7 +139,7 @@ class LearnSession:
 
     def total(self) -> int | None:
         """Examples that the run will have taken when the stream is over, if that is known."""
-        size = self.feed.total if isinstance(self.feed, ArrangedFeed) else self.source.count()
+        size = self.place.total()
         return None if size is None else size + self.scores.counts.examples - self.progress.examples
 
     def step(self) -> int:
@@ -151,14 +150,14 @@ class LearnSession:
             BrokenStreamError: The stream cannot be read any further; all before is learned.
         """
         try:
-            batch = self.feed.next_batch(self.config.stream.batch_size)
+            batch = self.place.feed.next_batch(self.config.stream.batch_size)
         except EndOfStream:
-            self._end(self.feed.take_rejected())
+            self._end(self.place.feed.take_rejected())
             raise
         except InputError as error:
-            self._take((), self.feed.take_rejected())
+            self._take((), self.place.feed.take_rejected())
             raise BrokenStreamError(str(error)) from error
-        rejected = self.feed.take_rejected()
+        rejected = self.place.feed.take_rejected()
         if batch or rejected:
             self._take(batch, rejected)
         return len(batch) + len(rejected)
@@ -266,10 +265,10 @@ class LearnSession:
 
     def close(self) -> None:
         """Let go of the stream."""
-        self.feed.close()
+        self.place.feed.close()
 
     def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
-        examples = self._with_own_ids(batch)
+        examples = self.place.with_own_ids(batch)
         arrived = sort_arrivals(self._journal, examples, self.source.name, self.progress.examples + 1)
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
@@ -286,15 +285,14 @@ class LearnSession:
         )
         # With the batch's own examples in the queue, for which it may bring other targets.
         changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
-        self.progress.examples += len(batch)
-        self.progress.cursor = self.feed.cursor()
+        self.place.took(len(batch))
         self.num_changes += len(changes)
         refusals = [*rejected, *arrived.refused]
         self._count(refusals)
         self._make(
             NewStep(
                 source=self.progress.key,
-                progress=self.progress.model_dump(mode="json"),
+                progress=self.place.to_json(),
                 arrivals=arrivals,
                 learned=learned,
                 changes=changes,
@@ -358,13 +356,12 @@ class LearnSession:
         self._count(rejected)
         examine = self._guard is not None and self._guard.num_unexamined > 0
         if rejected or examine or not self.progress.finished:
-            self.progress.finished = True
-            self.progress.cursor = self.feed.cursor()
+            self.place.finish()
             self._make(
                 NewStep(
                     after={"settle": True, "examine": True} if examine else {},
                     source=self.progress.key,
-                    progress=self.progress.model_dump(mode="json"),
+                    progress=self.place.to_json(),
                     refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in rejected],
                 )
             )
@@ -391,39 +388,15 @@ class LearnSession:
             self._examine()
 
     def _after_batch(self, num_arrived: int) -> dict[str, Json]:
+        ended = {}
+        if self._experiences is not None:
+            ended = self._experiences.ended(self.scores.counts.examples + num_arrived)
         examined = {"settle": True, "examine": True} if self._examine_is_due(num_arrived) else {}
-        index = self.feed.completed_experience()
-        if index is None or not isinstance(self.feed, ArrangedFeed):
-            return examined
-        boundary = {
-            "index": index,
-            "name": self.feed.experiences[index].name,
-            "num_examples": self.scores.counts.examples + num_arrived,
-        }
-        measured = self.held_out is not None and len(self.feed.experiences) > 1
-        # Measured with everything learned; the next batch is predicted by what was solved for that.
-        settled = measured and self.config.stream.order in ("by-class", "by-domain")
-        return {"boundary": boundary, **({"settle": True} if settled else {}), **examined}
+        return ended | examined
 
     def _test_experiences(self, boundary: Mapping[str, Any]) -> None:
-        """Where an experience ended: test on all experiences."""
-        if self.held_out is None or not isinstance(self.feed, ArrangedFeed):
-            return
-        experiences = self.feed.experiences
-        with self.fold.clock.measure("evaluate"):
-            self.held_out.prepare(self.learner)
-            split = self.held_out.by_experience(experiences, self.config.stream.order)
-            if split is None or len(experiences) < 2:
-                return
-            names = [experience.name for experience in experiences]
-            matrix = self.scores.matrix
-            if matrix is None or list(matrix.experience_names) != names:
-                matrix = self.scores.matrix = AccuracyMatrix(names)
-            for on, examples in enumerate(split):
-                accuracy = score(self.learner, examples).summary()["accuracy"]
-                if accuracy is not None:
-                    matrix.record(int(boundary["index"]), on, accuracy)
-        self.scores.rest()
+        if self._experiences is not None:
+            self._experiences.test(self.learner, self.scores, self.fold.clock, boundary)
 
     def _observe(self, result: Any) -> None:
         # Who looks from outside was told of the journaled steps when they were made.
@@ -431,51 +404,10 @@ class LearnSession:
             for observer in self._new_observers:
                 observer(result)
 
-    def _source_progress(self, key: str) -> None:
-        self._sources = self.folder.sources()
-        known = known_source(self._sources, key)
-        if known is None:
-            known = SourceProgress(key=key, head=head_of(key))
-            if self.is_arranged:
-                stream = self.config.stream
-                known.arrangement = {
-                    "order": stream.order,
-                    "experiences": stream.experiences,
-                    "seed": self.config.seed,
-                }
-            self._sources.append(known)
-        self.progress = known
-
-    def _open_feed(self) -> Feed:
-        if not self.is_arranged:
-            return DirectFeed(self.source, self.progress.cursor)
-        feed = ArrangedFeed(
-            self.source, self.config.stream, self.config.seed, self.progress.cursor, self.progress.digest
-        )
-        self.progress.digest = feed.digest
-        return feed
-
     def _open_queue(self) -> DueQueue:
         learned_up_to = self._journal.last_learned_in_turn
         waiting = self._journal.unlearned_since(learned_up_to + 1)
         return DueQueue(self.config.stream.delay, waiting, learned_up_to)
-
-    def _with_own_ids(self, batch: Sequence[Example]) -> Sequence[Example]:
-        """Tell apart ids that two files of one name made up from their line numbers."""
-        if len(self._sources) == 1:
-            return batch
-        prefix = f"{stem_of(Path(self.source.name))}:"
-        made_up = [one.id.startswith(prefix) and one.id[len(prefix) :].isdecimal() for one in batch]
-        if not any(made_up):
-            return batch
-        ids = [one.id for one, flag in zip(batch, made_up, strict=True) if flag]
-        if not self.progress.id_suffix and self._journal.known(ids):
-            self.progress.id_suffix = f"@{len(self._sources)}"
-        suffix = self.progress.id_suffix
-        return [
-            replace(one, id=one.id + suffix) if flag and suffix else one
-            for one, flag in zip(batch, made_up, strict=True)
-        ]
 
     def _count(self, rejections: Sequence[Rejection]) -> None:
         real = [one for one in rejections if not is_duplicate(one)]

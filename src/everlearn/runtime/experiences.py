@@ -1,0 +1,72 @@
+"""Experiences: what is noted where one ends, and the test on all of them that is made then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from everlearn.evaluation.matrix import AccuracyMatrix
+from everlearn.runtime.feeds import ArrangedFeed
+from everlearn.runtime.held_out import HeldOut, score
+from everlearn.runtime.learners import RunLearner
+from everlearn.runtime.online_loop import WorkClock
+from everlearn.runtime.run_scores import RunScores
+from everlearn.types import Json
+
+__all__ = ["Experiences"]
+
+
+class Experiences:
+    """The experiences of an arranged stream.
+
+    Args:
+        feed: Gives them.
+        order: How they were made.
+        held_out: Is scored at the end of each; None: nothing is.
+    """
+
+    def __init__(self, feed: ArrangedFeed, order: str, held_out: HeldOut | None) -> None:
+        self._feed = feed
+        self._order = order
+        self._held_out = held_out
+
+    def ended(self, num_examples: int) -> dict[str, Json]:
+        """What a step notes whose batch ends an experience; empty for other steps.
+
+        Args:
+            num_examples: Examples of the run, the batch's included.
+        """
+        index = self._feed.completed_experience()
+        if index is None:
+            return {}
+        boundary = {
+            "index": index,
+            "name": self._feed.experiences[index].name,
+            "num_examples": num_examples,
+        }
+        is_measured = self._held_out is not None and len(self._feed.experiences) > 1
+        # Measured with everything learned; the next batch is predicted by what was solved for that.
+        is_settled = is_measured and self._order in ("by-class", "by-domain")
+        return {"boundary": boundary, **({"settle": True} if is_settled else {})}
+
+    def test(
+        self, learner: RunLearner, scores: RunScores, clock: WorkClock, boundary: Mapping[str, Any]
+    ) -> None:
+        """Test on all experiences where one ended."""
+        if self._held_out is None:
+            return
+        experiences = self._feed.experiences
+        with clock.measure("evaluate"):
+            self._held_out.prepare(learner)
+            split = self._held_out.by_experience(experiences, self._order)
+            if split is None or len(experiences) < 2:
+                return
+            names = [experience.name for experience in experiences]
+            matrix = scores.matrix
+            if matrix is None or list(matrix.experience_names) != names:
+                matrix = scores.matrix = AccuracyMatrix(names)
+            for on, examples in enumerate(split):
+                accuracy = score(learner, examples).summary()["accuracy"]
+                if accuracy is not None:
+                    matrix.record(int(boundary["index"]), on, accuracy)
+        scores.rest()

@@ -1,0 +1,105 @@
+"""Where a run is in a stream: what it has taken, how it reads on, and the ids that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from everlearn.config import RunConfig
+from everlearn.journal.journal import Journal
+from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import SourceProgress
+from everlearn.runtime.run_settings import is_arranged, known_source
+from everlearn.stream.lines import stem_of
+from everlearn.stream.source import Source
+from everlearn.types import Example, Json
+
+__all__ = ["StreamPlace"]
+
+
+class StreamPlace:
+    """A run's place in a stream.
+
+    Args:
+        folder: The run folder.
+        config: Settings of this sitting.
+        source: The stream.
+        key: What identifies the stream in the run's journal.
+
+    Attributes:
+        progress: How far the run is.
+        feed: Gives what comes next.
+
+    Raises:
+        RunError: The stream changed since the run began on it.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, source: Source, key: str) -> None:
+        sources = folder.sources()
+        self._source = source
+        self._journal: Journal = folder.journal
+        self.progress = known_source(sources, key) or _begun(config, key)
+        self._num_sources = len(sources) + all(one is not self.progress for one in sources)
+        self.feed: Feed = self._open_feed(config)
+
+    @property
+    def experiences(self) -> ArrangedFeed | None:
+        """The feed, where the stream is ordered and cut in experiences."""
+        return self.feed if isinstance(self.feed, ArrangedFeed) else None
+
+    def total(self) -> int | None:
+        """Examples of the stream, if that is known."""
+        return self.feed.total if isinstance(self.feed, ArrangedFeed) else self._source.count()
+
+    def took(self, num_examples: int) -> None:
+        """Note that so many more were taken."""
+        self.progress.examples += num_examples
+        self.progress.cursor = self.feed.cursor()
+
+    def finish(self) -> None:
+        """Note that the end was reached."""
+        self.progress.finished = True
+        self.progress.cursor = self.feed.cursor()
+
+    def to_json(self) -> dict[str, Json]:
+        """As journaled with a step."""
+        return self.progress.model_dump(mode="json")
+
+    def with_own_ids(self, batch: Sequence[Example]) -> Sequence[Example]:
+        """Tell apart ids that two files of one name made up from their line numbers."""
+        if self._num_sources == 1:
+            return batch
+        prefix = f"{stem_of(Path(self._source.name))}:"
+        made_up = [one.id.startswith(prefix) and one.id[len(prefix) :].isdecimal() for one in batch]
+        if not any(made_up):
+            return batch
+        ids = [one.id for one, flag in zip(batch, made_up, strict=True) if flag]
+        if not self.progress.id_suffix and self._journal.known(ids):
+            self.progress.id_suffix = f"@{self._num_sources}"
+        suffix = self.progress.id_suffix
+        return [
+            replace(one, id=one.id + suffix) if flag and suffix else one
+            for one, flag in zip(batch, made_up, strict=True)
+        ]
+
+    def _open_feed(self, config: RunConfig) -> Feed:
+        if not is_arranged(config):
+            return DirectFeed(self._source, self.progress.cursor)
+        feed = ArrangedFeed(
+            self._source, config.stream, config.seed, self.progress.cursor, self.progress.digest
+        )
+        self.progress.digest = feed.digest
+        return feed
+
+
+def _begun(config: RunConfig, key: str) -> SourceProgress:
+    progress = SourceProgress(key=key, head=head_of(key))
+    if is_arranged(config):
+        progress.arrangement = {
+            "order": config.stream.order,
+            "experiences": config.stream.experiences,
+            "seed": config.seed,
+        }
+    return progress
