@@ -1,12 +1,17 @@
 """What wrong labels do to the model that is served, with the guard and without it.
 
-Run: ``python -m benchmarks.poison [--data DIR] [--chart FILE.html]``
+Run: ``python -m benchmarks.poison [--data DIR] [--scenarios NAME ...] [--seeds N ...] [--chart FILE.svg]``
 
-CLINC150 in random order. In bursts of 500 consecutive examples a share of the labels (20 %, 50 %, 100 %) is
-permuted among them. Every 500 examples the model that would be served then is scored on the clean test set:
-without guard the learner's newest state, with guard the version accepted last. Each is compared at the same
-offset with the run of the same kind over the clean stream. A last run has no bursts and four times as many
-candidates: how many are rejected for nothing?
+CLINC150 in random order. Bursts of 500 consecutive examples pass through a fault that changes a share of
+their labels (20 %, 50 %, 100 %):
+
+* ``bursts``: three bursts; the labels are permuted among the examples.
+* ``default``, ``shifted``, ``permuted``: the fault lasts. From 5,130 on the first half of every 1,000
+  examples passes through it: all get one default label, or the next in the alphabet, or permuted labels.
+
+Every 500 examples the model that would be served then is scored on the clean test set: without guard the
+learner's newest state, with guard the version accepted last. Each is compared at the same offset with the run
+of the same kind over the clean stream.
 """
 
 from __future__ import annotations
@@ -15,8 +20,10 @@ import argparse
 import json
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +31,8 @@ from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
-from benchmarks.poison_chart import Course, write_chart
+from benchmarks.poison_chart import Course, Panel, write_chart
+from everlearn.journal.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.learners import rebuild_learner
@@ -38,15 +46,62 @@ EVERY = 500
 BURST = 500
 BATCH = 250
 SHARES = (0.2, 0.5, 1.0)
-SEED = 0
+SCORED_FROM = 3_000  # before, nothing is wrong yet and the clean curves are steep
+CHARTED = ("bursts", "default")
+
+Fault = Callable[[list[str], list[str], random.Random], list[str]]
+
+
+def permuted(labels: list[str], known: list[str], generator: random.Random) -> list[str]:
+    """Random noise: the same labels at other examples."""
+    wrong = list(labels)
+    generator.shuffle(wrong)
+    return wrong
+
+
+def default(labels: list[str], known: list[str], generator: random.Random) -> list[str]:
+    """A broken source that writes its default value."""
+    return [known[0]] * len(labels)
+
+
+def shifted(labels: list[str], known: list[str], generator: random.Random) -> list[str]:
+    """A mapping from numbers to labels that is off by one."""
+    following = dict(zip(known, [*known[1:], known[0]], strict=True))
+    return [following[label] for label in labels]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What goes wrong, and where.
+
+    Attributes:
+        title: In words.
+        fault: Makes wrong labels of right ones.
+        starts: Where the bursts begin.
+    """
+
+    title: str
+    fault: Fault
+    starts: Sequence[int]
+
+
+_LASTING = range(5_130, 14_500, 1_000)  # off the guard's intervals: a fault does not wait for a candidate
+SCENARIOS = {
+    "bursts": Scenario("three bursts, permuted labels", permuted, (5_130, 8_000, 11_260)),
+    "default": Scenario("lasting fault, one default label", default, _LASTING),
+    "shifted": Scenario("lasting fault, labels shifted by one", shifted, _LASTING),
+    "permuted": Scenario("lasting fault, permuted labels", permuted, _LASTING),
+}
 
 
 def main() -> None:
     """Run all, print the table, and draw the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
-    parser.add_argument("--bursts", type=int, nargs="+", default=[5_130, 8_000, 11_260])
-    parser.add_argument("--chart", type=Path, help="draw the courses into this SVG file")
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="orders of the stream")
+    parser.add_argument("--guard-every", type=int, default=EVERY, help="examples between two candidates")
+    parser.add_argument("--chart", type=Path, help="draw the first seed's courses into this SVG file")
     options = parser.parse_args()
     print(environment_line(), flush=True)
     folder = scratch_folder()
@@ -55,50 +110,61 @@ def main() -> None:
         path = folder / f"{split}.parquet"
         run_json(["encode", split_path("clinc150", split, options.data), "--out", path])
         sets[split] = path
-    stream, test = read_codes(sets["train"]), read_codes(sets["test"])
-    random.Random(SEED).shuffle(stream)
+    test = read_codes(sets["test"])
     courses: list[Course] = []
-    for share in (0.0, *SHARES):
-        poisoned = with_bursts(stream, options.bursts, share)
-        name = f"{share:.0%} wrong" if share else "clean"
-        courses.append(unguarded(f"{name}, no guard", poisoned, test))
-        courses.append(guarded(f"{name}, guard", poisoned, test, sets["train"], folder))
-        print(json.dumps({"name": name, **_against_clean(courses, options.bursts)}), flush=True)
-    print(table(courses, options.bursts))
+    for seed in options.seeds:
+        stream = read_codes(sets["train"])
+        random.Random(seed).shuffle(stream)
+        cells = [("clean", 0.0), *((name, share) for name in options.scenarios for share in SHARES)]
+        for name, share in cells:
+            wrong = stream if name == "clean" else with_fault(stream, SCENARIOS[name], share, seed)
+            off = unguarded(Course(name, share, False, seed), stream, wrong, test)
+            on = Course(name, share, True, seed)
+            on = guarded(on, stream, wrong, test, sets["train"], folder, options.guard_every)
+            courses += [off, on]
+            print(json.dumps([_figures(courses, [one]) for one in (off, on)]), flush=True)
+    print(table(courses))
     if options.chart is not None:
-        write_chart(options.chart, courses, options.bursts, BURST)
+        write_chart(options.chart, panels(courses), BURST)
 
 
-def with_bursts(stream: Sequence[Example], bursts: Sequence[int], share: float) -> list[Example]:
-    """The stream with a share of the labels permuted within each burst."""
-    generator = random.Random(SEED + 1)
-    poisoned = list(stream)
-    for start in bursts:
+def with_fault(stream: Sequence[Example], scenario: Scenario, share: float, seed: int) -> list[Example]:
+    """The stream with a share of the labels changed within each burst."""
+    generator = random.Random(seed + 1)
+    known = sorted({str(one.target) for one in stream})
+    changed = list(stream)
+    for start in scenario.starts:
         chosen = generator.sample(range(start, start + BURST), round(BURST * share))
-        labels = [poisoned[k].target for k in chosen]
-        generator.shuffle(labels)
+        labels = scenario.fault([str(changed[k].target) for k in chosen], known, generator)
         for k, label in zip(chosen, labels, strict=True):
-            poisoned[k] = poisoned[k].with_target(label)
-    return poisoned
+            changed[k] = changed[k].with_target(label)
+    return changed
 
 
-def unguarded(name: str, stream: Sequence[Example], test: Sequence[Example]) -> Course:
+def unguarded(
+    course: Course, clean: Sequence[Example], stream: Sequence[Example], test: Sequence[Example]
+) -> Course:
     """The learner's newest state, solved at each offset."""
     dense = stream[0].code
     assert dense is not None
     learner = ClosedFormLearner(dense_size=len(dense.dense), leading_size=384)
-    offsets, accuracies = [], []
+    accuracies = {}
     for start in range(0, len(stream), BATCH):
         learner.learn(stream[start : start + BATCH])
-        if (start + BATCH) % EVERY == 0:
+        if (start + BATCH) % EVERY == 0 and start + BATCH > SCORED_FROM:
             learner.settle()
-            offsets.append(start + BATCH)
-            accuracies.append(accuracy(learner, test))
-    return Course(name, tuple(offsets), tuple(accuracies))
+            accuracies[start + BATCH] = accuracy(learner, test)
+    return replace(course, accuracies=accuracies, num_wrong=num_wrong(clean, stream))
 
 
 def guarded(
-    name: str, stream: Sequence[Example], test: Sequence[Example], like: Path, folder: Path
+    course: Course,
+    clean: Sequence[Example],
+    stream: Sequence[Example],
+    test: Sequence[Example],
+    like: Path,
+    folder: Path,
+    guard_every: int,
 ) -> Course:
     """A run with the guard; each version is scored from its checkpoint."""
     codes, run = folder / "poisoned.parquet", folder / "run"
@@ -110,33 +176,44 @@ def guarded(
             out=run,
             settings={
                 "guard.enabled": True,
-                "guard.every": EVERY,
+                "guard.every": guard_every,
                 "run.keep_versions": 1_000,
                 "stream.batch_size": BATCH,
             },
         )
     )
     with RunFolder.open_to_read(run) as opened:
-        served: dict[int, float] = {}
-        learner = rebuild_learner(opened.config, opened.record.learner, str(run))
         journal = opened.journal
+        learner = rebuild_learner(opened.config, opened.record.learner, str(run))
+        versions = {}
         for version in opened.history.versions():
-            assert version.file is not None
-            learner.restore(opened.checkpoints.load(version.file).learner)
-            last = journal.database.one(
-                "SELECT MAX(last_offset) FROM steps WHERE step <= ?", (version.step,)
-            )[0]
-            served[last] = accuracy(learner, test)
+            last = "SELECT MAX(last_offset) FROM steps WHERE step <= ?"
+            versions[int(journal.database.one(last, (version.step,))[0])] = version
+        scores: dict[int, float] = {}
+        accuracies = {}
+        for offset in range(SCORED_FROM + EVERY, len(stream) + 1, EVERY):
+            newest = max(at for at in versions if at <= offset)
+            if newest not in scores:
+                file = versions[newest].file
+                assert file is not None
+                learner.restore(opened.checkpoints.load(file).learner)
+                scores[newest] = accuracy(learner, test)
+            accuracies[offset] = scores[newest]
+        served = [one for _, one in held_examples(journal, versions[newest].step, with_codes=False)]
         decisions = [one for one in opened.history.decisions() if one.kind == "guard"]
-    offsets = tuple(range(EVERY, len(stream) + 1, EVERY))
-    newest = [max((at for at in served if at <= offset), default=0) for offset in offsets]
-    return Course(
-        name,
-        offsets,
-        tuple(served.get(at, 0.0) for at in newest),
-        sum(one.verdict == "rejected" for one in decisions),
-        len(decisions),
+    return replace(
+        course,
+        accuracies=accuracies,
+        num_wrong=num_wrong(clean, served),
+        num_rejected=sum(one.verdict == "rejected" for one in decisions),
+        num_candidates=len(decisions),
     )
+
+
+def num_wrong(clean: Sequence[Example], learned: Sequence[Example]) -> int:
+    """How many examples were learned with another label than theirs."""
+    labels = {one.id: one.target for one in clean}
+    return sum(one.target != labels[one.id] for one in learned)
 
 
 def accuracy(predictor: Predictor, test: Sequence[Example]) -> float:
@@ -147,40 +224,63 @@ def accuracy(predictor: Predictor, test: Sequence[Example]) -> float:
     )
 
 
-def table(courses: Sequence[Course], bursts: Sequence[int]) -> str:
-    """Markdown: how far each course falls below the clean one of its kind."""
+def table(courses: Sequence[Course]) -> str:
+    """Markdown: how far each course falls below the clean one, without → with guard; over the seeds."""
     rows = [
-        "| wrong labels | guard | largest drop | mean drop | at the end | candidates rejected |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| scenario | wrong labels | largest drop | mean drop | at the end | wrong labels learned "
+        "| candidates rejected |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for k, course in enumerate(courses):
-        drops = _drops(courses[k % 2], course, bursts)
-        kind = "on" if k % 2 else "off"
-        rejected = f"{course.num_rejected} of {course.num_candidates}" if k % 2 else ""
+    for name, share in dict.fromkeys((one.scenario, one.share) for one in courses):
+        kinds = [one for one in courses if (one.scenario, one.share) == (name, share)]
+        off, on = (_figures(courses, [one for one in kinds if one.has_guard is has]) for has in (False, True))
         rows.append(
-            f"| {course.name.split(',')[0]} | {kind} | {max(drops):.2f} | {float(np.mean(drops)):.2f} | "
-            f"{course.accuracies[-1]:.2f} | {rejected} |"
+            f"| {name} | {share:.0%} | {off['largest_drop']:.2f} → {on['largest_drop']:.2f} "
+            f"| {off['mean_drop']:.2f} → {on['mean_drop']:.2f} | {off['at_end']:.2f} → {on['at_end']:.2f} "
+            f"| {off['wrong']:,} → {on['wrong']:,} | {on['rejected']} of {on['candidates']} |"
         )
     return "\n".join(rows)
 
 
-def _drops(clean: Course, course: Course, bursts: Sequence[int]) -> list[float]:
-    at_clean = dict(zip(clean.offsets, clean.accuracies, strict=True))
-    return [
-        at_clean[offset] - accuracy
-        for offset, accuracy in zip(course.offsets, course.accuracies, strict=True)
-        if offset > bursts[0]
-    ]
-
-
-def _against_clean(courses: Sequence[Course], bursts: Sequence[int]) -> dict[str, float]:
-    off, on = courses[-2:]
+def _figures(courses: Sequence[Course], same: Sequence[Course]) -> dict[str, Any]:
+    """The largest drop of all seeds; means of what else there is, sums of the guard's decisions."""
+    drops = []
+    for course in same:
+        clean = next(
+            one
+            for one in courses
+            if (one.scenario, one.has_guard, one.seed) == ("clean", course.has_guard, course.seed)
+        )
+        first = min(SCENARIOS[course.scenario].starts) if course.scenario in SCENARIOS else 0
+        drops += [clean.accuracies[at] - score for at, score in course.accuracies.items() if at > first]
     return {
-        "no_guard_largest_drop": round(max(_drops(courses[0], off, bursts)), 2),
-        "guard_largest_drop": round(max(_drops(courses[1], on, bursts)), 2),
-        "rejected": on.num_rejected,
-        "candidates": on.num_candidates,
+        "scenario": same[0].scenario,
+        "share": same[0].share,
+        "guard": same[0].has_guard,
+        "largest_drop": round(max(drops), 2),
+        "mean_drop": round(float(np.mean(drops)), 2),
+        "at_end": round(float(np.mean([list(one.accuracies.values())[-1] for one in same])), 2),
+        "wrong": round(float(np.mean([one.num_wrong for one in same]))),
+        "rejected": sum(one.num_rejected for one in same),
+        "candidates": sum(one.num_candidates for one in same),
     }
+
+
+def panels(courses: Sequence[Course]) -> list[list[Panel]]:
+    """A column of the chart a scenario, a row a share; of the first seed."""
+    found = {(one.scenario, one.share, one.has_guard): one for one in reversed(courses)}
+    return [
+        [
+            Panel(
+                f"{SCENARIOS[name].title}: {share:.0%} wrong",
+                (found["clean", 0.0, False], found[name, share, False], found[name, share, True]),
+                SCENARIOS[name].starts,
+            )
+            for share in SHARES
+        ]
+        for name in CHARTED
+        if (name, SHARES[0], True) in found
+    ]
 
 
 if __name__ == "__main__":

@@ -139,7 +139,11 @@ def test_duplicate_ids(tmp_path: Path, inside: Run, small: list[str]) -> None:
     ended = inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--json", *small)
     assert ended.code == 0
     assert (ended.result["examples"], ended.result["rejected"]) == (6, 2)
-    assert "2 records were already learned (same id)" in ended.err
+    assert "2 records were rejected" in ended.err
+    assert "was taken before, by another text" in (tmp_path / "run" / "rejected.jsonl").read_text()
+    (tmp_path / "t.jsonl").write_bytes(lines(*rows[:6]))
+    ended = inside("learn", tmp_path / "t.jsonl", "--out", tmp_path / "run", "--json", *small)
+    assert "6 records were already learned (same id)" in ended.err
     assert "rejected;" not in ended.err
     rejected = (tmp_path / "run" / "rejected.jsonl").read_text(encoding="utf-8")
     assert "duplicate id 'm0'" in rejected

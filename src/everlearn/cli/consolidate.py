@@ -26,9 +26,14 @@ EPILOG = """
 
   [cyan]everlearn rollback runs/desk 4[/]   back to a version from before it, with the old trunk
 
-It needs the texts: learn with --keep-text. It takes minutes for short texts, hours for many long ones;
-stopped with Ctrl-C, the same command goes on after the last whole epoch.
+It needs the texts, so learn with --keep-text from the beginning, and 2,048 examples: half of them are only
+examined on. While everything is encoded again, at the end, no other process can learn. It takes minutes
+for short texts, hours for many long ones; stopped with Ctrl-C, the same command goes on after the last whole
+epoch.
 """
+
+
+_STOPPING = "Stopping. Whole epochs are saved; what was begun after the last one is done again."
 
 
 def consolidate(
@@ -108,9 +113,15 @@ def consolidate(
         seed=seed,
     )
     try:
-        with ProgressDisplay() as display, stop_on_signals(display.stopping) as stop:
+        with ProgressDisplay() as display, stop_on_signals(lambda: display.stopping(_STOPPING)) as stop:
             outcome = consolidate_run(
-                run, config, from_scratch=from_scratch, threads=threads, listener=display, stop=stop
+                run,
+                config,
+                from_scratch=from_scratch,
+                threads=threads,
+                listener=display,
+                stop=stop,
+                on_epoch=(lambda _: None) if display.is_shown else _print_epoch,
             )
     except TuningStoppedError as stopped:
         print_note(str(stopped))
@@ -125,6 +136,14 @@ def consolidate(
         [_epoch_row(one, outcome.best_epoch) for one in outcome.epochs],
     )
     _print_outcome(outcome)
+
+
+def _print_epoch(report: EpochReport) -> None:
+    """For logs, where no progress is shown."""
+    print_note(
+        f"epoch {report.epoch}: exam loss {report.exam_loss:.4f}, exam accuracy {report.exam_accuracy:.1%}, "
+        f"{report.seconds:,.0f} s"
+    )
 
 
 def _epoch_row(report: EpochReport, best: int) -> list[str]:

@@ -39,6 +39,12 @@ def evaluate(
         [
             ("examples", number(scores["examples"])),
             ("rejected", number(scores["rejected"]) if scores["rejected"] else ""),
+            (
+                "labels never learned",
+                f"of {number(scores['unknown_labels'])} examples, which cannot be right"
+                if scores["unknown_labels"]
+                else "",
+            ),
             ("accuracy", percent(scores["accuracy"])),
             ("macro F1", percent(scores["macro_f1"])),
             ("log-loss", f"{scores['log_loss']:.3f} nats"),

@@ -104,6 +104,8 @@ def forget(
             print_json(plans[0].to_json())
         else:
             print_table([("would forget", number(plans[0].num_examples)), ("cost", _cost(plans[0]))])
+        if outcome.unknown_ids:
+            print_note(f"not in the run: {', '.join(outcome.unknown_ids)}")
         return
     if json_output:
         print_json(outcome.to_json())
@@ -120,7 +122,8 @@ def forget(
         )
         print_note(f"Check it with: {_verification(run, outcome.certificate)}")
     if outcome.unknown_ids:
-        print_error(f"not in the run: {', '.join(outcome.unknown_ids)}")
+        done = "; the others are forgotten" if outcome.num_forgotten else ""
+        print_error(f"not in the run: {', '.join(outcome.unknown_ids)}{done}")
         raise typer.Exit(RunError.exit_code)
     if where and not outcome.num_forgotten:
         print_error(f"no example of the run has {' and '.join(where)}")

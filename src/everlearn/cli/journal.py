@@ -9,7 +9,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, print_columns, print_json, print_table
+from everlearn.cli.tables import number, print_columns, print_json, print_table, short_time
 
 __all__ = ["compact", "export", "repair", "show"]
 
@@ -58,11 +58,11 @@ def show(
     rows += [("stream", f"{key}: {count:,} examples") for key, count in found.sources.items()]
     print_table(rows)
     print_columns(
-        ("step", "time", "arrived", "learned", "rejected", "then", ""),
+        ("step", "time (UTC)", "arrived", "learned", "rejected", "then", ""),
         [
             [
                 str(one["step"]),
-                one["time"][:19],
+                short_time(one["time"]),
                 _range(one["arrived"]),
                 _range(one["learned"]),
                 str(one["rejected"] or ""),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,6 +50,14 @@ def predict(
     from everlearn.runtime.predict import predict_stream, predict_texts
 
     rejected: list[Rejection] = []
+    if not texts and sys.stdin.isatty():
+        print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
+    for text in texts or ():
+        if text != "-" and Path(text).is_file():
+            name = shlex.quote(text)
+            print_note(
+                f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
+            )
     if not texts or texts == ["-"]:
         settings = options.given_settings(context)
         predicted = predict_stream(

@@ -17,8 +17,17 @@ __all__ = [
     "print_json",
     "print_table",
     "result_console",
+    "short_time",
     "summary_rows",
 ]
+
+
+_WHOLE = ("time", "version", "step", "decision")  # columns whose values are not broken
+
+
+def short_time(time: str) -> str:
+    """A UTC time from the journal to the minute."""
+    return time[:16].replace("T", " ")
 
 
 def result_console() -> Console:
@@ -37,7 +46,7 @@ def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name.startswith(_WHOLE))
     for row in rows:
         table.add_row(*(escape(value) for value in row))
     result_console().print(table)

@@ -8,7 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
+from everlearn.cli.tables import number, percent, print_columns, print_json, print_table, short_time
 
 __all__ = ["blame", "diff", "rollback", "versions"]
 
@@ -61,7 +61,10 @@ def versions(
     rows = []
     for one in found.versions:
         is_served = one.version == found.serving
-        scores = " ".join(f"{name.removesuffix('_accuracy')} {percent(v)}" for name, v in one.scores.items())
+        scores = ", ".join(
+            f"{name.removesuffix('_accuracy').replace('_', '-')} {percent(value)}"
+            for name, value in one.scores.items()
+        )
         rows.append(
             [
                 f"{one.version}{' *' if is_served else ''}",
@@ -69,11 +72,13 @@ def versions(
                 number(one.num_examples),
                 scores,
                 one.fingerprint[:12],
-                one.time[:19],
-                one.status if one.status == "kept" else f"{one.status}: {one.reason}",
+                short_time(one.time),
+                found.status_of(one),
             ]
         )
-    print_columns(("version", "parent", "examples", "accuracy", "fingerprint", "time", "status"), rows)
+    if not rows:
+        print_note("There are no versions yet.")
+    print_columns(("version", "parent", "examples", "accuracy", "fingerprint", "time (UTC)", "status"), rows)
     if found.serving is None:
         print_note("The newest state is served.")
     else:
@@ -163,7 +168,8 @@ def rollback(
     """Serve an earlier version again, at once.
 
     What was learned since is set aside, and learning goes on from that version; nothing is deleted from
-    the journal.
+    the journal, but there is no way forward again. To try a version first, add --keep-learned: then
+    everything comes back with `everlearn rollback RUN head`.
     """
     from everlearn.runtime.rollback import rollback_run
 
@@ -187,6 +193,11 @@ def rollback(
             ("fingerprint", f"{outcome.fingerprint[:32]}…"),
         ]
     )
+    if outcome.num_set_aside:
+        print_note(
+            "What was set aside stays in the journal (`everlearn journal export`), but is not learned again "
+            "from its streams: their records are known."
+        )
 
 
 versions.epilog = VERSIONS_EPILOG  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ __all__ = ["fsync_folder", "replacing", "sha256_of", "storage_errors", "write_js
 
 _STORAGE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+    | {errno.ENOTDIR, errno.ENAMETOOLONG}
 )
 _CHUNK_BYTES = 1 << 20
 

@@ -18,7 +18,7 @@ from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import REPAIR_ADVICE, Database, Row
 from everlearn.journal.deleted_ids import DeletedIds
 from everlearn.journal.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
-from everlearn.journal.generations import Generations, read_switches, with_codes_of
+from everlearn.journal.generations import Generations, generation_at, read_switches, with_codes_of
 from everlearn.journal.records import (
     Arrival,
     Change,
@@ -264,6 +264,10 @@ class Journal:
         """The step that an example came with."""
         return int(self.database.one("SELECT step FROM examples WHERE offset = ?", (offset,))[0])
 
+    def generation_of(self, offset: int) -> int:
+        """The generation of the code that an example arrived with."""
+        return generation_at(self._switches, self.step_of(offset)) if self._switches else 0
+
     def lacks_code(self, offset: int) -> bool:
         """Whether an example came with a code, but has none of the generation that counts."""
         if not self._switches:
@@ -302,9 +306,11 @@ class Journal:
         return found
 
     def present_target(self, offset: int, arrived_with: str | None) -> str | None:
-        """The target that an example has now."""
+        """The target that an example has now; what came with steps that are set aside does not count."""
         row = self.database.first(
-            "SELECT target FROM changes WHERE offset = ? ORDER BY number DESC LIMIT 1", (offset,)
+            "SELECT c.target FROM changes c JOIN steps s ON s.step = c.step WHERE c.offset = ? "
+            "AND (s.set_aside IS NULL OR c.kind = 'pending') ORDER BY c.number DESC LIMIT 1",
+            (offset,),
         )
         return row[0] if row else arrived_with
 

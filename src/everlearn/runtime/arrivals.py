@@ -10,6 +10,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Change, ChangeKind, KnownExample
 from everlearn.runtime.rejections import duplicate, refused
+from everlearn.runtime.same_input import has_other_words
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
@@ -31,18 +32,22 @@ class Sorted:
     refused: list[Rejection] = field(default_factory=list)
 
 
-def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, first_number: int) -> Sorted:
+def sort_arrivals(
+    journal: Journal, batch: Sequence[Example], source_name: str, first_number: int, ngram_max: int = 2
+) -> Sorted:
     """Sort a batch.
 
     A known id with another target is a correction; with a target where there was none, that target; else
     it is a duplicate. What is known already includes the batch's own examples, whose turn is never before
-    the end of the batch. A deleted id stays deleted.
+    the end of the batch. A deleted id stays deleted. A known id with another text is refused: somebody counts
+    from one again, and its target is not the known text's.
 
     Args:
         journal: Knows the ids taken.
         batch: Examples, in order; those without text and code bring a target only.
         source_name: The stream, for messages.
         first_number: Which of the stream's examples the first one is, from 1.
+        ngram_max: Of the codes' lexical part, by which texts are compared.
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
@@ -68,6 +73,9 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
                 "which it could be the target"
             )
             result.refused.append(refused(source_name, number, one, reason))
+        elif has_input and has_other_words(_known_example(journal, before, result), one, ngram_max):
+            reason = f"id {one.id!r} was taken before, by another text; give every example an id of its own"
+            result.refused.append(refused(source_name, number, one, reason))
         elif one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
         elif before.is_learned and journal.step_of(before.offset) in lost:
@@ -84,6 +92,15 @@ def sort_arrivals(journal: Journal, batch: Sequence[Example], source_name: str, 
             is_learned = before.is_learned or change.kind == "target"
             known[one.id] = KnownExample(before.offset, before.role, one.target, is_learned)
     return result
+
+
+def _known_example(journal: Journal, before: KnownExample, batch: Sorted) -> Example:
+    """The example that has an id already, in the journal or earlier in the batch."""
+    if before.offset >= journal.next_offset:
+        return batch.fresh[before.offset - journal.next_offset]
+    found = journal.example_at(before.offset, journal.generation_of(before.offset))
+    assert found is not None, "the journal has just named it"
+    return found
 
 
 def _change(journal: Journal, before: KnownExample, target: str) -> Change:

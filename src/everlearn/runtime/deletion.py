@@ -106,7 +106,8 @@ class Deletion:
 
     def _write_certificate(self, revision: int, after: str, digests: Sequence[bytes]) -> None:
         folder = self._opened.folder
-        self.certificate = folder.path / CERTIFICATES / f"deletion-{revision:04d}.json"
+        number = sum(one.kind == "deletion" for one in folder.history.revisions())
+        self.certificate = folder.path / CERTIFICATES / f"deletion-{number:04d}.json"
         self.certificate.parent.mkdir(exist_ok=True)
         step = folder.journal.last_step
         value: dict[str, Json] = {

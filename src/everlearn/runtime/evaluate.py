@@ -33,7 +33,8 @@ def evaluate_run(
         on_note: Is told what of the run was found damaged and passed over.
 
     Returns:
-        ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``.
+        ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``, and
+        ``unknown_labels``: examples whose label the run has never learned.
 
     Raises:
         InputError: The file cannot be read or has no example with a target.
@@ -51,8 +52,10 @@ def evaluate_run(
     held_out.prepare(learner)
     summary = held_out.scores(learner).summary()
     names = ("examples", "accuracy", "macro_f1", "log_loss", "calibration_error")
+    known = set(learner.labels)
     return {
         **{name: summary[name] for name in names},
+        "unknown_labels": sum(label not in known for label in held_out.labels),
         "rejected": held_out.num_rejected,
         "fingerprint": learner.fingerprint(),
     }

@@ -126,6 +126,7 @@ def forget_in_run(
         labels_before = learner.labels
         offsets = journal.select(example_matcher(ids, where))
         found = set(_ids_of(journal, offsets))
+        unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
         certificate = None
         exact = True
         notes = recovery_notes(opened.recovered)
@@ -134,7 +135,7 @@ def forget_in_run(
             if not on_plan(plan):
                 return ForgetOutcome(
                     num_forgotten=0,
-                    unknown_ids=(),
+                    unknown_ids=unknown,
                     removed_labels=(),
                     exact=plan.exact,
                     fingerprint_before=before,
@@ -150,7 +151,7 @@ def forget_in_run(
             rebuild_report(run)
         return ForgetOutcome(
             num_forgotten=len(offsets),
-            unknown_ids=tuple(dict.fromkeys(one for one in ids if one not in found)),
+            unknown_ids=unknown,
             removed_labels=tuple(one for one in labels_before if one not in set(learner.labels)),
             exact=exact,
             fingerprint_before=before,

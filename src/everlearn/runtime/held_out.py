@@ -42,6 +42,11 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self._examples)
 
+    @property
+    def labels(self) -> list[str]:
+        """The label of each example."""
+        return [str(one.target) for one in self._examples]
+
     def prepare(self, learner: Learner) -> None:
         """Encode everything that is not yet encoded."""
         if self._prepared:

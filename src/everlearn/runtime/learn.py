@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import InputError
+from everlearn.config import RunConfig
+from everlearn.errors import ConfigError, InputError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.held_out import HeldOut
@@ -104,6 +105,7 @@ def learn_stream(
     try:
         key = source_key(request.stream)
         config = settings_for(given_settings(request.settings, request.config_file), folder, key)
+        _check_guard(request.settings, config)
         use_threads(config.run.threads)
         reading = source_config(config.stream)
         # A later stream, or a later record, may bring targets for examples that came without.
@@ -135,6 +137,15 @@ def learn_stream(
             folder.close()
 
 
+def _check_guard(given: Mapping[str, Any], config: RunConfig) -> None:
+    """Refuse settings that only matter with a guard where there is none: somebody believes that there is."""
+    useless = [
+        name for name in ("share", "every", "seconds", "tolerance", "level") if f"guard.{name}" in given
+    ]
+    if useless and not config.guard.enabled:
+        raise ConfigError(f"guard.{useless[0]} is given, but guard.enabled is not")
+
+
 def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.scores.counts.without_target
@@ -154,8 +165,10 @@ def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutc
         session.undo()
         raise InputError(_no_example_message(session))
     if session.is_fruitless and not interrupted:
+        message = _no_target_message if session.scores.counts.examples else _no_example_message
+        text = message(session)
         session.undo()
-        raise InputError(_no_target_message(session))
+        raise InputError(text)
     tested = None
     if session.held_out is not None and not interrupted:
         listener.stage("testing on the held-out set")
@@ -271,6 +284,11 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
     notes += session.guard_notes()
+    if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
+        notes.append(
+            f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
+            "cannot be consolidated."
+        )
     if without_target:
         notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
     if session.num_changes:

@@ -26,11 +26,19 @@ class VersionList:
         versions: All, oldest first.
         serving: The one that is served; None: the newest state is.
         decisions: What was decided, oldest first.
+        set_aside: Versions that cannot be served any more: a later rollback or quarantine concerns them.
     """
 
     versions: Sequence[Version]
     serving: int | None
     decisions: Sequence[Decision]
+    set_aside: frozenset[int]
+
+    def status_of(self, version: Version) -> str:
+        """What can be done with a version: "can be served", "set aside", or "retired" and why."""
+        if version.status != "kept":
+            return f"{version.status}: {version.reason}"
+        return "set aside" if version.version in self.set_aside else "can be served"
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``versions --json``."""
@@ -41,7 +49,7 @@ class VersionList:
                     "version": one.version,
                     "parent": one.parent,
                     "step": one.step,
-                    "status": one.status,
+                    "status": "set aside" if one.version in self.set_aside else one.status,
                     "reason": one.reason,
                     "examples": one.num_examples,
                     "scores": dict(one.scores),
@@ -148,10 +156,14 @@ class Blame:
 def list_versions(run: Path) -> VersionList:
     """All versions and decisions of a run."""
     with RunFolder.open_to_read(run) as folder:
+        versions = folder.history.versions()
         return VersionList(
-            versions=folder.history.versions(),
+            versions=versions,
             serving=folder.serving,
             decisions=folder.history.decisions(),
+            set_aside=frozenset(
+                one.version for one in versions if not folder.history.is_current(one.step, one.revision)
+            ),
         )
 
 

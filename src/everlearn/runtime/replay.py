@@ -104,9 +104,10 @@ def replay_run(
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
             examples = [one.example for one in made.arrivals]
             predictions = fold.predict(examples) if examples else []
-            targets = [one.target for one in examples]
-            replayed.update(predictions, targets)
-            recorded.update([recorded_prediction(one) for one in made.arrivals], targets)
+            if step.set_aside is None:  # the other learner has not seen what was set aside either
+                targets = [one.target for one in examples]
+                replayed.update(predictions, targets)
+                recorded.update([recorded_prediction(one) for one in made.arrivals], targets)
             fold.make(made, predictions)
             done += len(examples)
             clock = fold.clock.seconds

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError
+from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
 from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.rebuild_report import rebuild_report
@@ -23,7 +24,7 @@ class RollbackOutcome:
     Attributes:
         version: What is served now; None: the newest state is.
         num_set_aside: Steps that no longer count.
-        num_examples: Examples that were learned in them.
+        num_examples: Examples that were learned in them, or learned with another target.
         fingerprint: Of what is served.
     """
 
@@ -69,11 +70,7 @@ def rollback_run(
         chosen = _chosen(folder, version)
         assert chosen.file is not None
         folder.checkpoints.load(chosen.file)  # verified before anything is changed
-        learned = folder.journal.database.one(
-            "SELECT COALESCE(SUM(learned_last - learned_first + 1), 0) FROM steps "
-            "WHERE step > ? AND set_aside IS NULL AND learned_first IS NOT NULL",
-            (chosen.step,),
-        )[0]
+        before = _held(folder)
         steps: list[int] = []
         with folder.saving(), folder.journal.database.transaction():
             last = folder.journal.last_step
@@ -88,6 +85,7 @@ def rollback_run(
                 steps = folder.history.set_aside(chosen.step + 1, last, revision)
                 folder.journal.read_generation()
             continue_from(folder, version)
+            num_changed = len(before - _held(folder))
             is_pinned = keep_learned or folder.config.guard.enabled
             folder.serve(version if is_pinned else None)
         folder.remove_outdated()
@@ -98,9 +96,14 @@ def rollback_run(
     return RollbackOutcome(
         version=version,
         num_set_aside=len(steps),
-        num_examples=0 if keep_learned else int(learned),
+        num_examples=num_changed,
         fingerprint=chosen.fingerprint,
     )
+
+
+def _held(folder: RunFolder) -> set[tuple[int, str]]:
+    """Offsets and labels of what the state holds."""
+    return {(offset, str(one.target)) for offset, one in held_examples(folder.journal, with_codes=False)}
 
 
 def _chosen(folder: RunFolder, number: int) -> Version:

@@ -35,7 +35,7 @@ from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
 from everlearn.runtime.run_scores import RunScores, write_metrics
 from everlearn.runtime.stream_place import StreamPlace
 from everlearn.runtime.suspicion import role_of
-from everlearn.runtime.versions import add_version
+from everlearn.runtime.versions import add_version, latest_version
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json, Prediction
 
@@ -108,6 +108,7 @@ class LearnSession:
         self._judge_undecided()
         self._queue = self._open_queue()
         self._first_step = self._journal.last_step
+        self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
         self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
         self.num_rejected = self.num_duplicates = self.num_changes = 0
         self.first_rejection: Rejection | None = None
@@ -205,12 +206,15 @@ class LearnSession:
         )
 
     def make_version(self, summary: Mapping[str, Json]) -> None:
-        """Make a version of the checkpoint that was just written, unless the last version equals it."""
+        """Make a version of the checkpoint that was just written, unless its parent equals it."""
         assert self._saved is not None, "save first"
         if self._guard is not None:
             return  # only the guard makes versions
-        last = next(iter(reversed(self.folder.history.versions())), None)
-        if last is not None and last.fingerprint == summary["fingerprint"] and last.file is not None:
+        if any(
+            one.fingerprint == summary["fingerprint"] and one.file is not None
+            for one in self.folder.history.versions()
+            if one.version == latest_version(self.folder)
+        ):
             return
         scores = {name: summary[name] for name in _VERSION_SCORES if summary[name] is not None}
         add_version(
@@ -269,7 +273,9 @@ class LearnSession:
 
     def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
         examples = self.place.with_own_ids(batch)
-        arrived = sort_arrivals(self._journal, examples, self.source.name, self.progress.examples + 1)
+        arrived = sort_arrivals(
+            self._journal, examples, self.source.name, self.progress.examples + 1, self._ngram_max
+        )
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
         first = self._journal.next_offset

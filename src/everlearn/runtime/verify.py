@@ -198,6 +198,9 @@ def _fold(folder: RunFolder, until: int, generation: int) -> RunLearner:
 def _read_certificate(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(sorted(one.name for one in path.parent.glob("*.json"))) or "none"
+        raise InputError(f"there is no certificate {path}; in its folder: {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None
     if not isinstance(value, dict) or value.get("format") != CERTIFICATE_FORMAT:

@@ -12,7 +12,7 @@ from everlearn.runtime.learners import needs_resample
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example, Json
 
-__all__ = ["VersionRewriter", "add_version", "continue_from", "retire_old_versions"]
+__all__ = ["VersionRewriter", "add_version", "continue_from", "latest_version", "retire_old_versions"]
 
 _PARENT = "parent"
 
@@ -31,10 +31,10 @@ def add_version(
 
     Its parent is the version made last, or the one that was gone back to since.
     """
-    parent = folder.journal.meta(_PARENT)
+    parent = latest_version(folder)
     with folder.saving(), folder.journal.database.transaction():
         version = folder.history.add_version(
-            parent=int(parent) if parent else None,
+            parent=parent,
             step=folder.journal.last_step,
             file=file,
             reason=reason,
@@ -46,6 +46,12 @@ def add_version(
         continue_from(folder, version.version)
         retire_old_versions(folder)
     return version
+
+
+def latest_version(folder: RunFolder) -> int | None:
+    """The version made last, or the one that was gone back to since; None: there is none."""
+    value = folder.journal.meta(_PARENT)
+    return int(value) if value else None
 
 
 def continue_from(folder: RunFolder, version: int) -> None:
