@@ -44,6 +44,7 @@ Matcher = Callable[[Mapping[str, Any]], bool]
 """Says of a row (id, target, domain, time and ``fields`` as a dict) whether it is meant."""
 
 _EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
+_CHANGE_COUNTS = "(s.set_aside IS NULL OR c.kind = 'pending')"
 _ROWS_AT_ONCE = 512
 
 
@@ -308,8 +309,8 @@ class Journal:
     def present_target(self, offset: int, arrived_with: str | None) -> str | None:
         """The target that an example has now; what came with steps that are set aside does not count."""
         row = self.database.first(
-            "SELECT c.target FROM changes c JOIN steps s ON s.step = c.step WHERE c.offset = ? "
-            "AND (s.set_aside IS NULL OR c.kind = 'pending') ORDER BY c.number DESC LIMIT 1",
+            "SELECT c.target FROM changes c JOIN steps s ON s.step = c.step "
+            f"WHERE c.offset = ? AND {_CHANGE_COUNTS} ORDER BY c.number DESC LIMIT 1",
             (offset,),
         )
         return row[0] if row else arrived_with
@@ -361,7 +362,10 @@ class Journal:
     def select(self, matches: Matcher) -> list[int]:
         """Offsets of the examples that are meant; codes and texts are not read."""
         changed: dict[int, str] = dict(
-            self.database.rows("SELECT offset, target FROM changes ORDER BY number")
+            self.database.rows(
+                "SELECT c.offset, c.target FROM changes c JOIN steps s ON s.step = c.step "
+                f"WHERE {_CHANGE_COUNTS} ORDER BY c.number"
+            )
         )
         rows = self.database.rows(
             "SELECT offset, id, step, role, target, domain, time, fields, crc FROM examples ORDER BY offset"
