@@ -301,6 +301,20 @@ def test_deletion_after_it(material: Path, tuned: Path, tmp_path: Path) -> None:
     assert fingerprint(material, tuned) == fingerprint(material, plain)
 
 
+def test_tuned_again_without_what_was_deleted(material: Path, tuned: Path) -> None:
+    forget_in_run(tuned, ids=["message-3"])
+    outcome = consolidate_run(tuned, replace(CONFIG, epochs=10, patience=10), from_scratch=True)
+    assert (outcome.is_adopted, outcome.generation) == (True, 2), outcome.reason
+    assert accuracy(material, tuned) > 0.95
+    assert verify_run(tuned).is_valid
+    # Back behind the first, and to the first: each with its own codes.
+    rollback_run(tuned, 2, keep_learned=True)
+    assert accuracy(material, tuned) > 0.95
+    rollback_run(tuned, 1)
+    assert accuracy(material, tuned) < 0.65
+    assert verify_run(tuned).is_valid
+
+
 def test_deletion_while_it_is_tuned(material: Path, run: Path) -> None:
     deleted: list[int] = []
 
