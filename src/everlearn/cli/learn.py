@@ -113,11 +113,6 @@ def learn(
         outcome = learn_stream(request, listener=display, stop=stop)
     for note in outcome.notes:
         print_note(note)
-    if outcome.summary["prequential_accuracy"] == 0:
-        print_note(
-            "Prequential accuracy counts an example as it was predicted before it was learned. All of this "
-            "stream came before anything was known: smaller batches (--batch-size 16) show how it learns."
-        )
     if json_output:
         print_json(outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted})
     else:

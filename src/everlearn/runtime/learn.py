@@ -284,6 +284,12 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
     notes += session.guard_notes()
+    batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
+    if session.is_first and taken < 10 * batch_size:
+        notes.append(
+            f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
+            "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
+        )
     if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
         notes.append(
             f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "

@@ -117,6 +117,11 @@ class LearnSession:
         self._saved: CheckpointRecord | None = None
 
     @property
+    def is_first(self) -> bool:
+        """Whether nothing came before this sitting."""
+        return self._first_step == 0
+
+    @property
     def progress(self) -> SourceProgress:
         """How far the run is in the stream."""
         return self.place.progress
