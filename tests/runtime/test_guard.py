@@ -14,14 +14,17 @@ from scipy.stats import binomtest
 
 from everlearn.evaluation.paired import compare_paired
 from everlearn.journal.held import held_examples
-from everlearn.journal.records import Decision
+from everlearn.journal.records import Change, Decision, NewStep
 from everlearn.runtime.exams import Exams, hash_share
+from everlearn.runtime.guard import Guard
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.learners import settle
 from everlearn.runtime.lineage import blame_example, diff_versions, list_versions
 from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.review import flagged_examples, review_run
 from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.verify import verify_run
 from everlearn.types import Example
 
@@ -163,6 +166,31 @@ def test_what_somebody_readmitted_stays_when_a_later_interval_is_rejected(
     assert decisions_of(run)[-1].verdict == "rejected"
     assert readmitted > 100
     assert len(held_ids(run)) == before
+
+
+def test_what_is_left_of_an_interval_can_be_rejected_too(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = clustered(800)
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", permuted(examples, 400, 600)), run, small | GUARD)
+    held = held_ids(run)
+    with RunFolder.open_to_write(run) as folder:
+        wrong = next(
+            (offset, one.example)
+            for offset, one in folder.journal.arrivals(400, 600)
+            if one.role == "learn" and one.example.id not in held
+        )
+        change = Change(wrong[0], "readmitted", None, str(wrong[1].target))
+        step = folder.journal.append(NewStep(changes=[change], after={"examine": True}), keep_text=False)
+        worse = folder.fresh_learner()
+        worse.learn(permuted(examples, 0, 800))
+        settle(worse)
+        verdict = Guard(folder, folder.config.guard).consider(worse, RunStatus)
+        assert (verdict.is_accepted, verdict.readmitted) == (False, None)
+        assert folder.journal.step(step.step).set_aside is not None
+    assert held_ids(run) == held
+    assert verify_run(run).is_valid
 
 
 def test_without_readmission_the_state_is_a_fold_without_the_interval(

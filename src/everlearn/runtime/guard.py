@@ -255,10 +255,12 @@ class Guard:
             revision = folder.history.revise(
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
             )
-            folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=True)
+            # A candidate of readmissions alone: what was left of an interval that was rejected before.
+            is_rest = any(one.kind == "readmitted" for one in journal.changes_of(journal.last_step))
+            folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
-            changes = self._proved_right(live) if self._settings.readmit else []
+            changes = self._proved_right(live) if self._settings.readmit and not is_rest else []
             readmitted = None
             if changes:
                 new = NewStep(changes=changes, after={"settle": True, "examine": True})
@@ -329,7 +331,8 @@ class Guard:
             "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step "
             "JOIN revisions r ON r.revision = s.set_aside "
             "WHERE r.kind = 'quarantine' AND e.role = 'learn' "
-            "AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.offset = e.offset AND c.kind <> 'pending') "
+            "AND NOT EXISTS (SELECT 1 FROM changes c JOIN steps t ON t.step = c.step "
+            "WHERE c.offset = e.offset AND c.kind <> 'pending' AND t.set_aside IS NULL) "
             "ORDER BY e.offset DESC LIMIT ?",
             (_READMITTED_AT_ONCE,),
         )
