@@ -28,7 +28,6 @@ from everlearn.models.load import load_trunk
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Listener, Progress
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.threads import use_threads
 from everlearn.runtime.tuning_store import TuningRecord, TuningStore
 from everlearn.types import Example, FloatArray, State
 
@@ -73,7 +72,6 @@ def tune_trunk_of(
         TuningStoppedError: A stop was asked for.
         MissingExtraError: peft is not installed.
     """
-    use_threads(folder.config.run.threads)
     generation = 0 if from_scratch else folder.journal.generation
     known = store.read()
     if known is not None and not (
