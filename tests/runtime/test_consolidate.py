@@ -418,6 +418,7 @@ def test_runs_that_cannot_be_consolidated(material: Path, run: Path, tmp_path: P
     learn(material, "more.jsonl", tmp_path / "few", **{"learner.closed_form.sample_size": 200})
     with pytest.raises(RunError, match="needs 400 of two or more"):
         consolidate_run(tmp_path / "few", QUICK)
+    assert not (tmp_path / "few" / "consolidation").exists()
     with pytest.raises(RunError, match="not a run folder"):
         consolidate_run(material / "encoder", QUICK)
 

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from everlearn.errors import RunError
 from everlearn.journal.durable_files import fsync_folder, replacing, storage_errors, write_json
-from everlearn.journal.lock import acquire_lock
+from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.models.adapters import Adapter, write_adapter
 from everlearn.types import State
 
@@ -105,6 +105,8 @@ class TuningStore:
                 yield
             finally:
                 lock.close()
+                if self._folder.is_dir() and {one.name for one in self._folder.iterdir()} <= {LOCK_NAME}:
+                    self.clear()  # nothing was begun
 
     def read(self) -> TuningRecord | None:
         """The record; None where there is none that can be used."""
