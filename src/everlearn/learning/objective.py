@@ -15,17 +15,26 @@ from torch.nn import functional
 
 from everlearn.learning.batch import Batch
 
-__all__ = ["ClassificationObjective", "ForwardResult", "Objective"]
+__all__ = ["ClassificationObjective", "ClassificationResult", "ForwardResult", "Objective"]
+
+
+class ForwardResult(Protocol):
+    """What one forward pass gives."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean loss of the batch in nats, a scalar with its graph."""
+        ...
+
+    @property
+    def logits(self) -> Tensor:
+        """For classification (B, C); for language models (T, V), a row for each predicted token."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ForwardResult:
-    """What one forward pass gives.
-
-    Attributes:
-        loss: Mean loss of the batch in nats, a scalar with its graph.
-        logits: For classification (B, C).
-    """
+class ClassificationResult:
+    """Loss and logits (B, C) of a classifier."""
 
     loss: Tensor
     logits: Tensor
@@ -73,4 +82,4 @@ class ClassificationObjective:
         logits_BC: Tensor = model(batch.inputs)
         columns = [self._columns[example.target] for example in batch.examples]
         targets_B = torch.tensor(columns, dtype=torch.int64, device=logits_BC.device)
-        return ForwardResult(functional.cross_entropy(logits_BC, targets_B), logits_BC)
+        return ClassificationResult(functional.cross_entropy(logits_BC, targets_B), logits_BC)

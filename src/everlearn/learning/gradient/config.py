@@ -13,7 +13,8 @@ __all__ = ["GradientConfig", "OptimizerName", "ScheduleName", "TrainablePart"]
 
 OptimizerName = Literal["sgd", "momentum", "adagrad", "adamw"]
 ScheduleName = Literal["constant", "linear", "cosine", "inverse-sqrt"]
-TrainablePart = Literal["all", "head", "embeddings", "layers", "lora"]
+TrainablePart = Literal["all", "head", "embeddings", "encoder", "decoder", "layers", "lora"]
+_WHOLE_PARTS = ("all", "head", "embeddings", "encoder", "decoder", "lora")
 _Dtype = Literal["auto", "float32", "bfloat16"]
 
 # (model, head). Those of AdamW were chosen on CLINC150's training and validation parts, 10 experiences by
@@ -47,8 +48,9 @@ class GradientConfig:
         total_steps: Needed by "linear" and "cosine" only.
         final_factor: Share of the peak rate that "linear" and "cosine" end at.
         max_gradient_norm: Gradients are scaled to at most this total norm; None: no clipping.
-        trainable: "all", "head", "embeddings", "layers:K-N" (encoder layers K to N, both included,
-            from 0) or "lora". The head is always trained, as it starts at zero.
+        trainable: "all", "head", "embeddings", "encoder" or "decoder" (of an encoder-decoder), "layers:K-N"
+            (layers K to N, both included, from 0), "lora", or "lora:K-N" (adapters in these layers only, so
+            that low layers stay as they are). A classifier's head is always trained, as it starts at zero.
         lora_rank: Rank of the LoRA updates.
         lora_alpha: Their scale is lora_alpha / lora_rank.
         lora_modules: Names of linear modules that get an adapter, as in peft; None: all of them.
@@ -118,14 +120,11 @@ class GradientConfig:
             raise ConfigError(f"{name} must be {expected}, not {getattr(self, name)!r}")
 
     def _trainable_layers(self) -> tuple[int, int] | None:
-        match = re.fullmatch(r"layers:(\d+)-(\d+)", self.trainable)
+        match = re.fullmatch(r"(?:layers|lora):(\d+)-(\d+)", self.trainable)
         layers = (int(match[1]), int(match[2])) if match else None
-        is_valid = (
-            layers[0] <= layers[1] if layers else self.trainable in ("all", "head", "embeddings", "lora")
-        )
-        self._require(
-            "trainable", is_valid, "'all', 'head', 'embeddings', 'lora' or 'layers:K-N' with K not above N"
-        )
+        is_valid = layers[0] <= layers[1] if layers else self.trainable in _WHOLE_PARTS
+        names = ", ".join(map(repr, _WHOLE_PARTS))
+        self._require("trainable", is_valid, f"{names}, or 'layers:K-N' or 'lora:K-N' with K not above N")
         return layers
 
     @property
@@ -136,11 +135,9 @@ class GradientConfig:
         return part  # type: ignore[return-value]
 
     @property
-    def trainable_layers(self) -> tuple[int, int]:
-        """First and last trained layer; only where ``trainable_part`` is "layers"."""
-        layers = self._trainable_layers()
-        assert layers is not None
-        return layers
+    def trainable_layers(self) -> tuple[int, int] | None:
+        """First and last trained layer, where ``trainable`` names them."""
+        return self._trainable_layers()
 
     @property
     def model_learning_rate(self) -> float:
@@ -148,7 +145,7 @@ class GradientConfig:
         if self.learning_rate is not None:
             return self.learning_rate
         # A low-rank update starts at zero and takes larger steps than the pretrained weights bear.
-        return _LEARNING_RATES[self.optimizer][0] * (_LORA_FACTOR if self.trainable == "lora" else 1.0)
+        return _LEARNING_RATES[self.optimizer][0] * (_LORA_FACTOR if self.trainable_part == "lora" else 1.0)
 
     @property
     def resolved_head_learning_rate(self) -> float:

@@ -80,7 +80,7 @@ class GradientLearner:
         self.methods = tuple(methods)
         self.num_examples = 0
         self.num_steps = 0
-        select_trainable_parameters(body, self.config)
+        select_trainable_parameters(body.network, body.num_layers, self.config)
         self._body = body
         self._identity = body.identity()
         self._objective = ClassificationObjective()
@@ -172,7 +172,7 @@ class GradientLearner:
         new_labels = self._add_labels([target for _, target in known])
         set_learning_rates(self.optimizer, self.config, self.num_steps)
         with self._training():
-            loss, batch = gradient_step(
+            result = gradient_step(
                 fresh,
                 self.methods,
                 self.optimizer,
@@ -185,8 +185,8 @@ class GradientLearner:
             num_learned=len(known),
             num_without_target=without_target,
             new_labels=new_labels,
-            loss=loss,
-            num_replayed=len(batch) - batch.num_fresh,
+            loss=result.loss,
+            num_replayed=len(result.batch) - result.batch.num_fresh,
         )
 
     def _add_labels(self, targets: Sequence[str]) -> tuple[str, ...]:

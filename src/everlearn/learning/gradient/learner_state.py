@@ -49,13 +49,15 @@ def restore_methods(methods: Sequence[Method], state: State) -> None:
         method.restore(State(without_prefix(str(place), state.tensors), entry["data"]))
 
 
-def check_weights(saved: Mapping[str, Tensor], present: Mapping[str, Tensor], num_labels: int) -> None:
+def check_weights(
+    saved: Mapping[str, Tensor], present: Mapping[str, Tensor], num_labels: int | None = None
+) -> None:
     """Compare names and shapes before anything is changed.
 
     Args:
         saved: Weights of the state.
         present: Weights of the learner; those of the head may have another number of rows.
-        num_labels: Rows that the state's head must have.
+        num_labels: Rows that the state's growing head must have; None: there is none.
 
     Raises:
         StateError: They do not fit; names the first that does not.
@@ -67,7 +69,7 @@ def check_weights(saved: Mapping[str, Tensor], present: Mapping[str, Tensor], nu
         )
     for name, tensor in saved.items():
         shape = tuple(present[name].shape)
-        expected = (num_labels, *shape[1:]) if name.startswith("head.") else shape
+        expected = (num_labels, *shape[1:]) if num_labels is not None and name.startswith("head.") else shape
         if tuple(tensor.shape) != expected or tensor.dtype != present[name].dtype:
             raise StateError(
                 f"the saved weight {name!r} is {tensor.dtype} {tuple(tensor.shape)}, "

@@ -8,23 +8,26 @@ import torch
 from torch import nn
 
 from everlearn.errors import ConfigError, MissingExtraError
-from everlearn.learning.gradient.body import Body
 from everlearn.learning.gradient.config import GradientConfig
 
 __all__ = ["select_trainable_parameters"]
 
 
-def select_trainable_parameters(body: Body, config: GradientConfig) -> None:
-    """Set ``requires_grad`` of the body's parameters as ``config.trainable`` says, in place.
+def select_trainable_parameters(network: nn.Module, num_layers: int, config: GradientConfig) -> None:
+    """Set ``requires_grad`` of a network's parameters as ``config.trainable`` says, in place.
 
     For "lora" adapters are added first. Everything that is not trained is frozen, so nothing below
     the lowest trained layer is part of the backward pass.
+
+    Args:
+        network: Everything below the head.
+        num_layers: Its layers, for ``trainable="layers:K-N"``; 0 where there are none.
+        config: Which parts.
 
     Raises:
         ConfigError: The network has no such part.
         MissingExtraError: "lora" without peft.
     """
-    network = body.network
     part = config.trainable_part
     network.requires_grad_(part == "all")
     match part:
@@ -32,17 +35,13 @@ def select_trainable_parameters(body: Body, config: GradientConfig) -> None:
             pass
         case "embeddings":
             _embeddings(network).requires_grad_(True)
+        case "encoder" | "decoder":
+            _side(network, part).requires_grad_(True)
         case "layers":
-            first, last = config.trainable_layers
-            layers = _layers(network, body.num_layers)
-            if last >= len(layers):
-                raise ConfigError(
-                    f"trainable: this model has layers 0 to {len(layers) - 1}, not {config.trainable!r}"
-                )
-            for layer in layers[first : last + 1]:
+            for layer in _chosen_layers(network, num_layers, config):
                 layer.requires_grad_(True)
         case "lora":
-            _add_lora(network, config)
+            _add_lora(network, num_layers, config)
 
 
 def _embeddings(network: nn.Module) -> nn.Module:
@@ -63,19 +62,49 @@ def _layers(network: nn.Module, num_layers: int) -> nn.ModuleList:
     raise ConfigError(f"trainable cannot be layers: the network has no list of {num_layers} encoder layers")
 
 
-def _linear_names(network: nn.Module) -> Iterator[str]:
+def _chosen_layers(network: nn.Module, num_layers: int, config: GradientConfig) -> list[nn.Module]:
+    chosen = config.trainable_layers
+    assert chosen is not None
+    layers = _layers(network, num_layers)
+    if chosen[1] >= len(layers):
+        raise ConfigError(
+            f"trainable: this model has layers 0 to {len(layers) - 1}, not {config.trainable!r}"
+        )
+    return list(layers[chosen[0] : chosen[1] + 1])
+
+
+def _side(network: nn.Module, part: str) -> nn.Module:
+    side: nn.Module | None = getattr(getattr(network, "model", network), part, None)
+    if not isinstance(side, nn.Module) or not getattr(
+        getattr(network, "config", None), "is_encoder_decoder", False
+    ):
+        raise ConfigError(f"trainable cannot be {part!r}: the network is no encoder-decoder")
+    return side
+
+
+def _linear_names(network: nn.Module, num_layers: int, config: GradientConfig) -> Iterator[str]:
+    within: nn.Module | list[nn.Module] = network
+    if config.trainable_layers is not None:
+        within = _chosen_layers(network, num_layers, config)
+    allowed = {
+        id(module) for one in (within if isinstance(within, list) else [within]) for module in one.modules()
+    }
+    get_output = getattr(network, "get_output_embeddings", None)
+    output = get_output() if get_output is not None else None
     for name, module in network.named_modules():
-        # A pooler is not part of the token states that are pooled here.
-        if isinstance(module, nn.Linear) and not name.startswith("pooler"):
+        # A pooler is not part of the token states that are pooled here; an output layer is as large as the
+        # vocabulary, and mostly one with the input embeddings.
+        is_left_out = name.startswith("pooler") or module is output
+        if isinstance(module, nn.Linear) and id(module) in allowed and not is_left_out:
             yield name
 
 
-def _add_lora(network: nn.Module, config: GradientConfig) -> None:
+def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingExtraError("peft", "lora") from error
-    modules = list(config.lora_modules or _linear_names(network))
+    modules = list(config.lora_modules or _linear_names(network, num_layers, config))
     lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=modules)
     device = next(network.parameters()).device
     devices = [device] if device.type == "cuda" else []

@@ -1,0 +1,198 @@
+"""Everything of a learner that changes step by step: trained weights, optimizer, methods, counts.
+
+Language models and encoder-decoders are trained through it; what they predict and how they read examples is
+their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import nn
+
+from everlearn.errors import StateError
+from everlearn.learning.batch import Batch
+from everlearn.learning.gradient.body import sha256_of_tensors
+from everlearn.learning.gradient.config import GradientConfig
+from everlearn.learning.gradient.learner_state import (
+    check_weights,
+    methods_state,
+    restore_methods,
+    with_prefix,
+    without_prefix,
+)
+from everlearn.learning.gradient.optimizers import (
+    build_optimizer,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rates,
+)
+from everlearn.learning.gradient.stability import AveragedWeights, SpikeGuard, StabilityConfig
+from everlearn.learning.gradient.step import Part, StepResult, gradient_step
+from everlearn.learning.method import BoundaryContext, Method, StepContext
+from everlearn.learning.objective import Objective
+from everlearn.types import Boundary, State
+
+__all__ = ["Training"]
+
+
+class Training:
+    """Trains the parameters of a model that require gradients, one step at a time.
+
+    Args:
+        model: Its parameters to be trained have ``requires_grad`` set, and are float32.
+        objective: What a step minimizes.
+        config: Optimizer, schedule, clipping.
+        stability: Averaged weights, guard against loss spikes.
+        methods: Continual-learning methods, in order; they are attached here, before the optimizer exists.
+
+    Attributes:
+        num_steps: Steps made, those that were refused included.
+        num_examples: Fresh examples whose steps were made.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        config: GradientConfig,
+        stability: StabilityConfig,
+        methods: Sequence[Method] = (),
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.methods = tuple(methods)
+        self.num_steps = 0
+        self.num_examples = 0
+        for method in self.methods:
+            method.attach(model)
+        self.parameters = {
+            name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+        }
+        self.optimizer = build_optimizer(self.parameters, {}, config)
+        self._average = AveragedWeights(self.parameters, stability.average_decay)
+        self._spikes = SpikeGuard(stability)
+        self._watches_spikes = stability.spike_deviations is not None
+
+    def step(
+        self, fresh: Batch, split: Callable[[Batch], Sequence[Sequence[Part]]] | None = None
+    ) -> StepResult:
+        """Make one step.
+
+        Raises:
+            ModelError: Training diverged; the weights are as before the step.
+        """
+        set_learning_rates(self.optimizer, self.config, self.num_steps)
+        with self._training_mode():
+            result = gradient_step(
+                fresh,
+                self.methods,
+                self.optimizer,
+                self._context(),
+                max_gradient_norm=self.config.max_gradient_norm,
+                split=split,
+                refuse=self._refuse if self._watches_spikes else None,
+            )
+        self.num_steps += 1
+        if result.skipped is None:
+            self._average.update(self.num_steps)
+        return result
+
+    def _refuse(self, loss: float, norm: float) -> str | None:
+        return self._spikes.refuse(loss)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the block the model has the averaged weights, if they are averaged."""
+        return self._average.applied()
+
+    def on_boundary(self, boundary: Boundary) -> None:
+        """Let the methods consolidate, in order."""
+        context = BoundaryContext(
+            model=self.model,
+            objective=self.objective,
+            parameters=self.parameters,
+            step=self.num_steps,
+            num_examples=self.num_examples,
+            labels=(),
+        )
+        for method in self.methods:
+            method.on_boundary(boundary, context)
+
+    def _context(self) -> StepContext:
+        return StepContext(
+            model=self.model,
+            objective=self.objective,
+            parameters=self.parameters,
+            step=self.num_steps,
+            num_examples=self.num_examples,
+            labels=(),
+        )
+
+    @contextmanager
+    def _training_mode(self) -> Iterator[None]:
+        if not self.config.train_mode:
+            yield
+            return
+        device = next(self.model.parameters()).device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            # Dropout is a function of seed and step, so no generator has to be saved.
+            torch.manual_seed((self.config.seed * 1_000_003 + self.num_steps) % 2**63)
+            self.model.train()
+            try:
+                yield
+            finally:
+                self.model.eval()
+
+    def state(self) -> State:
+        """Trained weights, optimizer, averages, methods and counts; nothing that is frozen."""
+        methods = methods_state(self.methods)
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.parameters.items()}
+        return State(
+            {
+                **with_prefix("weights", weights),
+                **with_prefix("optimizer", optimizer_tensors(self.optimizer, self.parameters)),
+                **with_prefix("average", self._average.tensors()),
+                **with_prefix("methods", methods.tensors),
+            },
+            {
+                "num_steps": self.num_steps,
+                "num_examples": self.num_examples,
+                "spikes": self._spikes.state(),
+                **methods.data,
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Replace the state.
+
+        Raises:
+            StateError: It is damaged, or of another model or other methods.
+        """
+        try:
+            num_steps, num_examples = int(state.data["num_steps"]), int(state.data["num_examples"])
+            spikes = state.data["spikes"]
+            methods = State(without_prefix("methods", state.tensors), {"methods": state.data["methods"]})
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"the saved learner is damaged: {error!r}") from error
+        weights = without_prefix("weights", state.tensors)
+        check_weights(weights, self.parameters)
+        restore_methods(self.methods, methods)
+        load_optimizer_tensors(self.optimizer, self.parameters, without_prefix("optimizer", state.tensors))
+        self._average.load(without_prefix("average", state.tensors))
+        self._spikes.restore(spikes)
+        with torch.no_grad():
+            for name, tensor in self.parameters.items():
+                tensor.copy_(weights[name])
+        self.num_steps, self.num_examples = num_steps, num_examples
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the state: equal for trainings that go on equally."""
+        state = self.state()
+        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
+        digest.update(json.dumps(state.data, sort_keys=True).encode())
+        return digest.hexdigest()
