@@ -20,13 +20,19 @@ __all__ = [
     "ClosedFormSettings",
     "GradientSettings",
     "GuardSettings",
+    "LanguageSettings",
     "LearnerSettings",
     "ModelSettings",
     "RunConfig",
     "RunSettings",
     "StreamSettings",
+    "TaskName",
+    "TranslationSettings",
     "flatten_settings",
 ]
+
+
+TaskName = Literal["classify", "lm", "seq2seq"]
 
 
 class _Settings(BaseModel):
@@ -34,10 +40,10 @@ class _Settings(BaseModel):
 
 
 class ModelSettings(_Settings):
-    """The pretrained encoder and how texts are encoded with it."""
+    """The pretrained model and how texts are read with it."""
 
-    name: str = Field(default="minilm", min_length=1)
-    """A name that everlearn knows, a local folder, or a name on the Hugging Face hub."""
+    name: str | None = Field(default=None, min_length=1)
+    """A name that everlearn knows, a local folder, or a name on the Hugging Face hub; None: the task's own."""
     max_length: int = Field(default=256, ge=8, le=32_768)
     """Tokens; the rest of a text is cut off (or goes into further windows)."""
     windows: int = Field(default=1, ge=1, le=1_000)
@@ -59,7 +65,12 @@ class StreamSettings(_Settings):
     domain_field: str | None = None
     time_field: str | None = None
     strict: bool = False
-    max_record_bytes: int = Field(default=1_000_000, ge=16)
+    max_record_bytes: int | None = Field(default=None, ge=16)
+    """Longer records are rejected; None: 1 MB, for language models 64 MB."""
+    documents: Literal["blank-lines", "file", "lines"] = "blank-lines"
+    """What a document is in a plain text that a language model reads."""
+    piece_bytes: int = Field(default=16_384, ge=64)
+    """Longer documents come to a language model, and into the journal, in pieces of at most so many bytes."""
     order: Literal["as-is", "shuffled", "by-class", "by-domain", "by-time"] = "as-is"
     experiences: int = Field(default=1, ge=1, le=100_000)
     batch_size: int = Field(default=256, ge=1, le=1_000_000)
@@ -94,23 +105,66 @@ class GradientSettings(_Settings):
     max_gradient_norm: float | None = Field(default=None, ge=0.0)
     """Gradients are scaled to at most this norm; 0: no clipping."""
     trainable: str | None = Field(default=None, min_length=1)
-    """``all``, ``head``, ``embeddings``, ``layers:K-N`` or ``lora``."""
+    """``all``, ``head``, ``embeddings``, ``encoder``, ``decoder``, ``layers:K-N``, ``lora`` or ``lora:K-N``."""
     lora_rank: int | None = Field(default=None, ge=1)
+    lora_alpha: int | None = Field(default=None, ge=1)
     max_classes: int | None = Field(default=None, ge=1)
     replay: int = Field(default=0, ge=0)
-    """Examples that the replay memory holds; 0: no replay."""
+    """Examples (of language models: pieces of documents) that the replay memory holds; 0: no replay."""
     replayed: int | None = Field(default=None, ge=1)
     """Examples replayed in every step; None: as many as a batch has."""
+    replay_share: float | None = Field(default=None, gt=0.0)
+    """Replayed tokens to each fresh one; None: ``replayed`` counts, for language models 0.5."""
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Further continual-learning methods by name, each with its settings."""
+    average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Language models and encoder-decoders: decay of the averaged weights that predictions are made with."""
+    spike_deviations: float | None = Field(default=None, gt=0.0)
+    """The same: a step whose loss is so many standard deviations above the usual is left out."""
+
+
+class LanguageSettings(_Settings):
+    """How a language model reads documents; None: the learner's own default."""
+
+    lanes: int | None = Field(default=None, ge=1, le=4_096)
+    """Documents that are read side by side."""
+    chunk_length: int | None = Field(default=None, ge=2)
+    """Tokens of a document that are read at once."""
+    tokens_per_step: int | None = Field(default=None, ge=1)
+    """Fresh tokens of an optimizer step."""
+    carry: Literal["auto", "attention", "recurrent", "none"] | None = None
+    """What is carried from chunk to chunk."""
+    window: int | None = Field(default=None, ge=0)
+    """Tokens before a chunk that it can attend to; 0: all of the document's."""
+    sinks: int | None = Field(default=None, ge=0)
+    """First tokens of a document that every chunk can attend to."""
+    gradient_chunks: int | None = Field(default=None, ge=0)
+    """Earlier chunks that gradients flow into."""
+    gradient_checkpointing: bool = False
+
+
+class TranslationSettings(_Settings):
+    """How an encoder-decoder reads and writes; None: the learner's own default."""
+
+    max_source_length: int | None = Field(default=None, ge=1)
+    max_target_length: int | None = Field(default=None, ge=1)
+    beams: int | None = Field(default=None, ge=1, le=64)
+    label_smoothing: float | None = Field(default=None, ge=0.0, lt=1.0)
+    bleu_tokenizer: str = "13a"
+    """sacrebleu's tokenizer for BLEU: 13a, zh, ja-mecab, char, …"""
 
 
 class LearnerSettings(_Settings):
     """Which learner, and its sizes."""
 
     kind: Literal["closed-form", "gradient"] = "closed-form"
+    """Of a classifier; language models and encoder-decoders are always trained by gradients."""
     memory_budget: int | None = Field(default=None, ge=1_000_000)
     """Bytes the closed-form learner may take; chooses the sizes that are not given."""
     closed_form: ClosedFormSettings = ClosedFormSettings()
     gradient: GradientSettings = GradientSettings()
+    language: LanguageSettings = LanguageSettings()
+    translation: TranslationSettings = TranslationSettings()
 
 
 class RunSettings(_Settings):
@@ -176,12 +230,29 @@ class RunConfig(_Settings):
     True
     """
 
+    task: TaskName = "classify"
+    """Labels for texts; the next token of documents; a text for a text."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     model: ModelSettings = ModelSettings()
     stream: StreamSettings = StreamSettings()
     learner: LearnerSettings = LearnerSettings()
     guard: GuardSettings = GuardSettings()
     run: RunSettings = RunSettings()
+
+    @property
+    def model_name(self) -> str:
+        """The model, the task's own where none is named.
+
+        Raises:
+            ConfigError: None is named, and the task has none of its own.
+        """
+        if self.model.name is not None:
+            return self.model.name
+        if self.task == "seq2seq":
+            raise ConfigError(
+                "model.name: no encoder-decoder comes with everlearn; name a folder or a hub name of one"
+            )
+        return "minilm" if self.task == "classify" else "smollm2"
 
     @classmethod
     def from_mapping(cls, values: Any, *, place: str = "settings") -> RunConfig:

@@ -28,6 +28,7 @@ __all__ = [
     "Predictor",
     "State",
     "StepReport",
+    "TextLoss",
 ]
 
 Json = Any
@@ -132,6 +133,25 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextLoss:
+    """What a language model lost on text that it was shown for the first time, before it learned it.
+
+    Bits per byte are ``nats / ln 2 / bytes``: they do not depend on how the text is cut into tokens.
+
+    Attributes:
+        domain: Where the text comes from, if that has a name.
+        nats: Sum of -ln p over the tokens that were predicted.
+        tokens: Number of them.
+        bytes: UTF-8 bytes that they stand for.
+    """
+
+    domain: str | None
+    nats: float
+    tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What one call of ``learn`` changed.
 
@@ -141,6 +161,10 @@ class StepReport:
         new_labels: Labels seen for the first time, in order of appearance.
         loss: Mean training loss of the step in nats, before the update; None for closed-form learners.
         num_replayed: Examples drawn from memory beside the fresh ones.
+        text_losses: Language models only: the prequential loss of the fresh text, by domain.
+        num_tokens: Tokens learned; replayed ones are not counted.
+        gradient_norm: Total norm of the gradients before clipping; None where there are none.
+        skipped: Why the update was left out, if it was.
     """
 
     num_learned: int
@@ -148,6 +172,10 @@ class StepReport:
     new_labels: tuple[str, ...] = ()
     loss: float | None = None
     num_replayed: int = 0
+    text_losses: tuple[TextLoss, ...] = ()
+    num_tokens: int = 0
+    gradient_norm: float | None = None
+    skipped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How well a run learns: prequential scores, the accuracy matrix, delayed targets, the report."""
+"""How well a run learns: prequential scores, matrices of forgetting, delayed targets, the reports."""
 
 from __future__ import annotations
 
@@ -7,17 +7,30 @@ from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import METRICS_SCHEMA, MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report import report_html, write_report
+from everlearn.evaluation.report_language import language_report_html, write_language_report
 from everlearn.evaluation.scores import expected_calibration_error, macro_f1
+from everlearn.evaluation.text_metrics import TEXT_METRICS_SCHEMA, TextMetricsLog, TextMetricsRow
+from everlearn.evaluation.text_scores import DomainMatrix, TextScores, bits_per_byte
+from everlearn.evaluation.translation_scores import TranslationScores
 
 __all__ = [
     "METRICS_SCHEMA",
+    "TEXT_METRICS_SCHEMA",
     "AccuracyMatrix",
     "DelayedTargets",
+    "DomainMatrix",
     "MetricsLog",
     "MetricsRow",
     "PrequentialScores",
+    "TextMetricsLog",
+    "TextMetricsRow",
+    "TextScores",
+    "TranslationScores",
+    "bits_per_byte",
     "expected_calibration_error",
+    "language_report_html",
     "macro_f1",
     "report_html",
+    "write_language_report",
     "write_report",
 ]

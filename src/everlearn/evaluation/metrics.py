@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields, replace
 
 import pyarrow as pa
 
-from everlearn.errors import ConfigError, StateError
+from everlearn.errors import StateError
+from everlearn.evaluation.thinned_rows import ThinnedRows
 from everlearn.types import Json
 
-__all__ = ["METRICS_SCHEMA", "MetricsLog", "MetricsRow"]
+__all__ = ["METRICS_SCHEMA", "MetricsLog", "MetricsRow", "joint_rate"]
 
 _METADATA_KEY = b"everlearn.metrics"
 _INTEGERS = ("examples", "num_classes")
@@ -109,47 +110,25 @@ class MetricsLog:
     """
 
     def __init__(self, max_rows: int = 4000) -> None:
-        if max_rows < 2 or max_rows % 2:
-            raise ConfigError(f"max_rows must be even and at least 2, not {max_rows}")
-        self.max_rows = max_rows
-        self.batches_per_row = 1
-        self._rows: list[MetricsRow] = []
-        self._batches_in_last = 1
+        self._thinned: ThinnedRows[MetricsRow] = ThinnedRows(_merged, max_rows)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._thinned.rows)
+
+    @property
+    def batches_per_row(self) -> int:
+        """Batches that each row but the last covers."""
+        return self._thinned.batches_per_row
 
     def add(self, row: MetricsRow) -> None:
         """Add the row of the batch just done."""
-        if self._rows and self._batches_in_last < self.batches_per_row:
-            before = self._rows[-2].examples if len(self._rows) > 1 else 0
-            self._rows[-1] = _merged(before, self._rows[-1], row)
-            self._batches_in_last += 1
-            return
-        if len(self._rows) == self.max_rows:
-            self._halve()
-        self._rows.append(row)
-        self._batches_in_last = 1
-
-    def _halve(self) -> None:
-        rows, before = [], 0
-        for first, second in zip(self._rows[::2], self._rows[1::2], strict=True):
-            rows.append(_merged(before, first, second))
-            before = second.examples
-        self._rows = rows
-        self.batches_per_row *= 2
+        self._thinned.add(row)
 
     def table(self) -> pa.Table:
         """The rows as a table; its metadata let ``from_table`` go on where this one stands."""
-        metadata = {
-            "version": 1,
-            "max_rows": self.max_rows,
-            "batches_per_row": self.batches_per_row,
-            "batches_in_last": self._batches_in_last,
-        }
-        columns = [[getattr(row, name) for row in self._rows] for name in METRICS_SCHEMA.names]
-        schema = METRICS_SCHEMA.with_metadata({_METADATA_KEY: json.dumps(metadata).encode()})
-        return pa.table(columns, schema=schema)
+        columns = [[getattr(row, name) for row in self._thinned.rows] for name in METRICS_SCHEMA.names]
+        metadata = {_METADATA_KEY: json.dumps(self._thinned.metadata()).encode()}
+        return pa.table(columns, schema=METRICS_SCHEMA.with_metadata(metadata))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> MetricsLog:
@@ -161,21 +140,20 @@ class MetricsLog:
         try:
             metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
             log = cls(metadata["max_rows"])
-            log.batches_per_row = int(metadata["batches_per_row"])
-            log._batches_in_last = int(metadata["batches_in_last"])
-            log._rows = [MetricsRow(**row) for row in table.select(METRICS_SCHEMA.names).to_pylist()]
+            rows = [MetricsRow(**row) for row in table.select(METRICS_SCHEMA.names).to_pylist()]
+            log._thinned.restore(rows, metadata)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the metrics table is damaged: {error!r}") from error
         return log
 
 
-def _merged(examples_before: int, first: MetricsRow, second: MetricsRow) -> MetricsRow:
-    """One row for two neighbours; ``examples_before`` is the count at the start of the first."""
-    num_first = first.examples - examples_before
+def _merged(before: MetricsRow | None, first: MetricsRow, second: MetricsRow) -> MetricsRow:
+    """One row for two neighbours, and the row before them."""
+    num_first = first.examples - (0 if before is None else before.examples)
     num_second = second.examples - first.examples
     return replace(
         second,
-        examples_per_second=_joint_rate(
+        examples_per_second=joint_rate(
             num_first, first.examples_per_second, num_second, second.examples_per_second
         ),
         memory_mb=max((m for m in (first.memory_mb, second.memory_mb) if m is not None), default=None),
@@ -183,7 +161,7 @@ def _merged(examples_before: int, first: MetricsRow, second: MetricsRow) -> Metr
     )
 
 
-def _joint_rate(num_a: int, rate_a: float | None, num_b: int, rate_b: float | None) -> float | None:
+def joint_rate(num_a: int, rate_a: float | None, num_b: int, rate_b: float | None) -> float | None:
     """Examples a second over two stretches together."""
     if not rate_a or not rate_b or num_a + num_b == 0:
         return rate_b or rate_a

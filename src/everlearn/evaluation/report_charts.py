@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from everlearn.types import Json
 
-__all__ = ["Chart", "Line", "stream_charts"]
+__all__ = ["Chart", "Line", "stream_chart", "stream_charts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Chart:
 def stream_charts(metrics: pa.Table) -> list[Chart]:
     """The charts over the stream for which the table has figures."""
     charts = [
-        _stream_chart(
+        stream_chart(
             metrics,
             "accuracy",
             "Accuracy over the stream",
@@ -85,7 +85,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             size="full",
             height=340,
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "log-loss",
             "Log-loss",
@@ -98,7 +98,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             unit=" nats",
             number=".3f",
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "calibration",
             "Calibration error",
@@ -108,7 +108,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             unit=" %",
             factor=100,
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "classes",
             "Classes over time",
@@ -118,7 +118,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             unit=" classes",
             number=",.0f",
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "throughput",
             "Throughput",
@@ -128,7 +128,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             unit=" examples/s",
             number=",.0f",
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "memory",
             "Memory",
@@ -138,7 +138,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
             unit=" MB",
             number=",.0f",
         ),
-        _stream_chart(
+        stream_chart(
             metrics,
             "outliers",
             "Out of scope",
@@ -152,7 +152,7 @@ def stream_charts(metrics: pa.Table) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def _stream_chart(
+def stream_chart(
     metrics: pa.Table,
     id: str,
     title: str,
@@ -166,14 +166,33 @@ def _stream_chart(
     y_range: tuple[float, float] | None = None,
     size: str = "third",
     height: int = 260,
+    over: str = "examples",
+    y_from_zero: bool = True,
 ) -> Chart | None:
-    """A line chart over the number of examples, or None where no line has two points."""
+    """A line chart over the stream, or None where no line has a point.
+
+    Args:
+        metrics: Holds the columns.
+        id: Element id.
+        title: Heading.
+        caption: One sentence on what is drawn.
+        lines: Columns to draw.
+        y_title: Title of the y axis.
+        unit: Behind a number on hover.
+        factor: Numbers are multiplied by it.
+        number: Format of a number on hover.
+        y_range: Range of the y axis; None: that of the numbers.
+        size: Of the chart, as in ``Chart``.
+        height: Of the chart in pixels.
+        over: Column of the x axis, and its title.
+        y_from_zero: Whether the y axis begins at zero.
+    """
     traces, legend = [], []
-    examples = metrics["examples"].to_pylist()
+    places = metrics[over].to_pylist()
     highest = 0.0
     for line in lines:
         values = metrics[line.column].to_pylist() if line.column in metrics.column_names else []
-        points = [(x, _number(y, factor)) for x, y in zip(examples, values, strict=False) if _is_finite(y)]
+        points = [(x, _number(y, factor)) for x, y in zip(places, values, strict=False) if _is_finite(y)]
         if not points:
             continue
         highest = max(highest, *(y for _, y in points))
@@ -197,7 +216,7 @@ def _stream_chart(
         legend.append((line.name, line.colour, line.dash))
     if not traces:
         return None
-    y_axis: dict[str, Json] = {"title": {"text": y_title}, "rangemode": "tozero"}
+    y_axis: dict[str, Json] = {"title": {"text": y_title}, "rangemode": "tozero" if y_from_zero else "normal"}
     if y_range:
         y_axis["range"] = list(y_range)
     elif highest == 0:
@@ -207,9 +226,9 @@ def _stream_chart(
     layout = {
         "hovermode": "x unified",
         "xaxis": {
-            "title": {"text": "examples"},
+            "title": {"text": over},
             "tickformat": ",d",
-            "unifiedhovertitle": {"text": "%{x:,d} examples"},
+            "unifiedhovertitle": {"text": f"%{{x:,d}} {over}"},
         },
         "yaxis": y_axis,
     }

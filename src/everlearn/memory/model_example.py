@@ -8,13 +8,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["InputArray", "ModelExample"]
+__all__ = ["InputArray", "ModelExample", "part_id"]
 
 InputArray = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+
+# A long example is kept in parts: this character stands between its id and what tells the parts apart.
+_PART_SEPARATOR = "\x1f"
 
 # Python's own share of one stored example (object, array header, two strings, key, list entries),
 # measured with tracemalloc on 64-bit CPython and rounded up.
 OVERHEAD_BYTES = 640
+
+
+def part_id(example_id: str, part: int) -> str:
+    """The id under which one part of an example is stored.
+
+    >>> ModelExample(part_id("moby", 3), "", np.zeros(1, np.int32)).example_id
+    'moby'
+    """
+    return f"{example_id}{_PART_SEPARATOR}{part}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +47,11 @@ class ModelExample:
     target: str
     input: InputArray
     domain: str | None = None
+
+    @property
+    def example_id(self) -> str:
+        """The id of the example that this is, or is a part of."""
+        return self.id.split(_PART_SEPARATOR, 1)[0]
 
     @property
     def num_bytes(self) -> int:

@@ -128,8 +128,9 @@ class ReservoirMemory:
         return [self._examples[index] for index in order.tolist()]
 
     def remove(self, ids: Collection[str]) -> int:
-        """Remove the examples with these ids; returns how many were there."""
-        return sum(self._discard(example_id) for example_id in set(ids))
+        """Remove the examples with these ids, all parts of each; returns how many entries went."""
+        wanted = set(ids)
+        return sum(self._discard(one.id) for one in self.examples() if one.example_id in wanted)
 
     def state(self) -> State:
         """Everything that decides what the memory does next."""

@@ -17,6 +17,9 @@ from typing import Any
 
 from everlearn.errors import ConfigError
 from everlearn.learning.method import Method
+from everlearn.methods.anchor import Anchor, AnchorConfig
+from everlearn.methods.distillation import DistillationConfig, SnapshotDistillation
+from everlearn.methods.orthogonal import OrthogonalConfig, OrthogonalSubspaces
 from everlearn.methods.replay import ExperienceReplay, ReplayConfig
 from everlearn.types import Json
 
@@ -39,6 +42,9 @@ class MethodEntry:
 
 
 METHODS: Mapping[str, MethodEntry] = {
+    "anchor": MethodEntry(Anchor, AnchorConfig),
+    "distillation": MethodEntry(SnapshotDistillation, DistillationConfig),
+    "orthogonal": MethodEntry(OrthogonalSubspaces, OrthogonalConfig),
     "replay": MethodEntry(ExperienceReplay, ReplayConfig),
 }
 

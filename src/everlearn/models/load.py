@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from everlearn.errors import ModelError
 from everlearn.models.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.folder import find_model_folder, weights_sha256
 from everlearn.models.pooling import PoolingName
+from everlearn.models.quiet import quiet_transformers
 
 __all__ = ["Trunk", "load_trunk"]
 
@@ -100,7 +99,7 @@ def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.devic
     # bfloat16 attention by plain matrix products is the quicker one on CPUs, at any length.
     attention = {"attn_implementation": "eager"} if (device.type, dtype) == ("cpu", torch.bfloat16) else {}
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             if config.is_encoder_decoder:
                 raise ModelError(f"model {spec!r} is an encoder-decoder; give an encoder")
@@ -185,21 +184,3 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep progress bars and load reports out of the terminal; what matters is raised as an error."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging  # its functions have no annotations
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -12,11 +12,18 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
-from everlearn.config import StreamSettings
+from everlearn.config import StreamSettings, TaskName
 from everlearn.errors import RunError
 from everlearn.runtime.rejections import duplicate
 from everlearn.stream.order import Experience, arrange
-from everlearn.stream.source import EndOfStream, FieldNames, Rejection, Source, SourceConfig
+from everlearn.stream.source import (
+    DocumentConfig,
+    EndOfStream,
+    FieldNames,
+    Rejection,
+    Source,
+    SourceConfig,
+)
 from everlearn.types import Cursor, Example
 
 __all__ = ["ArrangedFeed", "DirectFeed", "Feed", "head_of", "read_all", "source_config", "source_key"]
@@ -173,8 +180,20 @@ def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:
     return list(by_id.values()), rejected
 
 
-def source_config(settings: StreamSettings, *, text_optional: bool = False) -> SourceConfig:
-    """The settings of a run as the streams' own configuration; see ``FieldNames.text_optional``."""
+def source_config(
+    settings: StreamSettings, *, task: TaskName = "classify", text_optional: bool = False
+) -> SourceConfig:
+    """The settings of a run as the streams' own configuration.
+
+    Args:
+        settings: The run's.
+        task: Language models read documents and chats; encoder-decoders texts named ``source``, too.
+        text_optional: See ``FieldNames.text_optional``.
+    """
+    limits = {} if settings.max_record_bytes is None else {"max_record_bytes": settings.max_record_bytes}
+    documents = None
+    if task == "lm":
+        documents = DocumentConfig(split=settings.documents, max_piece_bytes=settings.piece_bytes, **limits)
     return SourceConfig(
         fields=FieldNames(
             text=settings.text_field,
@@ -182,10 +201,13 @@ def source_config(settings: StreamSettings, *, text_optional: bool = False) -> S
             id=settings.id_field,
             domain=settings.domain_field,
             time=settings.time_field,
-            text_optional=text_optional,
+            text_optional=text_optional and task != "lm",
+            text_alternatives=("source",) if task == "seq2seq" and settings.text_field == "text" else (),
+            messages="messages" if task == "lm" else None,
         ),
         strict=settings.strict,
-        max_record_bytes=settings.max_record_bytes,
+        documents=documents,
+        **limits,
     )
 
 

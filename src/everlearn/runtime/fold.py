@@ -70,11 +70,14 @@ class Fold:
             report=report,
             num_rejected=step.step.num_rejected,
         )
+        self._tell(result)
+        self._after(step.step.after)
+        return result
+
+    def _tell(self, result: BatchResult) -> None:
         with self.clock.measure("evaluate"):
             for observer in self._observers:
                 observer(result)
-        self._after(step.step.after)
-        return result
 
     def replay(self, journal: Journal, after: int, until: int | None = None) -> tuple[int, int]:
         """Make the journaled steps after one again, with the predictions that were made then.
@@ -130,7 +133,9 @@ class Fold:
         if after.get("settle"):
             # At a boundary it is done only to be measured, so its time is not the stream's.
             with self.clock.measure("evaluate" if "boundary" in after else "learn"):
-                settle(self.learner)
+                report = settle(self.learner)
+            if report is not None:
+                self._tell(BatchResult(examples=(), predictions=(), learned=(), report=report))
         if "boundary" in after and self._on_boundary is not None:
             self._on_boundary(after["boundary"])
 

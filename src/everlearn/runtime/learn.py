@@ -107,10 +107,11 @@ def learn_stream(
         config = settings_for(given_settings(request.settings, request.config_file), folder, key)
         _check_guard(request.settings, config)
         use_threads(config.run.threads)
-        reading = source_config(config.stream)
+        reading = source_config(config.stream, task=config.task)
         # A later stream, or a later record, may bring targets for examples that came without.
         source = open_source(
-            request.stream, source_config(config.stream, text_optional=not is_arranged(config))
+            request.stream,
+            source_config(config.stream, task=config.task, text_optional=not is_arranged(config)),
         )
         held_out = HeldOut(open_source(request.test, reading)) if request.test is not None else None
         listener.stage("loading the model")

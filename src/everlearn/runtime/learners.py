@@ -13,12 +13,21 @@ from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.learning.language import LanguageLearner
+from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.methods.registry import create_method
 from everlearn.models.coder import TextCoder
 from everlearn.models.dtype import choose_device
 from everlearn.models.load import load_trunk
 from everlearn.runtime.recorded_coder import RecordedCoder, load_text_coder
 from everlearn.runtime.run_record import LearnerRecord
+from everlearn.runtime.text_learners import (
+    TEXT_KINDS,
+    method_settings,
+    optimization_settings,
+    text_learner,
+    text_record,
+)
 from everlearn.stream.codes import CodesSource
 from everlearn.stream.source import Source
 from everlearn.types import Boundary, Example, Json, Learner, Predictor, StepReport
@@ -78,11 +87,15 @@ def build_learner(config: RunConfig, source: Source) -> tuple[RunLearner, Learne
         ConfigError: A setting is wrong, or does not fit the learner or the stream.
         ModelError: The model cannot be loaded.
     """
+    reads_text = config.task != "classify" or config.learner.kind == "gradient"
+    if reads_text and isinstance(source, CodesSource):
+        raise ConfigError(
+            f"{source.name} holds codes, which only the closed-form learner can learn from; give it the texts"
+        )
+    if config.task != "classify":
+        record = text_record(config)
+        return cast(RunLearner, text_learner(config, record)), record
     if config.learner.kind == "gradient":
-        if isinstance(source, CodesSource):
-            raise ConfigError(
-                f"{source.name} holds codes, which the gradient learner cannot learn from; give it the texts"
-            )
         record = LearnerRecord(kind="gradient", config=_gradient_settings(config))
         return _gradient_learner(config, record), record
     if isinstance(source, CodesSource):
@@ -117,6 +130,8 @@ def rebuild_learner(
         RunError: The record names a learner that this version does not know.
         ModelError: The model cannot be loaded.
     """
+    if record.kind in TEXT_KINDS:
+        return cast(RunLearner, text_learner(config, record))
     if record.kind == "gradient":
         return _gradient_learner(config, record)
     if record.kind != "closed-form" or record.coder_fingerprint is None or record.dense_size is None:
@@ -149,6 +164,8 @@ def build_learner_like(
         RunError: The run keeps no codes, and this learner needs them.
         ModelError: The model cannot be loaded.
     """
+    if config.task != "classify":
+        return cast(RunLearner, text_learner(config, text_record(config)))
     if config.learner.kind == "gradient":
         return _gradient_learner(config, LearnerRecord(kind="gradient", config=_gradient_settings(config)))
     if record.coder_fingerprint is None or record.dense_size is None:
@@ -181,15 +198,20 @@ def refresh(learner: Learner) -> None:
         learner.refresh()
 
 
-def settle(learner: Learner) -> None:
-    """Let a closed-form learner solve at full size, so that predictions use everything learned."""
+def settle(learner: Learner) -> StepReport | None:
+    """Let predictions use everything learned.
+
+    A closed-form learner solves at full size; a language model learns the tokens that wait for a full step,
+    and its report is returned.
+    """
     if isinstance(learner, ClosedFormLearner):
         learner.settle()
+    return learner.settle() if isinstance(learner, LanguageLearner) and not learner.is_settled else None
 
 
 def is_settled(learner: Learner) -> bool:
     """Whether ``settle`` would change nothing."""
-    return learner.is_settled if isinstance(learner, ClosedFormLearner) else True
+    return learner.is_settled if isinstance(learner, ClosedFormLearner | LanguageLearner) else True
 
 
 def relearn(learner: Learner, forgotten: Sequence[Example], learned: Sequence[Example]) -> StepReport:
@@ -204,7 +226,7 @@ def relearn(learner: Learner, forgotten: Sequence[Example], learned: Sequence[Ex
 
 def mark_boundary(learner: Learner, name: str, num_examples: int) -> None:
     """Tell a gradient learner's methods that an experience has ended."""
-    if isinstance(learner, GradientLearner):
+    if isinstance(learner, GradientLearner | LanguageLearner | Seq2SeqLearner):
         learner.on_boundary(Boundary(reason="experience", num_examples=num_examples, name=name))
 
 
@@ -265,21 +287,8 @@ def _closed_form_learner(
 
 
 def _gradient_settings(config: RunConfig) -> dict[str, Any]:
-    settings = {
-        name: value for name, value in config.learner.gradient.model_dump().items() if value is not None
-    }
-    num_kept, num_replayed = settings.pop("replay"), settings.pop("replayed", None)
-    if settings.get("max_gradient_norm") == 0:
-        settings["max_gradient_norm"] = None
-    settings |= {"seed": config.seed, "max_length": config.model.max_length, "dtype": config.model.dtype}
-    methods = {}
-    if num_kept:
-        methods["replay"] = {
-            "memory_examples": num_kept,
-            "num_replayed": num_replayed or config.stream.batch_size,
-            "seed": config.seed,
-        }
-    return {"learner": asdict(GradientConfig(**settings)), "methods": methods}
+    settings = optimization_settings(config) | {"max_length": config.model.max_length}
+    return {"learner": asdict(GradientConfig(**settings)), "methods": method_settings(config)}
 
 
 def _gradient_learner(config: RunConfig, record: LearnerRecord) -> RunLearner:
@@ -289,5 +298,5 @@ def _gradient_learner(config: RunConfig, record: LearnerRecord) -> RunLearner:
     }
     methods = [create_method(name, values) for name, values in record.config["methods"].items()]
     # Weights that were rounded once stay rounded; the configuration says what products run in.
-    trunk = load_trunk(config.model.name, dtype="float32", device=config.model.device)
+    trunk = load_trunk(config.model_name, dtype="float32", device=config.model.device)
     return cast(RunLearner, GradientLearner.for_text(trunk, GradientConfig(**settings), methods))

@@ -112,7 +112,7 @@ def predict_stream(
     with folder:
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
-        source = open_source(spec, source_config(config.stream))
+        source = open_source(spec, source_config(config.stream, task=config.task))
         check_codes(source, folder.learner_record(folder.served_generation), str(run))
     settle(learner)
     reader = source.open()

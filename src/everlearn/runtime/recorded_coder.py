@@ -14,6 +14,8 @@ from everlearn.types import Code, Example, Json
 
 __all__ = ["RecordedCoder", "load_text_coder"]
 
+_TRUNK = "minilm"
+
 
 class RecordedCoder:
     """Encodes texts by a coder that is loaded when the first text comes.
@@ -105,9 +107,9 @@ def load_text_coder(
     dtype = recorded.get("dtype", settings.dtype)
     layers = recorded.get("layers", settings.layers)
     if adapter is None:
-        trunk = load_trunk(settings.name, dtype=dtype, device=settings.device)
+        trunk = load_trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device)
     else:
-        trunk = load_adapted_trunk(settings.name, adapter, dtype=dtype, device=settings.device)
+        trunk = load_adapted_trunk(settings.name or _TRUNK, adapter, dtype=dtype, device=settings.device)
     return TextCoder(
         trunk,
         CoderConfig(

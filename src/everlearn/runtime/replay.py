@@ -125,7 +125,7 @@ def replay_run(
         tested = None
         if test is not None:
             listener.stage("testing on the held-out set")
-            source = open_source(test, source_config(config.stream))
+            source = open_source(test, source_config(config.stream, task=config.task))
             check_codes(source, folder.learner_record(), str(run))
             held_out = HeldOut(source)
             settle(learner)

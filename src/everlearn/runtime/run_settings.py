@@ -17,7 +17,7 @@ from everlearn.stream.lines import stem_of
 __all__ = ["given_settings", "is_arranged", "known_source", "new_folder_name", "settings_for"]
 
 # These make the learner what it is; a run keeps them for life.
-_FIXED = ("seed", "model.", "learner.", "guard.share", "run.rolling_window")
+_FIXED = ("task", "seed", "model.", "learner.", "guard.share", "run.rolling_window")
 _FREE_ALL_THE_SAME = frozenset({"model.device"})
 GRADIENT_BATCH_SIZE = 32
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
@@ -50,9 +50,10 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     """
     if folder is None:
         config = RunConfig().with_settings(given)
-        if config.learner.kind == "gradient" and "stream.batch_size" not in given:
-            config = config.with_settings({"stream.batch_size": GRADIENT_BATCH_SIZE})
-        return config
+        defaults: dict[str, Any] = {"model.name": config.model_name}
+        if config.task != "classify" or config.learner.kind == "gradient":
+            defaults |= {"stream.batch_size": GRADIENT_BATCH_SIZE}
+        return config.with_settings({name: one for name, one in defaults.items() if name not in given})
     own = dict(flatten_settings(folder.record.config))
     progress = known_source(folder.sources(), key)
     if progress is None:

@@ -93,7 +93,7 @@ def tune_trunk_of(
         on_epoch(report)
         check_history(folder, store, record)
     record = _told(record, tuning).model_copy(update={"finished": True})
-    store.finish(record, tuning.best, folder.config.model.name)
+    store.finish(record, tuning.best, folder.config.model_name)
     return record
 
 

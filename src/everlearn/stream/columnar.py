@@ -124,10 +124,10 @@ def mapped_rows(config: SourceConfig, stem: str) -> RowParser:
     """A parser of rows of any table, by the names of its columns."""
     mapper = RecordMapper(config.fields, stem)
     max_bytes = config.max_record_bytes
-    text_field = config.fields.text
+    text_names = config.fields.text_names
 
     def parse(row: Row, number: int) -> Example:
-        text = row[text_field]
+        text = next((row[name] for name in text_names if row.get(name) is not None), None)
         if (
             isinstance(text, str)
             and 4 * len(text) > max_bytes

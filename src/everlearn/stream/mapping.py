@@ -34,6 +34,8 @@ class RecordMapper:
     - Id, domain and time are taken likewise; a list or an object under one of the usual names (not
       one that was asked for) is left among the other fields.
     - An example without id gets ``<stem>:<number>``.
+    - Where chats are asked for and there is no text, the contents of the messages, joined by line ends,
+      are the text; the messages stay among the other fields.
 
     Args:
         fields: Names of the fields.
@@ -42,8 +44,16 @@ class RecordMapper:
 
     def __init__(self, fields: FieldNames, stem: str) -> None:
         self._stem = stem
-        self._text = fields.text
-        asked_for = {fields.text, fields.target, fields.id, fields.domain, fields.time}
+        self._text_names = fields.text_names
+        self._messages = fields.messages
+        asked_for = {
+            *fields.text_names,
+            fields.target,
+            fields.id,
+            fields.domain,
+            fields.time,
+            fields.messages,
+        }
 
         def candidates(name: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
             return (name,) if name is not None else tuple(each for each in usual if each not in asked_for)
@@ -65,7 +75,17 @@ class RecordMapper:
         Raises:
             RecordError: The record gives no example.
         """
-        text = record.pop(self._text, None) if self._brings_target(record) else self._text_of(record)
+        text_name = next((name for name in self._text_names if record.get(name) is not None), None)
+        text: str | None
+        if text_name is None and self._messages is not None and record.get(self._messages) is not None:
+            text = _text_of_messages(record[self._messages], self._messages)
+        elif text_name is None and self._brings_target(record):
+            text = None
+        else:
+            text = self._text_of(record, text_name)
+        for name in self._text_names:
+            if name in record and record[name] is None:
+                del record[name]
         target = None
         for name in self._target_names:
             if name in record:
@@ -85,17 +105,17 @@ class RecordMapper:
         """Whether a record without text is a target for an example that came before."""
         return (
             self._text_optional
-            and record.get(self._text) is None
             and any(record.get(name) is not None for name in self._id_names)
             and any(record.get(name) is not None for name in self._target_names)
         )
 
-    def _text_of(self, record: dict[str, Json]) -> str:
-        try:
-            text = record.pop(self._text)
-        except KeyError:
-            raise RecordError(f"no field {self._text!r}; {_names_of(record)} (see --text-field)") from None
-        return check_text(text, self._text)
+    def _text_of(self, record: dict[str, Json], name: str | None) -> str:
+        if name is None:  # none is there, or only as null
+            name = next((each for each in self._text_names if each in record), None)
+        if name is None:
+            names = " or ".join(map(repr, self._text_names))
+            raise RecordError(f"no field {names}; {_names_of(record)} (see --text-field)")
+        return check_text(record.pop(name), name)
 
     def _optional(self, record: dict[str, Json], names: tuple[str, ...]) -> str | None:
         for name in names:
@@ -126,6 +146,31 @@ def check_text(text: object, name: str) -> str:
         raise RecordError(f"field {name!r} holds NUL characters: binary data?")
     _check_encodable(text, name)
     return text
+
+
+def _text_of_messages(messages: Json, name: str) -> str:
+    """The contents of a chat, one below the other; raises RecordError unless it is one."""
+    if not isinstance(messages, list) or not messages:
+        kind = "an empty list" if messages == [] else type(messages).__name__
+        raise RecordError(f"field {name!r} must be a list of messages with 'role' and 'content', not {kind}")
+    contents = []
+    for number, message in enumerate(messages, start=1):
+        if not isinstance(message, dict):
+            raise RecordError(
+                f"field {name!r}: message {number} must be an object with 'role' and 'content', "
+                f"not {type(message).__name__}"
+            )
+        for key in ("role", "content"):
+            value = message.get(key)
+            if not isinstance(value, str):
+                kind = "null" if value is None else type(value).__name__
+                what = f"{key!r} must be a string, not {kind}" if key in message else f"no {key!r}"
+                raise RecordError(f"field {name!r}: message {number}: {what}")
+            _check_encodable(value, name)
+        if not message["role"] or message["role"].isspace():
+            raise RecordError(f"field {name!r}: message {number} has a blank 'role'")
+        contents.append(message["content"])
+    return check_text("\n".join(contents), name)
 
 
 def _check_encodable(value: str, name: str) -> None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.codes import CodesSource, is_codes_file
 from everlearn.stream.columnar import ArrowSource, ParquetSource
 from everlearn.stream.delimited import DelimitedSource
+from everlearn.stream.documents import DocumentsSource
 from everlearn.stream.hf_datasets import HuggingFaceSource
 from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
-from everlearn.stream.source import Source, SourceConfig
+from everlearn.stream.pieced import PiecedSource
+from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.stream.standard_input import StandardInputSource
 
 __all__ = ["open_source"]
 
 _HUGGING_FACE_PREFIX = "hf:"
+_MESSAGES = "messages"
 
 
 def _parquet(path: Path, config: SourceConfig) -> Source:
@@ -53,6 +57,9 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
       (one text a line), each also with ``.gz`` or ``.zst``; ``.parquet`` (a codes file is recognised);
       ``.arrow``, ``.feather``.
 
+    With ``config.documents`` a ``.txt`` is read as documents, long texts of other formats are cut into
+    pieces, and a record may hold a chat (``messages``) instead of a text.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "messages.jsonl")
@@ -74,6 +81,8 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
         MissingExtraError: A library is needed that is not installed.
     """
     config = config or SourceConfig()
+    if config.documents is not None:
+        return _open_documents(spec, config, config.documents)
     text = os.fspath(spec)
     if text == "-":
         return StandardInputSource(config)
@@ -98,3 +107,18 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
         known = ", ".join([*(f"{each}[.gz|.zst]" for each in _COMPRESSIBLE), *_TABLES])
         raise InputError(f"{text} has a suffix that names no known format; known are {known}")
     return _COMPRESSIBLE[inner](path, config)
+
+
+def _open_documents(spec: str | os.PathLike[str], config: SourceConfig, documents: DocumentConfig) -> Source:
+    fields = config.fields
+    if fields.messages is None:
+        fields = replace(fields, messages=_MESSAGES)
+    config = replace(config, fields=fields, max_record_bytes=documents.max_record_bytes)
+    path = Path(spec)
+    name = path.stem if compression_of(path) != "none" else path.name
+    if os.fspath(spec) == "-":
+        return StandardInputSource(config)
+    if path.is_file() and Path(name).suffix.lower() == ".txt":
+        return DocumentsSource(path, config)
+    source = open_source(spec, replace(config, documents=None))
+    return PiecedSource(source, documents, messages=fields.messages)

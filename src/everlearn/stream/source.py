@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 from everlearn.errors import ConfigError
 from everlearn.types import Cursor, Example
 
 __all__ = [
+    "DocumentConfig",
     "EndOfStream",
     "FieldNames",
     "Rejection",
@@ -17,6 +18,11 @@ __all__ = [
     "SourceConfig",
     "SourceReader",
 ]
+
+DocumentSplit = Literal["blank-lines", "file", "lines"]
+
+# Room for a few characters of four bytes.
+_MIN_PIECE_BYTES = 16
 
 
 class EndOfStream(Exception):
@@ -51,6 +57,10 @@ class FieldNames:
     With ``text_optional`` a record that lacks the text but has an id and a target gives an example
     without text: a target for an example that came before.
 
+    ``text_alternatives`` are names under which the text is looked for, in this order, where a record
+    has no field ``text``. ``messages`` names a field with a chat, a list of objects with ``role`` and
+    ``content``, which stands in for a missing text; None: chats are not read.
+
     Raises:
         ConfigError: A name is empty, or two fields share one name.
     """
@@ -61,18 +71,59 @@ class FieldNames:
     domain: str | None = None
     time: str | None = None
     text_optional: bool = False
+    text_alternatives: tuple[str, ...] = ()
+    messages: str | None = None
+
+    @property
+    def text_names(self) -> tuple[str, ...]:
+        """Names of the text, in the order in which they are looked for."""
+        return (self.text, *self.text_alternatives)
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
-        for role in ("text", "target", "id", "domain", "time"):
-            name = getattr(self, role)
-            if name is None and role != "text":
+        names = [
+            (role, getattr(self, role)) for role in ("text", "target", "id", "domain", "time", "messages")
+        ]
+        names += [("text_alternatives", name) for name in self.text_alternatives]
+        for role, name in names:
+            if name is None and role not in ("text", "text_alternatives"):
                 continue
             if not isinstance(name, str) or not name:
                 raise ConfigError(f"fields.{role} must be the name of a field, not {name!r}")
             if name in seen:
                 raise ConfigError(f"fields.{role} is {name!r}, which fields.{seen[name]} already uses")
             seen[name] = role
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentConfig:
+    """How texts become documents, and long documents pieces, for language models.
+
+    A document of more than ``max_piece_bytes`` is cut, at a line end or before a space where there is
+    one and never inside a character. Each piece is an example whose fields ``document``, ``part`` (from
+    0) and ``last`` say where it belongs; the texts of a document's pieces, joined, are the document.
+
+    Attributes:
+        split: What is a document in a text file or in plain text on standard input: "blank-lines": lines
+            between blank ones; "lines": each line; "file": all of it.
+        max_piece_bytes: The longest piece, in bytes of UTF-8.
+        max_record_bytes: Records (lines of JSON, rows of tables) that are longer are rejected. Text
+            files have no such limit.
+
+    Raises:
+        ConfigError: Names the field and the value.
+    """
+
+    split: DocumentSplit = "blank-lines"
+    max_piece_bytes: int = 16_384
+    max_record_bytes: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        if self.split not in get_args(DocumentSplit):
+            known = ", ".join(get_args(DocumentSplit))
+            raise ConfigError(f"documents.split must be one of {known}, not {self.split!r}")
+        _check_size("documents.max_piece_bytes", self.max_piece_bytes, _MIN_PIECE_BYTES)
+        _check_size("documents.max_record_bytes", self.max_record_bytes, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +134,7 @@ class SourceConfig:
         fields: Names of the fields.
         strict: Raise InputError at the first record that cannot be used, instead of passing it over.
         max_record_bytes: Longer records are rejected without being read into memory whole.
+        documents: Read texts as documents, cut long ones, and take chats; None: a record is an example.
 
     Raises:
         ConfigError: ``max_record_bytes`` is not a positive integer.
@@ -91,11 +143,16 @@ class SourceConfig:
     fields: FieldNames = field(default_factory=FieldNames)
     strict: bool = False
     max_record_bytes: int = 1_000_000
+    documents: DocumentConfig | None = None
 
     def __post_init__(self) -> None:
-        size = self.max_record_bytes
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigError(f"max_record_bytes must be a positive integer, not {size!r}")
+        _check_size("max_record_bytes", self.max_record_bytes, 1)
+
+
+def _check_size(name: str, size: object, least: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, int) or size < least:
+        what = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ConfigError(f"{name} must be {what}, not {size!r}")
 
 
 @runtime_checkable

@@ -8,13 +8,17 @@ import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
+from everlearn.stream.documents import document_reader, is_document_cursor
 from everlearn.stream.line_files import LineParser, LineRecords, cursor_number, json_parser, text_parser
 from everlearn.stream.lines import LineScanner
+from everlearn.stream.live_documents import LiveDocumentsReader
 from everlearn.stream.mapping import RecordMapper
-from everlearn.stream.source import SourceConfig
+from everlearn.stream.pieced import PiecedReader, inner_cursor
+from everlearn.stream.source import DocumentConfig, SourceConfig, SourceReader
 from everlearn.types import Cursor, Example
 
 __all__ = ["StandardInputSource"]
@@ -30,6 +34,11 @@ class StandardInputSource:
     fill. A pipe cannot be read again: a reader opened from a cursor goes on counting lines (and so
     making ids) where the cursor stands, and reads what comes next. Where standard input is a file
     (``< FILE``), it begins after the last example returned, as for any file.
+
+    With ``config.documents`` what arrives is looked at first: if it begins with a JSON object, lines are
+    read as above and long texts cut into pieces; if not, all of it is documents. A piece comes once it
+    is full or its document ends. A record of a pipe that was being cut when its reader was closed is
+    not gone on with.
 
     One reader at a time: what one has taken from the pipe, no other gets.
 
@@ -47,21 +56,63 @@ class StandardInputSource:
         self._descriptor = descriptor
         self._patience_seconds = patience_seconds
 
-    def open(self, cursor: Cursor | None = None) -> BatchReader:
+    def open(self, cursor: Cursor | None = None) -> SourceReader:
         """See Source."""
         try:
             descriptor = sys.stdin.fileno() if self._descriptor is None else self._descriptor
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
-            offset = 0
-            if is_file and cursor is not None:
-                offset = cursor_number(cursor, "offset", self.name)
         except (OSError, ValueError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(f"standard input cannot be read: {error}") from error
+        if self._config.documents is not None:
+            return self._open_documents(self._config.documents, descriptor, is_file, cursor)
+        offset = cursor_number(cursor, "offset", self.name) if is_file and cursor is not None else 0
+        line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
         chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
-        scanner = LineScanner(chunks.read, max_bytes=self._config.max_record_bytes, place=self.name)
+        return self._line_reader(chunks.read, line, offset, is_file, chunks.close)
+
+    def _open_documents(
+        self, documents: DocumentConfig, descriptor: int, is_file: bool, cursor: Cursor | None
+    ) -> SourceReader:
+        was_json = not is_document_cursor(cursor) if cursor else None
+        inner: Cursor = {"line": 0, "offset": 0}
+        if cursor and was_json:
+            # A pipe does not give again what was being cut.
+            cursor = cursor if is_file else {"after": cursor.get("after")}
+            inner = inner_cursor(cursor, self.name) or inner
+        begun = inner if was_json or not cursor else cursor
+        offset = cursor_number(begun, "offset", self.name) if is_file else 0
+        line = cursor_number(begun, "line", self.name)
+        chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
+
+        def make_reader(is_json: bool, read_chunk: Callable[[], bytes | None]) -> SourceReader:
+            if is_json:
+                lines = self._line_reader(read_chunk, line, offset, is_file, chunks.close)
+                limit, messages = documents.max_piece_bytes, self._config.fields.messages
+                return PiecedReader(lines, limit, messages, self.name, cursor or None)
+            return document_reader(
+                read_chunk,
+                self._config,
+                name=self.name,
+                stem=self.name,
+                cursor=cursor or None,
+                close=chunks.close,
+            )
+
+        if was_json is not None and is_file:
+            return make_reader(was_json, chunks.read)
+        return LiveDocumentsReader(
+            chunks.read, make_reader, cursor=cursor, was_json=was_json, name=self.name, close=chunks.close
+        )
+
+    def _line_reader(
+        self,
+        read_chunk: Callable[[], bytes | None],
+        line: int,
+        offset: int,
+        is_file: bool,
+        close: Callable[[], None],
+    ) -> BatchReader:
+        scanner = LineScanner(read_chunk, max_bytes=self._config.max_record_bytes, place=self.name)
         scanner.line, scanner.offset = line, offset
         records = LineRecords(
             scanner,
@@ -69,7 +120,7 @@ class StandardInputSource:
             name=self.name,
             max_record_bytes=self._config.max_record_bytes,
             seekable=is_file,
-            close=chunks.close,
+            close=close,
         )
         return BatchReader(records, strict=self._config.strict)
 

@@ -1,0 +1,179 @@
+"""What a lane carries from one chunk to the next, behind one interface.
+
+Legend: R rows (one a lane), B lanes, L tokens of a row, H hidden size.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from everlearn.context.lanes import LaneChunk
+from everlearn.errors import ConfigError, StateError
+from everlearn.types import State
+
+__all__ = ["Carry", "CarryConfig", "CarryDtype", "CarryKind", "CarryResult", "Rows"]
+
+CarryKind = Literal["auto", "attention", "recurrent", "rnn", "none"]
+CarryDtype = Literal["model", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryConfig:
+    """What is carried, and how much of it.
+
+    Attributes:
+        kind: "attention" (keys and values of earlier tokens), "recurrent" (states of Mamba, RWKV,
+            gated delta nets), "rnn" (hidden state of a torch RNN), "none", or "auto": by the model.
+        sinks: First tokens of a document that are kept for good; of "attention".
+        window: Last tokens that are kept; None: all of the document. Of "attention".
+        dtype: What the carried tensors are kept in; "model": as the model makes them.
+        gradient_chunks: Earlier chunks that gradients flow into. 0: the carried context is detached.
+            k: chunks are learned in groups of k + 1 within which it is not (truncated
+            back-propagation through time; recurrent memory transformers, arXiv:2207.06881).
+
+    Raises:
+        ConfigError: Names the field and the value.
+    """
+
+    kind: CarryKind = "auto"
+    sinks: int = 4
+    window: int | None = 1024
+    dtype: CarryDtype = "model"
+    gradient_chunks: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("kind", CarryKind), ("dtype", CarryDtype)):
+            self._require(name, getattr(self, name) in get_args(choices), f"one of {list(get_args(choices))}")
+        self._require("sinks", self.sinks >= 0, "at least 0")
+        self._require("window", self.window is None or self.window >= 1, "None or at least 1")
+        self._require("gradient_chunks", self.gradient_chunks >= 0, "at least 0")
+
+    def _require(self, name: str, condition: bool, expected: str) -> None:
+        if not condition:
+            raise ConfigError(f"{name} must be {expected}, not {getattr(self, name)!r}")
+
+    @property
+    def tensor_dtype(self) -> torch.dtype | None:
+        """``dtype`` as torch's; None for "model"."""
+        return None if self.dtype == "model" else getattr(torch, self.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What a model reads of a ``LaneChunk``, as int64 tensors on the model's device.
+
+    Attributes:
+        lanes_R: Lane of each row; no lane twice.
+        ids_RL: Tokens; any valid id where padded.
+        document_RL: Number of the document, -1 for padding, which only follows tokens.
+        position_RL: Position within the document, from 0.
+    """
+
+    lanes_R: Tensor
+    ids_RL: Tensor
+    document_RL: Tensor
+    position_RL: Tensor
+
+    @classmethod
+    def from_chunk(cls, chunk: LaneChunk, device: torch.device | str = "cpu") -> Rows:
+        """The tensors of a chunk."""
+        arrays = (chunk.lanes, chunk.ids, chunk.document, chunk.position)
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CarryResult:
+    """What one forward pass gives.
+
+    Attributes:
+        states_RLH: Last hidden states, as they go into the LM head; arbitrary where padded.
+        carried: New context for ``Carry.advance`` of the same carry; opaque to everybody else.
+    """
+
+    states_RLH: Tensor
+    carried: Any
+
+
+class Carry(ABC):
+    """The context of all lanes.
+
+    Between two chunks: ``result = carry.forward(model, rows)``, the loss on ``result.states_RLH``, the
+    optimizer's step, then ``carry.advance(rows, result)``. A lane's context belongs to the document of its
+    last token; a token of another document does not see it.
+
+    Attributes:
+        kind: As in ``CarryConfig``.
+        config: The settings.
+        num_lanes: B.
+        one_document_per_row: Whether a row may hold tokens of one document only, because the model
+            cannot start anew within a row; ``Lanes`` takes this flag.
+    """
+
+    kind: CarryKind
+    one_document_per_row: bool = False
+
+    def __init__(self, config: CarryConfig, num_lanes: int) -> None:
+        if num_lanes < 1:
+            raise ConfigError(f"num_lanes must be at least 1, not {num_lanes!r}")
+        self.config = config
+        self.num_lanes = num_lanes
+
+    @abstractmethod
+    def forward(self, model: nn.Module, rows: Rows) -> CarryResult:
+        """Run the model on the rows with their lanes' context; changes nothing.
+
+        Args:
+            model: The causal LM, bare or wrapped by peft; its head is not run.
+            rows: Rows of different lanes.
+        """
+
+    @abstractmethod
+    def advance(self, rows: Rows, result: CarryResult, detach: bool = True) -> None:
+        """Make ``result`` the context of the rows' lanes.
+
+        Args:
+            rows: As passed to ``forward``.
+            result: What ``forward`` gave for them.
+            detach: Cut the gradient; False keeps the graph, so that later losses reach these tokens.
+        """
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Cut the gradient of all lanes' context, in place."""
+
+    @abstractmethod
+    def reset(self, lanes: Sequence[int]) -> None:
+        """Drop the context of these lanes; nothing of it stays in memory."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """Bytes of the carried tensors."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """The context, detached; restoring it elsewhere gives bit-identical results."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Replace the context.
+
+        Raises:
+            StateError: The state is damaged, or of a carry with other settings.
+        """
+
+    def _settings(self) -> dict[str, Any]:
+        """What a saved state must agree with."""
+        return {"format": 1, "kind": self.kind, "num_lanes": self.num_lanes}
+
+    def _check_settings(self, state: State) -> None:
+        for name, present in self._settings().items():
+            saved = state.data.get(name)
+            if saved != present:
+                raise StateError(f"the saved context has {name}={saved!r}, this one {present!r}")

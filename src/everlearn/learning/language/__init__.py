@@ -1,0 +1,9 @@
+"""Language models that keep learning: documents chunk by chunk, with carried context."""
+
+from __future__ import annotations
+
+from everlearn.learning.language.config import LanguageConfig
+from everlearn.learning.language.learner import LanguageLearner
+from everlearn.learning.language.objective import LanguageBatch, LanguageObjective, LanguageResult
+
+__all__ = ["LanguageBatch", "LanguageConfig", "LanguageLearner", "LanguageObjective", "LanguageResult"]

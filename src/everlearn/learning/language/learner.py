@@ -1,0 +1,350 @@
+"""A causal language model that learns from a stream of documents, read chunk by chunk."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import nn
+
+from everlearn.context import LaneChunk, Lanes, make_carry
+from everlearn.errors import StateError
+from everlearn.learning.gradient.body import sha256_of_tensors
+from everlearn.learning.gradient.learner_state import with_prefix, without_prefix
+from everlearn.learning.gradient.step import StepResult
+from everlearn.learning.gradient.trainable import select_trainable_parameters
+from everlearn.learning.gradient.training import Training
+from everlearn.learning.language.checkpointing import checkpoint_layers
+from everlearn.learning.language.config import LanguageConfig
+from everlearn.learning.language.losses import LossTally
+from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
+from everlearn.learning.language.reading import read_example, tokenizer_sha256
+from everlearn.learning.language.segments import encode_segment
+from everlearn.learning.method import Method
+from everlearn.memory import ModelExample
+from everlearn.models.causal import LanguageModel
+from everlearn.models.dtype import choose_dtype
+from everlearn.models.grouped_attention import use_grouped_attention
+from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
+
+__all__ = ["LanguageLearner"]
+
+_FORMAT_VERSION = 1
+
+
+class LanguageLearner:
+    """Test, then train, on documents: each chunk's loss is taken before anything of its step is learned.
+
+    Documents lie in lanes, side by side; a step is made as soon as ``tokens_per_step`` tokens wait in full
+    rows, and what is left over waits for the next call (``settle`` learns it too). Lanes, carried context,
+    weights, optimizer and methods are all state. Implements ``everlearn.types.Learner``; its predictions
+    are empty, as the losses of the stream come with the reports of ``learn``.
+
+    On one thread the learner is a function of its settings and the examples it was given, to the bit.
+
+    Args:
+        language_model: In float32. The learner takes its model over: adapters are added to it, its weights
+            change, and weights that stay frozen are rounded to the precision of the matrix products.
+        config: How texts are read and learned.
+        methods: Continual-learning methods, in order.
+
+    Raises:
+        ConfigError: The model has no such part as is to be trained.
+        ModelError: The model carries nothing of the kind that ``config.carry`` names.
+        MissingExtraError: ``trainable="lora"`` without peft.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        config: LanguageConfig | None = None,
+        methods: Sequence[Method] = (),
+    ) -> None:
+        self.config = config if config is not None else LanguageConfig()
+        self.language_model = language_model
+        model: nn.Module = language_model.model
+        self.model = model.eval()
+        self.tokenizer = language_model.tokenizer
+        self._tokenizer_sha256 = tokenizer_sha256(self.tokenizer)
+        optimization = self.config.optimization
+        layers = _decoder_layers(model)
+        select_trainable_parameters(model, len(layers), optimization)
+        device = next(model.parameters()).device
+        dtype = choose_dtype(optimization.dtype, device)
+        self._autocast_dtype = None if dtype == torch.float32 else dtype
+        _set_precision(model, dtype)
+        if self.config.gradient_checkpointing:
+            checkpoint_layers(layers)
+        use_grouped_attention(model)
+        self._carry = make_carry(model, self.config.carry, self.config.num_lanes)
+        self._lanes = self._new_lanes(self.config.num_lanes)
+        self._objective = LanguageObjective(
+            model, self._carry, self.config.num_lanes, self.config.chunk_length, self._autocast_dtype
+        )
+        self.training = Training(model, self._objective, optimization, self.config.stability, methods)
+        self._num_tokens = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: a language model predicts tokens."""
+        return ()
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The continual-learning methods."""
+        return self.training.methods
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that were given to ``learn``."""
+        return self.training.num_examples
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that were learned; those that wait in the lanes not yet."""
+        return self._num_tokens
+
+    @property
+    def reads_text(self) -> bool:
+        """True: nothing is computed once, so texts are needed to learn them again."""
+        return True
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no token waits in the lanes."""
+        return self._lanes.num_pending == 0
+
+    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The same examples."""
+        return examples
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Empty predictions; see ``score`` for losses without learning."""
+        nothing = np.empty(0)
+        return [Prediction(None, (), nothing) for _ in examples]
+
+    def learn(self, examples: Sequence[Example]) -> StepReport:
+        """Append the examples to their documents, and make as many steps as are due.
+
+        Raises:
+            InputError: An example has no text, or its messages cannot be rendered; nothing was learned.
+            ModelError: Training diverged; the weights are as before the step that did, whose text counts
+                as read.
+        """
+        runs = [read_example(self.tokenizer, example) for example in examples]
+        for run in runs:
+            self._lanes.add(run)
+        self.training.num_examples += len(examples)
+        return self._make_steps(len(examples), flush=False)
+
+    def settle(self) -> StepReport:
+        """Learn the tokens that wait in the lanes, in rows that are not full.
+
+        Raises:
+            ModelError: As for ``learn``.
+        """
+        return self._make_steps(0, flush=True)
+
+    def _make_steps(self, num_learned: int, *, flush: bool) -> StepReport:
+        tally = LossTally()
+        results: list[StepResult] = []
+        while self._lanes.num_pending if flush else self._lanes.num_full >= self.config.tokens_per_step:
+            results.append(self._step(tally, flush))
+        self._num_tokens += tally.num_tokens
+        norms = [one.gradient_norm for one in results if one.gradient_norm is not None]
+        skipped = [one.skipped for one in results if one.skipped is not None]
+        return StepReport(
+            num_learned=num_learned,
+            loss=float(np.mean([one.loss for one in results])) if results else None,
+            num_replayed=sum(len(one.batch) - one.batch.num_fresh for one in results),
+            text_losses=tally.losses(),
+            num_tokens=tally.num_tokens,
+            gradient_norm=max(norms, default=None),
+            skipped="; ".join(skipped) or None,
+        )
+
+    def _step(self, tally: LossTally, flush: bool) -> StepResult:
+        chunks = list(self._take_chunks(flush))
+        segments = tuple(segment for chunk in chunks for segment in _segments(chunk))
+        fresh = LanguageBatch(segments, len(segments), tuple(chunks))
+        self._objective.on_chunk = tally.take
+        try:
+            return self.training.step(fresh, self._objective.split)
+        finally:
+            self._objective.on_chunk = None
+
+    def _take_chunks(self, flush: bool) -> Iterable[LaneChunk]:
+        taken, length = 0, self.config.chunk_length
+        while taken < self.config.tokens_per_step:
+            room = min(self.config.num_lanes * length, self.config.tokens_per_step - taken)
+            chunk = self._lanes.take(max(length, room), flush)
+            if chunk is None:
+                return
+            taken += chunk.num_labels
+            yield chunk
+
+    @torch.no_grad()
+    def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
+        """Losses by domain of documents that are read from their beginning; nothing is learned.
+
+        Predictions are those of the averaged weights, where weights are averaged.
+        """
+        lanes = self._new_lanes(self.config.num_lanes)
+        carry = make_carry(self.model, self.config.carry, self.config.num_lanes)
+        objective = LanguageObjective(
+            self.model, carry, self.config.num_lanes, self.config.chunk_length, self._autocast_dtype
+        )
+        tally = LossTally()
+        with self.training.averaged():
+            for example in examples:
+                lanes.add(read_example(self.tokenizer, example))
+                # A document may be longer than what should wait in memory.
+                while lanes.num_full >= self.config.num_lanes * self.config.chunk_length:
+                    self._score_chunk(lanes, objective, tally, flush=False)
+            while lanes.num_pending:
+                self._score_chunk(lanes, objective, tally, flush=True)
+        return tally.losses()
+
+    def _score_chunk(self, lanes: Lanes, objective: LanguageObjective, tally: LossTally, flush: bool) -> None:
+        chunk = lanes.take(self.config.num_lanes * self.config.chunk_length, flush)
+        assert chunk is not None
+        result = objective.forward(self.model, LanguageBatch((), 0, (chunk,)))
+        tally.take(chunk, result)
+        for rows, carried in result.carried:
+            objective.carry.advance(rows, carried)
+
+    def on_boundary(self, boundary: Boundary) -> None:
+        """Let the methods consolidate, in order."""
+        self.training.on_boundary(boundary)
+
+    def frozen(self) -> FrozenLanguageModel:
+        """The model as it would serve now, averaged weights included; takes its memory once more."""
+        with self.training.averaged():
+            return FrozenLanguageModel(copy.deepcopy(self.model))
+
+    def forget(self, examples: Sequence[Example]) -> ForgetReport:
+        """Drop what waits of these examples, what lanes carry of them, and what memories hold.
+
+        The weights keep what they learned, and the report says so: ``exact`` is False.
+        """
+        ids = {example.id for example in examples}
+        self._carry.reset(self._lanes.lanes_of(ids))
+        num_removed = self._lanes.forget(ids)
+        num_removed += sum(method.forget(ids) for method in self.methods)
+        return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
+
+    def state(self) -> State:
+        """Weights, optimizer, methods, lanes and carried context; not the frozen part of the model."""
+        training, lanes, carry = self.training.state(), self._lanes.state(), self._carry.state()
+        return State(
+            {
+                **training.tensors,
+                **with_prefix("lanes", lanes.tensors),
+                **with_prefix("carry", carry.tensors),
+            },
+            {
+                **self._description(),
+                "num_tokens": self._num_tokens,
+                "training": training.data,
+                "lanes": lanes.data,
+                "carry": carry.data,
+            },
+        )
+
+    def restore(self, state: State) -> None:
+        """Replace the state.
+
+        Raises:
+            StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
+                or other methods.
+        """
+        for key, expected in self._description().items():
+            if state.data.get(key) != expected:
+                raise StateError(
+                    f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
+                    "make the learner as it was when the state was saved"
+                )
+        try:
+            num_tokens = int(state.data["num_tokens"])
+            training, lanes, carry = (state.data[name] for name in ("training", "lanes", "carry"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(f"the saved learner is damaged: {error!r}") from error
+        self.training.restore(State(state.tensors, training))
+        self._lanes.restore(State(without_prefix("lanes", state.tensors), lanes))
+        self._carry.restore(State(without_prefix("carry", state.tensors), carry))
+        self._num_tokens = num_tokens
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole state: equal for learners that go on equally."""
+        state = self.state()
+        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
+        digest.update(json.dumps(state.data, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def _new_lanes(self, num_lanes: int) -> Lanes:
+        return Lanes(num_lanes, self.config.chunk_length, self._carry.one_document_per_row)
+
+    def _description(self) -> dict[str, Json]:
+        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
+        config: Json = json.loads(json.dumps(asdict(self.config)))
+        return {
+            "kind": "language",
+            "format_version": _FORMAT_VERSION,
+            "model": self.language_model.sha256,
+            "tokenizer": self._tokenizer_sha256,
+            "config": config,
+        }
+
+
+class FrozenLanguageModel:
+    """A copy of a model that stays as it is while its learner goes on.
+
+    Args:
+        model: The copy.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Empty predictions, as of ``LanguageLearner``."""
+        nothing = np.empty(0)
+        return [Prediction(None, (), nothing) for _ in examples]
+
+
+def _segments(chunk: LaneChunk) -> list[ModelExample]:
+    segments = []
+    for span in chunk.spans:
+        place = (span.row, slice(span.start, span.stop))
+        segments.append(
+            encode_segment(
+                span.example_id,
+                int(chunk.position[span.row, span.start]),
+                int(chunk.ids[span.row, span.start]),
+                chunk.labels[place],
+                chunk.is_target[place],
+                span.domain,
+            )
+        )
+    return segments
+
+
+def _decoder_layers(model: nn.Module) -> nn.ModuleList:
+    count = getattr(getattr(model, "config", None), "num_hidden_layers", 0)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count > 0:
+            return module
+    return nn.ModuleList()
+
+
+def _set_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    """Trained weights in float32, so that small updates are not rounded away; frozen ones as used."""
+    for parameter in model.parameters():
+        wanted = torch.float32 if parameter.requires_grad and dtype != torch.float64 else dtype
+        if parameter.dtype not in (wanted, torch.float64):
+            parameter.data = parameter.data.to(wanted)

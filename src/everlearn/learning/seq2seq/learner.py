@@ -1,0 +1,300 @@
+"""An encoder-decoder that learns from a stream of pairs by gradient steps, one a batch."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from everlearn.errors import InputError, ModelError, StateError
+from everlearn.learning.batch import Batch
+from everlearn.learning.gradient.body import sha256_of_tensors
+from everlearn.learning.gradient.training import Training
+from everlearn.learning.method import Method
+from everlearn.learning.seq2seq.config import Seq2SeqConfig
+from everlearn.learning.seq2seq.decoding import Decoding
+from everlearn.learning.seq2seq.losses import PairLossTally
+from everlearn.learning.seq2seq.objective import Seq2SeqObjective, Seq2SeqResult
+from everlearn.learning.seq2seq.pairs import PairReader
+from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets
+from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
+from everlearn.memory import ModelExample
+from everlearn.models.dtype import choose_dtype
+from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
+
+__all__ = ["Seq2SeqLearner"]
+
+_FORMAT_VERSION = 1
+_DEFAULT_MAX_LENGTH = 512
+
+
+class Seq2SeqLearner:
+    """Translates source texts, and learns from target texts: one call of ``learn`` is one step.
+
+    ``Example.text`` is the source, ``Example.target`` the target. Implements ``everlearn.types.Learner``;
+    predictions have the generated text as their only label.
+
+    On one thread the learner is a function of its settings and of the batches it was given, to the bit;
+    the global random generators are neither read nor changed.
+
+    Args:
+        seq2seq_model: In float32. The learner takes its model over: adapters are added to it, and its
+            weights change.
+        config: How pairs are read and learned, and how targets are generated.
+        methods: Continual-learning methods, in order.
+
+    Raises:
+        ConfigError: The model has no such part as is to be trained.
+        ModelError: The model does not say by which token targets start or end.
+        MissingExtraError: ``trainable="lora"`` without peft.
+    """
+
+    def __init__(
+        self,
+        seq2seq_model: Seq2SeqModel,
+        config: Seq2SeqConfig | None = None,
+        methods: Sequence[Method] = (),
+    ) -> None:
+        self.config = config if config is not None else Seq2SeqConfig()
+        self.seq2seq_model = seq2seq_model
+        self.model = _prepared(seq2seq_model.model)
+        self._tokenizer_sha256 = _tokenizer_sha256(seq2seq_model.tokenizer)
+        select_seq2seq_parameters(self.model, self.config.optimization)
+        device = next(self.model.parameters()).device
+        dtype = choose_dtype(self.config.optimization.dtype, device)
+        autocast_dtype = None if dtype == torch.float32 else dtype
+        self._decoding = _decoding(seq2seq_model, self.config, autocast_dtype)
+        limit = seq2seq_model.max_length or _DEFAULT_MAX_LENGTH
+        self._reader = PairReader(
+            seq2seq_model.tokenizer,
+            self._decoding.end_id,
+            min(self.config.max_source_length or limit, limit),
+            self._decoding.max_target_length,
+        )
+        self._objective = Seq2SeqObjective(
+            self._decoding.start_id,
+            self._decoding.pad_id,
+            self.config.label_smoothing,
+            self.config.tokens_at_once,
+            autocast_dtype,
+        )
+        self.training = Training(
+            self.model, self._objective, self.config.optimization, self.config.stability, methods
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: targets are texts."""
+        return ()
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The continual-learning methods."""
+        return self.training.methods
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that were learned."""
+        return self.training.num_examples
+
+    @property
+    def reads_text(self) -> bool:
+        """True: nothing is computed once, so texts are needed to learn them again."""
+        return True
+
+    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The same examples."""
+        return examples
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Generate a target for each source, by the averaged weights where weights are averaged.
+
+        Raises:
+            InputError: An example has no text.
+        """
+        with self.training.averaged():
+            return predict_targets(self.model, self._reader, self._decoding, examples)
+
+    def frozen(self) -> Seq2SeqPredictor:
+        """The model as it predicts now; it stays so while the learner goes on. Takes its memory once more."""
+        with self.training.averaged():
+            model = copy.deepcopy(self.model).requires_grad_(False)
+        return Seq2SeqPredictor(model, self._reader, self._decoding)
+
+    def learn(self, examples: Sequence[Example]) -> StepReport:
+        """Make one step on the pairs that have a target, and on what the methods add.
+
+        Raises:
+            InputError: An example has no text; nothing was learned.
+            ModelError: Training diverged; the weights are as before the step.
+        """
+        known = [(example, example.target) for example in examples if example.target is not None]
+        without_target = len(examples) - len(known)
+        if not known:
+            return StepReport(num_learned=0, num_without_target=without_target)
+        fresh = self._batch(known)
+        tally = PairLossTally(self._reader)
+        split = partial(self._objective.split, after_forward=tally.take)
+        result = self.training.step(fresh, split)
+        self.training.num_examples += len(known)
+        return StepReport(
+            num_learned=len(known),
+            num_without_target=without_target,
+            loss=result.loss,
+            num_replayed=len(result.batch) - result.batch.num_fresh,
+            text_losses=tally.losses(),
+            num_tokens=tally.num_tokens,
+            gradient_norm=result.gradient_norm,
+            skipped=result.skipped,
+        )
+
+    @torch.no_grad()
+    def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
+        """Losses of the targets by domain, without learning; pairs without target are passed over.
+
+        Raises:
+            InputError: An example has no text.
+        """
+        known = [(example, example.target) for example in examples if example.target is not None]
+        tally = PairLossTally(self._reader)
+        if not known:
+            return ()
+        with self.training.averaged():
+            for group in self._objective.split(self._batch(known)):
+                for part in group:
+                    result: Seq2SeqResult = self._objective.forward(self.model, part.batch)
+                    tally.take(part.batch, result)
+        return tally.losses()
+
+    def model_examples(self, examples: Sequence[Example]) -> list[ModelExample]:
+        """Pairs as steps and memories keep them: fill a memory with what the model was trained on before.
+
+        Raises:
+            InputError: An example has no text or no target.
+        """
+        for example in examples:
+            if example.target is None:
+                raise InputError(f"example {example.id!r} has no target")
+        return self._reader.pairs(examples, [example.target or "" for example in examples])
+
+    def _batch(self, known: Sequence[tuple[Example, str]]) -> Batch:
+        pairs = self._reader.pairs([example for example, _ in known], [target for _, target in known])
+        return Batch(tuple(pairs), len(pairs))
+
+    def on_boundary(self, boundary: Boundary) -> None:
+        """Let the methods consolidate, in order."""
+        self.training.on_boundary(boundary)
+
+    def forget(self, examples: Sequence[Example]) -> ForgetReport:
+        """Remove examples from the methods' memories, so that they are never replayed again.
+
+        The weights keep what they learned from them, and the report says so: ``exact`` is False, and
+        ``num_forgotten`` counts what was taken from the memories.
+        """
+        ids = {example.id for example in examples}
+        num_removed = sum(method.forget(ids) for method in self.methods)
+        return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
+
+    def state(self) -> State:
+        """Trained weights, optimizer, methods and counts; not the frozen part of the model."""
+        training = self.training.state()
+        return State(training.tensors, {**self._description(), "training": training.data})
+
+    def restore(self, state: State) -> None:
+        """Replace the state.
+
+        Raises:
+            StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
+                or other methods.
+        """
+        for key, expected in self._description().items():
+            if state.data.get(key) != expected:
+                raise StateError(
+                    f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
+                    "make the learner as it was when the state was saved"
+                )
+        try:
+            training = state.data["training"]
+        except KeyError as error:
+            raise StateError(f"the saved learner is damaged: {error!r}") from error
+        self.training.restore(State(state.tensors, training))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""
+        state = self.state()
+        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
+        digest.update(json.dumps(state.data, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def _description(self) -> dict[str, Json]:
+        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
+        config: Json = json.loads(json.dumps(asdict(self.config)))
+        return {
+            "kind": "seq2seq",
+            "format_version": _FORMAT_VERSION,
+            "model": self.seq2seq_model.sha256,
+            "tokenizer": self._tokenizer_sha256,
+            "config": config,
+        }
+
+
+def _tokenizer_sha256(tokenizer: Any) -> str:
+    """SHA-256 (hex) of what a tokenizer makes tokens by."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _prepared(model: Any) -> nn.Module:
+    """The model in evaluation mode and in no reduced precision, with attention that trains fast."""
+    prepared: Any = model.eval()
+    if next(prepared.parameters()).dtype in (torch.bfloat16, torch.float16):
+        # Small updates would be rounded away.
+        prepared = prepared.float()
+    if next(prepared.parameters()).device.type == "cpu":
+        # The backward pass of the fused attention kernel for CPUs takes several times as long as
+        # plain matrix products at the lengths that are common here.
+        prepared.set_attn_implementation("eager")
+    module: nn.Module = prepared
+    return module
+
+
+def _decoding(
+    seq2seq_model: Seq2SeqModel, config: Seq2SeqConfig, autocast_dtype: torch.dtype | None
+) -> Decoding:
+    settings = [getattr(seq2seq_model.model, "generation_config", None), seq2seq_model.model.config]
+
+    def token(name: str) -> int | None:
+        for one in settings:
+            value = getattr(one, name, None)
+            if value is not None:
+                return int(value[0] if isinstance(value, list) else value)
+        return None
+
+    tokenizer = seq2seq_model.tokenizer
+    end_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else token("eos_token_id")
+    start_id = token("decoder_start_token_id")
+    if end_id is None or start_id is None:
+        lacking = "eos_token_id" if end_id is None else "decoder_start_token_id"
+        raise ModelError(f"model {seq2seq_model.name!r} says no {lacking}, so targets cannot be generated")
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else token("pad_token_id")
+    limit = seq2seq_model.max_length or _DEFAULT_MAX_LENGTH
+    return Decoding(
+        start_id=start_id,
+        end_id=int(end_id),
+        pad_id=int(pad_id if pad_id is not None else end_id),
+        first_id=token("forced_bos_token_id"),
+        max_target_length=min(config.max_target_length or limit, limit),
+        num_beams=config.num_beams,
+        length_penalty=config.length_penalty,
+        tokens_at_once=config.tokens_at_once,
+        autocast_dtype=autocast_dtype,
+    )

@@ -1,0 +1,22 @@
+"""What several test packages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def smollm2(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """Folder of SmolLM2-135M-Instruct, which "smollm2" stands for as well while the session lasts.
+
+    It is converted into pytest's cache, which outlives the session: only the first one waits for it.
+    """
+    from everlearn.models.gguf_folder import smollm2_folder
+
+    assert pytestconfig.cache is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(pytestconfig.cache.mkdir("everlearn-models")))
+        yield smollm2_folder()
