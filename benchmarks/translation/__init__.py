@@ -1,0 +1,1 @@
+"""Translation on shifting text: first training, then online adaptation."""

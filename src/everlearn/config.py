@@ -43,7 +43,7 @@ class ModelSettings(_Settings):
     """The pretrained model and how texts are read with it."""
 
     name: str | None = Field(default=None, min_length=1)
-    """A name that everlearn knows, a local folder, or a name on the Hugging Face hub; None: the task's own."""
+    """A name that everlearn knows, a folder, or a name on the Hugging Face hub; None: the task's own."""
     max_length: int = Field(default=256, ge=8, le=32_768)
     """Tokens; the rest of a text is cut off (or goes into further windows)."""
     windows: int = Field(default=1, ge=1, le=1_000)
@@ -105,7 +105,7 @@ class GradientSettings(_Settings):
     max_gradient_norm: float | None = Field(default=None, ge=0.0)
     """Gradients are scaled to at most this norm; 0: no clipping."""
     trainable: str | None = Field(default=None, min_length=1)
-    """``all``, ``head``, ``embeddings``, ``encoder``, ``decoder``, ``layers:K-N``, ``lora`` or ``lora:K-N``."""
+    """``all, head, embeddings, encoder, decoder, layers:K-N, lora`` or ``lora:K-N``."""
     lora_rank: int | None = Field(default=None, ge=1)
     lora_alpha: int | None = Field(default=None, ge=1)
     max_classes: int | None = Field(default=None, ge=1)

@@ -128,6 +128,11 @@ def test_learned_positions_start_anew_at_their_end() -> None:
     torch.testing.assert_close(found[60:], whole_states(model, ids[60:]), atol=1e-4, rtol=0)
     with pytest.raises(ModelError, match="64 positions; choose a smaller window"):
         streamed_states(model, {"a": ids}, CarryConfig(), chunk_length=100)
+    # Padding of the shorter row does not count.
+    found = streamed_states(
+        model, {"a": ids, "b": tokens(62, 1)}, CarryConfig(window=None), num_lanes=2, chunk_length=20
+    )["b"]
+    torch.testing.assert_close(found[:60], whole_states(model, tokens(62, 1))[:60], atol=1e-4, rtol=0)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -70,8 +70,6 @@ def second_chunk(model: nn.Module, carry: Carry, detach: bool, length: int = 12)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("length", [12, 1])
 def test_gradients_through_the_carry_equal_those_of_the_joined_pair(name: str, length: int) -> None:
-    if (name, length) == ("mamba2", 1):
-        pytest.skip("the last token's own state is found without gradient")
     torch.manual_seed(0)
     model = MODELS[name]().double()
     carry = make_carry(model, CarryConfig(sinks=2, window=40), 2)
@@ -91,16 +89,14 @@ def test_gradients_through_the_carry_equal_those_of_the_joined_pair(name: str, l
 def test_a_detached_carry_passes_no_gradient(name: str) -> None:
     torch.manual_seed(0)
     model = MODELS[name]().train()
-    only_first = (set(rows_of(0, 20).ids_RL.unique().tolist())) - set(
-        rows_of(20, 32).ids_RL.unique().tolist()
-    )
+    first, second = rows_of(0, 20), rows_of(20, 32)
+    only_first = set(first.ids_RL.flatten().tolist()) - set(second.ids_RL.flatten().tolist())
     for detach in (True, False):
         carry = make_carry(model, CarryConfig(sinks=2, window=40), 2)
         loss = weighed(second_chunk(model, carry, detach=detach))
         gradient = torch.autograd.grad(loss, embedding_of(model))[0][sorted(only_first)]
         assert bool(gradient.any()) is not detach
     carry = make_carry(model, CarryConfig(sinks=2, window=40), 2)
-    first, second = rows_of(0, 20), rows_of(20, 32)
     carry.advance(first, carry.forward(model, first), detach=False)
     carry.detach()
     gradient = torch.autograd.grad(weighed(carry.forward(model, second).states_RLH), embedding_of(model))[0]
@@ -125,11 +121,13 @@ def test_recomputed_layers_see_the_same_keys() -> None:
 def test_a_model_that_drops_its_cache_is_refused() -> None:
     model: Any = mistral().train()
     carry = make_carry(model, CarryConfig(window=40), 2)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     with pytest.raises(ModelError, match="turn off transformers' gradient checkpointing"):
         carry.forward(model, rows_of(0, 20))
 
 
+# peft asks the model by a name that transformers gives up.
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.* is deprecated:FutureWarning")
 def test_adapters_of_peft() -> None:
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,3 +141,34 @@ def test_settings_are_checked() -> None:
             CarryConfig(**wrong)
     with pytest.raises(ConfigError, match="num_lanes must be at least 1, not 0"):
         make_carry(llama(), CarryConfig(window=64), 0)
+
+
+class Encoder(nn.Module):
+    """Something with a decoder that caches nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Body()
+
+    def get_decoder(self) -> nn.Module:
+        return self.body
+
+
+class Body(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, 8)
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        return SimpleNamespace(last_hidden_state=self.embedding(input_ids))
+
+
+def test_a_model_without_a_cache_can_only_do_without_carry() -> None:
+    model = Encoder()
+    with pytest.raises(ModelError, match="Encoder has no cache of one known kind; use the carry kind 'none'"):
+        make_carry(model, CarryConfig(), 1)
+    carry = make_carry(model, CarryConfig(kind="none"), 3)
+    assert carry.one_document_per_row
+    assert len(read_on(model, carry, lanes_for(carry), 3)) == 3
+    with pytest.raises(ModelError, match="Linear has no decoder below a language-model head"):
+        make_carry(nn.Linear(2, 2), CarryConfig(), 1)

@@ -19,7 +19,6 @@ from transformers import (
     Mamba2Config,
     MambaConfig,
     MistralConfig,
-    PreTrainedConfig,
     RwkvConfig,
 )
 
@@ -94,9 +93,10 @@ ATTENTION = {**ROTARY, "gpt2": gpt2, "mistral": mistral}
 RECURRENT: dict[str, Callable[..., nn.Module]] = {"mamba": mamba, "mamba2": mamba2, "rwkv": rwkv}
 
 
-def built(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> nn.Module:
+def built(config: Any, dtype: torch.dtype = torch.float32) -> nn.Module:
     torch.manual_seed(0)
-    model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    make: Any = AutoModelForCausalLM.from_config
+    model: nn.Module = make(config, dtype=dtype)
     for parameter in model.parameters():
         # Wider than the usual start, so that attention is far from uniform.
         if parameter.dim() == 2:

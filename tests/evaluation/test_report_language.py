@@ -57,8 +57,8 @@ def full_report(text: str = "law") -> str:
     return language_report_html(
         title=f"run {text}",
         summary={"prequential_bits_per_byte": 1.0234, "prequential_bleu": 23.456, "examples": 20,
-                 "tokens": 600, "bytes": 1_234_000, "skipped": 0, "rejected": 3, "fingerprint": "0123456789abcdef" * 4,
-                 "domains": {"x": 1}},
+                 "tokens": 600, "bytes": 1_234_000, "skipped": 0, "rejected": 3,
+                 "fingerprint": "0123456789abcdef" * 4, "domains": {"x": 1}},
         metrics=metrics(20, ("news", text.replace("\ud800", ""))),
         domains={
             "news": {"bytes": 1000, "tokens": 300, "bits_per_byte": 1.05, "bleu": None},

@@ -13,11 +13,11 @@ WORDS = {
 }  # fmt: skip
 
 
-def word_pairs(count: int, seed: int = 0, domain: str | None = None) -> list[Example]:
+def word_pairs(count: int, seed: int = 0, domain: str | None = None, longest: int = 6) -> list[Example]:
     generator = random.Random(seed)
     examples = []
     for number in range(count):
-        words = generator.choices(list(WORDS), k=generator.randint(1, 6))
+        words = generator.choices(list(WORDS), k=generator.randint(1, longest))
         target = " ".join(WORDS[word] for word in words)
         examples.append(Example(id=f"{seed}-{number}", text=" ".join(words), target=target, domain=domain))
     return examples

@@ -40,12 +40,13 @@ def naive_greedy(model: Any, source: Any, limit: int, first_id: int | None = Non
                 decoder_input_ids=torch.tensor([[0, *ids]]),
                 use_cache=False,
             ).logits[0, -1]
-        logits_V[0] = -torch.inf
+        log_p_V = logits_V.log_softmax(0)
+        log_p_V[0] = -torch.inf
         if first_id is not None and not ids:
             ids.append(first_id)
             continue
-        ids.append(int(logits_V.argmax()))
-        total += float(logits_V.log_softmax(0)[ids[-1]])
+        ids.append(int(log_p_V.argmax()))
+        total += float(log_p_V[ids[-1]])
     return Generated(tuple(ids), total)
 
 
@@ -54,7 +55,7 @@ def naive_greedy(model: Any, source: Any, limit: int, first_id: int | None = Non
 def test_greedy_search_equals_the_naive_one(make_model: MakeModel, kind: str, first_id: int | None) -> None:
     model = biased(make_model(kind, seed=2).model)
     settings = Decoding(start_id=0, end_id=1, pad_id=0, max_target_length=9, first_id=first_id)
-    texts = sources(24)
+    texts = sources(24 if kind == "marian" else 6)
     found = generate(model, texts, settings)
     expected = [naive_greedy(model, source, 9, first_id) for source in texts]
     assert [one.ids for one in found] == [one.ids for one in expected]
@@ -102,7 +103,6 @@ def test_beams_report_the_probability_of_what_they_found(
                 input_ids=torch.tensor([source.tolist()]),
                 decoder_input_ids=torch.tensor([[0, *one.ids[:-1]]]),
             ).logits[0]
-        logits_TV[:, 0] = -torch.inf
         log_p_TV = logits_TV.log_softmax(dim=1)
         expected = sum(float(log_p_TV[row, token]) for row, token in enumerate(one.ids))
         assert one.log_probability == pytest.approx(expected, rel=1e-3)

@@ -113,34 +113,21 @@ def test_learner_is_a_learner_and_reports_its_steps(make_model: MakeModel) -> No
     assert learner.num_examples == 14
 
 
-@pytest.mark.parametrize("kind", ["marian", "t5"])
-def test_it_learns_to_translate_and_predicting_changes_nothing(make_model: MakeModel, kind: str) -> None:
-    # T5 of random weights has large logits and learns in larger steps.
-    rate = 3e-3 if kind == "marian" else 1e-2
-    learner = make_learner(make_model(kind), learning_rate=rate)
-    for batch in batches(150, size=16):
-        learner.learn(batch)
-    seen = word_pairs(16, seed=149)
+def test_it_learns_to_translate_and_predicting_changes_nothing(make_model: MakeModel) -> None:
+    learner = make_learner(make_model(), methods=[], learning_rate=5e-3)
+    seen = word_pairs(12, longest=3)
+    for _ in range(60):
+        learner.learn(seen)
     before = learner.fingerprint()
     predictions = learner.predict(seen)
     assert learner.fingerprint() == before
     right = sum(p.label == example.target for p, example in zip(predictions, seen, strict=True))
-    assert right >= 12
-    for prediction in predictions:
+    assert right >= 11
+    for example, prediction in zip(seen, predictions, strict=True):
         assert prediction.labels == (prediction.label,)
-        assert 0.0 < prediction.confidence <= 1.0
-    (loss,) = learner.score(seen)
-    assert loss.nats / loss.tokens < 0.5
-
-
-def test_confidence_is_the_mean_probability_of_the_tokens(make_model: MakeModel) -> None:
-    learner = make_learner(make_model())
-    for batch in batches(60, size=16):
-        learner.learn(batch)
-    for example, prediction in zip(word_pairs(8), learner.predict(word_pairs(8)), strict=True):
+        # The confidence is the geometric mean of the probabilities of the tokens.
         (loss,) = learner.score([example.with_target(prediction.label)])
-        # The start token, which is never generated, has next to no share of the probability.
-        assert prediction.confidence == pytest.approx(np.exp(-loss.nats / loss.tokens), rel=1e-2)
+        assert prediction.confidence == pytest.approx(np.exp(-loss.nats / loss.tokens), rel=1e-4)
 
 
 def test_predictions_are_of_averaged_weights_and_frozen_ones_stay(make_model: MakeModel) -> None:
@@ -297,8 +284,8 @@ def test_restore_refuses_other_learners(make_model: MakeModel) -> None:
 
 def test_a_model_that_does_not_say_how_targets_start_is_refused(make_model: MakeModel) -> None:
     model = make_model()
-    model.model.config.decoder_start_token_id = None
-    model.model.generation_config.decoder_start_token_id = None
+    vars(model.model.config)["decoder_start_token_id"] = None  # which its own check would refuse
+    model.model.generation_config = None
     with pytest.raises(ModelError, match="decoder_start_token_id"):
         Seq2SeqLearner(model)
 

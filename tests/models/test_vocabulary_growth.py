@@ -19,7 +19,13 @@ from .test_vocabulary_watch import wordpiece_tokenizer
 from .tiny_models import byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, unigram_tokenizer
 
 WORDS = ["春", "春花", "café", " zebrafish", "é", "ëë", "月", " 4711", "zebra fish", "", " the"]
-TEXTS = ["春花秋月 café zebrafish", "the zebrafish's café 42", "ëëë é 月月", "<|start|>春", "\n zebrafish  春 "]
+TEXTS = [
+    "春花秋月 café zebrafish",
+    "the zebrafish's café 42",
+    "ëëë é 月月",
+    "<|start|>春",
+    "\n zebrafish  春 ",
+]
 ALPHABET = st.text(st.sampled_from([*"春花秋月éë zebrafish42\n'.", "\U0001f917", "\x00"]), max_size=40)
 
 

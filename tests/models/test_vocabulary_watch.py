@@ -21,7 +21,9 @@ CHINESE = "春花秋月何时了，往事知多少。春花秋月"
 
 def wordpiece_tokenizer() -> Any:
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "ze", "##bra", "##fish", "saw", *"abcz;?"]
-    return BertTokenizerFast(vocab={piece: id_ for id_, piece in enumerate([*pieces, *("##a", "##b", "##c")])})
+    return BertTokenizerFast(
+        vocab={piece: id_ for id_, piece in enumerate([*pieces, *("##a", "##b", "##c")])}
+    )
 
 
 @pytest.fixture(scope="module")

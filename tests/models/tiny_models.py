@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -50,6 +51,14 @@ def byte_fallback_tokenizer() -> Any:
     vocabulary = {token: number for number, token in enumerate(tokens)}
     backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(content=" ", left=1),
+        ]
+    )
     return fast_tokenizer(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
 
 
@@ -66,6 +75,15 @@ def unigram_tokenizer() -> Any:
     return fast_tokenizer(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
 
 
+def adapt(model: Any, config: Any, name: str = "default") -> Any:
+    """An adapted model, as peft makes it."""
+    from peft import get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft reads what transformers has renamed
+        return get_peft_model(model, config, adapter_name=name)
+
+
 def tiny_llama(vocab_size: int = 400, **settings: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -75,4 +93,26 @@ def tiny_llama(vocab_size: int = 400, **settings: Any) -> Any:
     model: Any = LlamaForCausalLM(
         LlamaConfig(vocab_size=vocab_size, bos_token_id=0, eos_token_id=1, **sizes, **settings)
     )
+    return model.eval()
+
+
+def tiny_seq2seq(kind: str) -> Any:
+    from transformers import MarianConfig, MarianMTModel, T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(1)
+    tokens: dict[str, Any] = {"vocab_size": 400, "pad_token_id": 0, "eos_token_id": 1}
+    tokens["decoder_start_token_id"] = 0
+    if kind == "t5":
+        t5_config = T5Config(**tokens, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+        t5: Any = T5ForConditionalGeneration(t5_config)
+        return t5.eval()
+    sizes: dict[str, Any] = {
+        f"{side}_{name}": size
+        for side in ("encoder", "decoder")
+        for name, size in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 32))
+    }
+    others: dict[str, Any] = {"d_model": 32, "init_std": 0.5, "max_position_embeddings": 64}
+    model: Any = MarianMTModel(MarianConfig(**tokens, **sizes, **others, forced_eos_token_id=None))
+    model.generation_config.max_length = 512  # as published ones say
+    model.generation_config.num_beams = 6
     return model.eval()

@@ -15,7 +15,9 @@ from everlearn.cli.consolidate import consolidate
 from everlearn.cli.demo import demo
 from everlearn.cli.encode import encode
 from everlearn.cli.evaluate import evaluate
+from everlearn.cli.export import export
 from everlearn.cli.forget import forget
+from everlearn.cli.generate import generate
 from everlearn.cli.learn import learn
 from everlearn.cli.merge import merge
 from everlearn.cli.predict import predict
@@ -69,7 +71,9 @@ _COMMANDS = (
     learn,
     encode,
     predict,
+    generate,
     evaluate,
+    export,
     versions.versions,
     versions.diff,
     versions.blame,

@@ -50,6 +50,8 @@ class ProgressDisplay:
         figures = [f"{progress.examples_per_second:,.0f} examples/s"]
         if progress.rolling_accuracy is not None:
             figures.insert(0, f"accuracy {progress.rolling_accuracy:.1%}")
+        if progress.rolling_text is not None:
+            figures.insert(0, progress.rolling_text)
         if progress.rolling_accuracy is not None and self._console.width >= _WIDE:
             figures += [f"{progress.num_classes} classes", f"{progress.memory_mb:,.0f} MB"]
         self._progress.update(

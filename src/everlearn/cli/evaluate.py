@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, percent, print_json, print_table
+from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
+from everlearn.errors import ConfigError
 
 __all__ = ["evaluate"]
 
@@ -16,22 +18,43 @@ __all__ = ["evaluate"]
 def evaluate(
     context: typer.Context,
     run: options.RunPath,
-    file: Annotated[
-        str,
+    files: Annotated[
+        list[str],
         typer.Argument(
-            metavar="FILE", help="Examples with targets, as for [cyan]learn[/].", show_default=False
+            metavar="FILE…",
+            help="Examples with targets, or documents, as for [cyan]learn[/]. Of a language model or an "
+            "encoder-decoder several: each is a domain.",
+            show_default=False,
         ),
     ],
+    adapt: Annotated[
+        bool,
+        typer.Option("--adapt", help="Language models: learn while reading (dynamic evaluation)."),
+    ] = False,
+    forget_documents: Annotated[
+        bool, typer.Option("--forget-documents", help="With --adapt: forget after each document.")
+    ] = False,
     json_output: options.Json = False,
     text_field: options.TextField = None,
     target_field: options.TargetField = None,
     id_field: options.IdField = None,
     threads: options.Threads = None,
 ) -> None:
-    """Test a run on a file; nothing is learned. Field names are the run's unless they are given."""
-    from everlearn.runtime.evaluate import evaluate_run
+    """Test a run on files; it is as before at the end. Field names are the run's unless they are given."""
+    from everlearn.runtime.evaluate import evaluate_run, task_of
 
-    scores = evaluate_run(run, file, options.given_settings(context), on_note=print_note)
+    settings = options.given_settings(context)
+    if task_of(run) != "classify":
+        from everlearn.runtime.evaluate_texts import evaluate_texts
+
+        texts = evaluate_texts(
+            run, files, settings, adapt=adapt, forget_documents=forget_documents, on_note=print_note
+        )
+        print_json(texts) if json_output else _print_texts(texts)
+        return
+    if len(files) > 1 or adapt or forget_documents:
+        raise ConfigError(f"{run} is a classifier's run: give one FILE, without --adapt")
+    scores = evaluate_run(run, files[0], settings, on_note=print_note)
     if json_output:
         print_json(scores)
         return
@@ -51,3 +74,32 @@ def evaluate(
             ("calibration error", percent(scores["calibration_error"])),
         ]
     )
+
+
+def _print_texts(scores: Mapping[str, Any]) -> None:
+    names = {
+        "bits_per_byte": "bits per byte",
+        "bleu": "BLEU",
+        "chrf": "chrF",
+        "tokens_per_byte": "tokens a byte",
+    }
+    shown = [name for name in names if scores.get(name) is not None]
+    rows = [("all", scores), *scores["domains"].items()] if len(scores["domains"]) > 1 else [("all", scores)]
+    print_columns(
+        ["domain", *(names[name] for name in shown), "bytes", "tokens"],
+        [
+            [
+                domain,
+                *(_figure(one.get(name)) for name in shown),
+                number(one.get("bytes")),
+                number(one.get("tokens")),
+            ]
+            for domain, one in rows
+        ],
+    )
+    if scores["rejected"]:
+        print_table([("rejected", number(scores["rejected"]))])
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

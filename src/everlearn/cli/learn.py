@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from everlearn.cli import options
+from everlearn.cli import options, text_options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
 from everlearn.cli.tables import print_json, print_table, summary_rows
@@ -28,6 +28,10 @@ EPILOG = """
   [cyan]everlearn learn train.jsonl --learner gradient --train lora --replay 1500[/]
 
   [cyan]everlearn learn messages.jsonl --out runs/desk --guard --guard-every 2000[/]
+
+  [cyan]everlearn learn corpus.txt --task lm --out runs/novel --replay 2000[/]
+
+  [cyan]everlearn learn pairs.jsonl --task seq2seq --model models/en-de --out runs/captions[/]
 """
 
 
@@ -52,6 +56,7 @@ def learn(
         str | None,
         typer.Option(metavar="FILE", help="Held-out examples with targets; never learned."),
     ] = None,
+    task: text_options.Task = None,
     json_output: options.Json = False,
     text_field: options.TextField = None,
     target_field: options.TargetField = None,
@@ -85,6 +90,23 @@ def learn(
     train: options.Train = None,
     lora_rank: options.LoraRank = None,
     replay: options.Replay = None,
+    replay_share: text_options.ReplayShare = None,
+    method: text_options.Methods = None,
+    average_decay: text_options.AverageDecay = None,
+    spike_deviations: text_options.SpikeDeviations = None,
+    documents: text_options.Documents = None,
+    lanes: text_options.Lanes = None,
+    chunk_length: text_options.ChunkLength = None,
+    tokens_per_step: text_options.TokensPerStep = None,
+    carry: text_options.Carry = None,
+    window: text_options.Window = None,
+    sinks: text_options.Sinks = None,
+    gradient_chunks: text_options.GradientChunks = None,
+    gradient_checkpointing: text_options.GradientCheckpointing = None,
+    max_source_length: text_options.MaxSourceLength = None,
+    max_target_length: text_options.MaxTargetLength = None,
+    beams: text_options.Beams = None,
+    bleu_tokenizer: text_options.BleuTokenizer = None,
     guard: options.Guard = None,
     guard_share: options.GuardShare = None,
     guard_every: options.GuardEvery = None,
@@ -100,7 +122,7 @@ def learn(
 ) -> None:
     """Predict and learn a stream, batch by batch, and save a run folder with a report.
 
-    Each batch is predicted before it is learned, so the accuracy shown is honest. Ctrl-C finishes the
+    Each batch is predicted before it is learned, so the scores shown are honest. Ctrl-C finishes the
     batch and saves; the same command goes on.
     """
     from everlearn.runtime.interruption import stop_on_signals

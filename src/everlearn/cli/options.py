@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from everlearn.cli import text_options
+
 __all__ = [
     "BatchInvariant",
     "BatchSize",
@@ -113,6 +115,7 @@ _SETTING_OF = {
     "keep_text": "run.keep_text",
     "text_days": "run.text_days",
     "threads": "run.threads",
+    **text_options.SETTING_OF,
 }
 
 
@@ -123,6 +126,8 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if name in _SETTING_OF and value is not None
     }
+    if "learner.gradient.methods" in given:
+        given["learner.gradient.methods"] = {name: {} for name in given["learner.gradient.methods"]}
     if "learner.closed_form.max_classes" in given:
         given["learner.gradient.max_classes"] = given["learner.closed_form.max_classes"]
     return given
@@ -400,7 +405,8 @@ Train = Annotated[
     str | None,
     typer.Option(
         metavar="PART",
-        help="all, head, embeddings, layers:K-N or lora (needs the extra lora). Default: all.",
+        help="all, head, embeddings, encoder, decoder, layers:K-N, lora or lora:K-N (need the extra lora). "
+        "Default: all; language models: lora.",
         rich_help_panel=_GRADIENT,
     ),
 ]

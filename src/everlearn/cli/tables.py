@@ -65,6 +65,8 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures of a run in the order in which people ask for them."""
+    if "prequential_bits_per_byte" in summary:
+        return _text_rows(summary)
     return [
         ("examples", number(summary["examples"])),
         ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
@@ -74,6 +76,30 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("average accuracy", percent(summary["average_accuracy"])),
         ("forgetting", percent(summary["forgetting"])),
         ("examples a second", number(summary["examples_per_second"])),
+        ("seconds", f"{summary['seconds']:,.1f}"),
+        ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
+        ("fingerprint", f"{summary['fingerprint'][:16]}…"),
+    ]
+
+
+def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    def figure(name: str, digits: int) -> str:
+        return "" if summary.get(name) is None else f"{summary[name]:.{digits}f}"
+
+    return [
+        ("examples", number(summary["examples"])),
+        ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
+        ("tokens", number(summary["tokens"])),
+        ("bytes", number(summary["bytes"])),
+        ("prequential bits per byte", figure("prequential_bits_per_byte", 3)),
+        ("recent bits per byte", figure("rolling_bits_per_byte", 3)),
+        ("test bits per byte", figure("test_bits_per_byte", 3)),
+        ("prequential BLEU", figure("prequential_bleu", 2)),
+        ("prequential chrF", figure("prequential_chrf", 2)),
+        ("test BLEU", figure("test_bleu", 2)),
+        ("forgetting, bits per byte", figure("forgetting_bits_per_byte", 3)),
+        ("steps left out", number(summary["skipped"]) if summary["skipped"] else ""),
+        ("tokens a second", number(summary["tokens_per_second"])),
         ("seconds", f"{summary['seconds']:,.1f}"),
         ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
         ("fingerprint", f"{summary['fingerprint'][:16]}…"),

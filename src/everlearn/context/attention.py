@@ -11,60 +11,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from everlearn.context.carry import Carry, CarryConfig, CarryResult, Rows
 from everlearn.context.decoder import USE_NONE, causal_lm_of, decoder_of, position_limit, takes
-from everlearn.context.masks import model_mask, visible
+from everlearn.context.decoding import CarriedLayer, document_starts, run_decoder
 from everlearn.context.rotary import Rotation, find_rotations
 from everlearn.context.slots import Slots
 from everlearn.errors import ConfigError, ModelError, StateError
 from everlearn.types import State
 
-__all__ = ["AttentionCarry", "run_decoder"]
+__all__ = ["AttentionCarry"]
 
 _PLACES = ("document_BP", "position_BP", "rotation_BP")
-
-
-class _CarriedLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """Keys and values of one layer: those carried, and those of the pass that is under way.
-
-    ``update`` may run again, as gradient checkpointing does: it adds nothing to what it was made with.
-    """
-
-    is_sliding = False
-
-    def __init__(self, past_keys: Tensor | None, past_values: Tensor | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._past = None if past_keys is None or past_values is None else (past_keys, past_values)
-        self.num_past = 0 if past_keys is None else past_keys.shape[2]
-        self.new_keys: Tensor | None = None
-        self.new_values: Tensor | None = None
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Nothing to prepare."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """All keys and values that the layer attends to."""
-        self.new_keys, self.new_values = key_states, value_states
-        if self._past is None:
-            return key_states, value_states
-        keys, values = self._past
-        return (
-            torch.cat((keys.to(key_states.dtype), key_states), 2),
-            torch.cat((values.to(value_states.dtype), value_states), 2),
-        )
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.num_past + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.num_past
-
-    def get_max_length(self) -> int:
-        return -1
 
 
 class _Placed(NamedTuple):
@@ -79,50 +38,6 @@ class _Placed(NamedTuple):
 class _Carried:
     past: Slots | None
     new: Slots
-
-
-def run_decoder(
-    model: nn.Module,
-    rows: Rows,
-    position_RL: Tensor,
-    cache: Cache | None,
-    past_document_RP: Tensor | None,
-    past_position_RP: Tensor | None,
-) -> Tensor:
-    """Last hidden states (R, L, H) of rows that may hold several documents.
-
-    Args:
-        model: The causal LM.
-        rows: The tokens.
-        position_RL: What the model is told of their positions.
-        cache: What it attends to besides; takes the new keys and values. None: no cache.
-        past_document_RP: Documents of the cache's slots; None: it has no slots.
-        past_position_RP: Their positions as the model was told.
-    """
-    decoder = decoder_of(model)
-    mask = None
-    # Padding only follows tokens, so rows of one document are what a causal mask is for.
-    is_plain = past_document_RP is None and bool(
-        ((rows.document_RL == rows.document_RL[:, :1]) | (rows.document_RL < 0)).all()
-    )
-    if not is_plain:
-        told = position_RL if past_position_RP is None else torch.cat((past_position_RP, position_RL), 1)
-        mask = model_mask(
-            decoder.config,
-            visible(rows.document_RL, past_document_RP),
-            position_RL,
-            told,
-            next(decoder.parameters()).dtype,
-        )
-    named: dict[str, Any] = {"position_ids": position_RL} if takes(decoder, "position_ids") else {}
-    output = decoder(
-        input_ids=rows.ids_RL,
-        attention_mask=mask,
-        past_key_values=cache,
-        use_cache=cache is not None,
-        **named,
-    )
-    return output.last_hidden_state  # type: ignore[no-any-return]
 
 
 class AttentionCarry(Carry):
@@ -165,6 +80,7 @@ class AttentionCarry(Carry):
             raise ConfigError(
                 f"sinks + window must be below the model's trained length of {self._limit}, not {kept}"
             )
+        self._device = next(causal_lm.parameters()).device
         self._slots: Slots | None = None
 
     @property
@@ -182,10 +98,10 @@ class AttentionCarry(Carry):
         placed = self._place(rows)
         past = placed.past
         if past is None:
-            layers = [_CarriedLayer(None, None) for _ in range(self._num_layers(model))]
+            layers = [CarriedLayer(None, None) for _ in range(self._num_layers(model))]
         else:
             keys = self._turned(past, placed.sink_shift_RP)
-            layers = [_CarriedLayer(*pair) for pair in zip(keys, past.values, strict=True)]
+            layers = [CarriedLayer(*pair) for pair in zip(keys, past.values, strict=True)]
         told_RP = None
         if past is not None:
             told_RP = past.rotation_BP
@@ -215,17 +131,11 @@ class AttentionCarry(Carry):
     def _place(self, rows: Rows) -> _Placed:
         document_RL, position_RL = rows.document_RL, rows.position_RL
         # Each document counts from its first token in the row, unless the lane carries its beginning.
-        starts_RL = torch.ones_like(document_RL, dtype=torch.bool)
-        starts_RL[:, 1:] = document_RL[:, 1:] != document_RL[:, :-1]
-        starts_RL &= document_RL >= 0
-        column_L = torch.arange(document_RL.shape[1], device=document_RL.device)
-        start_RL = torch.where(starts_RL, column_L, 0).cummax(1).values
-        origin_RL = position_RL.gather(1, start_RL)
+        origin_RL = position_RL.gather(1, document_starts(document_RL))
         past = self._usable(rows)
         if past is None:
             told_RL = position_RL - origin_RL
-            self._check_fit(told_RL, document_RL)
-            return _Placed(None, None, told_RL)
+            return _Placed(None, None, self._fitting(told_RL, document_RL))
         is_first_RL = document_RL == document_RL[:, :1]
         used_RP = past.document_BP >= 0
         num_used_R = used_RP.sum(1)
@@ -256,15 +166,15 @@ class AttentionCarry(Carry):
                 )
                 window_R1 = window_R1 + back_R1
                 told_RL = told(offset_R1 - back_R1)
-            target_RP = window_R1 - num_sinks_R1 + past.position_BP
+            column_P = torch.arange(past.num_slots, device=document_RL.device)
+            target_RP = window_R1 - num_sinks_R1 + column_P
             has_window_R1 = num_sinks_R1 < num_used_R[:, None]
             sink_shift_RP = torch.where(is_sink_RP & has_window_R1, target_RP - past.rotation_BP, 0)
         elif bool(is_over_R1.any()):
             past = replace(past, document_BP=past.document_BP.masked_fill(is_over_R1, -1))
             is_carried_R1 = is_carried_R1 & ~is_over_R1
             told_RL = told(offset_R1)
-        self._check_fit(told_RL, document_RL)
-        return _Placed(past, sink_shift_RP, told_RL)
+        return _Placed(past, sink_shift_RP, self._fitting(told_RL, document_RL))
 
     def _usable(self, rows: Rows) -> Slots | None:
         """The rows' slots of the document that the row goes on with; None where no row has any."""
@@ -281,14 +191,17 @@ class AttentionCarry(Carry):
         # A lane's slots are of one document, so that all of a row's are usable or none.
         return replace(slots, document_BP=slots.document_BP.masked_fill(~usable_RP[:, :num_slots], -1))
 
-    def _check_fit(self, told_RL: Tensor, document_RL: Tensor) -> None:
+    def _fitting(self, told_RL: Tensor, document_RL: Tensor) -> Tensor:
+        """The positions, 0 where padded, if the model has that many."""
         is_bounded = self.config.window is not None or not self.is_rotary
-        last = int(torch.where(document_RL >= 0, told_RL, 0).max())
+        told_RL = torch.where(document_RL >= 0, told_RL, 0)
+        last = int(told_RL.max())
         if is_bounded and self._limit is not None and last >= self._limit:
             raise ModelError(
                 f"sinks, window and chunk together reach position {last}, but the model was trained with "
                 f"{self._limit} positions; choose a smaller window or shorter chunks"
             )
+        return told_RL
 
     def _turned(self, slots: Slots, shift_RP: Tensor | None) -> tuple[Tensor, ...]:
         """The keys of each layer, moved by ``shift_RP`` positions."""
@@ -363,7 +276,7 @@ class AttentionCarry(Carry):
         return State(tensors, {**self._settings(), "num_layers": num_layers})
 
     def restore(self, state: State) -> None:
-        """See ``Carry``. The tensors go to the device of those that the state has."""
+        """See ``Carry``."""
         self._check_settings(state)
         try:
             num_layers = int(state.data["num_layers"])
@@ -371,15 +284,18 @@ class AttentionCarry(Carry):
                 self._slots = None
                 return
             keys, values = (
-                tuple(state.tensors[f"{name}/{layer}"].clone() for layer in range(num_layers))
+                tuple(self._own(state.tensors[f"{name}/{layer}"]) for layer in range(num_layers))
                 for name in ("keys", "values")
             )
-            places = [state.tensors[name].clone() for name in _PLACES]
+            places = [self._own(state.tensors[name]) for name in _PLACES]
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the saved context is damaged: {error!r}") from error
         if any(len(place) != self.num_lanes for place in places):
             raise StateError("the saved context is damaged: it is not of this number of lanes")
         self._slots = Slots(keys, values, *places)
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        return tensor.clone().to(self._device)
 
     def _settings(self) -> dict[str, Any]:
         return {**super()._settings(), "sinks": self.config.sinks, "window": self.config.window}

@@ -68,6 +68,8 @@ def cache_kind(model: nn.Module) -> CacheKind:
     if getattr(causal_lm_of(model), "is_rnn_language_model", False):
         return "rnn"
     decoder = decoder_of(model)
+    if not takes(decoder, "use_cache"):
+        return "unknown"
     ids = torch.zeros(1, 2, dtype=torch.long, device=next(decoder.parameters()).device)
     with evaluating(decoder):
         output = decoder(input_ids=ids, use_cache=True)

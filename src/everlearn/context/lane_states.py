@@ -22,14 +22,20 @@ class LaneStates:
     Args:
         num_lanes: B.
         dtype: What states are kept in; None: as the model makes them.
-        fresh_values: What a state that is not named here starts with is 0.
+        device: Where the model is.
+        fresh_values: What states start with that do not start with 0, by name.
     """
 
     def __init__(
-        self, num_lanes: int, dtype: torch.dtype | None, fresh_values: Mapping[str, float] | None = None
+        self,
+        num_lanes: int,
+        dtype: torch.dtype | None,
+        device: torch.device,
+        fresh_values: Mapping[str, float] | None = None,
     ) -> None:
         self.num_lanes = num_lanes
         self._dtype = dtype
+        self._device = device
         self._fresh_values = dict(fresh_values or {})
         self._clear()
 
@@ -107,8 +113,8 @@ class LaneStates:
         """
         try:
             dtypes = {name: getattr(torch, dtype) for name, dtype in state.data["model_dtypes"].items()}
-            tensors = {name: state.tensors[f"states/{name}"].clone() for name in dtypes}
-            document_B = state.tensors["document_B"].clone() if tensors else None
+            tensors = {name: state.tensors[f"states/{name}"].clone().to(self._device) for name in dtypes}
+            document_B = state.tensors["document_B"].clone().to(self._device) if tensors else None
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(f"the saved context is damaged: {error!r}") from error
         if any(len(tensor) != self.num_lanes for tensor in tensors.values()):

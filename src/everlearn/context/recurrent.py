@@ -95,7 +95,9 @@ class RecurrentCarry(Carry):
 
     def __init__(self, model: nn.Module, config: CarryConfig, num_lanes: int) -> None:
         super().__init__(config, num_lanes)
-        self._states = LaneStates(num_lanes, config.tensor_dtype, _RWKV_FRESH)
+        self._states = LaneStates(
+            num_lanes, config.tensor_dtype, next(model.parameters()).device, _RWKV_FRESH
+        )
         if not _goes_on(decoder_of(model)):
             raise ModelError(
                 f"{type(causal_lm_of(model)).__name__} does not go on from its states over several tokens at "

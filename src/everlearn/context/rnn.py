@@ -106,7 +106,7 @@ class RnnCarry(Carry):
 
     def __init__(self, model: nn.Module, config: CarryConfig, num_lanes: int) -> None:
         super().__init__(config, num_lanes)
-        self._states = LaneStates(num_lanes, config.tensor_dtype)
+        self._states = LaneStates(num_lanes, config.tensor_dtype, next(model.parameters()).device)
 
     def forward(self, model: nn.Module, rows: Rows) -> CarryResult:
         """See ``Carry``."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from everlearn.context.attention import run_decoder
 from everlearn.context.carry import Carry, CarryConfig, CarryResult, Rows
 from everlearn.context.decoder import CacheKind, cache_kind, causal_lm_of, decoder_of, takes
+from everlearn.context.decoding import document_starts, run_decoder
 from everlearn.types import State
 
 __all__ = ["NoCarry"]
@@ -40,13 +40,12 @@ class NoCarry(Carry):
             states_RLH, _ = causal_lm_of(model).states(rows.ids_RL, None)
             return CarryResult(states_RLH, None)
         if self.one_document_per_row:
-            output = decoder_of(model)(input_ids=rows.ids_RL, use_cache=False)
+            decoder = decoder_of(model)
+            uncached = {"use_cache": False} if takes(decoder, "use_cache") else {}
+            output = decoder(input_ids=rows.ids_RL, **uncached)
             return CarryResult(output.last_hidden_state, None)
-        starts_RL = torch.ones_like(rows.document_RL, dtype=torch.bool)
-        starts_RL[:, 1:] = rows.document_RL[:, 1:] != rows.document_RL[:, :-1]
-        starts_RL &= rows.document_RL >= 0
         column_L = torch.arange(rows.document_RL.shape[1], device=rows.document_RL.device)
-        position_RL = column_L - torch.where(starts_RL, column_L, 0).cummax(1).values
+        position_RL = column_L - document_starts(rows.document_RL)
         return CarryResult(run_decoder(model, rows, position_RL, None, None, None), None)
 
     def advance(self, rows: Rows, result: CarryResult, detach: bool = True) -> None:

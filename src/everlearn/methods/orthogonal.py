@@ -1,6 +1,6 @@
 """Orthogonal subspaces: what was learned keeps its input directions, and new things are learned beside them.
 
-R, D: rows and columns of a matrix, r: rank of an adapter, K: held directions.
+R, D: rows and columns of a matrix, r: rank of an adapter, K: held directions, N: inputs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ from torch import Tensor, nn
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.batch import Batch
 from everlearn.learning.gradient.growing_head import GrowingHead
+from everlearn.learning.gradient.learner_state import with_prefix, without_prefix
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ForwardResult
 from everlearn.methods.held_directions import (
+    Directions,
     HeldDirections,
-    adapter_directions,
-    matrix_directions,
+    adapter_factor,
+    extend_directions,
+    leading_directions,
     range_of,
 )
+from everlearn.methods.input_sketch import InputWatch
 from everlearn.types import Boundary, State
 
-__all__ = ["OrthogonalConfig", "OrthogonalMode", "OrthogonalSubspaces"]
+__all__ = ["OrthogonalConfig", "OrthogonalDirections", "OrthogonalMode", "OrthogonalSubspaces"]
 
 OrthogonalMode = Literal["projection", "penalty"]
+OrthogonalDirections = Literal["inputs", "weights"]
 _Side = Literal["inputs", "outputs"]
 
 
@@ -37,48 +42,61 @@ class OrthogonalConfig:
     """Settings of orthogonal subspaces.
 
     Attributes:
+        directions: What is held. "inputs": the directions that inputs of trained matrices lay in since the
+            boundary before. "weights": those in which trained matrices act most.
         mode: "projection": the held directions stay exactly as they are. "penalty": they are drawn back, and
             may be left where the loss gains more.
         weight: Of the penalty.
-        energy: Share of the squared norm of what was learned that is held; in (0, 1].
-        max_rank: Most held directions of a matrix: it bounds memory, and leaves room to learn. Those go that
-            least is done with.
+        energy: Share of the squared norm of inputs (or weights) that is held; in (0, 1]. Less leaves more
+            room to learn.
+        max_rank: Most held directions of a matrix; it bounds memory. Those with the smallest share go.
+        seed: Of what inputs are seen through.
 
     Raises:
         ConfigError: Names the field and the value.
     """
 
+    directions: OrthogonalDirections = "inputs"
     mode: OrthogonalMode = "projection"
     weight: float = 0.5
-    energy: float = 0.9
-    max_rank: int = 32
+    energy: float = 0.95
+    max_rank: int = 64
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(OrthogonalMode):
-            raise ConfigError(f"mode must be one of {list(get_args(OrthogonalMode))}, not {self.mode!r}")
+        for name, choices in (("directions", OrthogonalDirections), ("mode", OrthogonalMode)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigError(
+                    f"{name} must be one of {list(get_args(choices))}, not {getattr(self, name)!r}"
+                )
         if not (self.weight >= 0.0 and math.isfinite(self.weight)):
             raise ConfigError(f"weight must be a number from 0, not {self.weight!r}")
         if not 0.0 < self.energy <= 1.0:
             raise ConfigError(f"energy must be in (0, 1], not {self.energy!r}")
         if self.max_rank < 1:
             raise ConfigError(f"max_rank must be at least 1, not {self.max_rank!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be in [0, 2**63), not {self.seed!r}")
 
 
 class OrthogonalSubspaces(Method):
-    """Holds the directions in which trained matrices act at a boundary; later updates are orthogonal to them.
+    """Holds directions that trained matrices work in up to a boundary; later updates are orthogonal to them.
 
-    *Adapters* (O-LoRA: Wang et al., "Orthogonal subspace learning for language model continual learning",
-    2023, arXiv:2310.14152). The paper adds a new adapter for each task and keeps its rows A away from those
-    of earlier ones. A stream has no number of tasks, so here there is one adapter for all, which stays as it
-    is at a boundary. Held are the right singular vectors Q of B·A: rows of A start at random, and only the
-    product says what was learned by them. From then on A may change in directions orthogonal to Q only, and
-    B only where it does not touch A·Qᵀ, so that B·A·Qᵀ stays: outputs for inputs in the span of Q are those
-    of the boundary. (The paper's B is new and needs no such rule.) Once as many directions are held as the
-    adapter has ranks, B rests and A goes on.
+    directions="inputs" (gradient projection memory: Saha, Garg and Roy, ICLR 2021, arXiv:2103.09762; for
+    adapters InfLoRA: Liang and Li, CVPR 2024, arXiv:2404.00228): inputs of every trained linear layer are
+    summed up in a sketch. At a boundary the directions Q that most of their energy lies in are added to those
+    held. From then on a matrix W changes orthogonally to Q only, so that W·Qᵀ, what it makes of earlier
+    inputs, stays. Both factors of a low-rank adapter are such matrices.
 
-    *Other matrices* (OSF: Nayak et al., "Sculpting subspaces", 2025, arXiv:2504.07097): held are the leading
-    singular directions, on both sides, renewed at every boundary. Embeddings, output heads and vectors stay
-    free.
+    directions="weights": adapters as in O-LoRA (Wang et al., "Orthogonal subspace learning for language model
+    continual learning", 2023, arXiv:2310.14152), other matrices as in OSF (Nayak et al., "Sculpting
+    subspaces", 2025, arXiv:2504.07097). O-LoRA adds an adapter for each task and keeps its rows A away from
+    those of earlier ones. A stream has no number of tasks, so here there is one adapter for all, which stays
+    as it is at a boundary. Held are the right singular vectors Q of B·A (rows of A start at random, and only
+    the product says what was learned); A changes orthogonally to Q, and B, which is not a new one either,
+    where it does not touch A·Qᵀ. OSF holds the leading singular directions of a matrix on both sides. What an
+    adapter acts on is not what its inputs are: on small models "weights" saved nothing with adapters, and
+    much with whole matrices.
 
     An adaptive optimizer scales each weight on its own and decays all of them, so an update leaves the
     subspace that its gradient lies in. So it is the weights that are put right after a step. That takes no
@@ -86,8 +104,11 @@ class OrthogonalSubspaces(Method):
     one all of whose updates were orthogonal to them, and rounding errors cannot add up. Gradients are
     projected as well, or the optimizer's moments and the clipping would see what is to be undone.
 
+    Embeddings, output heads and vectors stay free. A matrix takes at most 3 · max_rank · D numbers for the
+    sketch and the directions, and max_rank · R for their images.
+
     Args:
-        config: Mode, energy, rank.
+        config: What is held and how.
 
     Example:
         >>> OrthogonalSubspaces(OrthogonalConfig(max_rank=16)).num_held
@@ -97,16 +118,24 @@ class OrthogonalSubspaces(Method):
     def __init__(self, config: OrthogonalConfig | None = None) -> None:
         self.config = config if config is not None else OrthogonalConfig()
         self._held: dict[tuple[str, _Side], HeldDirections] = {}
+        # Twice as many columns as directions that are wanted tell these well.
+        self._watch = InputWatch(2 * self.config.max_rank, self.config.seed)
 
     @property
     def num_held(self) -> int:
         """Directions that are held, over all matrices."""
-        return sum(len(held.basis_KD) for held in self._held.values())
+        return sum(len(held.directions) for held in self._held.values())
+
+    def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
+        """The same batch; from here on inputs are looked at."""
+        if self.config.directions == "inputs":
+            self._watch.begin(_linear_layers(context.model, context.parameters))
+        return batch
 
     def penalty(self, batch: Batch, result: ForwardResult, context: StepContext) -> Tensor | None:
         """The sum of weight · abs(held images - those of the boundary).
 
-        The paper's Σ |A_kept · Aᵀ| for the change of A: what lies in the kept directions at the boundary is
+        The Σ |A_kept · Aᵀ| of O-LoRA for the change of A: what lies in the kept directions at the boundary is
         what must stay there.
         """
         if self.config.mode != "penalty" or self.config.weight == 0.0:
@@ -120,6 +149,7 @@ class OrthogonalSubspaces(Method):
     @torch.no_grad()
     def adjust_gradients(self, context: StepContext) -> None:
         """Take the held directions out of the gradients."""
+        self._watch.end()
         if self.config.mode != "projection":
             return
         for parameter, side, held in self._matrices(context.parameters):
@@ -128,7 +158,8 @@ class OrthogonalSubspaces(Method):
                 gradient.copy_(held.without(gradient))
 
     def after_step(self, fresh: Batch, context: StepContext) -> None:
-        """Take them out of what the optimizer made of it."""
+        """Take them out of what the optimizer made of it, and take in the step's inputs."""
+        self._watch.commit()
         if self.config.mode != "projection":
             return
         for parameter, side, held in self._matrices(context.parameters):
@@ -137,29 +168,46 @@ class OrthogonalSubspaces(Method):
 
     @torch.no_grad()
     def on_boundary(self, boundary: Boundary, context: BoundaryContext) -> None:
-        """Add what was learned to what is held. The weights do not change."""
+        """Add to what is held. The weights do not change."""
+        if self.config.directions == "weights":
+            self._hold_weights(context)
+            return
+        for name, sketch in self._watch.sketches.items():
+            parameter = context.parameters[name]
+            factor_DF = sketch.factor(self._watch.matrix(parameter.shape[1], sketch.sums_DF.device))
+            self._extend(name, parameter, factor_DF, sketch.total)
+        self._watch.clear()
+
+    def _hold_weights(self, context: BoundaryContext) -> None:
         parameters = context.parameters
         for down_name, up_name in _adapters(parameters):
-            self._hold_adapter(down_name, parameters[down_name], up_name, parameters[up_name])
-        for name, parameter in _free_matrices(context.model, parameters):
-            inputs, outputs = matrix_directions(
+            down_rD, up_Rr = parameters[down_name].detach(), parameters[up_name].detach()
+            factor_Dr = adapter_factor(down_rD, up_Rr)
+            directions = self._extend(down_name, down_rD, factor_Dr, factor_Dr.square().sum())
+            images_rK = down_rD.double() @ directions.basis_KD.to(down_rD.device).double().T
+            self._hold(up_name, "inputs", up_Rr, range_of(images_rK))
+        for name, parameter in _inner_matrices(context.model, parameters):
+            inputs, outputs = leading_directions(
                 parameter, energy=self.config.energy, max_rank=self.config.max_rank
             )
             self._hold(name, "inputs", parameter, inputs)
             self._hold(name, "outputs", parameter, outputs)
 
-    def _hold_adapter(self, down_name: str, down_rD: Tensor, up_name: str, up_Rr: Tensor) -> None:
-        before = self._held.get((down_name, "inputs"))
-        held_KD = before.basis_KD.to(down_rD.device) if before is not None else down_rD[:0]
-        basis_KD = adapter_directions(
-            down_rD, up_Rr, held_KD, energy=self.config.energy, max_rank=self.config.max_rank
+    def _extend(self, name: str, matrix_RD: Tensor, factor_DF: Tensor, total: Tensor) -> Directions:
+        before = self._held.get((name, "inputs"))
+        directions = extend_directions(
+            before.directions if before is not None else Directions.none(matrix_RD.shape[1]),
+            factor_DF,
+            total,
+            energy=self.config.energy,
+            max_rank=self.config.max_rank,
         )
-        self._hold(down_name, "inputs", down_rD, basis_KD)
-        self._hold(up_name, "inputs", up_Rr, range_of(down_rD.double() @ basis_KD.T))
+        self._hold(name, "inputs", matrix_RD, directions)
+        return directions
 
-    def _hold(self, name: str, side: _Side, parameter: Tensor, basis: Tensor) -> None:
-        if len(basis):
-            self._held[name, side] = HeldDirections.of(_oriented(parameter.detach(), side), basis)
+    def _hold(self, name: str, side: _Side, matrix: Tensor, directions: Directions) -> None:
+        if len(directions):
+            self._held[name, side] = HeldDirections.of(_oriented(matrix.detach(), side), directions)
         else:
             self._held.pop((name, side), None)
 
@@ -168,22 +216,21 @@ class OrthogonalSubspaces(Method):
     ) -> Iterator[tuple[nn.Parameter, _Side, HeldDirections]]:
         for (name, side), held in self._held.items():
             parameter = parameters.get(name)
-            shape = _oriented(parameter, side).shape if parameter is not None and parameter.ndim == 2 else ()
-            if parameter is None or shape != (len(held.images_RK), held.basis_KD.shape[1]):
-                raise StateError(f"the saved directions of {name!r} are of another model")
-            if held.basis_KD.device != parameter.device:  # after a restore
-                held = HeldDirections(held.basis_KD.to(parameter.device), held.images_RK.to(parameter.device))
-                self._held[name, side] = held
+            if parameter is None or parameter.ndim != 2:
+                raise StateError(f"held directions were saved of {name!r}, which this model does not train")
+            expected = (len(held.images_RK), held.directions.basis_KD.shape[1])
+            if _oriented(parameter, side).shape != expected:
+                raise StateError(f"the held directions of {name!r} are of another model")
+            held = self._held[name, side] = held.to(parameter.device)
             yield parameter, side, held
 
     def state(self) -> State:
-        """The held directions and their images."""
-        tensors = {
-            f"{name}/{side}/{key}": tensor
-            for (name, side), held in self._held.items()
-            for key, tensor in held.tensors().items()
-        }
-        return State(tensors, {"held": [[name, side] for name, side in self._held]})
+        """What is held, and the sketches since the last boundary."""
+        tensors = with_prefix("sketches", self._watch.tensors())
+        for (name, side), held in self._held.items():
+            tensors.update(with_prefix(f"held/{name}/{side}", held.tensors()))
+        names = [[name, side] for name, side in self._held]
+        return State(tensors, {"held": names, "sketches": list(self._watch.sketches)})
 
     def restore(self, state: State) -> None:
         """Replace what is held; whether it fits the model shows at the next step.
@@ -196,22 +243,31 @@ class OrthogonalSubspaces(Method):
             for name, side in state.data["held"]:
                 if side not in get_args(_Side):
                     raise ValueError(f"no side {side!r}")
-                start = f"{name}/{side}/"
-                held[name, side] = HeldDirections.from_tensors(
-                    {key: state.tensors[start + key] for key in ("basis", "images")}
-                )
+                tensors = without_prefix(f"held/{name}/{side}", state.tensors)
+                held[name, side] = HeldDirections.from_tensors(tensors)
+            sketches = [str(name) for name in state.data["sketches"]]
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the saved directions are damaged: {error!r}") from error
+        self._watch.load(sketches, without_prefix("sketches", state.tensors))
         self._held = held
 
     def forget(self, ids: Collection[str]) -> int:
-        """0: no example is stored."""
+        """0: sums over many inputs are kept, and no example."""
         return 0
 
 
 def _oriented(matrix: Tensor, side: _Side) -> Tensor:
     """The matrix as it maps its inputs, or transposed, as its outputs are read."""
     return matrix if side == "inputs" else matrix.T
+
+
+def _linear_layers(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Module]:
+    """Linear layers whose weight is trained, by its name; factors of adapters are such layers."""
+    return {
+        f"{name}.weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and f"{name}.weight" in parameters
+    }
 
 
 def _adapters(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, str]]:
@@ -222,7 +278,7 @@ def _adapters(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, str
             yield name, up_name
 
 
-def _free_matrices(
+def _inner_matrices(
     model: nn.Module, parameters: Mapping[str, nn.Parameter]
 ) -> Iterator[tuple[str, nn.Parameter]]:
     """Trained matrices within the network: no adapters, no embeddings, no head."""

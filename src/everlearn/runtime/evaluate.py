@@ -6,15 +6,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from everlearn.config import RunConfig, TaskName
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.run_record import read_record
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
 from everlearn.types import Json
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "task_of"]
+
+
+def task_of(run: Path) -> TaskName:
+    """The task of a run, which no other file need be opened for.
+
+    Raises:
+        RunError: Not a run folder.
+    """
+    return RunConfig.from_mapping(read_record(run / "run.json").config).task
 
 
 def evaluate_run(

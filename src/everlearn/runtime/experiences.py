@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from everlearn.evaluation.matrix import AccuracyMatrix
+from everlearn.evaluation.text_scores import DomainMatrix
 from everlearn.runtime.feeds import ArrangedFeed
 from everlearn.runtime.held_out import HeldOut, score
 from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.online_loop import WorkClock
-from everlearn.runtime.run_scores import RunScores
+from everlearn.runtime.text_held_out import TextHeldOut
+from everlearn.runtime.text_run_scores import AnyRunScores, TextRunScores
 from everlearn.types import Json
 
 __all__ = ["Experiences"]
@@ -25,7 +27,7 @@ class Experiences:
         held_out: Is scored at the end of each; None: nothing is.
     """
 
-    def __init__(self, feed: ArrangedFeed, order: str, held_out: HeldOut | None) -> None:
+    def __init__(self, feed: ArrangedFeed, order: str, held_out: HeldOut | TextHeldOut | None) -> None:
         self._feed = feed
         self._order = order
         self._held_out = held_out
@@ -50,11 +52,15 @@ class Experiences:
         return {"boundary": boundary, **({"settle": True} if is_settled else {})}
 
     def test(
-        self, learner: RunLearner, scores: RunScores, clock: WorkClock, boundary: Mapping[str, Any]
+        self, learner: RunLearner, scores: AnyRunScores, clock: WorkClock, boundary: Mapping[str, Any]
     ) -> None:
         """Test on all experiences where one ended."""
         if self._held_out is None:
             return
+        if isinstance(scores, TextRunScores):
+            self._test_texts(learner, scores, clock, boundary)
+            return
+        assert isinstance(self._held_out, HeldOut)
         experiences = self._feed.experiences
         with clock.measure("evaluate"):
             self._held_out.prepare(learner)
@@ -69,4 +75,20 @@ class Experiences:
                 accuracy = score(learner, examples).summary()["accuracy"]
                 if accuracy is not None:
                     matrix.record(int(boundary["index"]), on, accuracy)
+        scores.rest()
+
+    def _test_texts(
+        self, learner: RunLearner, scores: TextRunScores, clock: WorkClock, boundary: Mapping[str, Any]
+    ) -> None:
+        """Bits per byte of every domain of the test set, where a domain ended."""
+        if self._order != "by-domain" or len(self._feed.experiences) < 2 or self._held_out is None:
+            return
+        with clock.measure("evaluate"):
+            domains = self._held_out.scores(learner)["domains"]  # type: ignore[index]
+            matrix = scores.matrix if scores.matrix is not None else DomainMatrix()
+            measured = {name: one["bits_per_byte"] for name, one in domains.items()}
+            matrix.add(
+                str(boundary["name"]), {name: bits for name, bits in measured.items() if bits is not None}
+            )
+            scores.matrix = matrix
         scores.rest()

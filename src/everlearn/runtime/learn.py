@@ -13,7 +13,6 @@ from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.runtime.feeds import source_config, source_key
-from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learners import build_learner, check_codes
 from everlearn.runtime.listener import Listener, Progress, SilentListener
@@ -22,7 +21,9 @@ from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.run_settings import given_settings, is_arranged, new_folder_name, settings_for
 from everlearn.runtime.session import BrokenStreamError, LearnSession
-from everlearn.runtime.summary import summarize, write_reader_files
+from everlearn.runtime.summary import Tested, summarize, write_reader_files
+from everlearn.runtime.text_held_out import held_out_set
+from everlearn.runtime.text_run_scores import rolling_text
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
@@ -113,7 +114,7 @@ def learn_stream(
             request.stream,
             source_config(config.stream, task=config.task, text_optional=not is_arranged(config)),
         )
-        held_out = HeldOut(open_source(request.test, reading)) if request.test is not None else None
+        held_out = None if request.test is None else held_out_set(open_source(request.test, reading), config)
         listener.stage("loading the model")
         if folder is None:
             learner, record = build_learner(config, source)
@@ -194,6 +195,7 @@ def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
                 examples=scores.counts.examples,
                 total=total,
                 rolling_accuracy=scores.rolling_accuracy,
+                rolling_text=rolling_text(scores),
                 examples_per_second=scores.examples_per_second,
                 num_classes=len(scores.labels),
                 memory_mb=scores.memory_mb,
@@ -209,7 +211,7 @@ def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
 
 def _finish(
     session: LearnSession,
-    tested: PrequentialScores | None,
+    tested: Tested | None,
     listener: Listener,
     notes: Sequence[str] = (),
 ) -> dict[str, Json]:
@@ -229,13 +231,13 @@ def _finish(
             session.scores,
             summary,
             title=session.source.name,
-            confusion=tested.confusion() if tested is not None else None,
+            confusion=tested.confusion() if isinstance(tested, PrequentialScores) else None,
             notes=notes,
         )
     return _summary(session, tested, fingerprint)
 
 
-def _summary(session: LearnSession, tested: PrequentialScores | None, fingerprint: str) -> dict[str, Json]:
+def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> dict[str, Json]:
     return summarize(
         session.scores,
         session.seconds(),
@@ -286,7 +288,7 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
     notes += session.guard_notes()
     batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
-    if session.is_first and taken < 10 * batch_size:
+    if session.is_first and taken < 10 * batch_size and session.config.task == "classify":
         notes.append(
             f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
             "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."

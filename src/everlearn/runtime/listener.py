@@ -16,6 +16,7 @@ class Progress:
         examples: Taken from the stream so far, earlier sittings included.
         total: In the stream, if known.
         rolling_accuracy: 0…1 over the last examples; None while nothing is scored.
+        rolling_text: What is shown in its place for texts.
         examples_per_second: Of the last batch.
         num_classes: Labels known.
         memory_mb: Resident memory in 10⁶ bytes.
@@ -27,6 +28,7 @@ class Progress:
     examples_per_second: float
     num_classes: int
     memory_mb: float
+    rolling_text: str | None = None
 
 
 class Listener(Protocol):

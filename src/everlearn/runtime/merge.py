@@ -19,8 +19,8 @@ from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.learners import settle
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, LearnerRecord, RunStatus, Seconds
-from everlearn.runtime.run_scores import RunScores
 from everlearn.runtime.summary import summarize, write_reader_files
+from everlearn.runtime.text_run_scores import run_scores
 from everlearn.types import Json
 
 __all__ = ["MergeOutcome", "merge_runs"]
@@ -67,7 +67,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
             for folder in folders:
                 with merged.saving():
                     _copy_journal(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
-            scores = RunScores(merged.config.run.rolling_window)
+            scores = run_scores(merged.config)
             seconds = Seconds()
             for status in statuses:
                 scores.counts = _sum_of(scores.counts, status.counts)

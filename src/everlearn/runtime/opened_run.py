@@ -13,8 +13,8 @@ from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.run_scores import RunScores
 from everlearn.runtime.summary import summarize
+from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
 
 __all__ = ["OpenedRun", "open_learner", "recovered_run"]
 
@@ -61,7 +61,7 @@ class OpenedRun:
 
     folder: RunFolder
     learner: RunLearner
-    scores: RunScores
+    scores: AnyRunScores
     recovered: Recovered
 
     def status(self, learner: RunLearner) -> RunStatus:
@@ -94,6 +94,6 @@ def recovered_run(path: Path) -> Iterator[OpenedRun]:
     with RunFolder.open_to_write(path) as folder:
         config = folder.config
         learner = folder.fresh_learner()
-        scores = RunScores(config.run.rolling_window)
+        scores = run_scores(config)
         recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
         yield OpenedRun(folder, learner, scores, recovered)

@@ -9,8 +9,9 @@ import numpy as np
 
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.run_scores import RunScores, read_metrics
+from everlearn.runtime.run_scores import read_metrics
 from everlearn.runtime.summary import Confusion, write_reader_files
+from everlearn.runtime.text_run_scores import run_scores
 
 __all__ = ["rebuild_report"]
 
@@ -25,7 +26,7 @@ def rebuild_report(run: Path) -> Path:
     """
     with RunFolder.open_to_read(run) as folder:
         status = RunStatus.model_validate(folder.newest_checkpoint().run)
-        scores = RunScores(folder.config.run.rolling_window)
+        scores = run_scores(folder.config)
         scores.restore(status, read_metrics(folder.path))
         forgotten = folder.history.num_forgotten()
         notes = []

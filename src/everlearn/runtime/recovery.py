@@ -9,7 +9,8 @@ from everlearn.errors import StateError
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.run_scores import RunScores, read_metrics
+from everlearn.runtime.run_scores import read_metrics
+from everlearn.runtime.text_run_scores import AnyRunScores
 
 __all__ = ["Recovered", "recover", "recovery_notes"]
 
@@ -35,7 +36,7 @@ class Recovered:
     status: RunStatus
 
 
-def recover(folder: RunFolder, fold: Fold, scores: RunScores | None = None) -> Recovered:
+def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -> Recovered:
     """Bring a fresh fold to the newest step of the journal.
 
     Args:

@@ -9,7 +9,6 @@ from typing import Any
 
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError, ModelError
-from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.journal.compaction import drop_old_texts
 from everlearn.journal.records import (
     Arrival,
@@ -27,14 +26,17 @@ from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import RunLearner, is_settled
-from everlearn.runtime.online_loop import Observer
+from everlearn.runtime.online_loop import BatchResult, Observer
 from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.rejections import is_duplicate
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
-from everlearn.runtime.run_scores import RunScores, write_metrics
+from everlearn.runtime.run_scores import write_metrics
 from everlearn.runtime.stream_place import StreamPlace
+from everlearn.runtime.summary import Tested
 from everlearn.runtime.suspicion import role_of
+from everlearn.runtime.text_held_out import TextHeldOut
+from everlearn.runtime.text_run_scores import run_scores
 from everlearn.runtime.versions import add_version, latest_version
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json, Prediction
@@ -42,7 +44,10 @@ from everlearn.types import Example, Json, Prediction
 __all__ = ["BrokenStreamError", "LearnSession"]
 
 
-_VERSION_SCORES = ("prequential_accuracy", "test_accuracy", "average_accuracy")
+_VERSION_SCORES = (
+    *("prequential_accuracy", "test_accuracy", "average_accuracy"),
+    *("prequential_bits_per_byte", "test_bits_per_byte", "prequential_bleu", "test_bleu"),
+)
 
 
 class BrokenStreamError(InputError):
@@ -83,7 +88,7 @@ class LearnSession:
         source: Source,
         key: str,
         started: float,
-        held_out: HeldOut | None = None,
+        held_out: HeldOut | TextHeldOut | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.folder = folder
@@ -98,7 +103,7 @@ class LearnSession:
         self.place = StreamPlace(folder, config, source, key)
         feed = self.place.experiences
         self._experiences = None if feed is None else Experiences(feed, config.stream.order, held_out)
-        self.scores = RunScores(config.run.rolling_window)
+        self.scores = run_scores(config)
         self.fold = Fold(learner, observers=(self.scores, self._observe), on_boundary=self._test_experiences)
         self.recovered: Recovered = recover(folder, self.fold, self.scores)
         self._seconds_before = self.recovered.status.seconds
@@ -168,7 +173,7 @@ class LearnSession:
             self._take(batch, rejected)
         return len(batch) + len(rejected)
 
-    def test(self) -> PrequentialScores | None:
+    def test(self) -> Tested | None:
         """Score the whole held-out set with everything learned; None without one."""
         if self.held_out is None:
             return None
@@ -221,7 +226,7 @@ class LearnSession:
             if one.version == latest_version(self.folder)
         ):
             return
-        scores = {name: summary[name] for name in _VERSION_SCORES if summary[name] is not None}
+        scores = {name: summary[name] for name in _VERSION_SCORES if summary.get(name) is not None}
         add_version(
             self.folder,
             file=self._saved.file,
@@ -409,7 +414,18 @@ class LearnSession:
         if self._experiences is not None:
             self._experiences.test(self.learner, self.scores, self.fold.clock, boundary)
 
-    def _observe(self, result: Any) -> None:
+    def _observe(self, result: BatchResult) -> None:
+        if self._is_live and result.report is not None and result.report.skipped is not None:
+            step = self._journal.last_step
+            with self.folder.saving():
+                self.folder.history.decide(
+                    step=step,
+                    first_step=step,
+                    kind="skipped-step",
+                    verdict="skipped",
+                    reason=result.report.skipped,
+                    numbers={"loss": result.report.loss, "gradient_norm": result.report.gradient_norm},
+                )
         # Who looks from outside was told of the journaled steps when they were made.
         if self._is_live:
             for observer in self._new_observers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,26 +13,29 @@ import numpy.typing as npt
 
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report import write_report
+from everlearn.evaluation.report_language import write_language_report
 from everlearn.journal.durable_files import write_json
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, Seconds
-from everlearn.runtime.run_scores import RunScores
+from everlearn.runtime.text_run_scores import AnyRunScores, TextRunScores
 from everlearn.types import Json
 
-__all__ = ["Confusion", "peak_memory_mb", "summarize", "write_reader_files"]
+__all__ = ["Confusion", "Tested", "peak_memory_mb", "summarize", "write_reader_files"]
 
+Tested = PrequentialScores | Mapping[str, Json]
+"""Scores on a held-out set: of labels, or the figures of ``score_text``."""
 Confusion = tuple[tuple[str, ...], npt.NDArray[np.int64]]
 
 _MAX_CONFUSION_LABELS = 2_000
 
 
 def summarize(
-    scores: RunScores,
+    scores: AnyRunScores,
     seconds: Seconds,
     *,
     num_classes: int,
     fingerprint: str,
-    tested: PrequentialScores | None,
+    tested: Tested | None,
 ) -> dict[str, Json]:
     """The figures that ``learn --json`` prints; None where one does not apply.
 
@@ -46,6 +49,9 @@ def summarize(
         fingerprint: The learner's.
         tested: Scores on the held-out set.
     """
+    if isinstance(scores, TextRunScores):
+        return _summarize_text(scores, seconds, fingerprint, tested)
+    assert tested is None or isinstance(tested, PrequentialScores)
     counts: Counts = scores.counts
     prequential = scores.prequential.summary()
     matrix = scores.matrix
@@ -70,15 +76,42 @@ def summarize(
         "forgetting": matrix.forgetting if matrix else None,
         "backward_transfer": matrix.backward_transfer if matrix else None,
         "forward_transfer": matrix.forward_transfer if matrix else None,
+        **_seconds(seconds),
+        "examples_per_second": counts.examples / working_seconds if working_seconds > 0 else None,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "fingerprint": fingerprint,
+    }
+
+
+def _summarize_text(
+    scores: TextRunScores, seconds: Seconds, fingerprint: str, tested: Tested | None
+) -> dict[str, Json]:
+    counts, figures = scores.counts, scores.figures()
+    working_seconds = seconds.encode + seconds.predict + seconds.learn
+    test = tested if isinstance(tested, Mapping) else {}
+    return {
+        "examples": counts.examples,
+        "learned": counts.learned,
+        "without_target": counts.without_target,
+        "rejected": counts.rejected,
+        "forgotten": counts.forgotten,
+        **figures,
+        **{f"test_{name}": test.get(name) for name in ("bits_per_byte", "bleu", "chrf") if name in test},
+        **_seconds(seconds),
+        "tokens_per_second": figures["tokens"] / working_seconds if working_seconds > 0 else None,
+        "peak_memory_mb": round(peak_memory_mb(), 1),
+        "fingerprint": fingerprint,
+    }
+
+
+def _seconds(seconds: Seconds) -> dict[str, Json]:
+    return {
         "seconds": round(seconds.total, 3),
         "encode_seconds": round(seconds.encode, 3),
         "predict_seconds": round(seconds.predict, 3),
         "learn_seconds": round(seconds.learn, 3),
         "evaluate_seconds": round(seconds.evaluate, 3),
         "save_seconds": round(seconds.save, 3),
-        "examples_per_second": counts.examples / working_seconds if working_seconds > 0 else None,
-        "peak_memory_mb": round(peak_memory_mb(), 1),
-        "fingerprint": fingerprint,
     }
 
 
@@ -91,7 +124,7 @@ def peak_memory_mb() -> float:
 
 def write_reader_files(
     folder: RunFolder,
-    scores: RunScores,
+    scores: AnyRunScores,
     summary: dict[str, Any],
     *,
     title: str,
@@ -111,6 +144,21 @@ def write_reader_files(
     Raises:
         StorageError: A file cannot be written.
     """
+    if isinstance(scores, TextRunScores):
+        with folder.saving():
+            write_language_report(
+                folder.path / "report.html",
+                title=title,
+                summary=summary,
+                metrics=scores.metrics.table(),
+                domains=scores.by_domain(),
+                matrix=scores.matrix,
+                config=folder.record.config,
+                notes=notes,
+                samples=scores.samples,
+                decisions=[asdict(one) for one in folder.history.decisions()],
+            )
+        return
     shown = confusion if confusion is not None else scores.prequential.confusion()
     with folder.saving():
         if len(shown[0]) <= _MAX_CONFUSION_LABELS:

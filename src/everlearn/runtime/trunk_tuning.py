@@ -183,7 +183,9 @@ def _tuning(
     coder_config = learner.coder_config or {}
     settings = folder.config.model
     # The base trunk: an adapter that is in use already is where tuning starts, not part of it.
-    trunk = load_trunk(settings.name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device)
+    trunk = load_trunk(
+        folder.config.model_name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device
+    )
     adapter_folder = folder.adapter_folder(record.generation)
     start = None if from_scratch or adapter_folder is None else read_adapter(adapter_folder)
     return TrunkTuning(

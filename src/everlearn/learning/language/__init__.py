@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from everlearn.learning.language.config import LanguageConfig
+from everlearn.learning.language.dynamic import dynamic_losses
 from everlearn.learning.language.learner import LanguageLearner
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective, LanguageResult
 
-__all__ = ["LanguageBatch", "LanguageConfig", "LanguageLearner", "LanguageObjective", "LanguageResult"]
+__all__ = [
+    "LanguageBatch",
+    "LanguageConfig",
+    "LanguageLearner",
+    "LanguageObjective",
+    "LanguageResult",
+    "dynamic_losses",
+]

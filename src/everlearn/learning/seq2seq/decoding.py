@@ -150,14 +150,13 @@ def _greedy(
 
 
 def _log_probabilities(logits_RV: Tensor, decoding: Decoding, *, is_first: bool) -> Tensor:
-    logits_RV = logits_RV.float()
-    if decoding.pad_id != decoding.end_id:
-        logits_RV[:, decoding.pad_id] = -math.inf
-    log_p_RV = logits_RV.log_softmax(dim=1)
+    log_p_RV = logits_RV.float().log_softmax(dim=1)
     if is_first and decoding.first_id is not None:
         forced_RV = torch.full_like(log_p_RV, -math.inf)
         forced_RV[:, decoding.first_id] = 0.0
         return forced_RV
+    if decoding.pad_id != decoding.end_id:
+        log_p_RV[:, decoding.pad_id] = -math.inf
     return log_p_RV
 
 

@@ -24,6 +24,8 @@ def predict_targets(
     Raises:
         InputError: An example has no text.
     """
+    if not examples:
+        return []
     generated = generate(model, reader.sources(examples), decoding)
     texts = reader.texts([one.ids for one in generated])
     return [

@@ -1,0 +1,106 @@
+"""A translator that goes on learning after its first training, on text that this did not cover.
+
+Run: ``OMP_NUM_THREADS=1 python -m benchmarks.translation --cache DIR [--data DIR] [--develop]``
+
+A small encoder-decoder is trained on Multi30k (English to German) without the captions about sport and
+dogs, once, into the folder of --cache. Then it lives on streams: the captions about sport, then dogs, that
+were held out; and the test sets of 2017, of which one is of other images. Each batch of 16 is translated
+before its targets are learned, and BLEU and chrF are those of these translations. test_2016_flickr says what
+was forgotten. Settings were chosen with --develop, which runs on a part of the held-out training captions
+and on the validation split instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.environment import environment_line
+from benchmarks.translation.base_model import BaseSettings, base_model
+from benchmarks.translation.data import Corpus, read_corpus
+from benchmarks.translation.scores import TranslationScore
+from benchmarks.translation.streams import Outcome, Way, run_way
+from everlearn.types import Example
+
+__all__ = ["main"]
+
+FROZEN = Way(name="frozen", learns=False)
+REPLAY = Way(name="all, replay")
+PLAIN = replace(REPLAY, name="all, no replay", num_replayed=0)
+PARTS = [
+    replace(REPLAY, name=f"{part}, replay", trainable=part) for part in ("decoder", "encoder", "embeddings")
+]
+WAYS = {
+    "topics": [FROZEN, PLAIN, REPLAY, *PARTS],
+    "mscoco": [FROZEN, PLAIN, REPLAY],
+    "flickr_2017": [FROZEN, PLAIN, REPLAY],
+}
+DEVELOPED = [
+    FROZEN,
+    *(
+        replace(REPLAY, name=f"all, rate {rate:g}, {count} replayed", learning_rate=rate, num_replayed=count)
+        for rate, count in ((1e-4, 16), (3e-4, 16), (1e-3, 16), (3e-4, 32))
+    ),
+]
+
+
+def main() -> None:
+    """Train or load the model, then run every way of living on every stream."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
+    parser.add_argument("--cache", type=Path, required=True, help="folder that the first model is kept in")
+    parser.add_argument("--develop", action="store_true", help="the runs that settings were chosen by")
+    parser.add_argument("--only", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="streams")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(environment_line(), flush=True)
+    corpus = read_corpus(options.data)
+    base_model(options.cache, corpus.initial, corpus.validation, BaseSettings(), _say)
+    if options.develop:
+        validation = {"validation": corpus.validation}
+        _table(options.cache, corpus, "development", corpus.development, DEVELOPED, validation)
+        return
+    tests = {"2016 without topics": corpus.first_test, "2016": corpus.first_test_all}
+    for name in options.only:
+        _table(options.cache, corpus, name, corpus.streams[name], WAYS[name], tests)
+
+
+def _table(
+    folder: Path,
+    corpus: Corpus,
+    name: str,
+    stream: list[Example],
+    ways: list[Way],
+    tests: dict[str, list[Example]],
+) -> None:
+    _say(f"\n{name}: {len(stream)} sentences, in batches of {ways[0].batch_size}; BLEU / chrF")
+    head = ["", "prequential", *tests, "quarters (BLEU)", "by domain", "sentences/s", "predict s", "learn s"]
+    _say("| " + " | ".join(head) + " |")
+    _say("| --- " * len(head) + "|")
+    for way in ways:
+        outcome, kept = run_way(folder, corpus, stream, way, tests)
+        _say("| " + " | ".join([way.name, *_cells(outcome, kept)]) + " |")
+
+
+def _cells(outcome: Outcome, kept: dict[str, TranslationScore]) -> list[str]:
+    return [
+        str(outcome.prequential),
+        *(str(score) for score in kept.values()),
+        ", ".join(f"{bleu:.1f}" for bleu in outcome.quarters),
+        ", ".join(f"{domain} {score.bleu:.2f}" for domain, score in outcome.by_domain.items()),
+        f"{outcome.sentences_per_second:.0f}",
+        f"{outcome.predict_seconds:.0f}",
+        f"{outcome.learn_seconds:.0f}",
+    ]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Living on a stream: each batch is translated first, then its targets arrive and are learned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.translation.data import Corpus
+from benchmarks.translation.scores import TranslationScore, score, score_texts
+from everlearn.learning.gradient import GradientConfig
+from everlearn.learning.method import Method
+from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
+from everlearn.methods import ExperienceReplay, ReplayConfig
+from everlearn.models.seq2seq import load_seq2seq_model
+from everlearn.types import Example
+
+__all__ = ["Outcome", "Way", "live", "make_learner", "run_way"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a model lives on a stream.
+
+    Attributes:
+        name: For the table.
+        learns: Whether corrections are learned at all.
+        trainable: Which part is.
+        num_replayed: Pairs of the first domain learned beside each batch; 0: none.
+        memory_examples: Pairs that the replay memory holds.
+        learning_rate: Constant, after 20 steps of warm-up.
+        batch_size: Sentences that arrive at once.
+    """
+
+    name: str
+    learns: bool = True
+    trainable: str = "all"
+    num_replayed: int = 16
+    memory_examples: int = 4_000
+    learning_rate: float = 3e-4
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a model on a stream.
+
+    Attributes:
+        prequential: Scores of the translations that were made before their targets were learned.
+        by_domain: The same, for each domain of the stream.
+        quarters: BLEU of the quarters of the stream.
+        predict_seconds: Of all translations.
+        learn_seconds: Of all steps.
+        learner: As it is at the end.
+    """
+
+    prequential: TranslationScore
+    by_domain: dict[str, TranslationScore]
+    quarters: list[float]
+    predict_seconds: float
+    learn_seconds: float
+    learner: Seq2SeqLearner = field(repr=False)
+
+    @property
+    def sentences_per_second(self) -> float:
+        """Translated and learned."""
+        return self.prequential.count / (self.predict_seconds + self.learn_seconds)
+
+
+def make_learner(folder: Path, corpus: Corpus, way: Way) -> Seq2SeqLearner:
+    """A learner over a fresh copy of the model; its replay memory holds pairs of the first domain."""
+    methods: list[Method] = []
+    if way.learns and way.num_replayed:
+        methods = [
+            ExperienceReplay(ReplayConfig(memory_examples=way.memory_examples, num_replayed=way.num_replayed))
+        ]
+    config = Seq2SeqConfig(
+        optimization=GradientConfig(trainable=way.trainable, learning_rate=way.learning_rate)
+    )
+    learner = Seq2SeqLearner(load_seq2seq_model(str(folder), dtype="float32", device="cpu"), config, methods)
+    for method in methods:
+        assert isinstance(method, ExperienceReplay)
+        method.memory.add(learner.model_examples(corpus.initial))
+    return learner
+
+
+def live(learner: Seq2SeqLearner, stream: Sequence[Example], way: Way) -> Outcome:
+    """Predict, then learn, batch by batch."""
+    translations: list[str] = []
+    predict_seconds = learn_seconds = 0.0
+    for first in range(0, len(stream), way.batch_size):
+        batch = stream[first : first + way.batch_size]
+        start = time.perf_counter()
+        translations += [prediction.label or "" for prediction in learner.predict(batch)]
+        middle = time.perf_counter()
+        predict_seconds += middle - start
+        if way.learns:
+            learner.learn(batch)
+            learn_seconds += time.perf_counter() - middle
+    references = [example.target or "" for example in stream]
+    domains = list(dict.fromkeys(example.domain or "" for example in stream))
+    places = {
+        domain: [place for place, example in enumerate(stream) if (example.domain or "") == domain]
+        for domain in domains
+    }
+    edges = [len(stream) * quarter // 4 for quarter in range(5)]
+    return Outcome(
+        prequential=score_texts(translations, references),
+        by_domain={
+            domain: score_texts([translations[i] for i in chosen], [references[i] for i in chosen])
+            for domain, chosen in places.items()
+        },
+        quarters=[
+            score_texts(translations[start:stop], references[start:stop]).bleu
+            for start, stop in pairwise(edges)
+        ],
+        predict_seconds=predict_seconds,
+        learn_seconds=learn_seconds,
+        learner=learner,
+    )
+
+
+def run_way(
+    folder: Path, corpus: Corpus, stream: Sequence[Example], way: Way, tests: dict[str, Sequence[Example]]
+) -> tuple[Outcome, dict[str, TranslationScore]]:
+    """Live on a stream; then score what must not be forgotten."""
+    outcome = live(make_learner(folder, corpus, way), stream, way)
+    return outcome, {name: score(outcome.learner, test) for name, test in tests.items()}

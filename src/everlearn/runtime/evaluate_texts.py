@@ -1,0 +1,90 @@
+"""``evaluate`` of language models and encoder-decoders: bits per byte and BLEU by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import ConfigError, RunError
+from everlearn.evaluation.text_scores import TextScores
+from everlearn.learning.language import LanguageLearner, dynamic_losses
+from everlearn.runtime.feeds import read_all, source_config
+from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.text_held_out import TextHeldOut, bleu_tokenizer, score_text
+from everlearn.runtime.threads import use_threads
+from everlearn.stream.lines import stem_of
+from everlearn.stream.open import open_source
+from everlearn.types import Example, Json
+
+__all__ = ["evaluate_texts"]
+
+
+def evaluate_texts(
+    run: Path,
+    specs: Sequence[str],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    adapt: bool = False,
+    forget_documents: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> dict[str, Json]:
+    """Score a run on files; it is as before at the end.
+
+    Args:
+        run: The run folder.
+        specs: The files. Where there are several, texts without a domain have the file's name as theirs.
+        settings: Dotted settings in place of the run's, such as ``stream.text_field``.
+        adapt: Dynamic evaluation: learn while reading (language models only).
+        forget_documents: With ``adapt``: forget after each document.
+        on_note: Is told what of the run was found damaged and passed over.
+
+    Returns:
+        ``examples, rejected, bits_per_byte, nats_per_token, tokens_per_byte, tokens, bytes, domains,
+        fingerprint``, and of pairs ``bleu, chrf, bleu_signature``.
+
+    Raises:
+        InputError: A file cannot be read or has nothing to score.
+        RunError: Not a usable run folder.
+        StateError: The saved state is damaged.
+        ConfigError: ``adapt`` with an encoder-decoder, or ``forget_documents`` without ``adapt``.
+    """
+    if forget_documents and not adapt:
+        raise ConfigError("forget_documents is given, but adapt is not")
+    folder, learner = open_learner(run, on_note=on_note)
+    with folder:
+        config = folder.config.with_settings(settings or {})
+        if config.task == "classify":
+            raise RunError(f"{run} is a classifier's run: give one file with labels")
+        use_threads(config.run.threads)
+        reading = source_config(config.stream, task=config.task)
+    tokenizer = bleu_tokenizer(config)
+    examples: list[Example] = []
+    num_rejected = 0
+    for spec in specs:
+        source = open_source(spec, reading)
+        TextHeldOut(source, tokenizer)  # refuses a file with nothing to score
+        found, rejected = read_all(source)
+        num_rejected += len(rejected)
+        domain = stem_of(Path(spec)) if len(specs) > 1 else None
+        examples += [one if one.domain is not None else replace(one, domain=domain) for one in found]
+    if adapt:
+        if not isinstance(learner, LanguageLearner):
+            raise ConfigError("adapt is for language models: targets of pairs come after their predictions")
+        scores = TextScores()
+        scores.update(dynamic_losses(learner, examples, forget_documents=forget_documents))
+        figures = scores.summary()
+    else:
+        usable = [one for one in examples if tokenizer is None or one.target is not None]
+        figures = score_text(learner, usable, tokenizer)
+    for name in ("rolling_bits_per_byte", "rolling_bleu", "rolling_chrf"):
+        figures.pop(name, None)
+        for one in figures["domains"].values():
+            one.pop(name, None)
+    return {
+        "examples": len(examples),
+        "rejected": num_rejected,
+        **figures,
+        "fingerprint": learner.fingerprint(),
+    }

@@ -1,0 +1,103 @@
+"""Held-out documents and pairs: what a language model or a translator is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from everlearn.config import RunConfig
+from everlearn.errors import InputError
+from everlearn.evaluation.text_scores import TextScores
+from everlearn.evaluation.translation_scores import TranslationScores
+from everlearn.learning.language import LanguageLearner
+from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.runtime.feeds import read_all
+from everlearn.runtime.held_out import HeldOut
+from everlearn.stream.source import Source
+from everlearn.types import Example, Json, Learner
+
+__all__ = ["TextHeldOut", "bleu_tokenizer", "held_out_set", "score_text"]
+
+_PREDICTED_AT_ONCE = 64
+
+
+class TextHeldOut:
+    """A test set of texts, with targets where the run translates.
+
+    Args:
+        source: Where it comes from.
+        bleu_tokenizer: sacrebleu's, for targets; None: there are none.
+
+    Attributes:
+        num_rejected: Records that could not be used.
+
+    Raises:
+        InputError: Nothing in it can be tested on.
+    """
+
+    def __init__(self, source: Source, bleu_tokenizer: str | None = None) -> None:
+        examples, rejected = read_all(source)
+        self._bleu_tokenizer = bleu_tokenizer
+        self._examples = [one for one in examples if bleu_tokenizer is None or one.target is not None]
+        self.num_rejected = len(rejected)
+        if not self._examples:
+            detail = f"{len(examples)} examples without target, {len(rejected)} records rejected"
+            raise InputError(f"{source.name} cannot be tested on: no usable example ({detail})")
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def prepare(self, learner: Learner) -> None:
+        """Nothing: texts are read anew each time."""
+
+    def scores(self, learner: Learner) -> Mapping[str, Json]:
+        """The figures of the whole set; see ``score_text``."""
+        return score_text(learner, self._examples, self._bleu_tokenizer)
+
+
+def score_text(
+    learner: Learner, examples: Sequence[Example], bleu_tokenizer: str | None = None
+) -> dict[str, Any]:
+    """Losses, and for pairs BLEU and chrF, without learning.
+
+    Args:
+        learner: Of a language model or an encoder-decoder.
+        examples: Documents from their beginning, or pairs.
+        bleu_tokenizer: sacrebleu's, for targets; None: nothing is translated.
+
+    Returns:
+        The figures of ``TextScores.summary`` with, for pairs, those of ``TranslationScores.summary``;
+        ``domains`` holds both of each domain.
+    """
+    assert isinstance(learner, LanguageLearner | Seq2SeqLearner)
+    text = TextScores()
+    text.update(learner.score(examples))
+    figures = text.summary()
+    if bleu_tokenizer is None:
+        return figures
+    pairs = TranslationScores(bleu_tokenizer)
+    for start in range(0, len(examples), _PREDICTED_AT_ONCE):
+        batch = examples[start : start + _PREDICTED_AT_ONCE]
+        written = [one.label or "" for one in learner.predict(batch)]
+        pairs.update(written, [one.target for one in batch], [one.domain for one in batch])
+    translated = pairs.summary()
+    domains = figures["domains"]
+    for name, one in translated["domains"].items():
+        domains[name] = domains.get(name, {}) | one
+    return figures | translated | {"domains": domains}
+
+
+def held_out_set(source: Source, config: RunConfig) -> HeldOut | TextHeldOut:
+    """The test set for a run's task.
+
+    Raises:
+        InputError: Nothing in it can be tested on.
+    """
+    if config.task == "classify":
+        return HeldOut(source)
+    return TextHeldOut(source, bleu_tokenizer(config))
+
+
+def bleu_tokenizer(config: RunConfig) -> str | None:
+    """Sacrebleu's tokenizer for the targets of a run; None where they are no texts."""
+    return config.learner.translation.bleu_tokenizer if config.task == "seq2seq" else None
