@@ -17,7 +17,7 @@ import typer.main
 from everlearn.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 CLI_REFERENCE = ROOT / "docs" / "cli.md"
 
 

@@ -13,6 +13,7 @@ and on the validation split instead.
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Read when the first product is computed. Sentences come in more shapes than the cache holds by default.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "10000")
     print(environment_line(), flush=True)
     corpus = read_corpus(options.data)
     base_model(options.cache, corpus.initial, corpus.validation, BaseSettings(), _say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -123,7 +123,7 @@ def live(learner: Seq2SeqLearner, stream: Sequence[Example], way: Way) -> Outcom
 
 
 def run_way(
-    folder: Path, corpus: Corpus, stream: Sequence[Example], way: Way, tests: dict[str, Sequence[Example]]
+    folder: Path, corpus: Corpus, stream: Sequence[Example], way: Way, tests: Mapping[str, Sequence[Example]]
 ) -> tuple[Outcome, dict[str, TranslationScore]]:
     """Live on a stream; then score what must not be forgotten."""
     outcome = live(make_learner(folder, corpus, way), stream, way)

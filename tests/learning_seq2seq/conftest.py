@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.learning_seq2seq.pairs_of_words import WORDS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     MarianConfig,
@@ -16,8 +17,6 @@ from transformers import (
 
 from everlearn.models.seq2seq import Seq2SeqModel
 
-ENGLISH = "a the man woman dog cat house ball runs sees has red big small two".split()
-GERMAN = "ein der mann frau hund katze haus ball rennt sieht hat rot gross klein zwei".split()
 MAX_LENGTH = 24
 
 MakeModel = Callable[..., Seq2SeqModel]
@@ -32,7 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def make_tokenizer(extra: tuple[str, ...] = ()) -> Any:
-    words = dict.fromkeys(["<pad>", "</s>", "<unk>", *ENGLISH, *GERMAN, *extra])
+    words = dict.fromkeys(["<pad>", "</s>", "<unk>", *WORDS, *WORDS.values(), *extra])
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -44,11 +43,16 @@ def make_tokenizer(extra: tuple[str, ...] = ()) -> Any:
 
 def _make(kind: str = "marian", seed: int = 0, dropout: float = 0.0) -> Seq2SeqModel:
     tokenizer = make_tokenizer()
-    tokens = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "vocab_size": len(tokenizer)}
+    tokens: dict[str, Any] = {
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "vocab_size": len(tokenizer),
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if kind == "marian":
-            sides = {
+            sides: dict[str, Any] = {
                 f"{side}_{name}": value
                 for side in ("encoder", "decoder")
                 for name, value in (("layers", 2), ("attention_heads", 2), ("ffn_dim", 48))

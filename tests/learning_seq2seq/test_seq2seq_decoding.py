@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.learning_seq2seq.conftest import MakeModel
 
 from everlearn.learning.seq2seq import decoding
 from everlearn.learning.seq2seq.decoding import Decoding, Generated, generate
-from tests.learning_seq2seq.conftest import MakeModel
 
 GREEDY = Decoding(start_id=0, end_id=1, pad_id=0, max_target_length=9)
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.learning_seq2seq.conftest import MakeModel, make_tokenizer
+from tests.learning_seq2seq.pairs_of_words import batches, word_pairs
 from torch import Tensor
 
 from everlearn.errors import ConfigError, InputError, ModelError, StateError
@@ -18,8 +20,6 @@ from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
 from everlearn.models.seq2seq import Seq2SeqModel
 from everlearn.types import Boundary, Example, Learner, State
-from tests.learning_seq2seq.conftest import MakeModel, make_tokenizer
-from tests.learning_seq2seq.pairs_of_words import batches, word_pairs
 
 REPLAY = ReplayConfig(memory_examples=10, num_replayed=3)
 

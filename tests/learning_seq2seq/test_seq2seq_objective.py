@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.learning_seq2seq.conftest import MakeModel
 
 from everlearn.errors import InputError
 from everlearn.learning.batch import Batch
 from everlearn.learning.seq2seq import Seq2SeqObjective, Seq2SeqResult, pack_pair, unpack_pair
 from everlearn.memory import ModelExample
-from tests.learning_seq2seq.conftest import MakeModel
 
 PAIRS = [
     ([5, 6, 7, 1], [20, 21, 1]),
@@ -75,7 +75,7 @@ def test_parts_give_the_gradients_of_the_whole_batch(make_model: MakeModel, toke
     model = make_model().model.double()
     objective = Seq2SeqObjective(0, 0, label_smoothing=0.1, tokens_at_once=tokens_at_once)
     batch = batch_of(PAIRS, num_fresh=2)
-    objective.forward(model, batch).loss.backward()
+    torch.autograd.backward(objective.forward(model, batch).loss)
     names = [name for name, weight in model.named_parameters() if weight.grad is not None]
     whole = {
         name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
@@ -90,7 +90,7 @@ def test_parts_give_the_gradients_of_the_whole_batch(make_model: MakeModel, toke
     for group in groups:
         for part in group:
             result = objective.forward(model, part.batch)
-            (result.loss * part.weight).backward()
+            torch.autograd.backward(result.loss * part.weight)
             assert part.after_forward is not None
             part.after_forward(result)
     for name in names:

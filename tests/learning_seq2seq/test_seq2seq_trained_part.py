@@ -6,12 +6,12 @@ import re
 
 import pytest
 import torch
+from tests.learning_seq2seq.conftest import MakeModel
+from tests.learning_seq2seq.pairs_of_words import batches
 
 from everlearn.errors import ConfigError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
-from tests.learning_seq2seq.conftest import MakeModel
-from tests.learning_seq2seq.pairs_of_words import batches
 
 # Key biases shift all scores of a query alike, so their gradient is zero but for rounding.
 _NO_GRADIENT = re.compile(r"k_proj\.bias$")

@@ -155,6 +155,8 @@ def command_again(context: typer.Context, **changed: str) -> str:
             continue
         if parameter.param_type_name == "argument":
             words.append(str(value))
+        elif isinstance(value, list):
+            words += [word for one in value for word in (parameter.opts[0], str(one))]
         elif isinstance(value, bool):
             words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
         else:
@@ -189,13 +191,17 @@ ConfigFile = Annotated[
 ]
 TextField = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Field with the text. Default: text.", rich_help_panel=_STREAM),
+    typer.Option(
+        metavar="NAME",
+        help="Field with the text. Default: text; of pairs text or source.",
+        rich_help_panel=_STREAM,
+    ),
 ]
 TargetField = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Field with the label. Default: the first of target, label, intent, category.",
+        help="Field with the label or target text. Default: the first of target, label, intent, category.",
         rich_help_panel=_STREAM,
     ),
 ]
@@ -254,7 +260,8 @@ Experiences = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Cut the stream in N experiences and (with --test) measure accuracy after each. Default: 1.",
+        help="Cut the stream in N experiences and (with --test) measure accuracy after each; texts are "
+        "measured with --order by-domain, where each domain is one. Default: 1.",
         rich_help_panel=_STREAM,
     ),
 ]
@@ -262,14 +269,15 @@ BatchSize = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Examples predicted, then learned, in one step. Default: 256; gradient learner: 32.",
+        help="Examples predicted, then learned, in one step. Default: 256; gradient learner: 32; language "
+        "models: 4 documents, or pieces of 16 KB.",
         rich_help_panel=_STREAM,
     ),
 ]
 Delay = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Labels arrive N examples after their texts. Default: 0.", rich_help_panel=_STREAM
+        metavar="N", help="Targets arrive N examples after their texts. Default: 0.", rich_help_panel=_STREAM
     ),
 ]
 
@@ -277,8 +285,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Encoder: minilm, a local folder, package:NAME, or a name on the Hugging Face hub. "
-        "Default: minilm.",
+        help="Encoder, language model or encoder-decoder: minilm, smollm2, a local folder, package:NAME, or "
+        "a name on the Hugging Face hub. Default: minilm; --task lm: smollm2; --task seq2seq: none.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -320,7 +328,7 @@ LearnerKind = Annotated[
     typer.Option(
         "--learner",
         metavar="KIND",
-        help="closed-form (exact, no forgetting) or gradient. Default: closed-form.",
+        help="Of labels: closed-form (exact, no forgetting) or gradient. Default: closed-form.",
         rich_help_panel=_LEARNER,
     ),
 ]
@@ -417,7 +425,8 @@ Replay = Annotated[
     int | None,
     typer.Option(
         metavar="SIZE",
-        help="Examples kept for experience replay; 0: none. Default: 0.",
+        help="Examples (of language models: pieces of up to a chunk) kept for experience replay; 0: none. "
+        "Default: 0.",
         rich_help_panel=_GRADIENT,
     ),
 ]
@@ -441,7 +450,9 @@ GuardShare = Annotated[
 GuardEvery = Annotated[
     int | None,
     typer.Option(
-        metavar="N", help="Examples between two candidates. Default: 10000.", rich_help_panel=_GUARD
+        metavar="N",
+        help="Examples between two candidates. Default: 10000; language models: 1000.",
+        rich_help_panel=_GUARD,
     ),
 ]
 GuardSeconds = Annotated[
@@ -456,7 +467,8 @@ GuardTolerance = Annotated[
     float | None,
     typer.Option(
         metavar="DROP",
-        help="Drop in accuracy (0.01: one point) not held against a candidate. Default: 0.",
+        help="Drop in accuracy (0.01: one point) not held against a candidate. Default: 0. Of texts: "
+        "relative rise of the loss; default: 0.01.",
         rich_help_panel=_GUARD,
     ),
 ]
@@ -490,7 +502,7 @@ KeepText = Annotated[
     bool | None,
     typer.Option(
         "--keep-text/--no-keep-text",
-        help="Keep the texts beside their codes. Default: no; gradient learner: yes.",
+        help="Keep the texts beside their codes. Default: no; learners without codes: yes.",
         show_default=False,
         rich_help_panel=_RUN,
     ),

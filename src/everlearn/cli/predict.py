@@ -46,7 +46,10 @@ def predict(
     id_field: options.IdField = None,
     threads: options.Threads = None,
 ) -> None:
-    """Predict texts by what a run has learned; nothing is learned. A run may be in use meanwhile."""
+    """Predict texts by what a run has learned; nothing is learned. A run may be in use meanwhile.
+
+    An encoder-decoder's run prints translations. What a language model writes: everlearn generate.
+    """
     from everlearn.runtime.predict import predict_stream, predict_texts
 
     rejected: list[Rejection] = []
@@ -69,6 +72,9 @@ def predict(
     for one in predicted:
         if json_output:
             print_json(one.to_json())
+            continue
+        if one.is_translation:
+            print(one.top[0][0], flush=True)
             continue
         ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in one.top)
         flag = "  [yellow](unlike anything learned)[/]" if one.is_outlier else ""

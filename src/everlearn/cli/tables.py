@@ -17,6 +17,7 @@ __all__ = [
     "print_json",
     "print_table",
     "result_console",
+    "score",
     "short_time",
     "summary_rows",
 ]
@@ -109,6 +110,13 @@ def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def percent(fraction: float | None) -> str:
     """A fraction as percent; empty for None."""
     return "" if fraction is None else f"{fraction:.1%}"
+
+
+def score(name: str, value: float | None) -> str:
+    """A version's score by its name: accuracies as percent, others (bits per byte, BLEU) as they are."""
+    if value is None or name.endswith("_accuracy"):
+        return percent(value)
+    return f"{value:.4f}" if name.endswith("_bits_per_byte") else f"{value:.2f}"
 
 
 def number(value: float | None) -> str:

@@ -79,7 +79,8 @@ ChunkLength = Annotated[
     int | None,
     typer.Option(
         metavar="TOKENS",
-        help="Tokens of a document that are read at once. Default: 256.",
+        help="Tokens of a document that are read at once. Default: 256, or half of the model's trained "
+        "length.",
         rich_help_panel=_LANGUAGE,
     ),
 ]
@@ -105,7 +106,8 @@ Window = Annotated[
     int | None,
     typer.Option(
         metavar="TOKENS",
-        help="Tokens before a chunk that it can attend to; 0: all of the document's. Default: 1024.",
+        help="Tokens before a chunk that it can attend to; 0: all of the document's. Default: 1024, or what "
+        "the model's trained length has room for.",
         rich_help_panel=_LANGUAGE,
     ),
 ]

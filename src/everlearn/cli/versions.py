@@ -8,7 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, percent, print_columns, print_json, print_table, short_time
+from everlearn.cli.tables import number, print_columns, print_json, print_table, score, short_time
 
 __all__ = ["blame", "diff", "rollback", "versions"]
 
@@ -62,7 +62,7 @@ def versions(
     for one in found.versions:
         is_served = one.version == found.serving
         scores = ", ".join(
-            f"{name.removesuffix('_accuracy').replace('_', '-')} {percent(value)}"
+            f"{name.removesuffix('_accuracy').replace('_', '-')} {score(name, value)}"
             for name, value in one.scores.items()
         )
         rows.append(
@@ -78,7 +78,7 @@ def versions(
         )
     if not rows:
         print_note("There are no versions yet.")
-    print_columns(("version", "parent", "examples", "accuracy", "fingerprint", "time (UTC)", "status"), rows)
+    print_columns(("version", "parent", "examples", "scores", "fingerprint", "time (UTC)", "status"), rows)
     if found.serving is None:
         print_note("The newest state is served.")
     else:
@@ -106,7 +106,9 @@ def diff(
     if json_output:
         print_json(found.to_json())
         return
-    rows = [(name, f"{percent(a) or '-'} → {percent(b) or '-'}") for name, (a, b) in found.scores.items()]
+    rows = [
+        (name, f"{score(name, a) or '-'} → {score(name, b) or '-'}") for name, (a, b) in found.scores.items()
+    ]
     for title, labels, ids in (
         ("learned", found.learned, found.learned_ids),
         ("unlearned", found.unlearned, found.unlearned_ids),

@@ -18,7 +18,8 @@ def decisions_section(decisions: Sequence[Mapping[str, Json]]) -> str:
     Args:
         decisions: ``decision, first_step, step, kind, verdict, reason, numbers`` of each, oldest first.
             ``numbers`` may hold the exams ``recent``, ``long_term`` and ``own`` with ``live_accuracy``,
-            ``candidate_accuracy``, ``examples`` and ``p_value``.
+            ``candidate_accuracy``, ``examples`` and ``p_value``; of texts ``live_bits_per_byte`` and
+            ``candidate_bits_per_byte``.
     """
     if not decisions:
         return ""
@@ -33,8 +34,8 @@ def decisions_section(decisions: Sequence[Mapping[str, Json]]) -> str:
         '<section class="panel"><h2>Decisions</h2>'
         f'<div class="scroll"><table class="decisions"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>'
         "</table></div>"
-        f'<p class="caption">{caption}. An exam shows accuracy of the version served, then of the '
-        "candidate.</p></section>"
+        f'<p class="caption">{caption}. An exam shows accuracy (of texts: bits per byte) of the version '
+        "served, then of the candidate.</p></section>"
     )
 
 
@@ -53,9 +54,12 @@ def _row(decision: Mapping[str, Json]) -> str:
 
 
 def _exam(figures: Mapping[str, Json] | None) -> str:
-    if not figures or figures["live_accuracy"] is None:
+    if not figures:
         return ""
-    return (
-        f"{percent(figures['live_accuracy'])} → {percent(figures['candidate_accuracy'])} "
-        f"({count(figures['examples'])})"
-    )
+    if figures.get("live_bits_per_byte") is not None:
+        shown = f"{figures['live_bits_per_byte']:.4f} → {figures['candidate_bits_per_byte']:.4f}"
+    elif figures.get("live_accuracy") is not None:
+        shown = f"{percent(figures['live_accuracy'])} → {percent(figures['candidate_accuracy'])}"
+    else:
+        return ""
+    return f"{shown} ({count(figures['examples'])})"

@@ -86,12 +86,17 @@ class InputWatch:
         # Of the step that is being made; it may yet be refused.
         self._seen: dict[str, InputSketch] = {}
 
-    def begin(self, layers: Mapping[str, nn.Module]) -> None:
-        """Look at the inputs of these layers from now on; what was seen of a step that failed is dropped."""
+    def begin(self, layers: Mapping[str, tuple[nn.Module, Tensor | None]]) -> None:
+        """Look at the inputs of layers from now on; what was seen of a step that failed is dropped.
+
+        Args:
+            layers: By the name of the matrix that reads the inputs: the layer that is called with them, and a
+                matrix that they go through first, if there is one.
+        """
         self.end()
         self._seen = {}
-        for name, layer in layers.items():
-            self._hooks.append(layer.register_forward_pre_hook(self._look_for(name)))
+        for name, (layer, first) in layers.items():
+            self._hooks.append(layer.register_forward_pre_hook(self._look_for(name, first)))
 
     def end(self) -> None:
         """Look no longer. Nothing is left in the layers, so that copies of them are free of it."""
@@ -116,19 +121,21 @@ class InputWatch:
             self._matrices[num_columns] = found
         return found
 
-    def _look_for(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def _look_for(self, name: str, first: Tensor | None) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def look(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
             if torch.is_grad_enabled():  # not where another method lets a teacher speak
-                self._look(name, arguments[0].detach())
+                self._look(name, arguments[0].detach(), first)
 
         return look
 
     @torch.no_grad()
-    def _look(self, name: str, inputs: Tensor) -> None:
+    def _look(self, name: str, inputs: Tensor, first: Tensor | None) -> None:
         inputs_ND = inputs.reshape(-1, inputs.shape[-1])
         inputs_ND = inputs_ND[:: max(1, math.ceil(len(inputs_ND) / _INPUTS_PER_PASS))]
         with torch.autocast(inputs.device.type, enabled=False):
-            sketch = InputSketch.of(inputs_ND, self.matrix(inputs.shape[-1], inputs.device))
+            if first is not None:
+                inputs_ND = inputs_ND.to(first.dtype) @ first.T
+            sketch = InputSketch.of(inputs_ND, self.matrix(inputs_ND.shape[1], inputs.device))
         _add(self._seen, name, sketch)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -129,7 +129,7 @@ class OrthogonalSubspaces(Method):
     def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
         """The same batch; from here on inputs are looked at."""
         if self.config.directions == "inputs":
-            self._watch.begin(_linear_layers(context.model, context.parameters))
+            self._watch.begin(_watched_layers(context.model, context.parameters))
         return batch
 
     def penalty(self, batch: Batch, result: ForwardResult, context: StepContext) -> Tensor | None:
@@ -261,13 +261,21 @@ def _oriented(matrix: Tensor, side: _Side) -> Tensor:
     return matrix if side == "inputs" else matrix.T
 
 
-def _linear_layers(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Module]:
-    """Linear layers whose weight is trained, by its name; factors of adapters are such layers."""
-    return {
-        f"{name}.weight": module
+def _watched_layers(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, tuple[nn.Module, Tensor | None]]:
+    """Trained matrices by name: which layer is called with their inputs, and what these go through first."""
+    layers: dict[str, tuple[nn.Module, Tensor | None]] = {
+        f"{name}.weight": (module, None)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and f"{name}.weight" in parameters
+        if isinstance(module, nn.Linear) and f"{name}.weight" in parameters and ".lora_" not in name
     }
+    for down_name, up_name in _adapters(parameters):
+        # The layer with the adapter: whether it calls the factors as modules of their own is its affair.
+        layer = model.get_submodule(down_name.split(".lora_A.")[0])
+        layers[down_name] = (layer, None)
+        layers[up_name] = (layer, parameters[down_name])
+    return layers
 
 
 def _adapters(parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from everlearn.journal.journal import Journal
@@ -33,7 +33,14 @@ class Sorted:
 
 
 def sort_arrivals(
-    journal: Journal, batch: Sequence[Example], source_name: str, first_number: int, ngram_max: int = 2
+    journal: Journal,
+    batch: Sequence[Example],
+    source_name: str,
+    first_number: int,
+    ngram_max: int = 2,
+    *,
+    learns_targets: bool = True,
+    problem_of: Callable[[Example], str | None] = lambda _: None,
 ) -> Sorted:
     """Sort a batch.
 
@@ -48,6 +55,8 @@ def sort_arrivals(
         source_name: The stream, for messages.
         first_number: Which of the stream's examples the first one is, from 1.
         ngram_max: Of the codes' lexical part, by which texts are compared.
+        learns_targets: Whether targets are learned; if not, another one is no correction.
+        problem_of: Why the learner cannot read a new example; None: it can.
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
@@ -63,6 +72,8 @@ def sort_arrivals(
             result.refused.append(
                 refused(source_name, number, one, f"{kind} for id {one.id!r}, which was deleted on {when}")
             )
+        elif before is None and has_input and (problem := problem_of(one)) is not None:
+            result.refused.append(refused(source_name, number, one, problem))
         elif before is None and has_input:
             offset = journal.next_offset + len(result.fresh)
             result.fresh.append(one)
@@ -76,7 +87,7 @@ def sort_arrivals(
         elif has_input and has_other_words(_known_example(journal, before, result), one, ngram_max):
             reason = f"id {one.id!r} was taken before, by another text; give every example an id of its own"
             result.refused.append(refused(source_name, number, one, reason))
-        elif one.target is None or one.target == before.target:
+        elif not learns_targets or one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
         elif before.is_learned and journal.step_of(before.offset) in lost:
             reason = f"target for id {one.id!r}, something of whose step was lost to damage"

@@ -156,7 +156,7 @@ def consolidate_run(
             record = tune_trunk_of(
                 folder, store, config, listener, from_scratch=from_scratch, stop=stop, on_epoch=note_epoch
             )
-    with recovered_run(run) as opened:
+    with recovered_run(run, own_threads=False) as opened:
         work = _Consolidation(opened, store, record, listener, stop)
         outcome = work.carry_out(epochs)
         rebuild_report(run)

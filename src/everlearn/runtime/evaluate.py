@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.config import RunConfig, TaskName
+from everlearn.errors import RunError
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import check_codes, settle
@@ -49,9 +50,11 @@ def evaluate_run(
 
     Raises:
         InputError: The file cannot be read or has no example with a target.
-        RunError: Not a usable run folder.
+        RunError: Not a usable run folder, or not a classifier's.
         StateError: The saved state is damaged.
     """
+    if (task := task_of(run)) != "classify":
+        raise RunError(f"{run} learns texts (task {task!r}), not labels; evaluate_texts scores it")
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
         config = folder.config.with_settings(settings or {})

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import TypeVar
 
 from everlearn.journal.journal import Journal
 from everlearn.types import Example
 
-__all__ = ["Chosen", "Exams", "hash_share"]
+__all__ = ["Chosen", "Exams", "balanced", "hash_share"]
+
+_What = TypeVar("_What", str, int)
 
 Chosen = tuple[int, str]
 """Offset and present target of an example that was chosen for an exam."""
@@ -54,7 +57,7 @@ class Exams:
             recent.append((offset, target))
             groups[target, domain].append((hash_share(id_, "long-term"), offset, target))
         recent = recent[-self._num_recent :]
-        long_term = _balanced(list(groups.values()), self._num_long_term)
+        long_term = balanced(list(groups.values()), self._num_long_term)
         wanted = {offset for offset, _ in [*recent, *long_term]}
         self._loaded = {key: one for key, one in self._loaded.items() if key[1] in wanted}
         return recent, long_term
@@ -93,12 +96,12 @@ class Exams:
         return self._loaded[key]
 
 
-def _balanced(groups: list[list[tuple[float, int, str]]], size: int) -> list[tuple[int, str]]:
+def balanced(groups: list[list[tuple[float, int, _What]]], size: int) -> list[tuple[int, _What]]:
     """At most ``size`` members, as many as possible of the smallest groups, in order of offset."""
     for group in groups:
         group.sort()
     groups.sort(key=len)
-    chosen: list[tuple[int, str]] = []
+    chosen: list[tuple[int, _What]] = []
     for k, group in enumerate(groups):
         room = (size - len(chosen)) // (len(groups) - k)
         chosen += [(offset, target) for _, offset, target in group[:room]]

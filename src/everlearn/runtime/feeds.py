@@ -7,13 +7,14 @@ import os
 import stat
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
 from everlearn.config import StreamSettings, TaskName
 from everlearn.errors import RunError
+from everlearn.learning.language.reading import document_of
 from everlearn.runtime.rejections import duplicate
 from everlearn.stream.order import Experience, arrange
 from everlearn.stream.source import (
@@ -89,6 +90,7 @@ class ArrangedFeed:
         source: Where the examples come from.
         settings: Order and number of experiences.
         seed: Of the shuffling.
+        whole_documents: Whether the pieces of a document stay together, in their order.
         cursor: Where to go on, from an earlier feed over the same stream.
         digest: The earlier feed's digest.
 
@@ -107,11 +109,14 @@ class ArrangedFeed:
         seed: int,
         cursor: Cursor | None = None,
         digest: str | None = None,
+        *,
+        whole_documents: bool = False,
     ) -> None:
         examples, self._rejected = read_all(source)
-        self.experiences: list[Experience] = (
-            arrange(examples, settings.order, settings.experiences, seed) if examples else []
-        )
+        pieces = _pieces_by_first(examples) if whole_documents else {}
+        first = [one for one in examples if not whole_documents or one.id in pieces]
+        arranged = arrange(first, settings.order, settings.experiences, seed) if first else []
+        self.experiences: list[Experience] = [_with_pieces(one, pieces) for one in arranged]
         self._ends = list(accumulate(len(one.examples) for one in self.experiences))
         self._position = 0
         self.digest = _digest(example for one in self.experiences for example in one.examples)
@@ -157,6 +162,19 @@ class ArrangedFeed:
 
     def close(self) -> None:
         """See Feed."""
+
+
+def _pieces_by_first(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The pieces of each document by the id of the first; other examples are documents themselves."""
+    documents: dict[str, list[Example]] = {}
+    for example in examples:
+        documents.setdefault(document_of(example)[0], []).append(example)
+    return {pieces[0].id: pieces for pieces in documents.values()}
+
+
+def _with_pieces(experience: Experience, pieces: Mapping[str, Sequence[Example]]) -> Experience:
+    examples = [piece for one in experience.examples for piece in pieces.get(one.id, (one,))]
+    return Experience(experience.name, tuple(examples))
 
 
 def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:

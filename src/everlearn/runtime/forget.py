@@ -101,7 +101,8 @@ def forget_in_run(
     again. Scores of the past stay: they say how the stream was predicted when it came.
 
     A closed-form learner subtracts them. A gradient learner goes back to the last checkpoint before the
-    first of them and learns everything after it again, without them.
+    first of them and learns everything after it again, without them. A language model's document goes with
+    all the pieces that it came in.
 
     Args:
         run: The run folder.
@@ -124,7 +125,8 @@ def forget_in_run(
         journal, learner = opened.folder.journal, opened.learner
         before = learner.fingerprint()
         labels_before = learner.labels
-        offsets = journal.select(example_matcher(ids, where))
+        whole_documents = opened.folder.config.task == "lm"
+        offsets = journal.select(example_matcher(ids, where, whole_documents=whole_documents))
         found = set(_ids_of(journal, offsets))
         unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
         certificate = None

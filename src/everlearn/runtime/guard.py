@@ -4,19 +4,22 @@ Three questions are asked of a candidate, and each answer is journaled with its 
 
 * the recent exam and the long-term exam: does it lose more than the tolerance against the version that
   is served, on the same examples, by a paired test?
-* surprise: does what it learned since contradict confident predictions far more often than usual,
+* surprise (of labels): does what it learned since contradict confident predictions far more often than usual,
   without making it better at the held-back part of the same interval? Wrong labels do that; a change of
   the world makes the candidate better at what is new.
+
+Language models and encoder-decoders are compared by their losses on held-back documents and pairs. They are
+not asked the third question, and what was set aside does not come back by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
 
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
@@ -25,51 +28,15 @@ from everlearn.runtime.exams import Chosen, Exams
 from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
+from everlearn.runtime.surprise import is_better, surprise_of
+from everlearn.runtime.text_exams import TextComparison, TextExams, TextItem, TextPredictor
 from everlearn.runtime.versions import add_version
 from everlearn.types import Example, Json, Predictor
 
-__all__ = ["Examination", "Guard", "Surprise", "Verdict"]
+__all__ = ["Examination", "Guard", "Verdict"]
 
 _PREDICTED_AT_ONCE = 512
-_SURPRISE_LEVEL = 1e-4
-_SURPRISE_MARGIN = 0.1
-_USUAL_RATE = 0.02  # until intervals have been accepted: what well-labelled sets show
-_USUAL_WEIGHT = 100
 _READMITTED_AT_ONCE = 5_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surprise:
-    """How often an interval contradicts confident predictions.
-
-    Attributes:
-        num_examples: Examples of the interval with a target that was known then.
-        num_contradicted: Those that contradict.
-        usual_rate: Share in what was accepted before.
-        p_value: How probable so many are at the usual rate.
-    """
-
-    num_examples: int
-    num_contradicted: int
-    usual_rate: float
-    p_value: float
-
-    @property
-    def is_extreme(self) -> bool:
-        """Whether chance and hard examples cannot explain it."""
-        if not self.num_examples:
-            return False
-        share = self.num_contradicted / self.num_examples
-        return self.p_value < _SURPRISE_LEVEL and share > self.usual_rate + _SURPRISE_MARGIN
-
-    def to_json(self) -> dict[str, Json]:
-        """All figures."""
-        return {
-            "examples": self.num_examples,
-            "contradicted": self.num_contradicted,
-            "usual_rate": self.usual_rate,
-            "p_value": self.p_value,
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +66,7 @@ class Examination:
     Attributes:
         reasons: Why it is not to be served, in words; empty: it is not worse on either exam.
         numbers: What that rests on.
-        scores: The candidate's accuracy on each exam.
+        scores: The candidate's accuracy on each exam, or its bits per byte.
     """
 
     reasons: list[str]
@@ -126,7 +93,12 @@ class Guard:
     def __init__(self, folder: RunFolder, settings: GuardSettings) -> None:
         self._folder = folder
         self._settings = settings
-        self._exams = Exams(folder.journal, settings.recent, settings.long_term)
+        task = folder.config.task
+        self._exams: Exams | TextExams = (
+            Exams(folder.journal, settings.recent, settings.long_term)
+            if task == "classify"
+            else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
+        )
         self._live: _Examined | None = None
 
     @property
@@ -146,6 +118,11 @@ class Guard:
             "SELECT MIN(first_offset) FROM steps WHERE step > ?", (self.last_examined,)
         )
         return 0 if row[0] is None else journal.next_offset - int(row[0])
+
+    @property
+    def _readmits(self) -> bool:
+        """Whether what was set aside is looked at again; of texts no prediction says that they were right."""
+        return self._settings.readmit and isinstance(self._exams, Exams)
 
     def has_decided(self, step: int) -> bool:
         """Whether the candidate of a step was judged."""
@@ -170,15 +147,18 @@ class Guard:
             return self._accept(learner, status, first_step, "there was no version before it", {}, {})
         candidate = _Examined(learner, journal.generation)
         examination = self._examine(live, candidate)
-        surprise = self._surprise(first_step, step)
         own = self._compare(live, candidate, self._own_exam(first_step))
         reasons = examination.reasons
-        numbers = examination.numbers | {"surprise": surprise.to_json(), "own": own.to_json()}
-        if self._settings.surprise and surprise.is_extreme and not _is_better(own):
-            reasons.append(
-                f"{surprise.num_contradicted:,} of {surprise.num_examples:,} examples contradict confident "
-                f"predictions (usual: {surprise.usual_rate:.1%}), and the candidate is no better at them"
-            )
+        numbers = examination.numbers | {"own": own.to_json()}
+        if isinstance(own, PairedComparison):
+            surprise = surprise_of(self._folder, self._settings.confidence, first_step, step)
+            numbers["surprise"] = surprise.to_json()
+            if self._settings.surprise and surprise.is_extreme and not is_better(own):
+                reasons.append(
+                    f"{surprise.num_contradicted:,} of {surprise.num_examples:,} examples contradict "
+                    f"confident predictions (usual: {surprise.usual_rate:.1%}), and the candidate is no "
+                    "better at them"
+                )
         if reasons:
             return self._reject(live.predictor, first_step, "; ".join(reasons), numbers)
         reason = "not worse on either exam"
@@ -197,22 +177,25 @@ class Guard:
         return self._examine(live, _Examined(candidate, generation))
 
     def _examine(self, live: _Examined, candidate: _Examined) -> Examination:
+        if isinstance(self._exams, TextExams):
+            self._exams.begin(_scoring(live.predictor))
         recent, long_term = self._exams.choose()
         comparisons = {
             "recent": self._compare(live, candidate, recent),
             "long_term": self._compare(live, candidate, long_term),
         }
         reasons = [
-            f"{name.replace('_', '-')} exam: accuracy falls from {one.live_accuracy:.1%} to "
-            f"{one.candidate_accuracy:.1%} on {one.num_examples:,} examples (p = {one.p_value:.2g})"
+            f"{name.replace('_', '-')} exam: {_fall(one)} (p = {one.p_value:.2g})"
             for name, one in comparisons.items()
             if one.p_value < self._settings.level and one.drop > 0
         ]
-        scores: dict[str, Json] = {
-            f"{name}_accuracy": one.candidate_accuracy
+        scores: dict[str, Json] = dict(
+            (f"{name}_accuracy", one.candidate_accuracy)
+            if isinstance(one, PairedComparison)
+            else (f"{name}_bits_per_byte", one.candidate_bits_per_byte)
             for name, one in comparisons.items()
-            if one.candidate_accuracy is not None
-        }
+        )
+        scores = {name: value for name, value in scores.items() if value is not None}
         numbers: dict[str, Json] = {name: one.to_json() for name, one in comparisons.items()}
         return Examination(reasons=reasons, numbers=numbers, scores=scores)
 
@@ -228,7 +211,9 @@ class Guard:
         folder, journal = self._folder, self._folder.journal
         saved = folder.save(learner.state(), status())
         live = _Examined(learner.frozen(), journal.generation)
-        changes = self._proved_right(live.predictor) if self._settings.readmit else []
+        if isinstance(self._exams, TextExams):
+            self._exams.adopt(_scoring(live.predictor))
+        changes = self._proved_right(live.predictor) if self._readmits else []
         readmitted = None
         with folder.saving(), journal.database.transaction():
             decision = self._decide("accepted", first_step, reason, numbers)
@@ -260,7 +245,7 @@ class Guard:
             folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
-            changes = self._proved_right(live) if self._settings.readmit and not is_rest else []
+            changes = self._proved_right(live) if self._readmits and not is_rest else []
             readmitted = None
             if changes:
                 new = NewStep(changes=changes, after={"settle": True, "examine": True})
@@ -286,43 +271,33 @@ class Guard:
             self._live = _Examined(learner.frozen(), checkpoint.generation)
         return self._live
 
-    def _compare(self, live: _Examined, candidate: _Examined, exam: Sequence[Chosen]) -> PairedComparison:
+    def _compare(
+        self, live: _Examined, candidate: _Examined, exam: Sequence[Chosen] | Sequence[TextItem]
+    ) -> PairedComparison | TextComparison:
+        tolerance, test = self._settings.tolerance, self._settings.test
+        if isinstance(self._exams, TextExams):
+            return self._exams.compare(
+                _scoring(live.predictor),
+                _scoring(candidate.predictor),
+                cast(Sequence[TextItem], exam),
+                tolerance=tolerance,
+                test=test,
+            )
+        exam = cast(Sequence[Chosen], exam)
         of_live, of_candidate = self._exams.examples(exam, (live.generation, candidate.generation))
         return compare_paired(
             _right(live.predictor, of_live),
             _right(candidate.predictor, of_candidate),
-            tolerance=self._settings.tolerance,
-            test=self._settings.test,
+            tolerance=tolerance,
+            test=test,
         )
 
-    def _own_exam(self, first_step: int) -> list[Chosen]:
+    def _own_exam(self, first_step: int) -> list[Chosen] | list[TextItem]:
         """The held-back examples that came with the interval."""
         row = self._folder.journal.database.one(
             "SELECT MIN(first_offset) FROM steps WHERE step >= ?", (first_step,)
         )
         return [] if row[0] is None else self._exams.since(row[0])
-
-    def _surprise(self, first_step: int, last_step: int) -> Surprise:
-        count, contradicted = self._contradictions(first_step, last_step)
-        known = known_contradicted = 0
-        for decision in self._folder.history.decisions():
-            found = decision.numbers.get("surprise")
-            # What was accepted in spite of many contradictions is not usual for that.
-            if decision.verdict == "accepted" and found is not None and found["p_value"] >= _SURPRISE_LEVEL:
-                known += found["examples"]
-                known_contradicted += found["contradicted"]
-        usual = (known_contradicted + _USUAL_RATE * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT)
-        p_value = float(binom.sf(contradicted - 1, count, usual)) if contradicted else 1.0
-        return Surprise(num_examples=count, num_contradicted=contradicted, usual_rate=usual, p_value=p_value)
-
-    def _contradictions(self, first_step: int, last_step: int) -> tuple[int, int]:
-        row = self._folder.journal.database.one(
-            "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM examples e "
-            "JOIN predictions p ON p.offset = e.offset "
-            "WHERE e.step BETWEEN ? AND ? AND e.target IS NOT NULL AND p.target_probability IS NOT NULL",
-            (self._settings.confidence, first_step, last_step),
-        )
-        return int(row[0]), int(row[1])
 
     def _proved_right(self, live: Predictor) -> list[Change]:
         """Examples that a rejection set aside, with which the new version agrees."""
@@ -365,6 +340,19 @@ def _right(predictor: Predictor, examples: Sequence[Example]) -> npt.NDArray[np.
     return np.array(right, dtype=np.bool_)
 
 
-def _is_better(own: PairedComparison) -> bool:
-    """Whether the candidate has learned something that holds for the interval's held-back part."""
-    return own.won > own.lost and float(binom.sf(own.won - 1, own.won + own.lost, 0.5)) < 0.05
+def _scoring(predictor: Predictor) -> TextPredictor:
+    """A predictor of texts as what it is, too."""
+    return cast(TextPredictor, predictor)
+
+
+def _fall(one: PairedComparison | TextComparison) -> str:
+    """How much worse a candidate is, in words."""
+    if isinstance(one, PairedComparison):
+        return (
+            f"accuracy falls from {one.live_accuracy:.1%} to {one.candidate_accuracy:.1%} on "
+            f"{one.num_examples:,} examples"
+        )
+    loss = ""
+    if one.live_bits_per_byte is not None:
+        loss = f"bits per byte go from {one.live_bits_per_byte:.4f} to {one.candidate_bits_per_byte:.4f}, "
+    return f"{loss}worse on {one.lost:,} of {one.num_examples:,} texts and better on {one.won:,}"

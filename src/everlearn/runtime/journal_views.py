@@ -167,7 +167,7 @@ def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
         yield {
             "id": example.id,
             **({} if example.text is None else {"text": example.text}),
-            "target": folder.journal.present_target(offset, example.target),
+            "target": folder.journal.present_target(offset, example.target) or None,
             **({} if example.domain is None else {"domain": example.domain}),
             **({} if example.time is None else {"time": example.time}),
             **({"fields": dict(example.fields)} if example.fields else {}),

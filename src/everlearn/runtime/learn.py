@@ -19,9 +19,10 @@ from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.run_settings import given_settings, is_arranged, new_folder_name, settings_for
+from everlearn.runtime.run_settings import is_arranged, new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.session import BrokenStreamError, LearnSession
 from everlearn.runtime.summary import Tested, summarize, write_reader_files
+from everlearn.runtime.task_settings import check_useful
 from everlearn.runtime.text_held_out import held_out_set
 from everlearn.runtime.text_run_scores import rolling_text
 from everlearn.runtime.threads import use_threads
@@ -105,7 +106,9 @@ def learn_stream(
     session = None
     try:
         key = source_key(request.stream)
-        config = settings_for(given_settings(request.settings, request.config_file), folder, key)
+        in_file = settings_in_file(request.config_file)
+        config = settings_for({**in_file, **request.settings}, folder, key)
+        check_useful(config, request.settings, in_file)
         _check_guard(request.settings, config)
         use_threads(config.run.threads)
         reading = source_config(config.stream, task=config.task)
@@ -158,7 +161,7 @@ def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutc
         if session.is_fruitless:
             session.undo()
             raise
-        _finish(session, None, listener)
+        _finish(session, None, listener, goes_on=True)
         raise InputError(
             f"{error}. The {session.progress.examples:,} examples before it are learned and saved "
             f"in {session.folder.path}"
@@ -177,7 +180,7 @@ def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutc
         tested = session.test()
     without_target = session.scores.counts.without_target - without_target
     notes = _notes(session, before, without_target, interrupted)
-    summary = _finish(session, tested, listener, notes)
+    summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
 
 
@@ -214,10 +217,12 @@ def _finish(
     tested: Tested | None,
     listener: Listener,
     notes: Sequence[str] = (),
+    *,
+    goes_on: bool = False,
 ) -> dict[str, Json]:
     """Save, write the report and return the figures."""
     listener.stage("saving")
-    session.settle()
+    session.settle(goes_on=goes_on)
     with session.fold.clock.measure("save"):
         fingerprint = session.learner.fingerprint()
     # Saved first: were the report to fail, nothing learned would be lost.
@@ -264,6 +269,11 @@ def _records_were(count: int) -> str:
 
 
 def _no_target_message(session: LearnSession) -> str:
+    if session.config.task == "lm":
+        return (
+            f"{session.source.name}: all of its {session.progress.examples:,} examples are held back for the "
+            "guard's exams, so nothing was learned; hold back less (--guard-share), or learn more text"
+        )
     field_name = session.config.stream.target_field
     looked_for = repr(field_name) if field_name else "'target', 'label', 'intent' or 'category'"
     return (

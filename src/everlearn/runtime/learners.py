@@ -24,9 +24,9 @@ from everlearn.runtime.run_record import LearnerRecord
 from everlearn.runtime.text_learners import (
     TEXT_KINDS,
     method_settings,
+    new_text_learner,
     optimization_settings,
     text_learner,
-    text_record,
 )
 from everlearn.stream.codes import CodesSource
 from everlearn.stream.source import Source
@@ -93,8 +93,8 @@ def build_learner(config: RunConfig, source: Source) -> tuple[RunLearner, Learne
             f"{source.name} holds codes, which only the closed-form learner can learn from; give it the texts"
         )
     if config.task != "classify":
-        record = text_record(config)
-        return cast(RunLearner, text_learner(config, record)), record
+        made, record = new_text_learner(config)
+        return cast(RunLearner, made), record
     if config.learner.kind == "gradient":
         record = LearnerRecord(kind="gradient", config=_gradient_settings(config))
         return _gradient_learner(config, record), record
@@ -165,7 +165,7 @@ def build_learner_like(
         ModelError: The model cannot be loaded.
     """
     if config.task != "classify":
-        return cast(RunLearner, text_learner(config, text_record(config)))
+        return cast(RunLearner, new_text_learner(config)[0])
     if config.learner.kind == "gradient":
         return _gradient_learner(config, LearnerRecord(kind="gradient", config=_gradient_settings(config)))
     if record.coder_fingerprint is None or record.dense_size is None:

@@ -82,8 +82,8 @@ class VersionDiff:
     Attributes:
         first: The one.
         second: The other.
-        learned: Examples that only the second holds, by label.
-        unlearned: Examples that only the first holds, by label.
+        learned: Examples that only the second holds, by label; texts by domain, where they have one.
+        unlearned: Examples that only the first holds, likewise.
         learned_ids: The first few of the former.
         unlearned_ids: The first few of the latter.
         scores: By name: of the first, of the second.
@@ -117,7 +117,7 @@ class Blame:
         id: Its id.
         offset: Its place in the journal.
         role: What it is for.
-        target: Its present target.
+        target: Its present target; None: there is none yet, or none will come.
         arrived: Step and time of its arrival.
         predicted: The label that was predicted then, and its probability.
         learned: Steps that learned it, and whether each was set aside.
@@ -190,8 +190,8 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
         return VersionDiff(
             first=one,
             second=other,
-            learned=dict(Counter(learned.values()).most_common()),
-            unlearned=dict(Counter(unlearned.values()).most_common()),
+            learned=_counted(folder, learned),
+            unlearned=_counted(folder, unlearned),
             learned_ids=[ids[offset] for offset in list(learned)[:_MAX_IDS]],
             unlearned_ids=[ids[offset] for offset in list(unlearned)[:_MAX_IDS]],
             scores=scores,
@@ -215,6 +215,7 @@ def blame_example(run: Path, id_: str) -> Blame:
         arrival = next(one for _, one in journal.arrivals(offset, offset))
         said = arrival.prediction
         learned = journal.learned_in(offset, role, target)
+        is_document = folder.config.task == "lm"
         holding = [
             version.version
             for version in folder.history.versions()
@@ -224,13 +225,21 @@ def blame_example(run: Path, id_: str) -> Blame:
             id=id_,
             offset=offset,
             role=role,
-            target=journal.present_target(offset, target),
+            target=journal.present_target(offset, target) or None,
             arrived=(step, journal.step(step).time),
-            predicted=None if said is None else (said.label, said.confidence),
+            predicted=None if said is None or is_document else (said.label, said.confidence),
             learned=learned,
             versions=holding,
             is_held=any(not aside for _, aside in learned),
         )
+
+
+def _counted(folder: RunFolder, labels: Mapping[int, str]) -> dict[str, int]:
+    """How many examples have each label; where targets are texts, how many are from each domain."""
+    if folder.config.task == "classify":
+        return dict(Counter(labels.values()).most_common())
+    domains: dict[int, str | None] = dict(folder.journal.database.rows("SELECT offset, domain FROM examples"))
+    return dict(Counter(domains[offset] or "without domain" for offset in labels).most_common())
 
 
 def _version(folder: RunFolder, number: int) -> Version:

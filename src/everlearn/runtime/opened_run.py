@@ -15,6 +15,7 @@ from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.summary import summarize
 from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
+from everlearn.runtime.threads import use_threads
 
 __all__ = ["OpenedRun", "open_learner", "recovered_run"]
 
@@ -89,10 +90,17 @@ class OpenedRun:
 
 
 @contextmanager
-def recovered_run(path: Path) -> Iterator[OpenedRun]:
-    """A run under its lock for the time of the block, folded to its newest step."""
+def recovered_run(path: Path, *, own_threads: bool = True) -> Iterator[OpenedRun]:
+    """A run under its lock for the time of the block, folded to its newest step.
+
+    Args:
+        path: The run folder.
+        own_threads: Fold on as many threads as the run is set to; else the caller has chosen.
+    """
     with RunFolder.open_to_write(path) as folder:
         config = folder.config
+        if own_threads:
+            use_threads(config.run.threads)
         learner = folder.fresh_learner()
         scores = run_scores(config)
         recovered = recover(folder, Fold(learner, observers=(scores,)), scores)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from everlearn.errors import ConfigError, InputError
+from everlearn.config import TaskName
+from everlearn.errors import ConfigError, InputError, RunError
+from everlearn.runtime.evaluate import task_of
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
@@ -34,6 +36,8 @@ class PredictedText:
         top: Labels and their probabilities, most probable first.
         outlier_score: How far the text is from everything learned; None where the learner has no such score.
         is_outlier: Whether the score is above the threshold set from the stream.
+        is_translation: Whether the only label is a text that was written for this one; its probability is
+            the geometric mean of those of its tokens.
     """
 
     id: str
@@ -42,9 +46,18 @@ class PredictedText:
     top: tuple[tuple[str, float], ...]
     outlier_score: float | None
     is_outlier: bool
+    is_translation: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``predict --json``."""
+        if self.is_translation:
+            (translation, probability), *_ = self.top
+            return {
+                "id": self.id,
+                "text": self.text,
+                "translation": translation,
+                "probability": probability,
+            }
         return {
             "id": self.id,
             "text": self.text,
@@ -68,7 +81,7 @@ def predict_texts(
         on_note: Is told what of the run was found damaged and passed over.
 
     Raises:
-        RunError: Not a usable run folder.
+        RunError: Not a usable run folder, or a language model's.
         StateError: The saved state is damaged.
         ModelError: The run's model cannot be loaded.
         ConfigError: ``top`` is below 1.
@@ -78,12 +91,14 @@ def predict_texts(
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
+    _refuse_documents(run)
     folder, learner = open_learner(run, on_note=on_note)
-    folder.close()
+    with folder:
+        task = folder.config.task
     settle(learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
     return [
-        ranked(example, prediction, top)
+        ranked(example, prediction, top, task)
         for example, prediction in zip(examples, learner.predict(examples), strict=True)
     ]
 
@@ -108,6 +123,7 @@ def predict_stream(
         on_note: Is told what of the run was found damaged and passed over.
     """
     _check_top(top)
+    _refuse_documents(run)
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
         config = folder.config.with_settings(settings or {})
@@ -124,7 +140,7 @@ def predict_stream(
             if batch:
                 examples = learner.prepare(batch)
                 for example, prediction in zip(examples, learner.predict(examples), strict=True):
-                    yield ranked(example, prediction, top)
+                    yield ranked(example, prediction, top, config.task)
     except EndOfStream:
         if rejected is not None:
             rejected.extend(reader.take_rejected())
@@ -132,7 +148,7 @@ def predict_stream(
         reader.close()
 
 
-def ranked(example: Example, prediction: Prediction, top: int) -> PredictedText:
+def ranked(example: Example, prediction: Prediction, top: int, task: TaskName = "classify") -> PredictedText:
     """The ``top`` most probable labels of a prediction."""
     order = np.argsort(-prediction.probabilities, kind="stable")[:top]
     return PredictedText(
@@ -142,7 +158,16 @@ def ranked(example: Example, prediction: Prediction, top: int) -> PredictedText:
         top=tuple((prediction.labels[k], float(prediction.probabilities[k])) for k in order),
         outlier_score=prediction.outlier_score,
         is_outlier=prediction.is_outlier,
+        is_translation=task == "seq2seq",
     )
+
+
+def _refuse_documents(run: Path) -> None:
+    if task_of(run) == "lm":
+        raise RunError(
+            f"{run} holds a language model, which has no labels to predict; `everlearn generate` writes with "
+            "it, `everlearn evaluate` says how well it predicts a text"
+        )
 
 
 def _check_top(top: int) -> None:

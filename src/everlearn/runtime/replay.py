@@ -80,6 +80,11 @@ def replay_run(
     with RunFolder.open_to_read(run) as folder:
         journal = folder.journal
         config = folder.config.with_settings(settings)
+        if config.task != "classify":
+            raise RunError(
+                f"{run} learns texts (task {config.task!r}), and replay compares predictions of labels; "
+                "learn the stream into a new folder with other settings and compare the two reports"
+            )
         use_threads(config.run.threads)
         listener.stage("loading the model")
         learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())

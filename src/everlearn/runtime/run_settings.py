@@ -12,15 +12,37 @@ from everlearn.errors import ConfigError
 from everlearn.runtime.feeds import head_of
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
+from everlearn.runtime.task_settings import task_defaults
 from everlearn.stream.lines import stem_of
 
-__all__ = ["given_settings", "is_arranged", "known_source", "new_folder_name", "settings_for"]
+__all__ = [
+    "given_settings",
+    "is_arranged",
+    "known_source",
+    "new_folder_name",
+    "settings_for",
+    "settings_in_file",
+]
 
 # These make the learner what it is; a run keeps them for life.
 _FIXED = ("task", "seed", "model.", "learner.", "guard.share", "run.rolling_window")
 _FREE_ALL_THE_SAME = frozenset({"model.device"})
-GRADIENT_BATCH_SIZE = 32
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
+# The cursor in a stream counts what these make of it.
+_OF_THE_CURSOR = ("stream.documents", "stream.piece_bytes")
+
+
+def settings_in_file(config_file: Path | None) -> dict[str, Any]:
+    """What a YAML file sets, by dotted path; nothing without one.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting in it is wrong.
+    """
+    if config_file is None:
+        return {}
+    return dict(
+        flatten_settings(RunConfig.from_file(config_file).model_dump(mode="json", exclude_unset=True))
+    )
 
 
 def given_settings(settings: Mapping[str, Any], config_file: Path | None) -> dict[str, Any]:
@@ -29,12 +51,7 @@ def given_settings(settings: Mapping[str, Any], config_file: Path | None) -> dic
     Raises:
         ConfigError: The file cannot be read, or a setting in it is wrong.
     """
-    given: dict[str, Any] = {}
-    if config_file is not None:
-        in_file = RunConfig.from_file(config_file).model_dump(mode="json", exclude_unset=True)
-        given.update(flatten_settings(in_file))
-    given.update(settings)
-    return given
+    return {**settings_in_file(config_file), **settings}
 
 
 def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -> RunConfig:
@@ -50,9 +67,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     """
     if folder is None:
         config = RunConfig().with_settings(given)
-        defaults: dict[str, Any] = {"model.name": config.model_name}
-        if config.task != "classify" or config.learner.kind == "gradient":
-            defaults |= {"stream.batch_size": GRADIENT_BATCH_SIZE}
+        defaults = task_defaults(config)
         return config.with_settings({name: one for name, one in defaults.items() if name not in given})
     own = dict(flatten_settings(folder.record.config))
     progress = known_source(folder.sources(), key)
@@ -68,7 +83,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     differing = [
         f"{path} is {_shown(own[path])} in the run, {_shown(wanted[path])} was given"
         for path in own
-        if wanted[path] != own[path] and (_is_fixed(path) or (progress is not None and path in _ORDERING))
+        if wanted[path] != own[path]
+        and (_is_fixed(path) or (progress is not None and path in (*_ORDERING, *_OF_THE_CURSOR)))
     ]
     if differing:
         raise ConfigError(

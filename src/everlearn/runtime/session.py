@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from everlearn.config import RunConfig
@@ -20,6 +21,7 @@ from everlearn.journal.records import (
     Refused,
     Role,
 )
+from everlearn.learning.language.reading import document_of
 from everlearn.runtime.arrivals import DueQueue, sort_arrivals
 from everlearn.runtime.experiences import Experiences
 from everlearn.runtime.fold import Fold
@@ -36,6 +38,7 @@ from everlearn.runtime.stream_place import StreamPlace
 from everlearn.runtime.summary import Tested
 from everlearn.runtime.suspicion import role_of
 from everlearn.runtime.text_held_out import TextHeldOut
+from everlearn.runtime.text_learners import as_documents, reading_problem
 from everlearn.runtime.text_run_scores import run_scores
 from everlearn.runtime.versions import add_version, latest_version
 from everlearn.stream.source import EndOfStream, Rejection, Source
@@ -114,6 +117,7 @@ class LearnSession:
         self._queue = self._open_queue()
         self._first_step = self._journal.last_step
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
+        self._reads_documents = config.task == "lm"
         self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
         self.num_rejected = self.num_duplicates = self.num_changes = 0
         self.first_rejection: Rejection | None = None
@@ -182,9 +186,14 @@ class LearnSession:
             self.held_out.prepare(self.learner)
             return self.held_out.scores(self.learner)
 
-    def settle(self) -> None:
-        """Let predictions use everything learned; journaled, as later predictions depend on it."""
-        if not is_settled(self.learner):
+    def settle(self, *, goes_on: bool = False) -> None:
+        """Let predictions use everything learned; journaled, as later predictions depend on it.
+
+        Args:
+            goes_on: More of the stream is to come. A language model then lets the tokens wait that do not
+                fill a step, so that an interruption changes nothing of what it learns.
+        """
+        if not is_settled(self.learner) and not (goes_on and self._reads_documents):
             self._make(NewStep(after={"settle": True}))
 
     def save(self, summary: Mapping[str, Json] | None = None) -> None:
@@ -283,15 +292,24 @@ class LearnSession:
 
     def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
         examples = self.place.with_own_ids(batch)
+        if self._reads_documents:
+            examples = as_documents(examples)
         arrived = sort_arrivals(
-            self._journal, examples, self.source.name, self.progress.examples + 1, self._ngram_max
+            self._journal,
+            examples,
+            self.source.name,
+            self.progress.examples + 1,
+            self._ngram_max,
+            learns_targets=not self._reads_documents,
+            problem_of=partial(reading_problem, self.learner),
         )
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
         first = self._journal.next_offset
         arrivals, flags = [], []
         for k, (example, prediction) in enumerate(zip(prepared, predictions, strict=True)):
-            role, flag = role_of(example, prediction, self.config.guard)
+            group = document_of(example)[0] if self._reads_documents else None
+            role, flag = role_of(example, prediction, self.config.guard, group=group)
             arrivals.append(Arrival(example, role, JournaledPrediction.of(prediction, example.target)))
             if flag is not None:
                 flags.append(replace(flag, offset=first + k))

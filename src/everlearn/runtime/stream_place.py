@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from everlearn.config import RunConfig
 from everlearn.journal.journal import Journal
+from everlearn.learning.language.reading import document_of
 from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
@@ -39,6 +41,8 @@ class StreamPlace:
     def __init__(self, folder: RunFolder, config: RunConfig, source: Source, key: str) -> None:
         sources = folder.sources()
         self._source = source
+        # A number, and that of a piece where a document came in pieces.
+        self._made_up = re.compile(rf"({re.escape(stem_of(Path(source.name)))}:\d+)(#\d+)?")
         self._journal: Journal = folder.journal
         self.progress = known_source(sources, key) or _begun(config, key)
         self._num_sources = len(sources) + all(one is not self.progress for one in sources)
@@ -71,27 +75,40 @@ class StreamPlace:
         """Tell apart ids that two files of one name made up from their line numbers."""
         if self._num_sources == 1:
             return batch
-        prefix = f"{stem_of(Path(self._source.name))}:"
-        made_up = [one.id.startswith(prefix) and one.id[len(prefix) :].isdecimal() for one in batch]
-        if not any(made_up):
-            return batch
-        ids = [one.id for one, flag in zip(batch, made_up, strict=True) if flag]
-        if not self.progress.id_suffix and self._journal.known(ids):
+        made_up = [self._made_up.fullmatch(one.id) for one in batch]
+        ids = [one.id for one, match in zip(batch, made_up, strict=True) if match]
+        if ids and not self.progress.id_suffix and self._journal.known(ids):
             self.progress.id_suffix = f"@{self._num_sources}"
         suffix = self.progress.id_suffix
+        if not suffix:
+            return batch
         return [
-            replace(one, id=one.id + suffix) if flag and suffix else one
-            for one, flag in zip(batch, made_up, strict=True)
+            one if match is None else _renamed(one, match, suffix)
+            for one, match in zip(batch, made_up, strict=True)
         ]
 
     def _open_feed(self, config: RunConfig) -> Feed:
         if not is_arranged(config):
             return DirectFeed(self._source, self.progress.cursor)
         feed = ArrangedFeed(
-            self._source, config.stream, config.seed, self.progress.cursor, self.progress.digest
+            self._source,
+            config.stream,
+            config.seed,
+            self.progress.cursor,
+            self.progress.digest,
+            whole_documents=config.task == "lm",
         )
         self.progress.digest = feed.digest
         return feed
+
+
+def _renamed(example: Example, match: re.Match[str], suffix: str) -> Example:
+    """With the suffix behind the number that was made up; the pieces of a document stay together."""
+    name = match[1]
+    fields = example.fields
+    if document_of(example)[0] == name and fields.get("document") == name:
+        fields = {**fields, "document": name + suffix}
+    return replace(example, id=f"{name}{suffix}{match[2] or ''}", fields=fields)
 
 
 def _begun(config: RunConfig, key: str) -> SourceProgress:

@@ -10,20 +10,24 @@ from everlearn.types import Example, Prediction
 __all__ = ["role_of"]
 
 
-def role_of(example: Example, prediction: Prediction, settings: GuardSettings) -> tuple[Role, Flag | None]:
+def role_of(
+    example: Example, prediction: Prediction, settings: GuardSettings, *, group: str | None = None
+) -> tuple[Role, Flag | None]:
     """The role of a new example, and a flag where it looks suspicious.
 
     Args:
         example: The example, with its target if that is known.
         prediction: What was said of it.
         settings: The guard's. Where it is not enabled, everything is learned.
+        group: What has the same role as a whole, such as a document that comes in pieces; None: the
+            example by itself.
 
     Returns:
         The flag's offset is 0; the caller knows the right one.
     """
     if not settings.enabled:
         return "learn", None
-    if hash_share(example.id, "exam") < settings.share:
+    if hash_share(example.id if group is None else group, "exam") < settings.share:
         return "exam", None
     flag = _suspicion(example, prediction, settings)
     if flag is None or settings.suspicious == "flag":

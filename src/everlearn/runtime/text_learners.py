@@ -2,56 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, cast
 
-from everlearn.config import RunConfig
+from everlearn.config import LanguageSettings, RunConfig
 from everlearn.context import CarryConfig
+from everlearn.context.decoder import position_limit
+from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
+from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods.registry import create_method
-from everlearn.models.causal import load_language_model
-from everlearn.models.seq2seq import load_seq2seq_model
+from everlearn.models.causal import LanguageModel, load_language_model
+from everlearn.models.seq2seq import Seq2SeqModel, load_seq2seq_model
 from everlearn.runtime.run_record import LearnerRecord
+from everlearn.types import Example
 
-__all__ = ["TEXT_KINDS", "method_settings", "optimization_settings", "text_learner", "text_record"]
+__all__ = [
+    "NO_TARGET",
+    "TEXT_KINDS",
+    "TextLearner",
+    "as_documents",
+    "method_settings",
+    "new_text_learner",
+    "optimization_settings",
+    "reading_problem",
+    "text_learner",
+]
 
-TEXT_KINDS = ("language", "seq2seq")
+TextLearner = LanguageLearner | Seq2SeqLearner
+_KINDS = {"lm": "language", "seq2seq": "seq2seq"}
+TEXT_KINDS = tuple(_KINDS.values())
 _REPLAY_SHARE = 0.5
+NO_TARGET = ""
+"""The target of a document in the journal: it has none, and none will come."""
 
 
-def text_record(config: RunConfig) -> LearnerRecord:
-    """What it takes to build the learner of a new run again.
+def new_text_learner(config: RunConfig) -> tuple[TextLearner, LearnerRecord]:
+    """The learner of a new run, and what it takes to build it again: its settings and which model it is.
 
     Raises:
-        ConfigError: A setting is wrong.
+        ConfigError: A setting is wrong, or does not fit the model.
+        ModelError: The model cannot be loaded, or carries nothing of the kind asked for.
     """
-    settings = _language_config(config) if config.task == "lm" else _seq2seq_config(config)
-    kind = "language" if config.task == "lm" else "seq2seq"
-    return LearnerRecord(
-        kind=kind, config={"learner": _to_json(asdict(settings)), "methods": method_settings(config)}
-    )
+    learner: TextLearner
+    methods = _methods(method_settings(config))
+    if config.task == "lm":
+        language_model = _load_language_model(config)
+        learner = LanguageLearner(language_model, _language_config(config, language_model), methods)
+    else:
+        learner = Seq2SeqLearner(_load_seq2seq_model(config), _seq2seq_config(config), methods)
+    settings = {"learner": _to_json(asdict(learner.config)), "methods": method_settings(config)}
+    return learner, LearnerRecord(kind=_KINDS[config.task], config=settings | _identity(learner))
 
 
-def text_learner(config: RunConfig, record: LearnerRecord) -> LanguageLearner | Seq2SeqLearner:
+def text_learner(config: RunConfig, record: LearnerRecord) -> TextLearner:
     """The learner that a record describes, in its first state.
 
     Raises:
         ConfigError: The model has no such part as is to be trained.
         ModelError: The model cannot be loaded.
+        RunError: It is another one than that of the record.
     """
-    methods: list[Method] = [create_method(name, values) for name, values in record.config["methods"].items()]
+    learner: TextLearner
+    methods = _methods(record.config["methods"])
     settings = record.config["learner"]
-    # Weights that were rounded once stay rounded; the configuration says what products run in.
     if record.kind == "language":
-        language_model = load_language_model(config.model_name, dtype="float32", device=config.model.device)
-        return LanguageLearner(language_model, _rebuilt(LanguageConfig, settings), methods)
-    seq2seq_model = load_seq2seq_model(config.model_name, dtype="float32", device=config.model.device)
-    return Seq2SeqLearner(seq2seq_model, _rebuilt(Seq2SeqConfig, settings), methods)
+        learner = LanguageLearner(_load_language_model(config), _rebuilt(LanguageConfig, settings), methods)
+    else:
+        learner = Seq2SeqLearner(_load_seq2seq_model(config), _rebuilt(Seq2SeqConfig, settings), methods)
+    for name, found in _identity(learner).items():
+        if record.config.get(name, found) != found:
+            raise RunError(
+                f"the run began with another {name} in {config.model_name!r} than is there now (SHA-256 "
+                f"{record.config[name][:12]}…, now {found[:12]}…): put the one that it began with back, or "
+                "learn into a new folder"
+            )
+    return learner
+
+
+def _identity(learner: TextLearner) -> dict[str, str]:
+    description = learner.description()
+    return {name: description[name] for name in ("model", "tokenizer")}
+
+
+def _methods(settings: Mapping[str, Mapping[str, Any]]) -> list[Method]:
+    return [create_method(name, values) for name, values in settings.items()]
+
+
+def _load_language_model(config: RunConfig) -> LanguageModel:
+    # Weights that were rounded once stay rounded; the configuration says what products run in.
+    return load_language_model(config.model_name, dtype="float32", device=config.model.device)
+
+
+def _load_seq2seq_model(config: RunConfig) -> Seq2SeqModel:
+    return load_seq2seq_model(config.model_name, dtype="float32", device=config.model.device)
+
+
+def as_documents(examples: Sequence[Example]) -> list[Example]:
+    """Examples of a language model as the journal takes them: nothing is to be waited for.
+
+    An example without target counts as one whose target is still to come. A document needs none.
+    """
+    return [one if one.target is not None else one.with_target(NO_TARGET) for one in examples]
+
+
+def reading_problem(learner: object, example: Example) -> str | None:
+    """Why a learner cannot read an example; None: it can."""
+    if not isinstance(learner, LanguageLearner) or chat_of(example) is None:
+        return None
+    try:
+        read_example(learner.tokenizer, example)
+    except InputError as error:
+        return str(error).removeprefix(f"example {example.id!r}: ")
+    return None
 
 
 def optimization_settings(config: RunConfig) -> dict[str, Any]:
@@ -90,26 +158,58 @@ def _stability(config: RunConfig) -> StabilityConfig:
     return StabilityConfig(average_decay=gradient.average_decay, spike_deviations=gradient.spike_deviations)
 
 
-def _language_config(config: RunConfig) -> LanguageConfig:
+def _language_config(config: RunConfig, language_model: LanguageModel) -> LanguageConfig:
     settings = config.learner.language
-    sizes = {"num_lanes": settings.lanes, "chunk_length": settings.chunk_length}
-    sizes["tokens_per_step"] = settings.tokens_per_step
+    sizes = {"num_lanes": settings.lanes, "tokens_per_step": settings.tokens_per_step}
     carry: dict[str, Any] = {
         "kind": settings.carry,
         "sinks": settings.sinks,
-        "window": settings.window,
         "gradient_chunks": settings.gradient_chunks,
     }
     carry = {name: value for name, value in carry.items() if value is not None}
-    if carry.get("window") == 0:
-        carry["window"] = None
+    chunk_length, carry["window"] = _fitting_lengths(settings, language_model)
     return LanguageConfig(
         **{name: value for name, value in sizes.items() if value is not None},
+        chunk_length=chunk_length,
         carry=CarryConfig(**carry),
         optimization=GradientConfig(**({"trainable": "lora"} | optimization_settings(config))),
         stability=_stability(config),
         gradient_checkpointing=settings.gradient_checkpointing,
     )
+
+
+def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) -> tuple[int, int | None]:
+    """Length of a chunk and window before it; those that are not given fit into the model's trained length.
+
+    Raises:
+        ConfigError: Those that are given do not fit.
+    """
+    limit = position_limit(language_model.model)
+    length, window = settings.chunk_length, settings.window
+    sinks = CarryConfig.sinks if settings.sinks is None else settings.sinks
+    if length is None:
+        length = LanguageConfig.chunk_length
+        length = length if limit is None else max(2, min(length, limit // 2))
+    if limit is not None and length > limit:
+        raise ConfigError(
+            f"learner.language.chunk_length must be at most {limit} tokens, the length that "
+            f"{language_model.name} was trained with, not {length}"
+        )
+    if settings.carry == "none" or window == 0:
+        return length, CarryConfig.window if window is None else None if window == 0 else window
+    room = None if limit is None else limit - sinks - length
+    if window is None:
+        largest = CarryConfig.window
+        assert largest is not None
+        window = largest if room is None else max(1, min(largest, room))
+    if room is not None and window > room:
+        raise ConfigError(
+            f"learner.language.window of {window} does not fit: with {sinks} sinks and chunks of {length} "
+            f"tokens, {language_model.name}, which was trained with {limit}, has room for {max(room, 0)}; "
+            "make the window, learner.language.chunk_length or learner.language.sinks smaller, or set "
+            "learner.language.carry to none"
+        )
+    return length, window
 
 
 def _seq2seq_config(config: RunConfig) -> Seq2SeqConfig:

@@ -19,6 +19,7 @@ from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.listener import Listener, SilentListener
 from everlearn.runtime.run_folder import JOURNAL, RunFolder
+from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
 __all__ = ["VerifyOutcome", "verify_run"]
@@ -84,6 +85,7 @@ def verify_run(
     listener = listener or SilentListener()
     with RunFolder.open_to_read(run) as folder:
         outcome = VerifyOutcome(failed=list(folder.notes))
+        use_threads(folder.config.run.threads)
         listener.stage("checking the journal's pages")
         problem = find_problem(folder.journal.database, whole=True)
         if problem is not None:

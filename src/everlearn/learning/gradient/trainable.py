@@ -9,6 +9,7 @@ from torch import nn
 
 from everlearn.errors import ConfigError, MissingExtraError
 from everlearn.learning.gradient.config import GradientConfig
+from everlearn.learning.gradient.lora_forward import use_direct_lora_forward
 
 __all__ = ["select_trainable_parameters"]
 
@@ -114,5 +115,6 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
             inject_adapter_in_model(lora, network)
         except ValueError as error:
             raise ConfigError(f"lora_modules {modules!r} are not in the network: {error}") from error
+    use_direct_lora_forward(network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,13 +18,17 @@ def checkpoint_layers(layers: nn.ModuleList) -> None:
     transformers' own switch drops the cache that a model is given, and with it what a lane carries.
     """
     for layer in layers:
-        layer.forward = _checkpointed(layer.forward)
+        layer.__class__ = _checkpointed(type(layer))
 
 
-def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
+@cache
+def _checkpointed(layer_class: type[nn.Module]) -> type[nn.Module]:
+    # A class of its own, not a ``forward`` of the instance: a copy of the model must run its own layers.
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        run = super(checkpointed, self).forward  # type: ignore[misc]
         if not torch.is_grad_enabled():
-            return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+            return run(*args, **kwargs)
+        return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
-    return run
+    checkpointed = type(f"Checkpointed{layer_class.__name__}", (layer_class,), {"forward": forward})
+    return checkpointed

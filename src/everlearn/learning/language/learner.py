@@ -24,6 +24,7 @@ from everlearn.learning.language.config import LanguageConfig
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
 from everlearn.learning.language.reading import read_example, tokenizer_sha256
+from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
 from everlearn.memory import ModelExample
@@ -87,6 +88,7 @@ class LanguageLearner:
             model, self._carry, self.config.num_lanes, self.config.chunk_length, self._autocast_dtype
         )
         self.training = Training(model, self._objective, optimization, self.config.stability, methods)
+        self._scorer = DocumentScorer(self.tokenizer, self.config, self._autocast_dtype)
         self._num_tokens = 0
 
     @property
@@ -188,35 +190,16 @@ class LanguageLearner:
             taken += chunk.num_labels
             yield chunk
 
-    @torch.no_grad()
     def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
         """Losses by domain of documents that are read from their beginning; nothing is learned.
 
         Predictions are those of the averaged weights, where weights are averaged.
-        """
-        lanes = self._new_lanes(self.config.num_lanes)
-        carry = make_carry(self.model, self.config.carry, self.config.num_lanes)
-        objective = LanguageObjective(
-            self.model, carry, self.config.num_lanes, self.config.chunk_length, self._autocast_dtype
-        )
-        tally = LossTally()
-        with self.training.averaged():
-            for example in examples:
-                lanes.add(read_example(self.tokenizer, example))
-                # A document may be longer than what should wait in memory.
-                while lanes.num_full >= self.config.num_lanes * self.config.chunk_length:
-                    self._score_chunk(lanes, objective, tally, flush=False)
-            while lanes.num_pending:
-                self._score_chunk(lanes, objective, tally, flush=True)
-        return tally.losses()
 
-    def _score_chunk(self, lanes: Lanes, objective: LanguageObjective, tally: LossTally, flush: bool) -> None:
-        chunk = lanes.take(self.config.num_lanes * self.config.chunk_length, flush)
-        assert chunk is not None
-        result = objective.forward(self.model, LanguageBatch((), 0, (chunk,)))
-        tally.take(chunk, result)
-        for rows, carried in result.carried:
-            objective.carry.advance(rows, carried)
+        Raises:
+            InputError: As for ``learn``.
+        """
+        with self.training.averaged():
+            return self._scorer.score(self.model, examples)
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order."""
@@ -225,7 +208,8 @@ class LanguageLearner:
     def frozen(self) -> FrozenLanguageModel:
         """The model as it would serve now, averaged weights included; takes its memory once more."""
         with self.training.averaged():
-            return FrozenLanguageModel(copy.deepcopy(self.model))
+            model = copy.deepcopy(self.model).requires_grad_(False)
+        return FrozenLanguageModel(model, self._scorer)
 
     def forget(self, examples: Sequence[Example]) -> ForgetReport:
         """Drop what waits of these examples, what lanes carry of them, and what memories hold.
@@ -248,7 +232,7 @@ class LanguageLearner:
                 **with_prefix("carry", carry.tensors),
             },
             {
-                **self._description(),
+                **self.description(),
                 "num_tokens": self._num_tokens,
                 "training": training.data,
                 "lanes": lanes.data,
@@ -263,7 +247,7 @@ class LanguageLearner:
             StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
                 or other methods.
         """
-        for key, expected in self._description().items():
+        for key, expected in self.description().items():
             if state.data.get(key) != expected:
                 raise StateError(
                     f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
@@ -289,7 +273,8 @@ class LanguageLearner:
     def _new_lanes(self, num_lanes: int) -> Lanes:
         return Lanes(num_lanes, self.config.chunk_length, self._carry.one_document_per_row)
 
-    def _description(self) -> dict[str, Json]:
+    def description(self) -> dict[str, Json]:
+        """What a state must agree with to be restored: the model, the tokenizer, the configuration."""
         # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
         config: Json = json.loads(json.dumps(asdict(self.config)))
         return {
@@ -306,15 +291,21 @@ class FrozenLanguageModel:
 
     Args:
         model: The copy.
+        scorer: Scores it as the learner is scored.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, scorer: DocumentScorer) -> None:
         self.model = model
+        self._scorer = scorer
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Empty predictions, as of ``LanguageLearner``."""
         nothing = np.empty(0)
         return [Prediction(None, (), nothing) for _ in examples]
+
+    def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
+        """Losses by domain, as of ``LanguageLearner``."""
+        return self._scorer.score(self.model, examples)
 
 
 def _segments(chunk: LaneChunk) -> list[ModelExample]:

@@ -12,19 +12,19 @@ from everlearn.errors import InputError
 from everlearn.models.tokens import tokenize_chat, tokenize_document
 from everlearn.types import Example
 
-__all__ = ["document_of", "read_example", "tokenizer_sha256"]
+__all__ = ["chat_of", "document_of", "read_example", "tokenizer_sha256"]
 
 
 def read_example(tokenizer: Any, example: Example) -> TokenRun:
     """The tokens of an example.
 
     A text is a document, unless its fields ``document``, ``part`` and ``last`` say that it is a piece of
-    one. With a field ``messages`` it is a chat, of which the answers are learned.
+    one. Where the text was made of a field ``messages`` it is a chat, of which the answers are learned.
 
     Raises:
         InputError: It has no text, or its messages cannot be rendered; names the example.
     """
-    messages = example.fields.get("messages")
+    messages = chat_of(example)
     if messages is not None:
         try:
             ids, is_target, num_bytes = tokenize_chat(tokenizer, messages)
@@ -54,12 +54,27 @@ def read_example(tokenizer: Any, example: Example) -> TokenRun:
     )
 
 
+def chat_of(example: Example) -> list[Any] | None:
+    """The messages of a chat; None for other texts, also where a record has a field of that name itself."""
+    messages = example.fields.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(one, Mapping) for one in messages):
+        return None
+    contents = "\n".join(str(one.get("content")) for one in messages)
+    return messages if example.text in (None, contents) else None
+
+
 def document_of(example: Example) -> tuple[str, bool, bool]:
-    """Name of the document that an example belongs to, and whether it starts and ends it."""
+    """Name of the document that an example belongs to, and whether it starts and ends it.
+
+    A record may have fields of these names itself; pieces are those whose fields are of the right types: a
+    text, a whole number, true or false.
+    """
     fields: Mapping[str, Any] = example.fields
-    if "document" not in fields or "part" not in fields:
+    document, part, last = (fields.get(name) for name in ("document", "part", "last"))
+    is_piece = isinstance(document, str) and type(part) is int and part >= 0 and isinstance(last, bool)
+    if not is_piece:
         return example.id, True, True
-    return str(fields["document"]), int(fields["part"]) == 0, bool(fields.get("last", False))
+    return str(document), part == 0, bool(last)
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:

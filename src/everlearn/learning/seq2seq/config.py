@@ -19,7 +19,8 @@ class Seq2SeqConfig:
     Attributes:
         max_source_length: Tokens of a source that are read, special tokens included; None: as many as the
             model takes.
-        max_target_length: Tokens of a target that are learned, and that are generated at most; None: the same.
+        max_target_length: Tokens of a target that are learned, and that are generated at most; None: as many
+            as the model takes.
         num_beams: Width of the beam search; 1: the most probable token at each step (greedy).
         length_penalty: Beams are ranked by log probability / tokens ** length_penalty.
         label_smoothing: Share of the target probability that is spread evenly over the vocabulary.

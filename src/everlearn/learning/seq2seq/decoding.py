@@ -38,6 +38,7 @@ class Decoding:
         pad_id: Is never generated.
         first_id: The first token of every target, where the model wants one (a language); else None.
         max_target_length: Tokens at most, end token included.
+        max_source_length: Tokens that the encoder takes; None: any number.
         num_beams: 1: greedy.
         length_penalty: For beams.
         tokens_at_once: Padded source tokens of one pass, times beams.
@@ -49,6 +50,7 @@ class Decoding:
     pad_id: int
     first_id: int | None = None
     max_target_length: int
+    max_source_length: int | None = None
     num_beams: int = 1
     length_penalty: float = 1.0
     tokens_at_once: int = 8_192
@@ -87,7 +89,9 @@ def generate(model: Any, sources: Sequence[IdArray], decoding: Decoding) -> list
     groups = length_groups([len(ids) for ids in sources], group_cost=_GROUP_COST, max_tokens=max_tokens)
     enabled = decoding.autocast_dtype is not None
     for group in groups:
-        ids_BS, mask_BS = pad([sources[place] for place in group], decoding.pad_id, device)
+        ids_BS, mask_BS = pad(
+            [sources[place] for place in group], decoding.pad_id, device, decoding.max_source_length
+        )
         limits = [_limit(len(sources[place]), decoding) for place in group]
         with (
             torch.inference_mode(),
@@ -165,10 +169,12 @@ def _beams(
 ) -> list[Generated]:
     from transformers import GenerationConfig
 
+    make_config: Any = GenerationConfig  # it has no annotations
+    never = [[decoding.pad_id]] if decoding.pad_id != decoding.end_id else None
     output = model.generate(
         input_ids=ids_BS,
         attention_mask=mask_BS,
-        generation_config=GenerationConfig(
+        generation_config=make_config(
             max_new_tokens=max(limits),
             num_beams=decoding.num_beams,
             length_penalty=decoding.length_penalty,
@@ -177,7 +183,7 @@ def _beams(
             eos_token_id=decoding.end_id,
             pad_token_id=decoding.pad_id,
             forced_bos_token_id=decoding.first_id,
-            bad_words_ids=[[decoding.pad_id]],
+            bad_words_ids=never,
             return_dict_in_generate=True,
             output_scores=True,
         ),

@@ -21,9 +21,9 @@ from everlearn.learning.method import Method
 from everlearn.learning.seq2seq.config import Seq2SeqConfig
 from everlearn.learning.seq2seq.decoding import Decoding
 from everlearn.learning.seq2seq.losses import PairLossTally
-from everlearn.learning.seq2seq.objective import Seq2SeqObjective, Seq2SeqResult
+from everlearn.learning.seq2seq.objective import Seq2SeqObjective
 from everlearn.learning.seq2seq.pairs import PairReader
-from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets
+from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets, score_pairs
 from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
 from everlearn.models.dtype import choose_dtype
@@ -84,6 +84,7 @@ class Seq2SeqLearner:
             self._decoding.pad_id,
             self.config.label_smoothing,
             self.config.tokens_at_once,
+            seq2seq_model.max_length,
             autocast_dtype,
         )
         self.training = Training(
@@ -127,7 +128,7 @@ class Seq2SeqLearner:
         """The model as it predicts now; it stays so while the learner goes on. Takes its memory once more."""
         with self.training.averaged():
             model = copy.deepcopy(self.model).requires_grad_(False)
-        return Seq2SeqPredictor(model, self._reader, self._decoding)
+        return Seq2SeqPredictor(model, self._reader, self._decoding, self._objective)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Make one step on the pairs that have a target, and on what the methods add.
@@ -156,23 +157,14 @@ class Seq2SeqLearner:
             skipped=result.skipped,
         )
 
-    @torch.no_grad()
     def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
         """Losses of the targets by domain, without learning; pairs without target are passed over.
 
         Raises:
             InputError: An example has no text.
         """
-        known = [(example, example.target) for example in examples if example.target is not None]
-        tally = PairLossTally(self._reader)
-        if not known:
-            return ()
         with self.training.averaged():
-            for group in self._objective.split(self._batch(known)):
-                for part in group:
-                    result: Seq2SeqResult = self._objective.forward(self.model, part.batch)
-                    tally.take(part.batch, result)
-        return tally.losses()
+            return score_pairs(self.model, self._reader, self._objective, examples)
 
     def model_examples(self, examples: Sequence[Example]) -> list[ModelExample]:
         """Pairs as steps and memories keep them: fill a memory with what the model was trained on before.
@@ -206,7 +198,7 @@ class Seq2SeqLearner:
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the model."""
         training = self.training.state()
-        return State(training.tensors, {**self._description(), "training": training.data})
+        return State(training.tensors, {**self.description(), "training": training.data})
 
     def restore(self, state: State) -> None:
         """Replace the state.
@@ -215,7 +207,7 @@ class Seq2SeqLearner:
             StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
                 or other methods.
         """
-        for key, expected in self._description().items():
+        for key, expected in self.description().items():
             if state.data.get(key) != expected:
                 raise StateError(
                     f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
@@ -234,7 +226,8 @@ class Seq2SeqLearner:
         digest.update(json.dumps(state.data, sort_keys=True).encode())
         return digest.hexdigest()
 
-    def _description(self) -> dict[str, Json]:
+    def description(self) -> dict[str, Json]:
+        """What a state must agree with to be restored: the model, the tokenizer, the configuration."""
         # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
         config: Json = json.loads(json.dumps(asdict(self.config)))
         return {
@@ -293,6 +286,7 @@ def _decoding(
         pad_id=int(pad_id if pad_id is not None else end_id),
         first_id=token("forced_bos_token_id"),
         max_target_length=min(config.max_target_length or limit, limit),
+        max_source_length=seq2seq_model.max_length,
         num_beams=config.num_beams,
         length_penalty=config.length_penalty,
         tokens_at_once=config.tokens_at_once,

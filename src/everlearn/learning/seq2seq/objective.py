@@ -25,6 +25,11 @@ __all__ = ["Seq2SeqObjective", "Seq2SeqResult", "pad"]
 
 IdArray = npt.NDArray[np.integer[Any]]
 
+# What one more pass costs, in tokens of sources and targets: kernels of products are made for each new shape.
+_GROUP_COST = 1_024
+# Lengths are rounded up, so that shapes recur.
+_LENGTH_MULTIPLE = 4
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seq2SeqResult:
@@ -54,6 +59,7 @@ class Seq2SeqObjective:
         label_smoothing: ε: the loss is (1 - ε)·(-ln p of the target) + ε·(mean of -ln p over the vocabulary)
             (Szegedy et al., "Rethinking the Inception architecture", 2016).
         tokens_at_once: Padded tokens of one part of a step.
+        max_length: Tokens that the model takes on a side; None: any number.
         autocast_dtype: Reduced precision of matrix products; None: the weights' own.
     """
 
@@ -63,12 +69,14 @@ class Seq2SeqObjective:
         pad_id: int,
         label_smoothing: float = 0.0,
         tokens_at_once: int = 8_192,
+        max_length: int | None = None,
         autocast_dtype: torch.dtype | None = None,
     ) -> None:
         self._start_id = start_id
         self._pad_id = pad_id
         self._label_smoothing = label_smoothing
         self._tokens_at_once = tokens_at_once
+        self._max_length = max_length
         self._autocast_dtype = autocast_dtype
 
     def forward(self, model: nn.Module, batch: Batch) -> Seq2SeqResult:
@@ -79,8 +87,10 @@ class Seq2SeqObjective:
         """
         pairs = [unpack_pair(array) for array in batch.inputs]
         device = next(model.parameters()).device
-        sources_BS, is_source_BS = pad([source for source, _ in pairs], self._pad_id, device)
-        labels_BL, is_label_BL = pad([target for _, target in pairs], self._pad_id, device)
+        sources_BS, is_source_BS = pad(
+            [source for source, _ in pairs], self._pad_id, device, self._max_length
+        )
+        labels_BL, is_label_BL = pad([target for _, target in pairs], self._pad_id, device, self._max_length)
         read_BL = labels_BL.roll(1, dims=1)
         read_BL[:, 0] = self._start_id
         enabled = self._autocast_dtype is not None
@@ -120,7 +130,8 @@ class Seq2SeqObjective:
         num_targets = [len(unpack_pair(array)[1]) for array in batch.inputs]
         total = sum(num_targets)
         parts = []
-        for group in length_groups([len(array) for array in batch.inputs], max_tokens=self._tokens_at_once):
+        lengths = [len(array) for array in batch.inputs]
+        for group in length_groups(lengths, group_cost=_GROUP_COST, max_tokens=self._tokens_at_once):
             places = sorted(group)
             part = Batch(
                 tuple(batch.examples[place] for place in places),
@@ -144,11 +155,23 @@ def _call(
     return call
 
 
-def pad(sequences: Sequence[IdArray], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids int64 (B, S), filled up at the end, and which of them are tokens, bool (B, S)."""
-    shape = (len(sequences), max(map(len, sequences)))
-    ids_BS = np.full(shape, pad_id, dtype=np.int64)
-    is_token_BS = np.zeros(shape, dtype=bool)
+def pad(
+    sequences: Sequence[IdArray], pad_id: int, device: torch.device, max_length: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Token ids int64 (B, S), filled up at the end, and which of them are tokens, bool (B, S).
+
+    Args:
+        sequences: Token ids.
+        pad_id: Fills rows up.
+        device: Of the tensors.
+        max_length: S is rounded up to a multiple of 4 where it does not exceed this; None: always.
+    """
+    length = max(map(len, sequences))
+    rounded = -(-length // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE
+    if max_length is None or rounded <= max_length:
+        length = rounded
+    ids_BS = np.full((len(sequences), length), pad_id, dtype=np.int64)
+    is_token_BS = np.zeros(ids_BS.shape, dtype=bool)
     for row, ids in enumerate(sequences):
         ids_BS[row, : len(ids)] = ids
         is_token_BS[row, : len(ids)] = True

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from everlearn.learning.batch import Batch
 from everlearn.learning.seq2seq.decoding import Decoding, generate
+from everlearn.learning.seq2seq.losses import PairLossTally
+from everlearn.learning.seq2seq.objective import Seq2SeqObjective
 from everlearn.learning.seq2seq.pairs import PairReader
-from everlearn.types import Example, Prediction
+from everlearn.types import Example, Prediction, TextLoss
 
-__all__ = ["Seq2SeqPredictor", "predict_targets"]
+__all__ = ["Seq2SeqPredictor", "predict_targets", "score_pairs"]
 
 
 def predict_targets(
@@ -34,6 +38,26 @@ def predict_targets(
     ]
 
 
+@torch.no_grad()
+def score_pairs(
+    model: Any, reader: PairReader, objective: Seq2SeqObjective, examples: Sequence[Example]
+) -> tuple[TextLoss, ...]:
+    """Losses of the targets by domain, without learning; pairs without target are passed over.
+
+    Raises:
+        InputError: An example has no text.
+    """
+    known = [(example, example.target) for example in examples if example.target is not None]
+    tally = PairLossTally(reader)
+    if not known:
+        return ()
+    pairs = reader.pairs([example for example, _ in known], [target for _, target in known])
+    for group in objective.split(Batch(tuple(pairs), len(pairs))):
+        for part in group:
+            tally.take(part.batch, objective.forward(model, part.batch))
+    return tally.losses()
+
+
 class Seq2SeqPredictor:
     """Predicts by a model that is its own.
 
@@ -41,11 +65,19 @@ class Seq2SeqPredictor:
         model: In evaluation mode.
         reader: Tokenizes.
         decoding: How targets are generated.
+        objective: What losses are taken by.
     """
 
-    def __init__(self, model: Any, reader: PairReader, decoding: Decoding) -> None:
+    def __init__(
+        self, model: Any, reader: PairReader, decoding: Decoding, objective: Seq2SeqObjective
+    ) -> None:
         self._model, self._reader, self._decoding = model, reader, decoding
+        self._objective = objective
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example, in order."""
         return predict_targets(self._model, self._reader, self._decoding, examples)
+
+    def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
+        """Losses of the targets by domain; see ``score_pairs``."""
+        return score_pairs(self._model, self._reader, self._objective, examples)
