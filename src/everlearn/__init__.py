@@ -1,7 +1,8 @@
 """everlearn keeps a pretrained language model learning after it is deployed.
 
 A learner is a fold over a stream: it predicts a batch, then learns it. ``ClosedFormLearner`` keeps
-exact sums and solves for its predictor; ``GradientLearner`` fine-tunes online with replay.
+exact sums and solves for its predictor; ``GradientLearner`` fine-tunes online with replay;
+``LanguageLearner`` and ``Seq2SeqLearner`` do so with models that write.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ from everlearn.errors import (
 )
 
 if TYPE_CHECKING:
+    from everlearn.context import CarryConfig
     from everlearn.learning import ClosedFormConfig, ClosedFormLearner, GradientConfig, GradientLearner
+    from everlearn.learning.language import LanguageConfig, LanguageLearner
+    from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
     from everlearn.methods import create_method
     from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
+    from everlearn.models.causal import load_language_model
+    from everlearn.models.seq2seq import load_seq2seq_model
     from everlearn.stream import open_source
     from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
 
@@ -31,6 +37,7 @@ __version__ = "0.1.0"
 # Names whose modules import torch are loaded when they are first used, so that ``everlearn --help``
 # and ``everlearn.__version__`` are quick.
 _LAZY = {
+    "CarryConfig": "everlearn.context",
     "ClosedFormConfig": "everlearn.learning",
     "ClosedFormLearner": "everlearn.learning",
     "Code": "everlearn.types",
@@ -39,18 +46,25 @@ _LAZY = {
     "ForgetReport": "everlearn.types",
     "GradientConfig": "everlearn.learning",
     "GradientLearner": "everlearn.learning",
+    "LanguageConfig": "everlearn.learning.language",
+    "LanguageLearner": "everlearn.learning.language",
     "Learner": "everlearn.types",
     "Prediction": "everlearn.types",
+    "Seq2SeqConfig": "everlearn.learning.seq2seq",
+    "Seq2SeqLearner": "everlearn.learning.seq2seq",
     "State": "everlearn.types",
     "StepReport": "everlearn.types",
     "TextCoder": "everlearn.models",
     "VectorCoder": "everlearn.models",
     "create_method": "everlearn.methods",
+    "load_language_model": "everlearn.models.causal",
+    "load_seq2seq_model": "everlearn.models.seq2seq",
     "load_trunk": "everlearn.models",
     "open_source": "everlearn.stream",
 }
 
 __all__ = [
+    "CarryConfig",
     "ClosedFormConfig",
     "ClosedFormLearner",
     "Code",
@@ -62,11 +76,15 @@ __all__ = [
     "GradientConfig",
     "GradientLearner",
     "InputError",
+    "LanguageConfig",
+    "LanguageLearner",
     "Learner",
     "MissingExtraError",
     "ModelError",
     "Prediction",
     "RunError",
+    "Seq2SeqConfig",
+    "Seq2SeqLearner",
     "State",
     "StateError",
     "StepReport",
@@ -75,6 +93,8 @@ __all__ = [
     "VectorCoder",
     "__version__",
     "create_method",
+    "load_language_model",
+    "load_seq2seq_model",
     "load_trunk",
     "open_source",
 ]

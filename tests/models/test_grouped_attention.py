@@ -37,6 +37,26 @@ def test_output_and_gradients_equal_torchs(kind: str) -> None:
         torch.testing.assert_close(gradient, wanted)
 
 
+def test_rows_that_use_few_keys_give_the_same() -> None:
+    queries, keys, values = _draw(3, 4, 5, 8), _draw(3, 2, 20, 8), _draw(3, 2, 20, 8)
+    allowed = torch.zeros(3, 1, 5, 20, dtype=torch.bool)
+    allowed[:, :, :, 15:] = torch.ones(5, 5, dtype=torch.bool).tril()
+    allowed[1, :, :, :4] = True  # only one row carries anything
+    assert float(allowed.any(2).float().mean()) < 0.8
+    mixed = grouped_attention(queries, keys, values, allowed, 0.3)
+    expected = functional.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=allowed, scale=0.3, enable_gqa=True
+    ).transpose(1, 2)
+    torch.testing.assert_close(mixed, expected)
+    leaves = (queries, keys, values)
+    for gradient, wanted in zip(
+        torch.autograd.grad(mixed.square().sum(), leaves),
+        torch.autograd.grad(expected.square().sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, wanted)
+
+
 def _model(**settings: object) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(

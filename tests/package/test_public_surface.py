@@ -11,10 +11,13 @@ import pytest
 import everlearn
 
 PUBLIC = {
-    "ClosedFormConfig", "ClosedFormLearner", "Code", "CoderConfig", "ConfigError", "EverlearnError",
-    "Example", "ForgetReport", "GradientConfig", "GradientLearner", "InputError", "Learner",
-    "MissingExtraError", "ModelError", "Prediction", "RunError", "State", "StateError", "StepReport",
-    "StorageError", "TextCoder", "VectorCoder", "__version__", "create_method", "load_trunk",
+    "CarryConfig", "ClosedFormConfig", "ClosedFormLearner", "Code", "CoderConfig", "ConfigError", "EverlearnError",
+    "Example", "ForgetReport", "GradientConfig", "GradientLearner", "InputError", "LanguageConfig",
+    "LanguageLearner", "Learner",
+    "MissingExtraError", "ModelError", "Prediction", "RunError", "Seq2SeqConfig",
+    "Seq2SeqLearner", "State", "StateError", "StepReport",
+    "StorageError", "TextCoder", "VectorCoder", "__version__", "create_method",
+    "load_language_model", "load_seq2seq_model", "load_trunk",
     "open_source",
 }  # fmt: skip
 

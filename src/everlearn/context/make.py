@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from everlearn.context.attention import AttentionCarry
 from everlearn.context.carry import Carry, CarryConfig
 from everlearn.context.decoder import USE_NONE, cache_kind, causal_lm_of
-from everlearn.context.recurrent import RecurrentCarry
 from everlearn.context.rnn import RnnCarry
-from everlearn.context.without import NoCarry
 from everlearn.errors import ModelError
 
 __all__ = ["make_carry"]
@@ -27,6 +24,11 @@ def make_carry(model: nn.Module, config: CarryConfig, num_lanes: int) -> Carry:
         ModelError: The model has no cache of that kind; says what to do.
         ConfigError: The settings do not fit the model.
     """
+    # Imported here, as transformers takes a second to load and classifiers do without it.
+    from everlearn.context.attention import AttentionCarry
+    from everlearn.context.recurrent import RecurrentCarry
+    from everlearn.context.without import NoCarry
+
     if config.kind == "none":
         return NoCarry(model, config, num_lanes)
     found = cache_kind(model)

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from everlearn.errors import ModelError
+from everlearn.models.grouped_attention import GROUPED_ATTENTION
 
 __all__ = ["MASK_FORMS", "Mask", "MaskForm", "model_mask", "visible"]
 
 MaskForm = Literal["bool", "additive"]
 Mask = Tensor | dict[str, Tensor] | None
 
-MASK_FORMS: dict[str, MaskForm] = {"sdpa": "bool", "eager": "additive"}
+MASK_FORMS: dict[str, MaskForm] = {"sdpa": "bool", "eager": "additive", GROUPED_ATTENTION: "additive"}
 """What an attention implementation of transformers, by its registered name, takes: True where attended, or
 0 where attended and the lowest number elsewhere. One that is not listed gets a bool mask."""
 

@@ -2,8 +2,8 @@
 
 B: rows, H: query heads, N: key-value heads, G = H / N, L: queries, K: keys, D: head size.
 
-torch's fused kernel for processors takes several times as long in the backward pass as plain matrix products at
-the lengths that are common here, and transformers' plain products repeat keys and values for every query
+torch's fused kernel for processors takes several times as long in the backward pass as plain matrix products
+at the lengths that are common here, and transformers' plain products repeat keys and values for every query
 head and keep scores in float32. Here the queries of a group are rows of one product, and softmax keeps its
 output in the precision of the scores, computing in float32 inside. The result is that of "eager", to
 rounding.
@@ -20,6 +20,10 @@ __all__ = ["GROUPED_ATTENTION", "grouped_attention", "use_grouped_attention"]
 
 GROUPED_ATTENTION = "everlearn_grouped"
 """Its name in ``config._attn_implementation``."""
+
+_COLUMNS = "_everlearn_columns"
+# Where more of the keys are used, one product for all rows is quicker than one a row.
+_WORTH_SPLITTING = 0.8
 
 
 def grouped_attention(
@@ -42,13 +46,34 @@ def grouped_attention(
     Returns:
         (B, L, H, D).
     """
+    B, L = queries_BHLD.shape[0], queries_BHLD.shape[2]
+    K = keys_BNKD.shape[2]
+    if mask_B1LK is None and L > 1:
+        mask_B1LK = torch.ones(L, K, dtype=torch.bool, device=queries_BHLD.device).tril(K - L)[None, None]
+    columns = None if mask_B1LK is None else _columns_by_row(mask_B1LK)
+    if columns is None or mask_B1LK is None or len(columns) != B:
+        return _attend(queries_BHLD, keys_BNKD, values_BNKD, mask_B1LK, scaling)
+    rows = [
+        _attend(
+            queries_BHLD[row : row + 1],
+            keys_BNKD[row : row + 1].index_select(2, used),
+            values_BNKD[row : row + 1].index_select(2, used),
+            mask_B1LK[row : row + 1].index_select(3, used),
+            scaling,
+        )
+        for row, used in enumerate(columns)
+    ]
+    return torch.cat(rows)
+
+
+def _attend(
+    queries_BHLD: Tensor, keys_BNKD: Tensor, values_BNKD: Tensor, mask_B1LK: Tensor | None, scaling: float
+) -> Tensor:
     B, H, L, D = queries_BHLD.shape
     N, K = keys_BNKD.shape[1:3]
     dtype = queries_BHLD.dtype
     queries = (queries_BHLD * scaling).reshape(B * N, (H // N) * L, D)
     scores = torch.bmm(queries, keys_BNKD.reshape(B * N, K, D).to(dtype).transpose(1, 2))
-    if mask_B1LK is None and L > 1:
-        mask_B1LK = torch.ones(L, K, dtype=torch.bool, device=scores.device).tril(K - L)[None, None]
     if mask_B1LK is not None:
         if mask_B1LK.dtype == torch.bool:
             lowest = torch.finfo(dtype).min
@@ -59,6 +84,26 @@ def grouped_attention(
     shares = torch.softmax(scores, dim=-1).view(B * N, -1, K)
     mixed = torch.bmm(shares, values_BNKD.reshape(B * N, K, D).to(dtype))
     return mixed.view(B, H, L, D).transpose(1, 2).contiguous()
+
+
+def _columns_by_row(mask_B1LK: Tensor) -> list[Tensor] | None:
+    """Keys that a row attends to at all, where leaving out the others pays; kept with the mask.
+
+    A cache is as long as that of the fullest row, and all layers get the same mask.
+    """
+    known: tuple[list[Tensor] | None] | None = getattr(mask_B1LK, _COLUMNS, None)
+    if known is not None:
+        return known[0]
+    columns = None
+    if mask_B1LK.shape[0] > 1:
+        is_seen = (
+            mask_B1LK if mask_B1LK.dtype == torch.bool else mask_B1LK > torch.finfo(torch.bfloat16).min / 2
+        )
+        is_used_BK = is_seen[:, 0].any(1)
+        if float(is_used_BK.float().mean()) < _WORTH_SPLITTING:
+            columns = [used_K.nonzero().squeeze(1) for used_K in is_used_BK]
+    setattr(mask_B1LK, _COLUMNS, (columns,))
+    return columns
 
 
 def use_grouped_attention(model: nn.Module) -> bool:
