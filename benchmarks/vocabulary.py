@@ -2,11 +2,10 @@
 
 Run: ``python -m benchmarks.vocabulary [--data DIR] [--bytes N] [--chart FILE.svg]``
 
-Two models read the first N bytes of the training part once, poem by poem in the file's order, and learn the same
-LoRA adapters with the same optimizer and as many steps a byte. One keeps its vocabulary. The other watches the
-first part of the stream, which it learns in the old tokens, then adds words; their rows are trained alone on
-what was watched, which is read again in the new tokens, and from there on together with the adapters. Its
-tokens count whenever they are read. Both are scored on the same poems of the test part.
+Two models read the first N bytes of the training part once, poem by poem in the file's order, and learn the
+same LoRA adapters with the same optimizer and as many steps a byte. One keeps its vocabulary. The other
+watches the first part of the stream, which it learns in the old tokens, then adds words; from there on their
+rows are trained beside the adapters, at first alone. Both are scored on the same poems of the test part.
 
 ``--validation`` scores on training poems that are far behind the stream instead: settings are chosen with it.
 """

@@ -34,11 +34,15 @@ def write_chart(path: Path, courses: Mapping[str, Mapping[int, float]]) -> None:
     parts = []
     for tick in range(round(low * 5), round(high * 5) + 1):
         at = y(tick / 5)
-        parts.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e5e5e5"/>')
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e5e5e5"/>'
+        )
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{tick / 5:.1f}</text>')
     spacing = 10 ** (len(str(last)) - 1) // (2 if str(last)[0] in "12" else 1)
-    for seen in range(0, last + 1, spacing):
-        parts.append(f'<text x="{x(seen):.1f}" y="{bottom + 16}" text-anchor="middle">{seen // 1000} kB</text>')
+    parts += [
+        f'<text x="{x(seen):.1f}" y="{bottom + 16}" text-anchor="middle">{seen // 1000} kB</text>'
+        for seen in range(0, last + 1, spacing)
+    ]
     for k, (name, course) in enumerate(courses.items()):
         colour = _COLOURS[k % len(_COLOURS)]
         points = " ".join(f"{x(seen):.1f},{y(value):.1f}" for seen, value in course.items())

@@ -316,6 +316,10 @@ class RunConfig(_Settings):
         return RunConfig.from_mapping(tree, place=place)
 
 
+_WHOLE = frozenset({"learner.gradient.methods"})
+"""Settings that are mappings themselves: what is in them has names of its own."""
+
+
 def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested settings as (dotted path, value), in order.
 
@@ -323,7 +327,7 @@ def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tu
     {'seed': 1, 'model.name': 'minilm'}
     """
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{name}" not in _WHOLE:
             yield from flatten_settings(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.methods.two_domains import BOUNDARY, config, learn, losses_of_two_domains, plain_losses, pretrained
+from tests.learning_seq2seq.conftest import _make as make_seq2seq
+from tests.learning_seq2seq.pairs_of_words import word_pairs
+from tests.methods.two_domains import (
+    BOUNDARY,
+    config,
+    learn,
+    losses_of_two_domains,
+    plain_losses,
+    pretrained,
+    saved_and_loaded,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +28,7 @@ from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.language import LanguageBatch, LanguageLearner
 from everlearn.learning.method import Method, StepContext
 from everlearn.learning.objective import ForwardResult
+from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import (
     DistillationConfig,
     ExperienceReplay,
@@ -173,10 +184,24 @@ def test_a_language_model_with_distillation_resumes_to_the_bit() -> None:
     learner.on_boundary(BOUNDARY)
     learn(learner, "second", range(2))
     learn(restored, "second", range(50, 52))
-    restored.restore(learner.state())
+    restored.restore(saved_and_loaded(learner.state()))
     for one in (learner, restored):
         learn(one, "second", range(2, 5))
     assert restored.fingerprint() == learner.fingerprint()
+
+
+def test_an_encoder_decoder_is_held_to_what_it_said() -> None:
+    """Tokens of fresh and added pairs lie in one part there."""
+    method = Watched(DistillationConfig(temperature=1.0, renew_at_boundaries=False))
+    replay = ExperienceReplay(ReplayConfig(num_replayed=3))
+    optimization = GradientConfig(dtype="float32", learning_rate=3e-3, warmup_steps=0)
+    learner = Seq2SeqLearner(make_seq2seq(), Seq2SeqConfig(optimization=optimization), [replay, method])
+    for number in range(4):
+        learner.learn(word_pairs(4, seed=number))
+    penalties = [penalty for batch, penalty, _ in method.seen if len(batch) > batch.num_fresh]
+    assert penalties
+    assert all(penalty is not None and 0.0 < float(penalty) < 1.0 for penalty in penalties)
+    assert all(penalty is None for batch, penalty, _ in method.seen if len(batch) == batch.num_fresh)
 
 
 def test_less_of_the_first_domain_is_forgotten() -> None:

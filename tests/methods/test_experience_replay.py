@@ -14,7 +14,7 @@ from everlearn.errors import ConfigError
 from everlearn.learning.batch import Batch
 from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.method import Method, StepContext
-from everlearn.memory import ReservoirMemory
+from everlearn.memory import ModelExample, ReservoirMemory
 from everlearn.methods import METHODS, ExperienceReplay, ReplayConfig, create_method
 from everlearn.types import Example
 
@@ -102,3 +102,22 @@ def test_a_memory_of_ones_own_is_used() -> None:
 def test_bad_sizes_are_named(field: str) -> None:
     with pytest.raises(ConfigError, match=f"{field} must be at least 1, not 0"):
         ReplayConfig(**{field: 0})
+
+
+def _of_length(name: str, length: int, domain: str) -> ModelExample:
+    return ModelExample(id=name, target="", input=np.zeros(length, np.int32), domain=domain)
+
+
+def test_a_share_counts_lengths_and_prefers_absent_domains() -> None:
+    method = ExperienceReplay(ReplayConfig(replay_share=0.5))
+    method.memory.add([_of_length(f"old {k}", 7, "news") for k in range(5)])
+    method.memory.add([_of_length(f"same {k}", 7, "law") for k in range(5)])
+    fresh = Batch(tuple(_of_length(f"fresh {k}", 10, "law") for k in range(6)), 6)
+    added = method.extend_batch(fresh, context=None).examples[6:]  # type: ignore[arg-type]
+    assert sum(len(one.input) for one in added) == 28  # four of seven fit into thirty
+    assert sum(one.domain == "news" for one in added) >= 3
+
+
+def test_a_share_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="replay_share"):
+        ReplayConfig(replay_share=0.0)

@@ -13,6 +13,7 @@ from tests.methods.two_domains import (
     losses_of_two_domains,
     plain_losses,
     pretrained,
+    saved_and_loaded,
 )
 from torch import Tensor, nn
 
@@ -220,9 +221,12 @@ def test_a_penalty_holds_too() -> None:
     assert held[2] < plain[2] + 0.2
 
 
-def test_a_language_model_with_it_resumes_to_the_bit() -> None:
+@pytest.mark.parametrize("trainable", ["lora", "all"])
+@pytest.mark.parametrize("directions", ["inputs", "weights"])
+def test_a_language_model_with_it_resumes_to_the_bit(directions: Any, trainable: str) -> None:
     def made() -> LanguageLearner:
-        return LanguageLearner(pretrained(), config(trainable="lora"), [OrthogonalSubspaces()])
+        method = OrthogonalSubspaces(OrthogonalConfig(directions=directions))
+        return LanguageLearner(pretrained(), config(trainable=trainable), [method])
 
     learner, restored = made(), made()
     learn(learner, "first", range(3))
@@ -230,7 +234,7 @@ def test_a_language_model_with_it_resumes_to_the_bit() -> None:
     learn(learner, "second", range(2))
     learn(restored, "second", range(50, 52))
     restored.on_boundary(BOUNDARY)
-    restored.restore(learner.state())
+    restored.restore(saved_and_loaded(learner.state()))
     for one in (learner, restored):
         learn(one, "second", range(2, 4))
         one.on_boundary(BOUNDARY)

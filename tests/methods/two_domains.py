@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load, save
 from tests.learning_language.conftest import tiny_language_model
 from torch import Tensor
 
@@ -14,13 +16,17 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.learning.method import Method
 from everlearn.models.causal import LanguageModel
-from everlearn.types import Boundary, Example
+from everlearn.types import Boundary, Example, State
 
 WORDS = {
     "first": ("cat", "dog", "mat", "sits", "on", "the", "runs", "to"),
     "second": ("12", "7+", "90", "=", "31", "x", "45-", "8"),
 }
 BOUNDARY = Boundary(reason="experience", num_examples=0, name="first")
+
+
+def saved_and_loaded(state: State) -> State:
+    return State(load(save(dict(state.tensors))), json.loads(json.dumps(state.data)))
 
 
 def texts(domain: str, seed: int, count: int = 4) -> list[Example]:

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from everlearn.errors import ModelError
 from everlearn.models.added_rows import AddedRows
 from everlearn.models.vocabulary import grow
+from everlearn.models.vocabulary.alignment import align_rows
 
 from .tiny_models import byte_level_tokenizer, tiny_llama
 
@@ -130,3 +131,36 @@ def test_what_cannot_be_split() -> None:
     AddedRows(model, growth.first_row)
     with pytest.raises(ModelError, match="not of SplitEmbedding and SplitHead"):
         AddedRows(model, growth.first_row)
+
+
+@pytest.mark.parametrize("kind", ["causal", "encoder"])
+def test_aligned_rows_stand_for_their_pieces(kind: str) -> None:
+    tokenizer = byte_level_tokenizer()
+    model: Any
+    if kind == "causal":
+        model = tiny_llama(len(tokenizer), tie_word_embeddings=True)
+    else:
+        sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
+        model = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).eval()
+    growth = grow(model, tokenizer, ["春花", " zebrafish"])
+    before = model.get_input_embeddings().weight.detach().clone()
+    rows = AddedRows(model, growth.first_row)
+    texts = [torch.tensor(growth.tokenizer.encode(text)) for text in ("the zebrafish and 春花", "春花 the")]
+    model.requires_grad_(False)
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    distances = align_rows(model, rows, growth.pieces, texts, num_passes=30)
+    assert distances[-1] < 0.7 * distances[0]
+    assert [parameter.requires_grad for parameter in model.parameters()] == trainable
+    rows.merge()
+    weight = model.get_input_embeddings().weight
+    assert torch.equal(weight[: growth.first_row], before[: growth.first_row])
+    assert not torch.equal(weight[growth.first_row :], before[growth.first_row :])
+
+
+def test_a_text_of_old_tokens_is_aligned_already() -> None:
+    model, growth = grown(True)
+    rows = AddedRows(model, growth.first_row)
+    before = rows.parameters[0].detach().clone()
+    text = torch.tensor(growth.tokenizer.encode("the quick fox"))
+    assert align_rows(model, rows, growth.pieces, [text], num_passes=1) == [0.0]
+    assert torch.equal(rows.parameters[0], before)

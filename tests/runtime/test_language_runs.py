@@ -210,7 +210,7 @@ def test_a_run_goes_on_with_its_own_model_and_settings_only(
     )
     shutil.copytree(folder, tmp_path / "kept")
     other.save_pretrained(folder)
-    with pytest.raises(RunError, match="began with another tokenizer in .* than is there now"):
+    with pytest.raises(RunError, match=r"began with another tokenizer in .* than is there now"):
         learn(stream, run)
     shutil.rmtree(folder)
     write_language_model(folder, seed=1)
@@ -417,8 +417,6 @@ def test_two_files_of_one_name_do_not_collide(tmp_path: Path, settings: Settings
         stream = corpus(tmp_path / day / "log.txt", 3, seed=seed)
         summary = learn(stream, run, settings if day == "monday" else None).summary
     assert summary["rejected"] == 0
-    assert summary["bytes"] == sum(
-        len(text.encode()) for seed in (1, 2) for text in documents(3, seed=seed)
-    )
+    assert summary["bytes"] == sum(len(text.encode()) for seed in (1, 2) for text in documents(3, seed=seed))
     assert blame_example(run, "log:1@2#1").is_held
     assert forget_in_run(run, ids=["log:1@2"]).num_forgotten > 1

@@ -311,7 +311,7 @@ def test_the_gradient_learner_refuses_codes(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered
 ) -> None:
     stream = write_codes("stream.parquet", clustered(10))
-    with pytest.raises(ConfigError, match="holds codes, which the gradient learner cannot"):
+    with pytest.raises(ConfigError, match="holds codes, which only the closed-form learner can"):
         learn(stream, tmp_path / "run", {"learner.kind": "gradient"})
 
 

@@ -12,6 +12,7 @@ from everlearn.config import ClosedFormSettings, GradientSettings, RunConfig, fl
 from everlearn.errors import ConfigError
 from everlearn.learning.closed_form import ClosedFormConfig
 from everlearn.learning.gradient import GradientConfig
+from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.runtime.run_settings import given_settings
 
 
@@ -84,4 +85,6 @@ def test_learner_settings_name_fields_of_the_learners_own_configuration() -> Non
     closed_form = {field.name for field in fields(ClosedFormConfig)}
     assert set(ClosedFormSettings.model_fields) <= closed_form
     gradient = {field.name for field in fields(GradientConfig)}
-    assert set(GradientSettings.model_fields) - {"replay", "replayed"} <= gradient
+    stability = {field.name for field in fields(StabilityConfig)}
+    of_methods = {"replay", "replayed", "replay_share", "methods"}
+    assert set(GradientSettings.model_fields) - of_methods <= gradient | stability

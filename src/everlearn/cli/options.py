@@ -468,7 +468,7 @@ GuardTolerance = Annotated[
     typer.Option(
         metavar="DROP",
         help="Drop in accuracy (0.01: one point) not held against a candidate. Default: 0. Of texts: "
-        "relative rise of the loss; default: 0.01.",
+        "relative rise of the loss; default: 0.02.",
         rich_help_panel=_GUARD,
     ),
 ]

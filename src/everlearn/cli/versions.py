@@ -78,7 +78,9 @@ def versions(
         )
     if not rows:
         print_note("There are no versions yet.")
-    print_columns(("version", "parent", "examples", "scores", "fingerprint", "time (UTC)", "status"), rows)
+    are_accuracies = all(name.endswith("_accuracy") for one in found.versions for name in one.scores)
+    scores_are = "accuracy" if are_accuracies else "scores"
+    print_columns(("version", "parent", "examples", scores_are, "fingerprint", "time (UTC)", "status"), rows)
     if found.serving is None:
         print_note("The newest state is served.")
     else:

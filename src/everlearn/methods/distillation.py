@@ -37,9 +37,9 @@ class DistillationConfig:
     Attributes:
         weight: Of the divergence, beside the cross-entropy of the same tokens or examples.
         temperature: Both distributions are softened by it.
-        on: What is distilled on. "added": what other methods added (replay). "fresh": the stream's own, as in
-            the original; no memory is needed, and a language model's teacher reads it with the carried
-            context that the student made. "all": both.
+        on: What is distilled on. "added": what other methods added; without replay there is nothing. "fresh":
+            the stream's own, as in the original; no memory is needed, and a language model's teacher reads
+            it with the carried context that the student made. "all": both.
         renew_at_boundaries: The model becomes its own new teacher at every boundary. Without, the teacher
             stays what the model was at the start (or after ``renew_every_steps``).
         renew_every_steps: It also does so after so many steps.

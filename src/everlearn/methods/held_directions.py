@@ -65,8 +65,10 @@ class HeldDirections:
     @classmethod
     def of(cls, matrix_RD: Tensor, directions: Directions) -> HeldDirections:
         """Directions with what the matrix makes of them now."""
-        basis_KD = directions.basis_KD.to(matrix_RD)
-        return cls(Directions(basis_KD, directions.shares_K.to(matrix_RD)), matrix_RD @ basis_KD.T)
+        # Laid out as it will be after a restore: products round by the layout.
+        basis_KD = directions.basis_KD.to(matrix_RD).contiguous()
+        images_RK = (matrix_RD @ basis_KD.T).contiguous()
+        return cls(Directions(basis_KD, directions.shares_K.to(matrix_RD)), images_RK)
 
     def to(self, device: torch.device) -> HeldDirections:
         """The same on another device; itself where it is there."""

@@ -9,7 +9,8 @@ Three questions are asked of a candidate, and each answer is journaled with its 
   the world makes the candidate better at what is new.
 
 Language models and encoder-decoders are compared by their losses on held-back documents and pairs. They are
-not asked the third question, and what was set aside does not come back by itself.
+not asked the third question; instead their long-term exam is on what came before the interval alone. What was
+set aside does not come back by itself.
 """
 
 from __future__ import annotations
@@ -146,8 +147,9 @@ class Guard:
         if live is None:
             return self._accept(learner, status, first_step, "there was no version before it", {}, {})
         candidate = _Examined(learner, journal.generation)
-        examination = self._examine(live, candidate)
-        own = self._compare(live, candidate, self._own_exam(first_step))
+        first_offset = self._first_offset(first_step)
+        examination = self._examine(live, candidate, first_offset)
+        own = self._compare(live, candidate, [] if first_offset is None else self._exams.since(first_offset))
         reasons = examination.reasons
         numbers = examination.numbers | {"own": own.to_json()}
         if isinstance(own, PairedComparison):
@@ -176,10 +178,14 @@ class Guard:
             return Examination(reasons=[], numbers={}, scores={})
         return self._examine(live, _Examined(candidate, generation))
 
-    def _examine(self, live: _Examined, candidate: _Examined) -> Examination:
+    def _examine(self, live: _Examined, candidate: _Examined, first_offset: int | None = None) -> Examination:
+        recent: Sequence[Chosen] | Sequence[TextItem]
+        long_term: Sequence[Chosen] | Sequence[TextItem]
         if isinstance(self._exams, TextExams):
             self._exams.begin(_scoring(live.predictor))
-        recent, long_term = self._exams.choose()
+            recent, long_term = self._exams.choose(first_offset)
+        else:
+            recent, long_term = self._exams.choose()
         comparisons = {
             "recent": self._compare(live, candidate, recent),
             "long_term": self._compare(live, candidate, long_term),
@@ -292,12 +298,12 @@ class Guard:
             test=test,
         )
 
-    def _own_exam(self, first_step: int) -> list[Chosen] | list[TextItem]:
-        """The held-back examples that came with the interval."""
+    def _first_offset(self, first_step: int) -> int | None:
+        """Of the examples that came with an interval; None: none did."""
         row = self._folder.journal.database.one(
             "SELECT MIN(first_offset) FROM steps WHERE step >= ?", (first_step,)
         )
-        return [] if row[0] is None else self._exams.since(row[0])
+        return None if row[0] is None else int(row[0])
 
     def _proved_right(self, live: Predictor) -> list[Change]:
         """Examples that a rejection set aside, with which the new version agrees."""

@@ -36,8 +36,8 @@ def task_defaults(config: RunConfig) -> dict[str, Any]:
     if config.task != "classify" or config.learner.kind == "gradient":
         defaults["stream.batch_size"] = _GRADIENT_BATCH_SIZE
     if config.task != "classify":
-        # A weight changes every loss a little; a hundredth is no harm.
-        defaults["guard.tolerance"] = 0.01
+        # A weight changes every loss a little; two hundredths are what a new subject may cost the old ones.
+        defaults["guard.tolerance"] = 0.02
     if config.task == "lm":
         defaults["stream.batch_size"] = _LANGUAGE_BATCH_SIZE
         # Documents take longer to read than the labels of texts to predict.

@@ -114,12 +114,18 @@ class TextExams:
         self._of_live: dict[TextItem, TextLoss] = {}
         self._of_candidate: dict[TextItem, TextLoss] = {}
 
-    def choose(self) -> tuple[list[TextItem], list[TextItem]]:
-        """The recent and the long-term exam, as of now."""
+    def choose(self, first_offset: int | None = None) -> tuple[list[TextItem], list[TextItem]]:
+        """The recent and the long-term exam, as of now.
+
+        Args:
+            first_offset: The long-term exam is on what came before this offset: any text makes a model better
+                at its like, garbage too, and only other text tells what it costs. None: on everything.
+        """
         items = self._usable()
         groups: dict[str | None, list[tuple[float, int, int]]] = defaultdict(list)
         for index, one in enumerate(items):
-            groups[one.domain].append((hash_share(one.name, "long-term"), one.offsets[0], index))
+            if first_offset is None or one.offsets[0] < first_offset:
+                groups[one.domain].append((hash_share(one.name, "long-term"), one.offsets[0], index))
         long_term = [items[index] for _, index in balanced(list(groups.values()), self._num_long_term)]
         recent = items[-self._num_recent :]
         wanted = {*recent, *long_term}

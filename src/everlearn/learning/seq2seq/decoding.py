@@ -42,7 +42,8 @@ class Decoding:
         num_beams: 1: greedy.
         length_penalty: For beams.
         tokens_at_once: Padded source tokens of one pass, times beams.
-        autocast_dtype: Reduced precision of matrix products; None: the weights' own.
+        autocast_dtype: Reduced precision of the encoder's products; None: the weights' own. The decoder's
+            products are those of a few rows, which take longer to round than to compute.
     """
 
     start_id: int
@@ -87,18 +88,15 @@ def generate(model: Any, sources: Sequence[IdArray], decoding: Decoding) -> list
     found: list[Generated | None] = [None] * len(sources)
     max_tokens = max(1, decoding.tokens_at_once // decoding.num_beams)
     groups = length_groups([len(ids) for ids in sources], group_cost=_GROUP_COST, max_tokens=max_tokens)
-    enabled = decoding.autocast_dtype is not None
+    search = _greedy if decoding.num_beams == 1 else _beams
     for group in groups:
         ids_BS, mask_BS = pad(
             [sources[place] for place in group], decoding.pad_id, device, decoding.max_source_length
         )
         limits = [_limit(len(sources[place]), decoding) for place in group]
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, decoding.autocast_dtype or torch.bfloat16, enabled=enabled),
-        ):
-            search = _greedy if decoding.num_beams == 1 else _beams
-            results = search(model, ids_BS, mask_BS.long(), limits, decoding)
+        with torch.inference_mode():
+            encoded = _encode(model, ids_BS, mask_BS.long(), decoding)
+            results = search(model, encoded, mask_BS.long(), limits, decoding)
         for place, result in zip(group, results, strict=True):
             found[place] = result
     return [one for one in found if one is not None]
@@ -108,11 +106,19 @@ def _limit(source_length: int, decoding: Decoding) -> int:
     return min(decoding.max_target_length, int(_LENGTH_RATIO * source_length) + _LENGTH_MARGIN)
 
 
+def _encode(model: Any, ids_BS: Tensor, mask_BS: Tensor, decoding: Decoding) -> Any:
+    """The encoder's output; its states have the weights' precision."""
+    enabled = decoding.autocast_dtype is not None
+    with torch.autocast(ids_BS.device.type, decoding.autocast_dtype or torch.bfloat16, enabled=enabled):
+        encoded = model.get_encoder()(input_ids=ids_BS, attention_mask=mask_BS)
+    encoded.last_hidden_state = encoded.last_hidden_state.to(model.dtype)
+    return encoded
+
+
 def _greedy(
-    model: Any, ids_BS: Tensor, mask_BS: Tensor, limits: Sequence[int], decoding: Decoding
+    model: Any, encoded: Any, mask_BS: Tensor, limits: Sequence[int], decoding: Decoding
 ) -> list[Generated]:
-    encoded = model.get_encoder()(input_ids=ids_BS, attention_mask=mask_BS)
-    count, device = len(limits), ids_BS.device
+    count, device = len(limits), mask_BS.device
     tokens: list[list[int]] = [[] for _ in range(count)]
     sums = [0.0] * count
     running = list(range(count))
@@ -165,14 +171,14 @@ def _log_probabilities(logits_RV: Tensor, decoding: Decoding, *, is_first: bool)
 
 
 def _beams(
-    model: Any, ids_BS: Tensor, mask_BS: Tensor, limits: Sequence[int], decoding: Decoding
+    model: Any, encoded: Any, mask_BS: Tensor, limits: Sequence[int], decoding: Decoding
 ) -> list[Generated]:
     from transformers import GenerationConfig
 
     make_config: Any = GenerationConfig  # it has no annotations
     never = [[decoding.pad_id]] if decoding.pad_id != decoding.end_id else None
     output = model.generate(
-        input_ids=ids_BS,
+        encoder_outputs=encoded,
         attention_mask=mask_BS,
         generation_config=make_config(
             max_new_tokens=max(limits),
