@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.context_chart import Line, Panel, write_chart
 from benchmarks.datasets import data_folder, split_path
 from benchmarks.environment import describe_environment, environment_line
+from benchmarks.line_chart import Line, Panel, Style, write_chart
 from everlearn.context import Carry, CarryConfig, Lanes, Rows, TokenRun, make_carry
 from everlearn.models.causal import LanguageModel, load_language_model
 from everlearn.models.tokens import tokenize_document
@@ -49,6 +49,15 @@ CHARTED = (NO_CARRY, "window 256", STREAMED, WHOLE)
 
 IntArray = npt.NDArray[np.int32]
 Losses = npt.NDArray[np.float64]
+
+
+STYLES: dict[str, Style] = {
+    "no carry": ("#8a8a8a", "4 3"),
+    "window 256": ("#c98a1b", ""),
+    "window 1,024": ("#2563a8", ""),
+    "whole text at once": ("#2c8a4b", "6 2"),
+}
+"""Of the chart's lines."""
 
 
 def main() -> None:
@@ -84,7 +93,10 @@ def main() -> None:
         f"tokens at once: {difference:.1e}"
     )
     if options.chart is not None:
-        write_chart(options.chart, _panels(saved, list(texts), options.stream_tokens))
+        panels = _panels(saved, list(texts), options.stream_tokens)
+        write_chart(
+            options.chart, panels, STYLES, "Nats per token of a model that reads in chunks, by tokens read"
+        )
 
 
 @torch.no_grad()

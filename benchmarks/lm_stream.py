@@ -2,11 +2,11 @@
 
 Run: ``python -m benchmarks.lm_stream [--arms plain joint recommended] [--scale 1.0] [--threads N] [--out FILE]``
 
-SmolLM2-135M learns Shakespeare, WikiText, Song poetry, Genesis in six languages and presidential speeches, one pass,
-in this order; after each domain all five are scored on their test parts, in bits per byte, and the general text
-(WikiText's test part) before and after. ``joint`` learns the same documents shuffled: what a stream without order
-would give. Settings were chosen with ``--validation``, which scores on documents of the training parts that no
-arm learns. Finished arms are kept in the file and not made again.
+SmolLM2-135M learns Shakespeare, WikiText, Song poetry, Genesis in six languages and presidential speeches, one
+pass, in this order; after each domain all five are scored on their test parts, in bits per byte, and the general
+text (WikiText's test part) before and after. ``joint`` learns the same documents shuffled: what a stream without
+order would give. Settings are chosen with ``--validation``, which scores on documents of the training parts that
+no arm learns. Finished arms are kept in the file and not made again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.environment import describe_environment, environment_line
 from benchmarks.language_texts import DOMAINS, documents, take_bytes
+from benchmarks.lm_stream_chart import write_forgetting_chart
 from everlearn import Example
 from everlearn.context import CarryConfig
 from everlearn.evaluation.text_scores import DomainMatrix, bits_per_byte
@@ -91,9 +92,7 @@ def main() -> None:
         print(arm, json.dumps(done[arm]["final"]), f"{done[arm]['seconds']:,.0f} s", flush=True)
     print_tables({arm: done[arm] for arm in options.arms})
     if options.chart is not None:
-        from benchmarks.lm_stream_chart import write_chart
-
-        write_chart(options.chart, {arm: done[arm] for arm in options.arms})
+        write_forgetting_chart(options.chart, {arm: done[arm] for arm in options.arms})
 
 
 def run_arm(settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -32,13 +32,14 @@ from benchmarks.vocabulary_chart import write_chart
 from everlearn.models.added_rows import AddedRows
 from everlearn.models.causal import load_language_model
 from everlearn.models.vocabulary import VocabularyWatch, grow, propose
+from everlearn.models.vocabulary.alignment import align_rows
 from everlearn.models.vocabulary.calibration import calibrate_rows
 
 __all__ = ["main"]
 
 SET = "lm_song_poetry_zh"
 ROW = 256  # tokens of a row
-STEP_BYTES = 700  # of text in an optimizer step, in either arm
+STEP_BYTES = 500  # of text in an optimizer step, in either arm
 NOT_PREDICTED = -100
 
 
@@ -90,11 +91,15 @@ class Arm:
         groups = [{"params": self.adapters, "lr": options.learning_rate}]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0)
 
-    def rows(self, poems: Sequence[str], width: int = ROW) -> Tensor:
-        """Poems back to back, int64 (rows, width + 1); a row's last token is the next one's first."""
+    def rows(self, poems: Sequence[str], width: int | None = ROW) -> Tensor:
+        """Poems back to back, int64 (rows, width + 1); a row's last token is the next one's first.
+
+        Without a width all are one row.
+        """
         ids = [self.separator]
         for poem in poems:
             ids += [*self.tokenizer.encode(poem, add_special_tokens=False), self.separator]
+        width = width or len(ids) - 1
         rows = [ids[start : start + width + 1] for start in range(0, len(ids) - 1, width)]
         rows[-1] += [NOT_PREDICTED] * (width + 1 - len(rows[-1]))
         return torch.tensor(rows)
@@ -113,8 +118,8 @@ class Arm:
         """Learn some poems once."""
         started = time.perf_counter()
         for step in by_bytes(poems, STEP_BYTES):
-            # One row of whatever length the step has: equal bytes, not equal tokens, make a step.
-            nats, count = self.loss(self.rows(step, width=10_000)[:, : self._length(step)])
+            # Equal bytes, not equal tokens, make a step: both arms have as many.
+            nats, count = self.loss(self.rows(step, width=None))
             self.optimizer.zero_grad()
             (nats / count).backward()  # type: ignore[no-untyped-call]
             for group in self.optimizer.param_groups:
@@ -127,7 +132,7 @@ class Arm:
     def score(self, poems: Sequence[str], num_bytes_seen: int) -> None:
         """Bits per byte of some poems, noted in the course."""
         total, num_tokens = 0.0, 0
-        for rows in self.rows(poems).split(4):
+        for rows in torch.split(self.rows(poems), 4):
             nats, count = self.loss(rows)
             total += nats.item()
             num_tokens += count
@@ -148,7 +153,11 @@ class Arm:
         growth = grow(self.model, self.tokenizer, words)
         self.tokenizer = growth.tokenizer
         rows = self.rows(watched)
+        added = AddedRows(self.model, growth.first_row)
         with torch.autocast("cpu", dtype=torch.bfloat16):
+            texts = [row[row != NOT_PREDICTED] for row in rows]
+            align_rows(self.model, added, growth.pieces, texts, num_passes=options.row_passes)
+            added.merge()
             calibrate_rows(self.model, growth.first_row, rows[:, :-1].clamp(min=0), rows[:, 1:])
         added = AddedRows(self.model, growth.first_row)
         self.optimizer.add_param_group({"params": added.parameters, "lr": options.row_learning_rate})
@@ -157,15 +166,6 @@ class Arm:
         self.course.growth["tokens_per_word_before"] = round(fertility.tokens_per_word, 3)
         self.course.seconds += time.perf_counter() - started
         print(json.dumps({"arm": self.course.name, **self.course.growth}), flush=True)
-        for _ in range(options.row_passes):
-            for parameter in self.adapters:
-                parameter.requires_grad_(False)
-            self.learn(watched)
-        for parameter in self.adapters:
-            parameter.requires_grad_(True)
-
-    def _length(self, poems: Sequence[str]) -> int:
-        return 2 + sum(1 + len(self.tokenizer.encode(poem, add_special_tokens=False)) for poem in poems) - 1
 
 
 def by_bytes(poems: Sequence[str], num_bytes: int) -> Iterator[list[str]]:
@@ -214,11 +214,11 @@ def main() -> None:
     parser.add_argument("--watched", type=int, default=40_000, help="bytes before the growth")
     parser.add_argument("--every", type=int, default=65_000, help="bytes between two scores")
     parser.add_argument("--scored", type=int, default=40_000, help="bytes that are scored")
-    parser.add_argument("--words", type=int, default=400, help="words that are added at most")
+    parser.add_argument("--words", type=int, default=250, help="words that are added at most")
     parser.add_argument("--min-count", type=int, default=5, help="times that a word must have come")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the adapters")
-    parser.add_argument("--row-learning-rate", type=float, default=1e-2, help="of the new rows")
-    parser.add_argument("--row-passes", type=int, default=1, help="over what was watched, new rows only")
+    parser.add_argument("--row-learning-rate", type=float, default=1e-3, help="of the new rows")
+    parser.add_argument("--row-passes", type=int, default=2, help="over what was watched, new rows only")
     parser.add_argument("--arms", nargs="+", choices=("fixed", "growing"), default=["fixed", "growing"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", action="store_true", help="score on training poems behind the stream")

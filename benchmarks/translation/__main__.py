@@ -40,11 +40,9 @@ WAYS = {
     "flickr_2017": [FROZEN, PLAIN, REPLAY],
 }
 DEVELOPED = [
-    FROZEN,
-    *(
-        replace(REPLAY, name=f"all, rate {rate:g}, {count} replayed", learning_rate=rate, num_replayed=count)
-        for rate, count in ((1e-4, 16), (3e-4, 16), (1e-3, 16), (3e-4, 32))
-    ),
+    replace(REPLAY, name="3e-4, averaged"),
+    replace(REPLAY, name="1e-3, averaged", learning_rate=1e-3),
+    replace(REPLAY, name="3e-4", average_decay=None),
 ]
 
 

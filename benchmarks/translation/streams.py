@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.translation.data import Corpus
 from benchmarks.translation.scores import TranslationScore, score, score_texts
 from everlearn.learning.gradient import GradientConfig
+from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
@@ -31,15 +32,19 @@ class Way:
         num_replayed: Pairs of the first domain learned beside each batch; 0: none.
         memory_examples: Pairs that the replay memory holds.
         learning_rate: Constant, after 20 steps of warm-up.
+        label_smoothing: Of the loss, as in the first training.
+        average_decay: Of the averaged weights that translate; None: the newest weights do.
         batch_size: Sentences that arrive at once.
     """
 
     name: str
     learns: bool = True
     trainable: str = "all"
-    num_replayed: int = 16
-    memory_examples: int = 4_000
+    num_replayed: int = 48
+    memory_examples: int = 8_000
     learning_rate: float = 3e-4
+    label_smoothing: float = 0.1
+    average_decay: float | None = 0.98
     batch_size: int = 16
 
 
@@ -77,7 +82,9 @@ def make_learner(folder: Path, corpus: Corpus, way: Way) -> Seq2SeqLearner:
             ExperienceReplay(ReplayConfig(memory_examples=way.memory_examples, num_replayed=way.num_replayed))
         ]
     config = Seq2SeqConfig(
-        optimization=GradientConfig(trainable=way.trainable, learning_rate=way.learning_rate)
+        label_smoothing=way.label_smoothing,
+        optimization=GradientConfig(trainable=way.trainable, learning_rate=way.learning_rate),
+        stability=StabilityConfig(average_decay=way.average_decay if way.learns else None),
     )
     learner = Seq2SeqLearner(load_seq2seq_model(str(folder), dtype="float32", device="cpu"), config, methods)
     for method in methods:

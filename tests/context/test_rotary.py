@@ -60,6 +60,25 @@ def test_other_types(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found[0].frequencies_F, expected, atol=0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["llama", "gptj"])
+def test_bfloat16_with_dimensions_of_very_different_size(name: str) -> None:
+    model = built(ROTARY[name]().config, torch.bfloat16)
+    torch.manual_seed(1)
+    for parameter_name, weight in model.named_parameters():
+        if "k_proj" in parameter_name:
+            # Most dimensions are lost in the rounding of the largest.
+            weight.data *= torch.logspace(-2, 0, len(weight))[torch.randperm(len(weight)), None]
+    found = find_rotations(model)
+    expected = find_rotations(ROTARY[name]())
+    assert found is not None
+    assert expected is not None
+    assert (found[1].first, found[1].pairing) == (0, expected[1].pairing)
+    tolerance = 0.0 if name == "llama" else 5e-3
+    torch.testing.assert_close(
+        found[1].frequencies_F, expected[1].frequencies_F, atol=tolerance, rtol=1e-9 + tolerance
+    )
+
+
 def test_modes_are_left_as_they_were() -> None:
     model = llama().train()
     decoder_of(model).norm.eval()

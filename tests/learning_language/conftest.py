@@ -1,6 +1,7 @@
 """A tiny causal LM over words, as a language model that learners take over."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +22,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-def tiny_language_model(seed: int = 0, **settings: object) -> LanguageModel:
+def tiny_language_model(seed: int = 0, **settings: Any) -> LanguageModel:
     """Two layers of random weights; every call makes another copy of the same ones."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "vocab_size": 2 + len(_ALPHABET),
         "hidden_size": 32,
         "intermediate_size": 48,

@@ -16,7 +16,7 @@ def test_decoding_inverts_encoding(first: int, tokens: list[tuple[int, bool]]) -
     segment = encode_segment("e", 7, first, ids, flags, "news")
     assert segment.example_id == "e"
     assert segment.domain == "news"
-    read, labels = decode_segment(segment.input)
+    read, labels = decode_segment(segment.input.astype(np.int32))
     assert read.tolist() == [first, *ids[:-1]]
     assert labels.tolist() == [one if flag else -100 for one, flag in tokens]
 

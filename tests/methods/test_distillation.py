@@ -205,7 +205,7 @@ def test_an_encoder_decoder_is_held_to_what_it_said() -> None:
 
 
 def test_less_of_the_first_domain_is_forgotten() -> None:
-    """Measured: 0.75 → 2.3 plain, → 1.4 with distillation on the fresh text; replay → 1.0, with it → 0.95."""
+    """30 steps a domain: 0.75 → 2.34 plain, 0.81 → 1.68 on fresh text; replay 0.77 → 1.01, both → 0.95."""
     plain = plain_losses()
     on_fresh = SnapshotDistillation(DistillationConfig(on="fresh", weight=0.3))
     distilled = losses_of_two_domains([on_fresh])

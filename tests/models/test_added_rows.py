@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, BertConfig, BertModel
+from transformers import AutoModelForCausalLM
 
 from everlearn.errors import ModelError
 from everlearn.models.added_rows import AddedRows
@@ -14,6 +14,7 @@ from everlearn.models.vocabulary import grow
 from everlearn.models.vocabulary.alignment import align_rows
 
 from .tiny_models import byte_level_tokenizer, tiny_llama
+from .wordpiece_models import tiny_bert
 
 
 def grown(tied: bool, **settings: Any) -> tuple[Any, Any]:
@@ -140,13 +141,12 @@ def test_aligned_rows_stand_for_their_pieces(kind: str) -> None:
     if kind == "causal":
         model = tiny_llama(len(tokenizer), tie_word_embeddings=True)
     else:
-        sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
-        model = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).eval()
+        model = tiny_bert(len(tokenizer), num_layers=3)
     growth = grow(model, tokenizer, ["春花", " zebrafish"])
     before = model.get_input_embeddings().weight.detach().clone()
+    model.requires_grad_(False)
     rows = AddedRows(model, growth.first_row)
     texts = [torch.tensor(growth.tokenizer.encode(text)) for text in ("the zebrafish and 春花", "春花 the")]
-    model.requires_grad_(False)
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     distances = align_rows(model, rows, growth.pieces, texts, num_passes=30)
     assert distances[-1] < 0.7 * distances[0]

@@ -1,5 +1,7 @@
 """Grouped attention against torch's own, in double precision, and within a model."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -57,7 +59,7 @@ def test_rows_that_use_few_keys_give_the_same() -> None:
         torch.testing.assert_close(gradient, wanted)
 
 
-def _model(**settings: object) -> LlamaForCausalLM:
+def _model(**settings: Any) -> Any:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=50,
@@ -68,7 +70,8 @@ def _model(**settings: object) -> LlamaForCausalLM:
         num_key_value_heads=2,
         **settings,
     )
-    return LlamaForCausalLM(config).eval()
+    model: Any = LlamaForCausalLM(config)
+    return model.eval()
 
 
 def test_a_model_gives_the_same_logits_and_text() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from everlearn.errors import ModelError
 from everlearn.models.load import load_trunk
@@ -16,8 +16,8 @@ from everlearn.models.vocabulary.calibration import calibrate_rows, frequency_of
 from everlearn.models.vocabulary.insertion import insert_words
 from everlearn.models.vocabulary.tokenizer_file import TokenizerFile, rebuild_tokenizer
 
-from .test_vocabulary_watch import wordpiece_tokenizer
 from .tiny_models import byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, unigram_tokenizer
+from .wordpiece_models import tiny_bert, wordpiece_tokenizer
 
 WORDS = ["春", "春花", "café", " zebrafish", "é", "ëë", "月", " 4711", "zebra fish", "", " the"]
 TEXTS = [
@@ -166,8 +166,7 @@ def test_unigram() -> None:
 
 def test_new_names_for_an_encoder() -> None:
     tokenizer = wordpiece_tokenizer()
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    model = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).eval()
+    model = tiny_bert(len(tokenizer))
     before = model.get_input_embeddings().weight.clone()
     ids = tokenizer("the zebra saw", return_tensors="pt")
     states = model(**ids).last_hidden_state

@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from everlearn.errors import ConfigError
 from everlearn.models.vocabulary import grow, prune
 
-from .test_vocabulary_watch import wordpiece_tokenizer
 from .tiny_models import TEXTS, byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, unigram_tokenizer
+from .wordpiece_models import tiny_bert, wordpiece_tokenizer
 
 SEEN = [TEXTS[0], TEXTS[1], "the brown dog"]
 MAKERS = [byte_level_tokenizer, byte_fallback_tokenizer, unigram_tokenizer, wordpiece_tokenizer]
@@ -77,10 +77,8 @@ def test_a_pruned_model_says_the_same(tied: bool, tmp_path: Path) -> None:
 
 def test_ids_in_settings_follow() -> None:
     tokenizer = wordpiece_tokenizer()
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    model = BertModel(
-        BertConfig(vocab_size=len(tokenizer) + 1, pad_token_id=0, sep_token_id=3, **sizes)
-    ).eval()
+    model = tiny_bert(len(tokenizer) + 1, pad_token_id=0)
+    model.config.sep_token_id = tokenizer.sep_token_id
     inputs = tokenizer(["the saw", "saw the zebra"], padding=True, return_tensors="pt")
     states = model(**inputs).last_hidden_state
     keep = {tokenizer.convert_tokens_to_ids(token) for token in ("the", "saw", "ze", "##bra")}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertTokenizerFast
 
 from everlearn.errors import ConfigError, ModelError, StateError
 from everlearn.models.vocabulary import VocabularyWatch, WatchConfig, propose
@@ -14,16 +13,10 @@ from everlearn.models.vocabulary.counter import FrequentCounter
 from everlearn.types import State
 
 from .tiny_models import byte_fallback_tokenizer, byte_level_tokenizer, unigram_tokenizer
+from .wordpiece_models import wordpiece_tokenizer
 
 ENGLISH = "the zebrafish saw the zebrafish; Zebrafish?"
 CHINESE = "春花秋月何时了，往事知多少。春花秋月"
-
-
-def wordpiece_tokenizer() -> Any:
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "ze", "##bra", "##fish", "saw", *"abcz;?"]
-    return BertTokenizerFast(
-        vocab={piece: id_ for id_, piece in enumerate([*pieces, *("##a", "##b", "##c")])}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +70,8 @@ def test_a_word_level_tokenizer_is_refused() -> None:
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer = kind(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
     with pytest.raises(ModelError, match="'WordLevel'"):
         VocabularyWatch(tokenizer)
 

@@ -100,10 +100,12 @@ def test_garbage_is_refused_and_set_aside_and_good_text_accepted(tmp_path: Path,
 def test_an_interruption_changes_no_decision(tmp_path: Path, settings: Settings) -> None:
     texts = [*documents(60, sentences=2), *garbage(40)]
     stream = write_jsonl(tmp_path / "a.jsonl", records(texts, "text"))
-    learn(stream, tmp_path / "whole", settings)
+    whole = learn(stream, tmp_path / "whole", settings).summary
     run = tmp_path / "run"
     assert learn(stream, run, settings, batches=3).interrupted
-    learn(stream, run)
+    rest = learn(stream, run).summary
+    for name in ("learned", "tokens", "bytes", "prequential_bits_per_byte", "fingerprint"):
+        assert rest[name] == whole[name]
     found, expected = decisions_of(run), decisions_of(tmp_path / "whole")
     assert [(one.step, one.verdict, one.reason) for one in found] == [
         (one.step, one.verdict, one.reason) for one in expected

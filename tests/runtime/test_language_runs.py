@@ -251,6 +251,24 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
     assert approximate.num_forgotten > 1
 
 
+def test_a_document_is_forgotten_in_the_middle_of_a_stream(tmp_path: Path, settings: Settings) -> None:
+    settings |= {"stream.batch_size": 1}
+    records = [{"id": f"d{k}", "text": text} for k, text in enumerate(documents(8, seed=2))]
+    stream = write_jsonl(tmp_path / "a.jsonl", records)
+    run = tmp_path / "run"
+    learn(stream, run, settings, batches=9)
+    folder, learner = open_learner(run)
+    folder.close()
+    assert isinstance(learner, LanguageLearner)
+    assert not learner.is_settled
+    assert verify_run(run).is_valid
+    assert forget_in_run(run, ids=["d1"]).exact
+    on = learn(stream, run).summary
+    never = write_jsonl(tmp_path / "b.jsonl", [*records[:1], *records[2:]])
+    assert on["fingerprint"] == learn(never, tmp_path / "never", settings).summary["fingerprint"]
+    assert verify_run(run).is_valid
+
+
 def test_history_goes_back_and_on(tmp_path: Path, settings: Settings) -> None:
     run = tmp_path / "run"
     parts = [

@@ -124,13 +124,18 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     given = {
         _SETTING_OF[name]: value
         for name, value in context.params.items()
-        if name in _SETTING_OF and value is not None
+        if name in _SETTING_OF and value is not None and not _is_empty(value)
     }
     if "learner.gradient.methods" in given:
         given["learner.gradient.methods"] = {name: {} for name in given["learner.gradient.methods"]}
     if "learner.closed_form.max_classes" in given:
         given["learner.gradient.max_classes"] = given["learner.closed_form.max_classes"]
     return given
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether an option that can be given several times was not given."""
+    return isinstance(value, list | tuple) and not value
 
 
 def in_option_names(message: str) -> str:
@@ -155,7 +160,7 @@ def command_again(context: typer.Context, **changed: str) -> str:
             continue
         if parameter.param_type_name == "argument":
             words.append(str(value))
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             words += [word for one in value for word in (parameter.opts[0], str(one))]
         elif isinstance(value, bool):
             words.append(parameter.opts[0] if value else parameter.secondary_opts[0])

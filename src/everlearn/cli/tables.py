@@ -18,6 +18,7 @@ __all__ = [
     "print_table",
     "result_console",
     "score",
+    "score_name",
     "short_time",
     "summary_rows",
 ]
@@ -110,6 +111,18 @@ def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def percent(fraction: float | None) -> str:
     """A fraction as percent; empty for None."""
     return "" if fraction is None else f"{fraction:.1%}"
+
+
+def score_name(name: str) -> str:
+    """A version's score by a short name.
+
+    >>> score_name("long_term_accuracy"), score_name("test_bits_per_byte")
+    ('long-term', 'test bits/byte')
+    """
+    for ending, shown in (("_bits_per_byte", " bits/byte"), ("_bleu", " BLEU"), ("_accuracy", "")):
+        if name.endswith(ending):
+            return name.removesuffix(ending).replace("_", "-") + shown
+    return name.replace("_", "-")
 
 
 def score(name: str, value: float | None) -> str:

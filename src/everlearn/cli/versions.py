@@ -8,7 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, print_columns, print_json, print_table, score, short_time
+from everlearn.cli.tables import number, print_columns, print_json, print_table, score, score_name, short_time
 
 __all__ = ["blame", "diff", "rollback", "versions"]
 
@@ -61,10 +61,7 @@ def versions(
     rows = []
     for one in found.versions:
         is_served = one.version == found.serving
-        scores = ", ".join(
-            f"{name.removesuffix('_accuracy').replace('_', '-')} {score(name, value)}"
-            for name, value in one.scores.items()
-        )
+        scores = ", ".join(f"{score_name(name)} {score(name, value)}" for name, value in one.scores.items())
         rows.append(
             [
                 f"{one.version}{' *' if is_served else ''}",

@@ -12,7 +12,16 @@ from torch import nn
 
 from everlearn.errors import ModelError
 
-__all__ = ["CacheKind", "cache_kind", "causal_lm_of", "decoder_of", "evaluating", "position_limit", "takes"]
+__all__ = [
+    "USE_NONE",
+    "CacheKind",
+    "cache_kind",
+    "causal_lm_of",
+    "decoder_of",
+    "evaluating",
+    "position_limit",
+    "takes",
+]
 
 CacheKind = Literal["attention", "recurrent", "rnn", "unknown"]
 

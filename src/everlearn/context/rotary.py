@@ -12,20 +12,21 @@ Legend: T probed tokens, N probed positions, H key heads, D dimensions of a key,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from everlearn.context.decoder import decoder_of, evaluating, position_limit, takes
+from everlearn.context.decoder import USE_NONE, decoder_of, evaluating, position_limit, takes
+from everlearn.errors import ModelError
 
 __all__ = ["Rotation", "find_rotations"]
 
 Pairing = Literal["halves", "neighbours"]
 
-_NUM_TOKENS = 4
+_NUM_TOKENS = 16
 _MAX_POSITION = 8192
 # Share of the largest component below which a difference is rounding.
 _TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -87,6 +88,9 @@ def find_rotations(model: nn.Module) -> list[Rotation] | None:
 
     Returns:
         One rotation a layer; None for a model that knows positions in another way (learned, ALiBi, …).
+
+    Raises:
+        ModelError: The model has rotary embeddings, but its keys do not turn by them.
     """
     decoder = decoder_of(model)
     if not takes(decoder, "position_ids"):
@@ -97,6 +101,9 @@ def find_rotations(model: nn.Module) -> list[Rotation] | None:
     rotations: list[Rotation] = []
     for keys_TNHD in keys:
         found = _rotation_of(keys_TNHD, positions, buffers)
+        if found is None and buffers:
+            name = type(decoder).__name__
+            raise ModelError(f"{name} turns its keys in a way that is not understood; {USE_NONE}")
         if found is None:
             return None
         # One object for all layers that agree, so that angles are computed once.
@@ -123,33 +130,55 @@ def _probe(decoder: Any, positions: Sequence[int]) -> list[Tensor]:
 
 
 def _rotation_of(keys_TNHD: Tensor, positions: Sequence[int], buffers: Sequence[Tensor]) -> Rotation | None:
-    """The rotation that explains how the keys differ by position; None if none does."""
+    """The rotation that explains best how the keys differ by position; None if none does.
+
+    Every way to pair dimensions is tried on all of the key, as in bfloat16 single dimensions are too small
+    against the largest to tell their partners.
+    """
     tolerance = _TOLERANCES.get(keys_TNHD.dtype, _LOW_PRECISION_TOLERANCE)
     keys_TNHD = keys_TNHD.double().cpu()
     keys_TNHD = keys_TNHD / keys_TNHD.abs().max()
-    change_D = (keys_TNHD - keys_TNHD[:, :1]).abs().amax((0, 1, 2))
-    changed = (change_D > tolerance).nonzero().flatten().tolist()
-    if not changed:
+    if (keys_TNHD - keys_TNHD[:, :1]).abs().max() <= tolerance:
         return Rotation(0, "halves", torch.empty(0, dtype=torch.float64))
-    first, partners = changed[0], changed[1:]
-    if not partners:
-        return None
-    # Of two dimensions that turn together, the length does not depend on the position.
-    length_TNHJ = keys_TNHD[..., first : first + 1] ** 2 + keys_TNHD[..., partners] ** 2
-    deviation_J = (length_TNHJ - length_TNHJ[:, :1]).abs().amax((0, 1, 2))
-    distance = partners[int(deviation_J.argmin())] - first
-    num_pairs = distance if distance > 1 else (changed[-1] - first) // 2 + 1
-    pairing: Pairing = "halves" if distance > 1 else "neighbours"
-    if first + 2 * num_pairs > keys_TNHD.shape[-1]:
-        return None
-    frequencies_F = _frequencies(keys_TNHD[..., first : first + 2 * num_pairs], pairing, positions)
-    for buffer_F in buffers:
-        # The model's own numbers, where they are what was seen, have no error of measurement.
-        if len(buffer_F) == num_pairs and torch.allclose(buffer_F, frequencies_F, rtol=1e-2, atol=tolerance):
-            frequencies_F = buffer_F
-            break
-    rotation = Rotation(first, pairing, frequencies_F)
-    return rotation if _explains(rotation, keys_TNHD, positions, tolerance) else None
+    # The model's angles are float32 and large: position times 2**-24.
+    allowed = 2 * tolerance + positions[-1] * 2e-7
+    # The model's own numbers have no error of measurement; models without a buffer of them are measured.
+    for candidates in (_with_buffers(keys_TNHD, buffers), _measured(keys_TNHD, positions)):
+        errors = [(_error(rotation, keys_TNHD, positions), k) for k, rotation in enumerate(candidates)]
+        least, place = min(errors, default=(allowed, 0))
+        if least < allowed:
+            return candidates[place]
+    return None
+
+
+def _places(size: int, num_pairs: int) -> Iterator[tuple[int, Pairing]]:
+    """Where pairs may lie in a key: at its start or its end, in both ways."""
+    for first in sorted({0, size - 2 * num_pairs}):
+        yield first, "halves"
+        yield first, "neighbours"
+
+
+def _with_buffers(keys_TNHD: Tensor, buffers: Sequence[Tensor]) -> list[Rotation]:
+    size = keys_TNHD.shape[-1]
+    return [
+        Rotation(first, pairing, buffer_F)
+        for buffer_F in buffers
+        if 0 < 2 * len(buffer_F) <= size
+        for first, pairing in _places(size, len(buffer_F))
+    ]
+
+
+def _measured(keys_TNHD: Tensor, positions: Sequence[int]) -> list[Rotation]:
+    size = keys_TNHD.shape[-1]
+    return [
+        Rotation(
+            first,
+            pairing,
+            _frequencies(keys_TNHD[..., first : first + 2 * num_pairs], pairing, positions),
+        )
+        for num_pairs in range(1, size // 2 + 1)
+        for first, pairing in _places(size, num_pairs)
+    ]
 
 
 def _frequencies(keys_TNHD: Tensor, pairing: Pairing, positions: Sequence[int]) -> Tensor:
@@ -170,9 +199,8 @@ def _frequencies(keys_TNHD: Tensor, pairing: Pairing, positions: Sequence[int]) 
     return frequencies_F
 
 
-def _explains(rotation: Rotation, keys_TNHD: Tensor, positions: Sequence[int], tolerance: float) -> bool:
+def _error(rotation: Rotation, keys_TNHD: Tensor, positions: Sequence[int]) -> float:
+    """Largest difference between the keys and those at the first position, turned."""
     start_THND = keys_TNHD[:, :1].expand_as(keys_TNHD).transpose(1, 2)
     shift_TN = torch.tensor(positions).expand(len(keys_TNHD), -1)
-    error = (rotation.turn(start_THND, shift_TN) - keys_TNHD.transpose(1, 2)).abs().max()
-    # The model's angles are float32 and large: position times 2**-24.
-    return float(error) < 2 * tolerance + positions[-1] * 2e-7
+    return float((rotation.turn(start_THND, shift_TN) - keys_TNHD.transpose(1, 2)).abs().max())

@@ -19,7 +19,7 @@ from everlearn.errors import ConfigError, StateError
 from everlearn.learning.batch import Batch
 from everlearn.learning.language import LanguageBatch, LanguageResult
 from everlearn.learning.language.divergence import linear_kl_divergence
-from everlearn.learning.language.objective import output_head
+from everlearn.learning.language.objective import output_head, softcap_of
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ForwardResult
 from everlearn.methods.snapshot import Snapshot
@@ -138,7 +138,7 @@ class SnapshotDistillation(Method):
             teacher_weight_VD=teacher_head[0] if is_other else None,
             bias_V=bias_V,
             teacher_bias_V=teacher_head[1],
-            softcap=_softcap(model),
+            softcap=softcap_of(model),
             temperature=self.config.temperature,
         )
         return divergence
@@ -238,8 +238,3 @@ def _teacher_head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
     weight_VD, bias_V = _head(model)
     # Detached tensors keep to the storage of this moment; parameters point back to the model's own later.
     return weight_VD.detach(), None if bias_V is None else bias_V.detach()
-
-
-def _softcap(model: nn.Module) -> float | None:
-    cap = getattr(getattr(model, "config", None), "final_logit_softcapping", None)
-    return float(cap) if cap else None

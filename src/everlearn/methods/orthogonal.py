@@ -104,8 +104,8 @@ class OrthogonalSubspaces(Method):
     one all of whose updates were orthogonal to them, and rounding errors cannot add up. Gradients are
     projected as well, or the optimizer's moments and the clipping would see what is to be undone.
 
-    Embeddings, output heads and vectors stay free. A matrix takes at most 3 · max_rank · D numbers for the
-    sketch and the directions, and max_rank · R for their images.
+    Embeddings, output heads and vectors stay free. A matrix takes about 2 · max_rank · D numbers at most
+    for sketch and directions, and max_rank · R for their images.
 
     Args:
         config: What is held and how.
@@ -118,8 +118,8 @@ class OrthogonalSubspaces(Method):
     def __init__(self, config: OrthogonalConfig | None = None) -> None:
         self.config = config if config is not None else OrthogonalConfig()
         self._held: dict[tuple[str, _Side], HeldDirections] = {}
-        # Twice as many columns as directions that are wanted tell these well.
-        self._watch = InputWatch(2 * self.config.max_rank, self.config.seed)
+        # A few columns more than directions are wanted, or the last of these would be told badly.
+        self._watch = InputWatch(self.config.max_rank + 16, self.config.seed)
 
     @property
     def num_held(self) -> int:

@@ -77,8 +77,9 @@ class Deletion:
                 reason=f"{len(self._offsets):,} examples",
                 detail={"exact": self._exact},
             )
-            # Solved anew from what remains: later predictions must not hang on what was forgotten.
-            journal.append(NewStep(after={"settle": True}), keep_text=False)
+            # Solved anew from what remains: later predictions must not hang on what was forgotten. Where texts
+            # are learned again, they wait for the rest of their stream as they would have without it.
+            journal.append(NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False)
         if folds_again:
             learner = folder.fresh_learner()
             if checkpoint is not None:
@@ -86,7 +87,8 @@ class Deletion:
             Fold(learner).replay(journal, 0 if checkpoint is None else checkpoint.step)
         if needs_resample(learner):
             resample(learner, (one for _, one in held_examples(journal)))
-        settle(learner)
+        if not learner.reads_text:
+            settle(learner)
         self._save(learner, [str(one.file) for one in versions])
         rewritten.write()
         folder.remove_outdated()

@@ -48,9 +48,10 @@ def _direct(linear_class: type[Any]) -> type[Any]:
         if args or kwargs or self.disable_adapters or self.merged or not _is_plain(self):
             return super(direct, self).forward(x, *args, **kwargs)  # type: ignore[no-any-return, misc]
         name = self.active_adapters[0]
-        result: Tensor = self.base_layer(x)
-        if result.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        has_other_dtype = self.lora_A[name].weight.dtype != x.dtype
+        if has_other_dtype and not torch.is_autocast_enabled(x.device.type):
             return super(direct, self).forward(x)  # type: ignore[no-any-return, misc]
+        result: Tensor = self.base_layer(x)
         inner = functional.linear(x, self.lora_A[name].weight)
         up = self.lora_B[name].weight.T * self.scaling[name]
         rows = result.reshape(-1, result.shape[-1])

@@ -24,7 +24,7 @@ from everlearn.learning.objective import ForwardResult
 from everlearn.memory import ModelExample
 from everlearn.models.rows import RowBatch, plan_packed, plan_single
 
-__all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult"]
+__all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult", "output_head", "softcap_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +59,7 @@ class LanguageResult:
         nats_T: Tensor,
         carried: Sequence[tuple[Rows, CarryResult]],
         head: nn.Module,
+        softcap: float | None = None,
     ) -> None:
         self.loss = loss
         self.states_TD = states_TD
@@ -66,12 +67,18 @@ class LanguageResult:
         self.nats_T = nats_T
         self.carried = carried
         self._head = head
+        self._softcap = softcap
 
     @property
     def logits(self) -> Tensor:
         """Logits (T, V) of the target tokens, computed when asked for: they are large."""
-        logits_TV: Tensor = self._head(self.states_TD)
-        return logits_TV
+        head: Any = self._head
+        logits_TV: Tensor = nn.functional.linear(
+            self.states_TD, head.weight.to(self.states_TD.dtype), getattr(head, "bias", None)
+        )
+        if self._softcap is None:
+            return logits_TV
+        return self._softcap * torch.tanh(logits_TV / self._softcap)
 
 
 class LanguageObjective:
@@ -144,9 +151,9 @@ class LanguageObjective:
             labels_T,
             shares_T,
             bias_V=getattr(head, "bias", None),
-            softcap=_softcap(model),
+            softcap=softcap_of(model),
         )
-        return LanguageResult(loss, states_TD, labels_T, nats_T, carried, head)
+        return LanguageResult(loss, states_TD, labels_T, nats_T, carried, head, softcap_of(model))
 
     def split(self, batch: Batch) -> list[list[Part]]:
         """Parts that fit the model: a chunk of every lane each, then the added segments.
@@ -202,7 +209,8 @@ def output_head(model: nn.Module) -> Any:
     return head.base_layer if hasattr(head, "base_layer") else head
 
 
-def _softcap(model: nn.Module) -> float | None:
+def softcap_of(model: nn.Module) -> float | None:
+    """The bound that the model's logits are capped at; None where they are not."""
     config: Any = getattr(model, "config", None)
     cap = getattr(config, "final_logit_softcapping", None)
     return float(cap) if cap else None

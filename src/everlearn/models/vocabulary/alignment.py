@@ -1,9 +1,9 @@
 """New rows that mean to the model what their pieces meant.
 
-The model itself is the teacher: it reads a text that was seen once in the old tokens and once in the new ones.
+The model itself is the teacher: it reads a text that was seen before, in the old tokens and in the new ones.
 Where a new token ends, its pieces end too, and the hidden states there should be the same. Only the new rows
 move. The lower third of the layers is enough, as pieces are put together there, and costs a third of a pass
-(after "AweDist", Dobler et al. 2025, https://arxiv.org/abs/2505.20133, who match the last layer).
+(after "Token Distillation", Dobler et al. 2025, https://arxiv.org/abs/2505.20133).
 
 L: new tokens of a row, K: old tokens of the same text, H: hidden size.
 """
@@ -82,7 +82,7 @@ def _in_old_tokens(new_L: Tensor, pieces: Mapping[int, tuple[int, ...]]) -> tupl
     return old_K, torch.tensor([len(part) for part in parts]).cumsum(0) - 1
 
 
-class _Reached(Exception):  # noqa: N818 - it is no error
+class _Reached(Exception):
     """The layer behind the last one to run was called."""
 
     def __init__(self, states: Tensor) -> None:

@@ -46,7 +46,7 @@ def calibrate_rows(model: Any, first_row: int, ids_BL: Tensor, labels_BL: Tensor
     was_training = model.training
     model.eval()
     try:
-        for ids in ids_BL.split(_ROWS_AT_ONCE):
+        for ids in torch.split(ids_BL, _ROWS_AT_ONCE):
             model(input_ids=ids, use_cache=False)
     finally:
         handle.remove()
@@ -56,7 +56,7 @@ def calibrate_rows(model: Any, first_row: int, ids_BL: Tensor, labels_BL: Tensor
     states_TH = states_BLH[is_predicted_BL].to(head.weight.dtype)
     labels_T = labels_BL[is_predicted_BL]
     old_T, new_TN = [], []
-    for states in states_TH.split(_STATES_AT_ONCE):
+    for states in torch.split(states_TH, _STATES_AT_ONCE):
         logits = head(states).float()
         old_T.append(logits[:, :first_row].logsumexp(dim=1))
         new_TN.append(logits[:, first_row:])

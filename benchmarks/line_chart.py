@@ -1,23 +1,19 @@
-"""The courses of ``benchmarks.context`` as an SVG: panels side by side, nats per token by position."""
+"""Courses as an SVG: panels side by side, a line for each of several things that are compared."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-__all__ = ["Line", "Panel", "write_chart"]
+__all__ = ["Line", "Panel", "Style", "write_chart"]
 
 _WIDTH, _HEIGHT = 450, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 26
-_STYLES = {
-    "no carry": ("#8a8a8a", "4 3"),
-    "window 256": ("#c98a1b", ""),
-    "window 1,024": ("#2563a8", ""),
-    "whole text at once": ("#2c8a4b", "6 2"),
-}
+Style = tuple[str, str]
+"""Colour and dashes of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +22,7 @@ class Line:
 
     Attributes:
         name: One of the styles' names.
-        points: Tokens read, nats per token.
+        points: Across and up.
     """
 
     name: str
@@ -42,42 +38,46 @@ class Panel:
         lines: Its courses.
         mark: Where an upright line is drawn; None: none.
         mark_name: What it is.
+        ticks: Words under 0, 1, 2, … of the axis; None: numbers at its quarters.
     """
 
     title: str
     lines: Sequence[Line]
     mark: int | None = None
     mark_name: str = ""
+    ticks: Sequence[str] | None = None
 
 
-def write_chart(path: Path, panels: Sequence[Panel]) -> None:
+def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style], title: str) -> None:
     """Draw the panels side by side, each with its own scale.
 
     Args:
         path: The SVG file.
         panels: From left to right.
+        styles: Of each line, by its name.
+        title: What is drawn, for those who cannot see it.
     """
     parts = []
     for column, panel in enumerate(panels):
-        parts += [f'<g transform="translate({column * _WIDTH} 0)">', *_panel(panel), "</g>"]
+        parts += [f'<g transform="translate({column * _WIDTH} 0)">', *_panel(panel, styles), "</g>"]
     width, height = _WIDTH * len(panels), _HEIGHT + 22
     names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
     for place, name in enumerate(names):
         at = _LEFT + 150 * place
         parts.append(
-            f'<line x1="{at}" x2="{at + 24}" y1="{height - 12}" y2="{height - 12}" {_stroke(name)}/>'
+            f'<line x1="{at}" x2="{at + 24}" y1="{height - 12}" y2="{height - 12}" {_stroke(styles[name])}/>'
         )
         parts.append(f'<text x="{at + 30}" y="{height - 8}">{escape(name)}</text>')
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" font-family="sans-serif" font-size="11" fill="#333">'
-        "<title>Nats per token of a language model that reads in chunks, by tokens read</title>"
+        f"<title>{escape(title)}</title>"
         f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(parts)}</svg>\n',
         encoding="utf-8",
     )
 
 
-def _panel(panel: Panel) -> list[str]:
+def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     last = max(at for at, _ in points)
     low = math.floor(min(nats for _, nats in points) * 5) / 5
@@ -98,21 +98,26 @@ def _panel(panel: Panel) -> list[str]:
             'stroke="#e5e5e5"/>'
         )
         parts.append(f'<text x="{_LEFT - 6}" y="{y(nats) + 4:.1f}" text-anchor="end">{nats:.1f}</text>')
-    for quarter in range(1, 5):
-        at = last * quarter / 4
-        anchor = "end" if quarter == 4 else "middle"
-        parts.append(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="{anchor}">{at:,.0f}</text>')
+    for at, word in _ticks(panel, last):
+        anchor = "end" if at == last else "middle"
+        parts.append(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(word)}</text>')
     if panel.mark is not None:
         at = x(panel.mark)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}" stroke="#bbb"/>')
         parts.append(f'<text x="{at + 4:.1f}" y="{_TOP + 10}" fill="#777">{escape(panel.mark_name)}</text>')
     for line in panel.lines:
         drawn = " ".join(f"{x(at):.1f},{y(nats):.1f}" for at, nats in line.points)
-        parts.append(f'<polyline points="{drawn}" fill="none" {_stroke(line.name)}/>')
+        parts.append(f'<polyline points="{drawn}" fill="none" {_stroke(styles[line.name])}/>')
     return parts
 
 
-def _stroke(name: str) -> str:
-    colour, dashes = _STYLES[name]
+def _ticks(panel: Panel, last: int) -> list[tuple[float, str]]:
+    if panel.ticks is not None:
+        return [(float(place), word) for place, word in enumerate(panel.ticks)]
+    return [(last * quarter / 4, f"{last * quarter / 4:,.0f}") for quarter in range(1, 5)]
+
+
+def _stroke(style: Style) -> str:
+    colour, dashes = style
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f'stroke="{colour}" stroke-width="1.8"{dashed}'
