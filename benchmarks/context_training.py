@@ -3,12 +3,11 @@
 Run: ``python -m benchmarks.context_training [--parts memory quality] [--threads N] [--scale 1.0]``
 
 *Memory*: SmolLM2-135M (LoRA, bfloat16) learns one document of 4,000 and of 64,000 tokens chunk by chunk (256
-tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its own; the peak
-is that of the process while it learns, less what it held before.
+tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its own; the
+peak is that of the process while it learns, less what it held before.
 
 *Quality*: two learners read the same tokens of Moby-Dick, Shakespeare and presidential speeches once, one with
-carried context and one that begins anew with every chunk; both are scored on the test parts, with and without
-context.
+carried context and one that begins anew with every chunk; both are scored on test parts, with and without it.
 """
 
 from __future__ import annotations

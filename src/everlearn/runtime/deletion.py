@@ -77,8 +77,8 @@ class Deletion:
                 reason=f"{len(self._offsets):,} examples",
                 detail={"exact": self._exact},
             )
-            # Solved anew from what remains: later predictions must not hang on what was forgotten. Where texts
-            # are learned again, they wait for the rest of their stream as they would have without it.
+            # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that
+            # are learned again wait for the rest of their stream as they would have waited without it.
             journal.append(NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False)
         if folds_again:
             learner = folder.fresh_learner()

@@ -42,15 +42,15 @@ def _is_plain(layer: Any) -> bool:
 
 
 @cache
-def _direct(linear_class: type[Any]) -> type[Any]:
+def _direct(linear_class: Any) -> Any:
     # A class of its own, not a ``forward`` of the instance: a copy of the network must run its own layers.
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or kwargs or self.disable_adapters or self.merged or not _is_plain(self):
-            return super(direct, self).forward(x, *args, **kwargs)  # type: ignore[no-any-return, misc]
+            return linear_class.forward(self, x, *args, **kwargs)  # type: ignore[no-any-return]
         name = self.active_adapters[0]
         has_other_dtype = self.lora_A[name].weight.dtype != x.dtype
         if has_other_dtype and not torch.is_autocast_enabled(x.device.type):
-            return super(direct, self).forward(x)  # type: ignore[no-any-return, misc]
+            return linear_class.forward(self, x)  # type: ignore[no-any-return]
         result: Tensor = self.base_layer(x)
         inner = functional.linear(x, self.lora_A[name].weight)
         up = self.lora_B[name].weight.T * self.scaling[name]
@@ -58,5 +58,4 @@ def _direct(linear_class: type[Any]) -> type[Any]:
         added = torch.addmm(rows, inner.reshape(-1, inner.shape[-1]), up)
         return added.view(result.shape)
 
-    direct = type("DirectLoraLinear", (linear_class,), {"forward": forward})
-    return direct
+    return type("DirectLoraLinear", (linear_class,), {"forward": forward})

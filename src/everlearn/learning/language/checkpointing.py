@@ -22,13 +22,11 @@ def checkpoint_layers(layers: nn.ModuleList) -> None:
 
 
 @cache
-def _checkpointed(layer_class: type[nn.Module]) -> type[nn.Module]:
+def _checkpointed(layer_class: Any) -> Any:
     # A class of its own, not a ``forward`` of the instance: a copy of the model must run its own layers.
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        run = super(checkpointed, self).forward  # type: ignore[misc]
         if not torch.is_grad_enabled():
-            return run(*args, **kwargs)
-        return checkpoint(run, *args, use_reentrant=False, **kwargs)
+            return layer_class.forward(self, *args, **kwargs)
+        return checkpoint(layer_class.forward, self, *args, use_reentrant=False, **kwargs)
 
-    checkpointed = type(f"Checkpointed{layer_class.__name__}", (layer_class,), {"forward": forward})
-    return checkpointed
+    return type(f"Checkpointed{layer_class.__name__}", (layer_class,), {"forward": forward})

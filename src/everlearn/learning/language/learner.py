@@ -229,7 +229,7 @@ class LanguageLearner:
             {
                 **training.tensors,
                 **with_prefix("lanes", lanes.tensors),
-                **with_prefix("carry", carry.tensors),
+                **with_prefix("carry", {name: tensor.cpu() for name, tensor in carry.tensors.items()}),
             },
             {
                 **self.description(),
@@ -260,7 +260,9 @@ class LanguageLearner:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
         self.training.restore(State(state.tensors, training))
         self._lanes.restore(State(without_prefix("lanes", state.tensors), lanes))
-        self._carry.restore(State(without_prefix("carry", state.tensors), carry))
+        device = next(self.model.parameters()).device
+        context = without_prefix("carry", state.tensors)
+        self._carry.restore(State({name: one.to(device) for name, one in context.items()}, carry))
         self._num_tokens = num_tokens
 
     def fingerprint(self) -> str:
