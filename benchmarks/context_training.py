@@ -2,12 +2,13 @@
 
 Run: ``python -m benchmarks.context_training [--parts memory quality] [--threads N] [--scale 1.0]``
 
-*Memory*: SmolLM2-135M (LoRA, bfloat16) learns one document of 4,000 and of 64,000 tokens chunk by chunk (256
-tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its own; the
-peak is that of the process while it learns, less what it held before.
+*Memory*: SmolLM2-135M (LoRA, bfloat16) learns one document of 4,000 and of 64,000 tokens chunk by chunk
+(256 tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its
+own; the peak is that of the process while it learns, less what it held before.
 
-*Quality*: two learners read the same tokens of Moby-Dick, Shakespeare and presidential speeches once, one with
-carried context and one that begins anew with every chunk; both are scored on test parts, with and without it.
+*Quality*: two learners read the same tokens of Moby-Dick, Shakespeare and presidential speeches once, one
+with carried context and one that begins anew with every chunk; both are scored on test parts, with and
+without it.
 """
 
 from __future__ import annotations
@@ -67,9 +68,7 @@ def main() -> None:
 
 
 def _memory(options: argparse.Namespace) -> list[dict[str, Any]]:
-    print(
-        "\n| learned | tokens | peak above the loaded model, MB | tokens a second |\n| --- | --- | --- | --- |"
-    )
+    print("\n| learned | tokens | peak above the model, MB | tokens a second |\n| --- | --- | --- | --- |")
     rows = []
     for how, tokens in MEMORY:
         command = [sys.executable, "-m", "benchmarks.context_training", "--measure", how, str(tokens)]

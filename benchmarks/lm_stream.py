@@ -1,12 +1,14 @@
 """Five domains one after another: what a language model forgets, and what keeps it from forgetting.
 
-Run: ``python -m benchmarks.lm_stream [--arms plain joint recommended] [--scale 1.0] [--threads N] [--out FILE]``
+Run: ``python -m benchmarks.lm_stream [--arms plain joint recommended] [--scale 1.0] [--threads N] [--out
+FILE]``
 
-SmolLM2-135M learns Shakespeare, WikiText, Song poetry, Genesis in six languages and presidential speeches, one
-pass, in this order; after each domain all five are scored on their test parts, in bits per byte, and the general
-text (WikiText's test part) before and after. ``joint`` learns the same documents shuffled: what a stream without
-order would give. Settings are chosen with ``--validation``, which scores on documents of the training parts that
-no arm learns. Finished arms are kept in the file and not made again.
+SmolLM2-135M learns Shakespeare, WikiText, Song poetry, Genesis in six languages and presidential
+speeches, one pass, in this order; after each domain all five are scored on their test parts, in bits per
+byte, and the general text (WikiText's test part) before and after. ``joint`` learns the same documents
+shuffled: what a stream without order would give. Settings are chosen with ``--validation``, which scores
+on documents of the training parts that no arm learns. Finished arms are kept in the file and not made
+again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The chart of ``benchmarks.lm_stream``: each domain's bits per byte while the domains are learned in turn."""
+"""The chart of ``benchmarks.lm_stream``: bits per byte of each domain while they are learned in turn."""
 
 from __future__ import annotations
 

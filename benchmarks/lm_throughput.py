@@ -2,11 +2,12 @@
 
 Run: ``python -m benchmarks.lm_throughput [--documents N] [--rounds N] [--threads N] [--variants]``
 
-SmolLM2-135M, LoRA of rank 16 on every linear layer, bfloat16 autocast over float32 adapters and a bfloat16 base,
-AdamW, documents of natural lengths (poems, verses, speeches, scenes: 30 to 1,000 tokens). Trainer pads each batch to
-its longest document, with and without grouping by length; everlearn lays documents back to back in lanes. Both make a
-step of the same number of real tokens, on average. Rounds alternate, medians are given; only real tokens count.
-``--variants`` also runs everlearn with one of its own parts replaced by the library's, to say where time goes.
+SmolLM2-135M, LoRA of rank 16 on every linear layer, bfloat16 autocast over float32 adapters and a
+bfloat16 base, AdamW, documents of natural lengths (poems, verses, speeches, scenes: 30 to 1,000 tokens).
+Trainer pads each batch to its longest document, with and without grouping by length; everlearn lays
+documents back to back in lanes. Both make a step of the same number of real tokens, on average. Rounds
+alternate, medians are given; only real tokens count. ``--variants`` also runs everlearn with one of its
+own parts replaced by the library's, to say where time goes.
 """
 
 from __future__ import annotations

@@ -233,7 +233,12 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
         learn(write_jsonl(tmp_path / f"never-{name}", without), never, settings)
     assert blame_example(run, "d6#1").is_held
     plans: list[ForgetPlan] = []
-    outcome = forget_in_run(run, ids=["d6", "nobody"], on_plan=lambda plan: plans.append(plan) is None)
+
+    def note(plan: ForgetPlan) -> bool:
+        plans.append(plan)
+        return True
+
+    outcome = forget_in_run(run, ids=["d6", "nobody"], on_plan=note)
     assert outcome.num_forgotten == -(-len(records[6]["text"]) // 64) > 1
     assert outcome.exact
     assert outcome.unknown_ids == ("nobody",)

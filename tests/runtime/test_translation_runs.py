@@ -54,6 +54,10 @@ def scores_of(summary: dict[str, Any]) -> dict[str, Any]:
     return {name: summary[name] for name in SCORES}
 
 
+def pairs_as_records(count: int) -> list[dict[str, Any]]:
+    return [{"id": one.id, "text": one.text, "target": one.target} for one in word_pairs(count, longest=4)]
+
+
 def test_pairs_are_translated_before_they_are_learned(tmp_path: Path, settings: Settings) -> None:
     settings |= {"learner.gradient.replay": 200, "learner.gradient.replayed": 24}
     stream = write_pairs(tmp_path / "pairs.jsonl", 480, domain="words")
@@ -108,7 +112,7 @@ def test_stopped_or_crashed_and_continued_equals_undisturbed(
 
 def test_late_targets_and_corrections(tmp_path: Path, settings: Settings) -> None:
     run = tmp_path / "run"
-    pairs = [{"id": one.id, "text": one.text, "target": one.target} for one in word_pairs(24, longest=4)]
+    pairs = pairs_as_records(24)
     sources = [{**one, "target": None} if k < 8 else one for k, one in enumerate(pairs)]
     first = learn(write_jsonl(tmp_path / "a.jsonl", sources), run, settings)
     assert (first.summary["learned"], first.summary["without_target"]) == (16, 8)
@@ -129,7 +133,7 @@ def test_late_targets_and_corrections(tmp_path: Path, settings: Settings) -> Non
 def test_a_pair_is_forgotten_as_if_it_had_never_come(tmp_path: Path, settings: Settings) -> None:
     settings |= {"stream.batch_size": 1}
     run, never = tmp_path / "run", tmp_path / "never"
-    pairs = [{"id": one.id, "text": one.text, "target": one.target} for one in word_pairs(10, longest=4)]
+    pairs = pairs_as_records(10)
     learn(write_jsonl(tmp_path / "a.jsonl", pairs), run, settings)
     learn(write_jsonl(tmp_path / "b.jsonl", pairs[:4] + pairs[5:]), never, settings)
     outcome = forget_in_run(run, ids=[pairs[4]["id"]])
@@ -161,7 +165,7 @@ def test_pairs_that_cannot_be_used(tmp_path: Path, settings: Settings) -> None:
         learn(write_pairs(tmp_path / "pairs.jsonl", 8), run, settings, test=str(bare))
     with pytest.raises(ConfigError, match="no encoder-decoder comes with everlearn"):
         learn(bare, run, {"task": "seq2seq"})
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"id": "1", "source": "a", "target": "ä"},  # one letter
         {"id": "2", "source": "the dog " * 200, "target": "der hund " * 200},  # longer than the model
         {"id": "3", "source": "日本語の文章 mixed with русский", "target": "中文 и ещё 🎉"},
