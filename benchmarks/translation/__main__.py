@@ -40,9 +40,8 @@ WAYS = {
     "flickr_2017": [FROZEN, PLAIN, REPLAY],
 }
 DEVELOPED = [
-    replace(REPLAY, name="3e-4, averaged"),
-    replace(REPLAY, name="1e-3, averaged", learning_rate=1e-3),
-    replace(REPLAY, name="3e-4", average_decay=None),
+    replace(REPLAY, name="1e-4", learning_rate=1e-4),
+    replace(REPLAY, name="2e-4", learning_rate=2e-4),
 ]
 
 

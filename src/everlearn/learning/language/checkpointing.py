@@ -18,7 +18,8 @@ def checkpoint_layers(layers: nn.ModuleList) -> None:
     transformers' own switch drops the cache that a model is given, and with it what a lane carries.
     """
     for layer in layers:
-        layer.__class__ = _checkpointed(type(layer))
+        layer_class: Any = type(layer)
+        layer.__class__ = _checkpointed(layer_class)
 
 
 @cache

@@ -97,5 +97,6 @@ def linear_cross_entropy(
     Returns:
         The loss, a scalar with its graph; and the nats of each token (T,), without.
     """
-    loss, nats_T = _LinearCrossEntropy.apply(states_TD, weight_VD, bias_V, labels_T, shares_T, softcap)
+    apply: Any = _LinearCrossEntropy.apply
+    loss, nats_T = apply(states_TD, weight_VD, bias_V, labels_T, shares_T, softcap)
     return loss, nats_T
