@@ -22,8 +22,7 @@ import torch
 from benchmarks.environment import environment_line
 from benchmarks.translation.base_model import BaseSettings, base_model
 from benchmarks.translation.data import Corpus, read_corpus
-from benchmarks.translation.scores import TranslationScore
-from benchmarks.translation.streams import Outcome, Way, run_way
+from benchmarks.translation.streams import Kept, Outcome, Way, run_way
 from everlearn.types import Example
 
 __all__ = ["main"]
@@ -40,8 +39,8 @@ WAYS = {
     "flickr_2017": [FROZEN, PLAIN, REPLAY],
 }
 DEVELOPED = [
-    replace(REPLAY, name="1e-4", learning_rate=1e-4),
-    replace(REPLAY, name="2e-4", learning_rate=2e-4),
+    replace(REPLAY, name="distilled 2, 3e-4", distillation=2.0),
+    replace(REPLAY, name="anchored 0.01, 3e-4", anchor=0.01),
 ]
 
 
@@ -77,7 +76,7 @@ def _table(
     ways: list[Way],
     tests: dict[str, list[Example]],
 ) -> None:
-    _say(f"\n{name}: {len(stream)} sentences, in batches of {ways[0].batch_size}; BLEU / chrF")
+    _say(f"\n{name}: {len(stream)} sentences, in batches of {ways[0].batch_size}; BLEU / chrF (nats a token)")
     head = ["", "prequential", *tests, "quarters (BLEU)", "by domain", "sentences/s", "predict s", "learn s"]
     _say("| " + " | ".join(head) + " |")
     _say("| --- " * len(head) + "|")
@@ -86,7 +85,7 @@ def _table(
         _say("| " + " | ".join([way.name, *_cells(outcome, kept)]) + " |")
 
 
-def _cells(outcome: Outcome, kept: dict[str, TranslationScore]) -> list[str]:
+def _cells(outcome: Outcome, kept: dict[str, Kept]) -> list[str]:
     return [
         str(outcome.prequential),
         *(str(score) for score in kept.values()),

@@ -15,10 +15,12 @@ from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
+from everlearn.methods.anchor import Anchor, AnchorConfig
+from everlearn.methods.distillation import DistillationConfig, SnapshotDistillation
 from everlearn.models.seq2seq import load_seq2seq_model
 from everlearn.types import Example
 
-__all__ = ["Outcome", "Way", "live", "make_learner", "run_way"]
+__all__ = ["Kept", "Outcome", "Way", "live", "make_learner", "run_way"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +36,21 @@ class Way:
         learning_rate: Constant, after 20 steps of warm-up.
         label_smoothing: Of the loss, as in the first training.
         average_decay: Of the averaged weights that translate; None: the newest weights do.
+        distillation: Weight of the divergence from the first model's predictions on what is replayed.
+        anchor: Share of the way back to the first weights that is made after each step.
         batch_size: Sentences that arrive at once.
     """
 
     name: str
     learns: bool = True
     trainable: str = "all"
-    num_replayed: int = 48
+    num_replayed: int = 32
     memory_examples: int = 8_000
     learning_rate: float = 3e-4
     label_smoothing: float = 0.1
     average_decay: float | None = 0.98
+    distillation: float = 0.0
+    anchor: float = 0.0
     batch_size: int = 16
 
 
@@ -74,22 +80,43 @@ class Outcome:
         return self.prequential.count / (self.predict_seconds + self.learn_seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a model knows of a test set at the end of a stream.
+
+    Attributes:
+        score: Of its translations.
+        nats_per_token: Of the references; it tells apart what BLEU is too coarse for.
+    """
+
+    score: TranslationScore
+    nats_per_token: float
+
+    def __str__(self) -> str:
+        return f"{self.score} ({self.nats_per_token:.3f})"
+
+
 def make_learner(folder: Path, corpus: Corpus, way: Way) -> Seq2SeqLearner:
     """A learner over a fresh copy of the model; its replay memory holds pairs of the first domain."""
+    replay = ExperienceReplay(
+        ReplayConfig(memory_examples=way.memory_examples, num_replayed=max(1, way.num_replayed))
+    )
     methods: list[Method] = []
     if way.learns and way.num_replayed:
-        methods = [
-            ExperienceReplay(ReplayConfig(memory_examples=way.memory_examples, num_replayed=way.num_replayed))
-        ]
+        methods.append(replay)
+        if way.distillation:
+            settings = DistillationConfig(weight=way.distillation, temperature=1.0, on="added")
+            methods.append(SnapshotDistillation(settings))
+        if way.anchor:
+            methods.append(Anchor(AnchorConfig(mode="pull", strength=way.anchor)))
     config = Seq2SeqConfig(
         label_smoothing=way.label_smoothing,
         optimization=GradientConfig(trainable=way.trainable, learning_rate=way.learning_rate),
         stability=StabilityConfig(average_decay=way.average_decay if way.learns else None),
     )
     learner = Seq2SeqLearner(load_seq2seq_model(str(folder), dtype="float32", device="cpu"), config, methods)
-    for method in methods:
-        assert isinstance(method, ExperienceReplay)
-        method.memory.add(learner.model_examples(corpus.initial))
+    if methods:
+        replay.memory.add(learner.model_examples(corpus.initial))
     return learner
 
 
@@ -131,7 +158,13 @@ def live(learner: Seq2SeqLearner, stream: Sequence[Example], way: Way) -> Outcom
 
 def run_way(
     folder: Path, corpus: Corpus, stream: Sequence[Example], way: Way, tests: Mapping[str, Sequence[Example]]
-) -> tuple[Outcome, dict[str, TranslationScore]]:
+) -> tuple[Outcome, dict[str, Kept]]:
     """Live on a stream; then score what must not be forgotten."""
     outcome = live(make_learner(folder, corpus, way), stream, way)
-    return outcome, {name: score(outcome.learner, test) for name, test in tests.items()}
+    return outcome, {name: _kept(outcome.learner, test) for name, test in tests.items()}
+
+
+def _kept(learner: Seq2SeqLearner, test: Sequence[Example]) -> Kept:
+    losses = learner.score(test)
+    nats = sum(loss.nats for loss in losses) / sum(loss.tokens for loss in losses)
+    return Kept(score(learner, test), nats)
