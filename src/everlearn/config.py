@@ -74,8 +74,8 @@ class StreamSettings(_Settings):
     order: Literal["as-is", "shuffled", "by-class", "by-domain", "by-time"] = "as-is"
     experiences: int = Field(default=1, ge=1, le=100_000)
     batch_size: int = Field(default=256, ge=1, le=1_000_000)
-    """Examples that are predicted, then learned, in one step; new runs that train by gradients: 32, of language
-    models 4."""
+    """Examples that are predicted, then learned, in one step; new runs that train by gradients: 32, those of
+    language models: 4."""
     delay: int = Field(default=0, ge=0, le=10_000_000)
     """Examples that pass between the prediction of an example and the arrival of its target."""
 
@@ -199,8 +199,8 @@ class GuardSettings(_Settings):
     seconds: float | None = Field(default=None, gt=0.0)
     """And after so many seconds."""
     tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Drop in accuracy, 0 to 1, that is not held against a candidate; of texts the relative rise of a loss, in
-    new runs 0.02."""
+    """Drop in accuracy, 0 to 1, that is not held against a candidate; of texts the relative rise of a loss
+    (new runs: 0.02)."""
     level: float = Field(default=0.01, gt=0.0, lt=1.0)
     """A candidate is rejected where a drop as large as its own is less probable than this."""
     test: Literal["mcnemar", "bootstrap"] = "mcnemar"

@@ -99,7 +99,6 @@ def one_long(path: Path) -> Path:
 
 
 STREAMS: dict[str, Callable[[Path], Path]] = {
-    "corpus.txt": corpus,
     "long.txt": one_long,
     "domains.jsonl": by_domain,
     "chats.jsonl": chats,

@@ -29,9 +29,10 @@ from everlearn.runtime.fold import Fold
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.generate import GenerateRequest, generate_text, open_text_learner
 from everlearn.runtime.lineage import blame_example, list_versions
-from everlearn.runtime.predict import predict_texts
+from everlearn.runtime.predict import predict_stream, predict_texts
 from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.verify import verify_run
+from everlearn.stream.source import Rejection
 
 Settings = dict[str, Any]
 SCORES = (
@@ -87,6 +88,11 @@ def test_pairs_are_translated_before_they_are_learned(tmp_path: Path, settings: 
     assert set(answer) == {"id", "text", "translation", "probability"}
     assert answer["translation"] == generate_text(run, GenerateRequest(prompt="the dog runs"))
     assert 0 < answer["probability"] <= 1
+    sources = write_jsonl(tmp_path / "new.jsonl", [{"source": "the dog runs"}, {"text": "a cat"}, {"no": 1}])
+    rejected: list[Rejection] = []
+    streamed = list(predict_stream(run, str(sources), rejected=rejected))
+    assert [one.top[0][0] for one in streamed] == [one.top[0][0] for one in said]
+    assert len(rejected) == 1
 
 
 def test_stopped_or_crashed_and_continued_equals_undisturbed(

@@ -78,7 +78,7 @@ def language_settings(model: Path, **changed: Any) -> Settings:
         "model.dtype": "float32",
         "model.device": "cpu",
         "learner.language.lanes": 2,
-        "learner.language.chunk_length": 16,
+        "learner.language.chunk_length": 32,
         "learner.language.tokens_per_step": 64,
         "learner.language.window": 32,
         "learner.language.sinks": 2,

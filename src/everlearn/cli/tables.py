@@ -116,12 +116,15 @@ def percent(fraction: float | None) -> str:
 def score_name(name: str) -> str:
     """A version's score by a short name.
 
-    >>> score_name("long_term_accuracy"), score_name("test_bits_per_byte")
-    ('long-term', 'test bits/byte')
+    >>> score_name("long_term_accuracy"), score_name("test_bits_per_byte"), score_name("prequential_bleu")
+    ('long-term', 'test bits/byte', 'BLEU')
     """
-    for ending, shown in (("_bits_per_byte", " bits/byte"), ("_bleu", " BLEU"), ("_accuracy", "")):
+    if name.endswith("_accuracy"):
+        return name.removesuffix("_accuracy").replace("_", "-")
+    for ending, shown in (("_bits_per_byte", "bits/byte"), ("_bleu", "BLEU")):
         if name.endswith(ending):
-            return name.removesuffix(ending).replace("_", "-") + shown
+            kind = name.removesuffix(ending).replace("_", "-")
+            return shown if kind == "prequential" else f"{kind} {shown}"
     return name.replace("_", "-")
 
 
@@ -129,7 +132,7 @@ def score(name: str, value: float | None) -> str:
     """A version's score by its name: accuracies as percent, others (bits per byte, BLEU) as they are."""
     if value is None or name.endswith("_accuracy"):
         return percent(value)
-    return f"{value:.4f}" if name.endswith("_bits_per_byte") else f"{value:.2f}"
+    return f"{value:.3f}" if name.endswith("_bits_per_byte") else f"{value:.2f}"
 
 
 def number(value: float | None) -> str:
