@@ -39,7 +39,7 @@ __all__ = ["main"]
 
 SET = "lm_song_poetry_zh"
 ROW = 256  # tokens of a row
-STEP_BYTES = 500  # of text in an optimizer step, in either arm
+STEP_BYTES = 400  # of text in an optimizer step, in either arm
 NOT_PREDICTED = -100
 
 
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=250, help="words that are added at most")
     parser.add_argument("--min-count", type=int, default=5, help="times that a word must have come")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the adapters")
-    parser.add_argument("--row-learning-rate", type=float, default=1e-3, help="of the new rows")
+    parser.add_argument("--row-learning-rate", type=float, default=2e-3, help="of the new rows")
     parser.add_argument("--row-passes", type=int, default=2, help="over what was watched, new rows only")
     parser.add_argument("--arms", nargs="+", choices=("fixed", "growing"), default=["fixed", "growing"])
     parser.add_argument("--seed", type=int, default=0)
