@@ -4,7 +4,8 @@ Run: ``python -m benchmarks.context_training [--parts memory quality] [--threads
 
 *Memory*: SmolLM2-135M (LoRA, bfloat16) learns one document of 4,000 and of 64,000 tokens chunk by chunk
 (256 tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its
-own; the peak is that of the process while it learns, less what it held before.
+own; the peak is that of the process while it learns, less what it held before (of the device's allocator,
+where the model is on a CUDA device).
 
 *Quality*: two learners read the same tokens of Moby-Dick, Shakespeare and presidential speeches once, one
 with carried context and one that begins anew with every chunk; both are scored on test parts, with and
@@ -100,16 +101,7 @@ def measure_memory(how: str, num_tokens: int, data: str | None) -> dict[str, Any
     if how == "whole":
         # Plain products keep scores that grow with the square of the length; torch's own attention does not.
         learner.model.set_attn_implementation("sdpa")  # type: ignore[operator]
-    process = psutil.Process()
-    before = process.memory_info().rss
-    peak, is_over = [before], threading.Event()
-
-    def watch() -> None:
-        while not is_over.wait(0.01):
-            peak[0] = max(peak[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    watched = _DeviceMemory() if torch.cuda.is_available() else _ProcessMemory()
     start = time.perf_counter()
     pieces = [text[at : at + 16_000] for at in range(0, len(text), 16_000)] if how == "carry" else [text]
     for number, piece in enumerate(pieces):
@@ -117,15 +109,49 @@ def measure_memory(how: str, num_tokens: int, data: str | None) -> dict[str, Any
         learner.learn([Example(id=f"book-{number}", text=piece, fields=fields)])
     learner.settle()
     seconds = time.perf_counter() - start
-    is_over.set()
-    watcher.join()
+    before, peak = watched.stop()
     return {
         "how": how,
         "tokens": learner.num_tokens,
-        "peak_mb": (peak[0] - before) / 1e6,
-        "process_mb": peak[0] / 1e6,
+        "peak_mb": (peak - before) / 1e6,
+        "whole_mb": peak / 1e6,
         "rate": learner.num_tokens / seconds,
     }
+
+
+class _ProcessMemory:
+    """Watches the memory of this process from now on, in bytes."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._peak = self._process.memory_info().rss
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> tuple[int, int]:
+        """What the process had at first, and the most that it had."""
+        self._is_over.set()
+        self._thread.join()
+        return self._before, self._peak
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.01):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+
+class _DeviceMemory:
+    """The same for what torch allocates on the CUDA device."""
+
+    def __init__(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        self._before = torch.cuda.memory_allocated()
+
+    def stop(self) -> tuple[int, int]:
+        """What was allocated at first, and the most that was."""
+        torch.cuda.synchronize()
+        return self._before, torch.cuda.max_memory_allocated()
 
 
 def _quality(options: argparse.Namespace) -> dict[str, dict[str, float]]:

@@ -22,16 +22,17 @@ def describe_environment(packages: Sequence[str] = DEFAULT_PACKAGES) -> dict[str
 
     Returns:
         ``cpu`` (model name), ``cores`` (that this process may use), ``threads`` (of torch, else None),
-        ``instructions`` (best instruction set that torch uses, else None), ``memory_gib``, ``os``,
-        ``machine`` and ``versions`` by name.
+        ``instructions`` (best instruction set that torch uses, else None), ``memory_gib``, ``gpu`` (name of
+        the CUDA device, else None), ``os``, ``machine`` and ``versions`` by name.
     """
-    threads, instructions = _torch_settings()
+    threads, instructions, gpu = _torch_settings()
     return {
         "cpu": _cpu_model(),
         "cores": _usable_cores(),
         "threads": threads,
         "instructions": instructions,
         "memory_gib": _memory_gib(),
+        "gpu": gpu,
         "os": _os_name(),
         "machine": platform.machine(),
         "versions": {"python": platform.python_version(), **package_versions(packages)},
@@ -48,6 +49,8 @@ def environment_line(environment: dict[str, Any] | None = None) -> str:
         parts.append(str(known["instructions"]))
     if known["memory_gib"] is not None:
         parts.append(f"{known['memory_gib']} GiB")
+    if known.get("gpu") is not None:
+        parts.append(str(known["gpu"]))
     parts.append(f"{known['os']} ({known['machine']})")
     parts.extend(f"{name} {version}" for name, version in known["versions"].items())
     return ", ".join(parts)
@@ -96,12 +99,13 @@ def _os_name() -> str:
         return f"{platform.system()} {platform.release()}"
 
 
-def _torch_settings() -> tuple[int | None, str | None]:
+def _torch_settings() -> tuple[int | None, str | None, str | None]:
     try:
         import torch
     except ImportError:
-        return None, None
-    return torch.get_num_threads(), str(torch.backends.cpu.get_cpu_capability())
+        return None, None, None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return torch.get_num_threads(), str(torch.backends.cpu.get_cpu_capability()), gpu
 
 
 if __name__ == "__main__":

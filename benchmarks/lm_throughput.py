@@ -34,8 +34,6 @@ __all__ = ["main"]
 
 RANK = 16
 MAX_TOKENS = 1_000
-BATCH = 4
-"""Documents of a Trainer's step."""
 RATE = 2e-4
 
 
@@ -44,6 +42,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
     parser.add_argument("--documents", type=int, default=48, help="documents of a round")
+    parser.add_argument(
+        "--batch", type=int, default=4, help="documents of a Trainer's step; lanes of everlearn"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--variants", action="store_true", help="also with parts of everlearn replaced")
@@ -53,21 +54,21 @@ def main() -> None:
     print(environment_line(describe_environment(("torch", "transformers", "peft", "accelerate"))), flush=True)
     stream = _stream(options.data, options.documents)
     lengths = [one[1] for one in stream]
-    per_step = sum(lengths) * BATCH // len(lengths)
+    per_step = sum(lengths) * options.batch // len(lengths)
     print(
         f"{len(stream)} documents of {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in all; "
         f"{per_step:,} real tokens a step",
         flush=True,
     )
     arms: dict[str, Callable[[], float]] = {
-        "Trainer with peft": _trainer(stream, group_by_length=False),
-        "Trainer with peft, grouped by length": _trainer(stream, group_by_length=True),
-        "everlearn": _everlearn(stream, per_step),
+        "Trainer with peft": _trainer(stream, options.batch, group_by_length=False),
+        "Trainer with peft, grouped by length": _trainer(stream, options.batch, group_by_length=True),
+        "everlearn": _everlearn(stream, options.batch, per_step),
     }
     if options.variants:
-        arms["everlearn, torch's attention"] = _everlearn(stream, per_step, attention="sdpa")
-        arms["everlearn, peft's forward pass"] = _everlearn(stream, per_step, own_lora=False)
-        arms["everlearn, no carried context"] = _everlearn(stream, per_step, carry="none")
+        arms["everlearn, torch's attention"] = _everlearn(stream, options.batch, per_step, attention="sdpa")
+        arms["everlearn, peft's forward pass"] = _everlearn(stream, options.batch, per_step, own_lora=False)
+        arms["everlearn, no carried context"] = _everlearn(stream, options.batch, per_step, carry="none")
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(options.rounds + 1):
         for name, run in arms.items():
@@ -102,6 +103,7 @@ def _stream(data: str | None, count: int) -> list[tuple[Example, int]]:
 
 def _everlearn(
     stream: Sequence[tuple[Example, int]],
+    num_lanes: int,
     per_step: int,
     *,
     attention: str | None = None,
@@ -111,7 +113,7 @@ def _everlearn(
     from everlearn.context import CarryConfig
 
     config = LanguageConfig(
-        num_lanes=4,
+        num_lanes=num_lanes,
         chunk_length=256,
         tokens_per_step=per_step,
         carry=CarryConfig(kind=carry) if carry else CarryConfig(),  # type: ignore[arg-type]
@@ -136,20 +138,29 @@ def _everlearn(
         start = time.perf_counter()
         learner.learn([_renamed(example, calls) for example, _ in stream])
         learner.settle()
+        _synchronize()
         return time.perf_counter() - start
 
     return run
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _renamed(example: Example, number: int) -> Example:
     return Example(id=f"{number}-{example.id}", text=example.text, domain=example.domain)
 
 
-def _trainer(stream: Sequence[tuple[Example, int]], *, group_by_length: bool) -> Callable[[], float]:
+def _trainer(
+    stream: Sequence[tuple[Example, int]], batch: int, *, group_by_length: bool
+) -> Callable[[], float]:
     from peft import LoraConfig, inject_adapter_in_model
 
     loaded = load_language_model("smollm2", dtype="bfloat16")
     model, tokenizer = loaded.model, loaded.tokenizer
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=modules), model)
     for name, parameter in model.named_parameters():
@@ -163,22 +174,28 @@ def _trainer(stream: Sequence[tuple[Example, int]], *, group_by_length: bool) ->
 
     def run() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            trainer = _make_trainer(model, tokenizer, rows, folder, group_by_length)
+            trainer = _make_trainer(model, tokenizer, rows, folder, batch, group_by_length)
             start = time.perf_counter()
             trainer.train()
+            _synchronize()
             return time.perf_counter() - start
 
     return run
 
 
 def _make_trainer(
-    model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], folder: str, group_by_length: bool
+    model: Any,
+    tokenizer: Any,
+    rows: list[dict[str, list[int]]],
+    folder: str,
+    batch: int,
+    group_by_length: bool,
 ) -> Any:
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
     arguments = TrainingArguments(
         output_dir=folder,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=batch,
         num_train_epochs=1,
         learning_rate=RATE,
         bf16=True,

@@ -2,8 +2,8 @@
 
 Run: ``python -m benchmarks.vocabulary [--data DIR] [--bytes N] [--chart FILE.svg]``
 
-Two models read the first N bytes of the training part once, poem by poem in the file's order, and learn the
-same LoRA adapters with the same optimizer and as many steps a byte. One keeps its vocabulary. The other
+Two models read N bytes of the training part once, poem by poem in random order, and learn the same LoRA
+adapters with the same optimizer and as many steps a byte. One keeps its vocabulary. The other
 watches the first part of the stream, which it learns in the old tokens, then adds words; from there on their
 rows are trained beside the adapters, at first alone. Both are scored on the same poems of the test part.
 
@@ -16,6 +16,7 @@ import argparse
 import gzip
 import json
 import math
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,6 @@ __all__ = ["main"]
 
 SET = "lm_song_poetry_zh"
 ROW = 256  # tokens of a row
-STEP_BYTES = 400  # of text in an optimizer step, in either arm
 NOT_PREDICTED = -100
 
 
@@ -75,7 +75,9 @@ class Arm:
     def __init__(self, options: argparse.Namespace, name: str) -> None:
         from peft import LoraConfig, inject_adapter_in_model
 
-        loaded = load_language_model("smollm2", dtype="float32", device="cpu")
+        loaded = load_language_model("smollm2", dtype="float32")
+        self.device = next(loaded.model.parameters()).device
+        self.step_bytes = options.step_bytes
         self.tokenizer = loaded.tokenizer
         self.separator = loaded.tokenizer.bos_token_id
         self.course = Course(name)
@@ -102,11 +104,11 @@ class Arm:
         width = width or len(ids) - 1
         rows = [ids[start : start + width + 1] for start in range(0, len(ids) - 1, width)]
         rows[-1] += [NOT_PREDICTED] * (width + 1 - len(rows[-1]))
-        return torch.tensor(rows)
+        return torch.tensor(rows, device=self.device)
 
     def loss(self, rows: Tensor) -> tuple[Tensor, int]:
         """Summed cross-entropy in nats, and the number of predicted tokens."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self.model(input_ids=rows[:, :-1].clamp(min=0), use_cache=False).logits
         labels = rows[:, 1:].flatten()
         nats = functional.cross_entropy(
@@ -117,7 +119,7 @@ class Arm:
     def learn(self, poems: Sequence[str]) -> None:
         """Learn some poems once."""
         started = time.perf_counter()
-        for step in by_bytes(poems, STEP_BYTES):
+        for step in by_bytes(poems, self.step_bytes):
             # Equal bytes, not equal tokens, make a step: both arms have as many.
             nats, count = self.loss(self.rows(step, width=None))
             self.optimizer.zero_grad()
@@ -154,18 +156,31 @@ class Arm:
         self.tokenizer = growth.tokenizer
         rows = self.rows(watched)
         added = AddedRows(self.model, growth.first_row)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
             texts = [row[row != NOT_PREDICTED] for row in rows]
             align_rows(self.model, added, growth.pieces, texts, num_passes=options.row_passes)
             added.merge()
             calibrate_rows(self.model, growth.first_row, rows[:, :-1].clamp(min=0), rows[:, 1:])
         added = AddedRows(self.model, growth.first_row)
+        self.fit_rows(added, rows, options)
         self.optimizer.add_param_group({"params": added.parameters, "lr": options.row_learning_rate})
         fertility = watch.fertility[""]
         self.course.growth = {"words": len(growth.words), "rows": growth.num_rows}
         self.course.growth["tokens_per_word_before"] = round(fertility.tokens_per_word, 3)
         self.course.seconds += time.perf_counter() - started
         print(json.dumps({"arm": self.course.name, **self.course.growth}), flush=True)
+
+    def fit_rows(self, added: AddedRows, rows: Tensor, options: argparse.Namespace) -> None:
+        """Let the new rows alone learn to be predicted, in passes over the watched text."""
+        optimizer = torch.optim.AdamW(added.parameters, lr=options.row_learning_rate, weight_decay=0.0)
+        for _ in range(options.row_epochs):
+            for some in torch.split(rows, 2):
+                nats, count = self.loss(some)
+                gradients = torch.autograd.grad(nats / count, added.parameters)
+                for parameter, gradient in zip(added.parameters, gradients, strict=True):
+                    parameter.grad = gradient
+                optimizer.step()
+                self.course.num_tokens += count
 
 
 def by_bytes(poems: Sequence[str], num_bytes: int) -> Iterator[list[str]]:
@@ -186,9 +201,9 @@ def read_poems(split: str, data: str | None) -> list[str]:
         return [poem + "\n\n" for poem in file.read().split("\n\n") if poem.strip()]
 
 
-def take(poems: Sequence[str], num_bytes: int, stride: int = 1) -> list[str]:
-    """Every stride-th poem until there are so many bytes."""
-    return next(by_bytes(poems[::stride], num_bytes))
+def take(poems: Sequence[str], num_bytes: int) -> list[str]:
+    """The first poems, so many bytes of them."""
+    return next(by_bytes(poems, num_bytes))
 
 
 def run(options: argparse.Namespace, grows: bool, stream: Sequence[str], scored: Sequence[str]) -> Course:
@@ -213,12 +228,19 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=300_000, help="of the stream that are learned")
     parser.add_argument("--watched", type=int, default=40_000, help="bytes before the growth")
     parser.add_argument("--every", type=int, default=65_000, help="bytes between two scores")
+    parser.add_argument(
+        "--step-bytes", type=int, default=400, help="bytes of an optimizer's step, in either arm"
+    )
     parser.add_argument("--scored", type=int, default=40_000, help="bytes that are scored")
     parser.add_argument("--words", type=int, default=250, help="words that are added at most")
     parser.add_argument("--min-count", type=int, default=5, help="times that a word must have come")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="of the adapters")
     parser.add_argument("--row-learning-rate", type=float, default=2e-3, help="of the new rows")
     parser.add_argument("--row-passes", type=int, default=2, help="over what was watched, new rows only")
+    parser.add_argument(
+        "--row-epochs", type=int, default=1, help="over it that teach new rows to be predicted"
+    )
+    parser.add_argument("--out", type=Path, help="write the courses here (JSON)")
     parser.add_argument("--arms", nargs="+", choices=("fixed", "growing"), default=["fixed", "growing"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", action="store_true", help="score on training poems behind the stream")
@@ -226,10 +248,11 @@ def main() -> None:
     options = parser.parse_args()
     print(environment_line(), flush=True)
     training = read_poems("train", options.data)
+    random.Random(options.seed).shuffle(training)  # poems lie author by author in the file
     stream = take(training, options.bytes)
-    others = training[len(training) // 2 :] if options.validation else read_poems("test", options.data)
-    # Poems lie author by author in the file; a stride takes some of each.
-    scored = take(others, options.scored, stride=max(1, len(others) * 250 // options.scored))
+    others = training[: len(training) // 2 : -1] if options.validation else read_poems("test", options.data)
+    random.Random(options.seed).shuffle(others)
+    scored = take(others, options.scored)
     courses = [run(options, arm == "growing", stream, scored) for arm in options.arms]
     num_bytes = sum(len(poem.encode()) for poem in scored)
     points = list(courses[0].bits_per_byte)
@@ -245,6 +268,8 @@ def main() -> None:
             f"| {course.name} | {course.test_tokens / num_bytes:.3f} | {course.num_tokens:,} "
             f"| {course.seconds:,.0f} | {figures} |"
         )
+    if options.out is not None:
+        options.out.write_text(json.dumps([vars(course) for course in courses], indent=1))
     if options.chart:
         write_chart(options.chart, {course.name: course.bits_per_byte for course in courses})
 

@@ -26,9 +26,10 @@ def test_turning_a_key_equals_computing_it_elsewhere(name: str, shift: int) -> N
     assert rotations is not None
     before, after = first_layer_keys(model, ids, 40), first_layer_keys(model, ids, 40 + shift)
     for rotation, here, there in zip(rotations, before, after, strict=True):
-        turned = rotation.turn(here, torch.full((1, 30), shift))
+        turned = rotation.turn(here, rotation.angles(torch.full((1, 30), shift), here.dtype))
         torch.testing.assert_close(turned, there, atol=1e-4, rtol=0)
-        assert torch.equal(rotation.turn(here, torch.zeros(1, 30, dtype=torch.long)), here)
+        unmoved = rotation.angles(torch.zeros(1, 30, dtype=torch.long), here.dtype)
+        assert torch.equal(rotation.turn(here, unmoved), here)
 
 
 def test_what_is_found() -> None:

@@ -209,9 +209,10 @@ class AttentionCarry(Carry):
             return slots.keys
         # Sinks come first, so that turning them leaves the window where it is.
         stop = int((shift_RP != 0).any(0).nonzero().max()) + 1
-        shift_RP = shift_RP[:, :stop]
+        dtype, shift_RP = slots.keys[0].dtype, shift_RP[:, :stop]
+        angles = {rotation: rotation.angles(shift_RP, dtype) for rotation in set(self._rotations)}
         return tuple(
-            torch.cat((rotation.turn(keys[:, :, :stop], shift_RP), keys[:, :, stop:]), 2)
+            torch.cat((rotation.turn(keys[:, :, :stop], angles[rotation]), keys[:, :, stop:]), 2)
             for rotation, keys in zip(self._rotations, slots.keys, strict=True)
         )
 

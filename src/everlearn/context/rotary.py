@@ -53,25 +53,33 @@ class Rotation:
             self.frequencies_F, other.frequencies_F
         )
 
-    def turn(self, keys_BHPD: Tensor, shift_BP: Tensor) -> Tensor:
-        """Move keys by a number of positions, each by its own.
+    def angles(self, shift_BP: Tensor, keys_dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosine and sine (B, 1, P, F) of what shifts turn by; layers that turn alike share them.
 
-        Computed in float32 (float64 for float64 keys), from angles in float64; a shift of 0 changes
-        nothing, to the bit.
+        Args:
+            shift_BP: int64: numbers of positions; may be negative.
+            keys_dtype: Of the keys to be turned.
+
+        Returns:
+            In float32 (float64 for float64 keys), from angles in float64.
+        """
+        dtype = torch.float64 if keys_dtype == torch.float64 else torch.float32
+        angle_B1PF = (shift_BP[..., None].double() * self.frequencies_F.to(shift_BP.device))[:, None]
+        return angle_B1PF.cos().to(dtype), angle_B1PF.sin().to(dtype)
+
+    def turn(self, keys_BHPD: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """Move keys by a number of positions, each by its own; a shift of 0 changes nothing, to the bit.
 
         Args:
             keys_BHPD: Keys as the model caches them.
-            shift_BP: int64; may be negative.
+            angles: Of this rotation.
         """
         num_pairs = len(self.frequencies_F)
         if num_pairs == 0:
             return keys_BHPD
-        dtype = torch.float64 if keys_BHPD.dtype == torch.float64 else torch.float32
-        frequencies_F = self.frequencies_F.to(shift_BP.device)
-        angle_B1PF = (shift_BP[..., None].double() * frequencies_F)[:, None]
-        cos_B1PF, sin_B1PF = angle_B1PF.cos().to(dtype), angle_B1PF.sin().to(dtype)
+        cos_B1PF, sin_B1PF = angles
         stop = self.first + 2 * num_pairs
-        turned = keys_BHPD[..., self.first : stop].to(dtype)
+        turned = keys_BHPD[..., self.first : stop].to(cos_B1PF.dtype)
         pairs = (num_pairs, 2) if self.pairing == "neighbours" else (2, num_pairs)
         axis = -1 if self.pairing == "neighbours" else -2
         x, y = turned.reshape(*turned.shape[:-1], *pairs).unbind(axis)
@@ -203,4 +211,5 @@ def _error(rotation: Rotation, keys_TNHD: Tensor, positions: Sequence[int]) -> f
     """Largest difference between the keys and those at the first position, turned."""
     start_THND = keys_TNHD[:, :1].expand_as(keys_TNHD).transpose(1, 2)
     shift_TN = torch.tensor(positions).expand(len(keys_TNHD), -1)
-    return float((rotation.turn(start_THND, shift_TN) - keys_TNHD.transpose(1, 2)).abs().max())
+    angles = rotation.angles(shift_TN, start_THND.dtype)
+    return float((rotation.turn(start_THND, angles) - keys_TNHD.transpose(1, 2)).abs().max())

@@ -76,9 +76,11 @@ class Slots:
         num_kept = int(keep_BP.sum(1).max())
         order_BK = torch.argsort(~keep_BP, dim=1, stable=True)[:, :num_kept]
         document_BK, position_BK, rotation_BK = (tensor.gather(1, order_BK) for tensor in self._places())
+        # Asked once for all layers: on a GPU the answer has to be waited for.
+        is_common = bool((order_BK == order_BK[:1]).all())
         return Slots(
-            tuple(_pick(tensor, order_BK) for tensor in self.keys),
-            tuple(_pick(tensor, order_BK) for tensor in self.values),
+            tuple(_pick(tensor, order_BK, is_common) for tensor in self.keys),
+            tuple(_pick(tensor, order_BK, is_common) for tensor in self.values),
             document_BK.masked_fill(~keep_BP.gather(1, order_BK), -1),
             position_BK,
             rotation_BK,
@@ -143,9 +145,9 @@ class Slots:
         )
 
 
-def _pick(tensor_BHPD: Tensor, order_BK: Tensor) -> Tensor:
-    """Slots in the given order (B, H, K, D)."""
-    if bool((order_BK == order_BK[:1]).all()):
+def _pick(tensor_BHPD: Tensor, order_BK: Tensor, is_common: bool) -> Tensor:
+    """Slots in the given order (B, H, K, D), which may be common to all rows."""
+    if is_common:
         # Copies whole rows of D, which a gather by element does not.
         return tensor_BHPD.index_select(2, order_BK[0])
     num_heads, size = tensor_BHPD.shape[1], tensor_BHPD.shape[3]

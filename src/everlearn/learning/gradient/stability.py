@@ -128,8 +128,8 @@ class AveragedWeights:
         if self._decay is None:
             return
         decay = min(self._decay, (1 + num_steps) / (10 + num_steps))
-        for name, weight in self._parameters.items():
-            self._average[name].lerp_(weight.detach(), 1.0 - decay)
+        weights = [weight.detach() for weight in self._parameters.values()]
+        torch._foreach_lerp_([self._average[name] for name in self._parameters], weights, 1.0 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
