@@ -7,7 +7,8 @@ and of presidential speeches (the two longest; every tenth piece is missing) in 
 carry, with the attention cache of the last 256 to 2,048 tokens and the first four, without those four, and
 whole. A stream of Moby-Dick that is longer than the model was trained for shows whether the loss stays. In
 float32, logits of chunks with an unbounded cache are compared with those of the text at once. Results go to
-``--out`` as they come; a benchmark that was interrupted goes on with them.
+``--out`` as they come; a benchmark that was interrupted goes on with them. What carried context does for
+training, and its memory, is ``benchmarks.context_training``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SETTINGS: dict[str, CarryConfig] = {
     NO_CARRY: CarryConfig(kind="none"),
     "window 1,024 without sinks": CarryConfig(sinks=0, window=1_024),
     **{f"window {window:,}": CarryConfig(sinks=4, window=window) for window in (256, 512, 1_024, 2_048)},
+    "window 1,024, 64 sinks": CarryConfig(sinks=64, window=1_024),
     WHOLE: CarryConfig(window=None),
 }
 CHARTED = (NO_CARRY, "window 256", STREAMED, WHOLE)

@@ -1,6 +1,7 @@
 """What carried context does for training: memory that does not grow with the text, and better predictions.
 
-Run: ``python -m benchmarks.context_training [--parts memory quality] [--threads N] [--scale 1.0]``
+Run: ``python -m benchmarks.context_training [--parts memory quality] [--threads N] [--scale 1.0] [--chart
+FILE.svg]``. What carried context is worth without learning is ``benchmarks.context``.
 
 *Memory*: SmolLM2-135M (LoRA, bfloat16) learns one document of 4,000 and of 64,000 tokens chunk by chunk
 (256 tokens, window 1,024), and documents of 1,000, 2,000 and 4,000 tokens whole, each in a process of its
@@ -28,6 +29,7 @@ import torch
 
 from benchmarks.environment import describe_environment, environment_line
 from benchmarks.language_texts import documents
+from benchmarks.line_chart import Line, Panel, write_chart
 from everlearn import Example
 from everlearn.context import CarryConfig
 from everlearn.evaluation.text_scores import bits_per_byte
@@ -38,6 +40,7 @@ from everlearn.models.causal import load_language_model
 __all__ = ["main"]
 
 MEMORY = (("carry", 4_000), ("carry", 64_000), ("whole", 1_000), ("whole", 2_000), ("whole", 4_000))
+NAMES = {"carry": "chunk by chunk, carried context", "whole": "whole"}
 QUALITY_BYTES = 120_000
 TESTED_BYTES = 30_000
 DOMAINS = ("moby-dick", "shakespeare", "presidential")
@@ -51,6 +54,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the text")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--out", type=Path, help="write the figures here (JSON)")
+    parser.add_argument("--chart", type=Path, help="draw the memory into this SVG file")
     parser.add_argument("--measure", nargs=2, metavar=("HOW", "TOKENS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.threads is not None:
@@ -62,6 +66,8 @@ def main() -> None:
     figures: dict[str, Any] = {}
     if "memory" in options.parts:
         figures["memory"] = _memory(options)
+        if options.chart is not None:
+            _write_chart(options.chart, figures["memory"])
     if "quality" in options.parts:
         figures["quality"] = _quality(options)
     if options.out is not None:
@@ -77,10 +83,19 @@ def _memory(options: argparse.Namespace) -> list[dict[str, Any]]:
         command += [] if options.data is None else ["--data", options.data]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         row = json.loads(done.stdout.strip().splitlines()[-1])
-        name = "chunk by chunk, carried context" if how == "carry" else "whole"
-        print(f"| {name} | {tokens:,} | {row['peak_mb']:,.0f} | {row['rate']:,.0f} |", flush=True)
+        print(f"| {NAMES[how]} | {tokens:,} | {row['peak_mb']:,.0f} | {row['rate']:,.0f} |", flush=True)
         rows.append(row)
     return rows
+
+
+def _write_chart(path: Path, rows: list[dict[str, Any]]) -> None:
+    lines = [
+        Line(name, [(row["tokens"], row["peak_mb"] / 1_000) for row in rows if row["how"] == how])
+        for how, name in NAMES.items()
+    ]
+    panel = Panel("Peak memory of learning above the model, GB, by tokens of the document", lines)
+    styles = {NAMES["carry"]: ("#2563a8", ""), NAMES["whole"]: ("#c43c2f", "")}
+    write_chart(path, [panel], styles, "Memory of training chunk by chunk and on whole documents")
 
 
 def measure_memory(how: str, num_tokens: int, data: str | None) -> dict[str, Any]:

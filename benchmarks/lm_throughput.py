@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--batch", type=int, default=4, help="documents of a Trainer's step; lanes of everlearn"
     )
+    parser.add_argument("--chunk", type=int, default=256, help="tokens of a lane's chunk")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
     parser.add_argument("--variants", action="store_true", help="also with parts of everlearn replaced")
@@ -60,15 +61,16 @@ def main() -> None:
         f"{per_step:,} real tokens a step",
         flush=True,
     )
+    shape = (options.batch, options.chunk)
     arms: dict[str, Callable[[], float]] = {
         "Trainer with peft": _trainer(stream, options.batch, group_by_length=False),
         "Trainer with peft, grouped by length": _trainer(stream, options.batch, group_by_length=True),
-        "everlearn": _everlearn(stream, options.batch, per_step),
+        "everlearn": _everlearn(stream, shape, per_step),
     }
     if options.variants:
-        arms["everlearn, torch's attention"] = _everlearn(stream, options.batch, per_step, attention="sdpa")
-        arms["everlearn, peft's forward pass"] = _everlearn(stream, options.batch, per_step, own_lora=False)
-        arms["everlearn, no carried context"] = _everlearn(stream, options.batch, per_step, carry="none")
+        arms["everlearn, torch's attention"] = _everlearn(stream, shape, per_step, attention="sdpa")
+        arms["everlearn, peft's forward pass"] = _everlearn(stream, shape, per_step, own_lora=False)
+        arms["everlearn, no carried context"] = _everlearn(stream, shape, per_step, carry="none")
     found: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(options.rounds + 1):
         for name, run in arms.items():
@@ -103,7 +105,7 @@ def _stream(data: str | None, count: int) -> list[tuple[Example, int]]:
 
 def _everlearn(
     stream: Sequence[tuple[Example, int]],
-    num_lanes: int,
+    shape: tuple[int, int],
     per_step: int,
     *,
     attention: str | None = None,
@@ -113,8 +115,8 @@ def _everlearn(
     from everlearn.context import CarryConfig
 
     config = LanguageConfig(
-        num_lanes=num_lanes,
-        chunk_length=256,
+        num_lanes=shape[0],
+        chunk_length=shape[1],
         tokens_per_step=per_step,
         carry=CarryConfig(kind=carry) if carry else CarryConfig(),  # type: ignore[arg-type]
         optimization=GradientConfig(

@@ -144,6 +144,23 @@ class LanguageSettings(_Settings):
     gradient_checkpointing: bool = False
 
 
+class VocabularySettings(_Settings):
+    """Whether the vocabulary of a language model grows with its stream; None: the learner's own default."""
+
+    words: int | None = Field(default=None, ge=0)
+    """Words that are added at most; 0: the vocabulary does not grow."""
+    min_count: int | None = Field(default=None, ge=1)
+    """Times that a word must have come to be added."""
+    watch_bytes: int | None = Field(default=None, ge=1)
+    """Bytes of text that are watched before words are added."""
+    row_learning_rate: float | None = Field(default=None, gt=0.0)
+    """Of the rows of new words in embedding and head."""
+    alone_steps: int | None = Field(default=None, ge=0)
+    """First steps with the new words, in which nothing but their rows is trained."""
+    row_passes: int | None = Field(default=None, ge=0)
+    """Passes over what was watched in which new words learn to mean what their pieces meant."""
+
+
 class TranslationSettings(_Settings):
     """How an encoder-decoder reads and writes; None: the learner's own default."""
 
@@ -165,6 +182,7 @@ class LearnerSettings(_Settings):
     closed_form: ClosedFormSettings = ClosedFormSettings()
     gradient: GradientSettings = GradientSettings()
     language: LanguageSettings = LanguageSettings()
+    vocabulary: VocabularySettings = VocabularySettings()
     translation: TranslationSettings = TranslationSettings()
 
 

@@ -7,7 +7,7 @@ model or keeps state, so every other module may import it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "StepReport",
     "TextLoss",
+    "VocabularyGrowth",
 ]
 
 Json = Any
@@ -152,6 +153,52 @@ class TextLoss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VocabularyGrowth:
+    """What a language model's vocabulary has gained, once it has watched enough of its stream.
+
+    Attributes:
+        words: The new words, in the order in which they were added; none were worth it where it is empty.
+        num_rows: Tokens that are new; some tokenizers reach a word over others.
+        num_bytes: UTF-8 bytes that were watched.
+        tokens_before: Tokens of that text before.
+        tokens_after: And with the new words.
+        tokens_per_word: By domain, before; texts without one are under "".
+    """
+
+    words: tuple[str, ...]
+    num_rows: int
+    num_bytes: int
+    tokens_before: int
+    tokens_after: int
+    tokens_per_word: Mapping[str, float]
+
+    @property
+    def share_saved(self) -> float:
+        """Share of the tokens that are saved, from 0 to 1."""
+        return 1.0 - self.tokens_after / self.tokens_before if self.tokens_before else 0.0
+
+    def to_json(self) -> dict[str, Json]:
+        """All of it."""
+        return asdict(self) | {"words": list(self.words), "tokens_per_word": dict(self.tokens_per_word)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> VocabularyGrowth:
+        """Invert ``to_json``; raises TypeError or KeyError where it does not fit."""
+        return cls(**{**value, "words": tuple(value["words"])})
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name or 'text'} {value:.2f}" for name, value in self.tokens_per_word.items())
+        before = f" (tokens a word before: {figures})" if figures else ""
+        if not self.words:
+            return f"no word of the {self.num_bytes:,} bytes that were watched is worth adding{before}"
+        count = "1 word" if len(self.words) == 1 else f"{len(self.words):,} words"
+        return (
+            f"vocabulary grown by {count}: {self.share_saved:.0%} fewer tokens on the {self.num_bytes:,} "
+            f"bytes that were watched{before}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What one call of ``learn`` changed.
 
@@ -165,6 +212,7 @@ class StepReport:
         num_tokens: Tokens learned; replayed ones are not counted.
         gradient_norm: Total norm of the gradients before clipping; None where there are none.
         skipped: Why the update was left out, if it was.
+        grown: Language models only: what the vocabulary gained, at the step at which it was to grow.
     """
 
     num_learned: int
@@ -176,6 +224,7 @@ class StepReport:
     num_tokens: int = 0
     gradient_norm: float | None = None
     skipped: str | None = None
+    grown: VocabularyGrowth | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ EPILOG = """
 
   [cyan]everlearn learn corpus.txt --task lm --out runs/novel --replay 2000[/]
 
+  [cyan]everlearn learn poems.txt --task lm --out runs/poems --grow-vocabulary 250[/]
+
   [cyan]everlearn learn pairs.jsonl --task seq2seq --model models/en-de --out runs/captions[/]
 """
 
@@ -56,6 +58,7 @@ def learn(
         str | None,
         typer.Option(metavar="FILE", help="Held-out examples with targets; never learned."),
     ] = None,
+    general: text_options.General = None,
     task: text_options.Task = None,
     json_output: options.Json = False,
     text_field: options.TextField = None,
@@ -103,6 +106,7 @@ def learn(
     sinks: text_options.Sinks = None,
     gradient_chunks: text_options.GradientChunks = None,
     gradient_checkpointing: text_options.GradientCheckpointing = None,
+    grow_vocabulary: text_options.GrowVocabulary = None,
     max_source_length: text_options.MaxSourceLength = None,
     max_target_length: text_options.MaxTargetLength = None,
     beams: text_options.Beams = None,
@@ -129,7 +133,12 @@ def learn(
     from everlearn.runtime.learn import LearnRequest, learn_stream
 
     request = LearnRequest(
-        stream=stream, out=out, settings=options.given_settings(context), config_file=config, test=test
+        stream=stream,
+        out=out,
+        settings=options.given_settings(context),
+        config_file=config,
+        test=test,
+        general=general,
     )
     with ProgressDisplay() as display, stop_on_signals(display.stopping) as stop:
         outcome = learn_stream(request, listener=display, stop=stop)

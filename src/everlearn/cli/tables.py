@@ -96,16 +96,27 @@ def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("prequential bits per byte", figure("prequential_bits_per_byte", 3)),
         ("recent bits per byte", figure("rolling_bits_per_byte", 3)),
         ("test bits per byte", figure("test_bits_per_byte", 3)),
+        ("general text, bits per byte", _general(summary)),
         ("prequential BLEU", figure("prequential_bleu", 2)),
         ("prequential chrF", figure("prequential_chrf", 2)),
         ("test BLEU", figure("test_bleu", 2)),
         ("forgetting, bits per byte", figure("forgetting_bits_per_byte", 3)),
         ("steps left out", number(summary["skipped"]) if summary["skipped"] else ""),
+        ("words added", number(summary.get("vocabulary_words"))),
+        ("tokens they save", percent(summary.get("vocabulary_saved"))),
         ("tokens a second", number(summary["tokens_per_second"])),
         ("seconds", f"{summary['seconds']:,.1f}"),
         ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
         ("fingerprint", f"{summary['fingerprint'][:16]}…"),
     ]
+
+
+def _general(summary: Mapping[str, Any]) -> str:
+    change = summary.get("general_change_percent")
+    if change is None:
+        return ""
+    before, now = summary["general_bits_per_byte_before"], summary["general_bits_per_byte"]
+    return f"{now:.3f}, {before:.3f} before learning ({change:+.1f} %)"
 
 
 def percent(fraction: float | None) -> str:

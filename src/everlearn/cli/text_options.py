@@ -14,8 +14,10 @@ __all__ = [
     "Carry",
     "ChunkLength",
     "Documents",
+    "General",
     "GradientCheckpointing",
     "GradientChunks",
+    "GrowVocabulary",
     "Lanes",
     "MaxSourceLength",
     "MaxTargetLength",
@@ -42,6 +44,7 @@ SETTING_OF = {
     "sinks": "learner.language.sinks",
     "gradient_chunks": "learner.language.gradient_chunks",
     "gradient_checkpointing": "learner.language.gradient_checkpointing",
+    "grow_vocabulary": "learner.vocabulary.words",
     "max_source_length": "learner.translation.max_source_length",
     "max_target_length": "learner.translation.max_target_length",
     "beams": "learner.translation.beams",
@@ -58,6 +61,15 @@ Task = Annotated[
         metavar="TASK",
         help="classify: labels for texts; lm: the next token of documents; seq2seq: a text for a text "
         "(translation). Default: classify.",
+    ),
+]
+General = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Other text (or pairs), never learned: the summary says how well the model knew it before the run "
+        "and how well it does now, so that forgetting shows.",
+        rich_help_panel=_LANGUAGE,
     ),
 ]
 Documents = Annotated[
@@ -133,6 +145,17 @@ GradientCheckpointing = Annotated[
         "--gradient-checkpointing/--no-gradient-checkpointing",
         help="Less memory for a third more time. Default: no.",
         show_default=False,
+        rich_help_panel=_LANGUAGE,
+    ),
+]
+GrowVocabulary = Annotated[
+    int | None,
+    typer.Option(
+        metavar="WORDS",
+        help="Watch the first 40,000 bytes of text, then add up to so many words that are frequent there as "
+        "tokens of their own (a few hundred are a good start): text of a field or language that the model's "
+        "tokens were not made for takes fewer of them, and is learned and written faster. Settings: "
+        "learner.vocabulary. Default: 0, never.",
         rich_help_panel=_LANGUAGE,
     ),
 ]

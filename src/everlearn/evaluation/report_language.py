@@ -19,7 +19,7 @@ from everlearn.evaluation.report_page import (
     page_html,
     write_page,
 )
-from everlearn.evaluation.report_text import NO_BREAK_SPACE, count, duration, html_text
+from everlearn.evaluation.report_text import NO_BREAK_SPACE, count, duration, html_text, percent
 from everlearn.evaluation.text_scores import DomainMatrix
 from everlearn.types import Json
 
@@ -46,6 +46,13 @@ _CARDS: tuple[Card, ...] = (
     ("rolling_bits_per_byte", "recent bits per byte", _bits, "the same over the last text"),
     ("test_bits_per_byte", "test bits per byte", _bits, "on the held-out test set, at the end"),
     ("prequential_bleu", "BLEU", _score, "each text translated before its target was learned"),
+    (
+        "general_bits_per_byte_before",
+        "general text, before",
+        _bits,
+        "bits per byte before anything was learned",
+    ),
+    ("general_bits_per_byte", "general text, now", _bits, "bits per byte at the end: higher means forgotten"),
     ("test_bleu", "test BLEU", _score, "on the held-out test set, at the end"),
     ("prequential_chrf", "chrF", _score, "each text translated before its target was learned"),
     ("test_chrf", "test chrF", _score, "on the held-out test set, at the end"),
@@ -53,6 +60,8 @@ _CARDS: tuple[Card, ...] = (
     ("rejected", "rejected", count, "records that could not be read; see rejected.jsonl"),
     ("tokens", "tokens", count, "tokens of the stream that were predicted"),
     ("bytes", "text", lambda number: f"{number / 1e6:,.2f}{NO_BREAK_SPACE}MB", "UTF-8 bytes of the stream"),
+    ("vocabulary_words", "new words", count, "tokens that the vocabulary has gained"),
+    ("vocabulary_saved", "tokens they save", percent, "on the text that was watched before they were added"),
     ("tokens_per_second", "tokens/s", count, "predicted and learned, over the whole run"),
     ("skipped", "skipped steps", count, "updates that were left out"),
     ("seconds", "time", duration, "wall-clock time of the run"),
@@ -95,8 +104,8 @@ def write_language_report(
         summary: Figures of the whole run. These have a card, where they are not None:
             ``prequential_bits_per_byte, rolling_bits_per_byte, test_bits_per_byte``; ``prequential_bleu,
             test_bleu, prequential_chrf, test_chrf``; counts ``examples, rejected, tokens, bytes,
-            skipped``; ``tokens_per_second``, ``seconds``, ``peak_memory_mb``, ``fingerprint``. All are
-            listed in a table.
+            skipped``; ``vocabulary_words, vocabulary_saved``; ``tokens_per_second``, ``seconds``,
+            ``peak_memory_mb``, ``fingerprint``. All are listed in a table.
         metrics: Table with the columns of ``TEXT_METRICS_SCHEMA``; missing ones are passed over.
         domains: Figures by domain, as ``TextScores.summary()["domains"]`` and those of
             ``TranslationScores`` have them.

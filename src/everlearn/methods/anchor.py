@@ -56,7 +56,8 @@ class Anchor(Method):
     Davoine, "Explicit inductive bias for transfer learning with convolutional networks", ICML 2018).
 
     With adapters that start as a zero update, the anchor is the pretrained model. Rows that a classifier's
-    head has got since are left free. Costs one copy of the trained weights and no further forward pass.
+    head has got since are left free; those of new words of a language model are anchored where they came in.
+    Costs one copy of the trained weights and no further forward pass.
 
     Args:
         config: Mode and strength.
@@ -72,8 +73,7 @@ class Anchor(Method):
 
     def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
         """The same batch; before the first one the anchor is dropped."""
-        if not self._start.tensors:
-            self._start.take(context.parameters)
+        self._start.complete(context.parameters)
         return batch
 
     def penalty(self, batch: Batch, result: ForwardResult, context: StepContext) -> Tensor | None:

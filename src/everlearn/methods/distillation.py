@@ -71,7 +71,8 @@ class SnapshotDistillation(Method):
 
     The teacher is a copy of the trained parameters alone; it shares all others with the model and is run
     through the same objective. A classifier starts without labels, so it has no teacher before the first
-    boundary; labels that came after the teacher are left out of the divergence.
+    boundary; labels that came after the teacher are left out of the divergence. New words of a language model
+    are in it: the teacher has their rows as they came in.
 
     The divergence is averaged over all rows of a part of the batch, and those that are not distilled on count
     as zero: a distilled row weighs as much against its own cross-entropy however the batch is cut into parts.
@@ -95,6 +96,7 @@ class SnapshotDistillation(Method):
         if not self._teacher.tensors:
             # The labels of this batch are already known, but nothing was learned of them.
             self._take(context, num_labels=0)
+        self._teacher.complete(context.parameters)
         return batch
 
     def penalty(self, batch: Batch, result: ForwardResult, context: StepContext) -> Tensor | None:

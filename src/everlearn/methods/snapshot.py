@@ -28,6 +28,16 @@ class Snapshot:
         """Copy the parameters as they are now."""
         self.tensors = {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
+    @torch.no_grad()
+    def complete(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Copy the parameters that are not known yet, such as rows of a vocabulary that has grown.
+
+        They are as they came when this is called before the first step that trains them.
+        """
+        for name, parameter in parameters.items():
+            if name not in self.tensors:
+                self.tensors[name] = parameter.detach().clone()
+
     def pairs(self, parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Each parameter with its copy.
 

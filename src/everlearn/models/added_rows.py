@@ -2,8 +2,8 @@
 
 The embedding and the head are split in two while they are trained. Old rows stay frozen parameters, so that
 neither momentum nor weight decay can move them and no gradient of their size is computed; new rows are one
-float32 parameter, shared by embedding and head where the model ties them. ``merge`` makes one ordinary matrix
-of both again.
+float32 parameter, shared by embedding and head where the model ties them. Where the old rows were in training
+before they can go on being, as a parameter of their own. ``merge`` makes one ordinary matrix of both again.
 
 V: old rows, N: new rows, H: hidden size, B: texts, L: tokens.
 """
@@ -27,15 +27,15 @@ class SplitEmbedding(nn.Module):
 
     Args:
         embedding: The whole embedding (V + N, H); it is not changed.
-        first_row: V.
+        old_rows: Parameter (V, H).
         new_rows: Parameter (N, H).
     """
 
-    def __init__(self, embedding: nn.Embedding, first_row: int, new_rows: nn.Parameter) -> None:
+    def __init__(self, embedding: nn.Embedding, old_rows: nn.Parameter, new_rows: nn.Parameter) -> None:
         super().__init__()
-        self.first_row = first_row
+        self.first_row = len(old_rows)
         # Copies of the module, as some models scale in their embedding's forward.
-        self.old = _with_rows(embedding, nn.Parameter(embedding.weight.detach()[:first_row], False))
+        self.old = _with_rows(embedding, old_rows)
         self.new = _with_rows(embedding, new_rows)
         self.new.padding_idx = None
 
@@ -57,15 +57,15 @@ class SplitHead(nn.Module):
 
     Args:
         head: The whole head (V + N outputs); it is not changed.
-        first_row: V.
+        old_rows: Parameter (V, H).
         new_rows: Parameter (N, H).
     """
 
-    def __init__(self, head: nn.Linear, first_row: int, new_rows: nn.Parameter) -> None:
+    def __init__(self, head: nn.Linear, old_rows: nn.Parameter, new_rows: nn.Parameter) -> None:
         super().__init__()
-        self.first_row = first_row
+        self.first_row = len(old_rows)
         self.in_features, self.out_features = head.in_features, head.out_features
-        self.old_weight = nn.Parameter(head.weight.detach()[:first_row], False)
+        self.old_weight = old_rows
         self.new_weight = new_rows
         self.bias: nn.Parameter | None
         # The bias of a new token is not trained: what it could say, its row says.
@@ -95,9 +95,11 @@ class AddedRows:
     Args:
         model: A transformers model, or an adapted one that gives its embeddings.
         first_row: Id of the first new token; that row and all behind it are trained.
+        trains_old: Old rows of a matrix that takes gradients take them further; else they are frozen.
 
     Attributes:
         parameters: float32 (N, H), the input rows; and the output rows where they are not tied.
+        old_parameters: The rows of old tokens (V, H), of the same matrices.
 
     Raises:
         ModelError: There are no such rows, they are split already, or embedding or head are of a kind that
@@ -115,22 +117,26 @@ class AddedRows:
         (12, 8)
     """
 
-    def __init__(self, model: Any, first_row: int) -> None:
+    def __init__(self, model: Any, first_row: int, *, trains_old: bool = False) -> None:
         self._model = model
         self.first_row = first_row
         self._embedding = model.get_input_embeddings()
         self._head = model.get_output_embeddings()
         self._check()
-        new_rows = _new_parameter(self._embedding.weight, first_row)
-        self.parameters = [new_rows]
         self.is_tied = self._head is not None and self._head.weight is self._embedding.weight
-        self._was_trainable = self._embedding.weight.requires_grad
-        model.set_input_embeddings(SplitEmbedding(self._embedding, first_row, new_rows))
+        self._wholes = [self._embedding.weight]
+        if self._head is not None and not self.is_tied:
+            self._wholes.append(self._head.weight)
+        self.parameters = [_new_parameter(weight, first_row) for weight in self._wholes]
+        self.old_parameters = [
+            nn.Parameter(weight.detach()[:first_row], trains_old and weight.requires_grad)
+            for weight in self._wholes
+        ]
+        model.set_input_embeddings(
+            SplitEmbedding(self._embedding, self.old_parameters[0], self.parameters[0])
+        )
         if self._head is not None:
-            if not self.is_tied:
-                new_rows = _new_parameter(self._head.weight, first_row)
-                self.parameters.append(new_rows)
-            model.set_output_embeddings(SplitHead(self._head, first_row, new_rows))
+            model.set_output_embeddings(SplitHead(self._head, self.old_parameters[-1], self.parameters[-1]))
 
     def merge(self) -> None:
         """Write the rows into the ordinary embedding and head and put these back, in place.
@@ -138,9 +144,10 @@ class AddedRows:
         They are the same modules and parameters as before the split, so what is tied stays tied.
         """
         with torch.no_grad():
-            self._embedding.weight[self.first_row :] = self.parameters[0].to(self._embedding.weight.dtype)
-            if self._head is not None and not self.is_tied:
-                self._head.weight[self.first_row :] = self.parameters[1].to(self._head.weight.dtype)
+            for whole, old, new in zip(self._wholes, self.old_parameters, self.parameters, strict=True):
+                whole[self.first_row :] = new.to(whole.dtype)
+                if old.requires_grad:  # they mostly share their memory, but need not
+                    whole[: self.first_row] = old
         self._model.set_input_embeddings(self._embedding)
         if self._head is not None:
             self._model.set_output_embeddings(self._head)

@@ -5,6 +5,8 @@ T: tokens.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -23,7 +25,14 @@ from everlearn.models.chat_regions import (
 )
 from everlearn.models.token_bytes import Encoded, encode_marked, encode_plain, join, special_strings
 
-__all__ = ["TokenizedText", "separator_id", "tokenize_chat", "tokenize_document", "tokenize_prompt"]
+__all__ = [
+    "TokenizedText",
+    "separator_id",
+    "tokenize_chat",
+    "tokenize_document",
+    "tokenize_prompt",
+    "tokenizer_sha256",
+]
 
 BoolArray = npt.NDArray[np.bool_]
 Int32Array = npt.NDArray[np.int32]
@@ -50,6 +59,13 @@ def separator_id(tokenizer: Any) -> int | None:
         if found is not None:
             return int(found)
     return None
+
+
+def tokenizer_sha256(tokenizer: Any) -> str:
+    """SHA-256 (hex) of what a tokenizer makes tokens by."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tokenize_document(tokenizer: Any, text: str, *, starts: bool, ends: bool) -> TokenizedText:

@@ -12,7 +12,9 @@ from typing import Any
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError
 from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.learning.language import VocabularyConfig
 from everlearn.runtime.feeds import source_config, source_key
+from everlearn.runtime.general_text import GeneralText
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learners import build_learner, check_codes
 from everlearn.runtime.listener import Listener, Progress, SilentListener
@@ -24,7 +26,7 @@ from everlearn.runtime.session import BrokenStreamError, LearnSession
 from everlearn.runtime.summary import Tested, summarize, write_reader_files
 from everlearn.runtime.task_settings import check_useful
 from everlearn.runtime.text_held_out import held_out_set
-from everlearn.runtime.text_run_scores import rolling_text
+from everlearn.runtime.text_run_scores import TextRunScores, rolling_text
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
@@ -45,6 +47,8 @@ class LearnRequest:
         settings: Settings given for this time, by dotted path.
         config_file: YAML with further settings; those in ``settings`` win.
         test: A held-out set.
+        general: Other text, of which the summary says how much worse the model became at it (language models
+            and encoder-decoders).
     """
 
     stream: str
@@ -52,6 +56,7 @@ class LearnRequest:
     settings: Mapping[str, Any] = field(default_factory=dict)
     config_file: Path | None = None
     test: str | None = None
+    general: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,9 @@ def learn_stream(
             source_config(config.stream, task=config.task, text_optional=not is_arranged(config)),
         )
         held_out = None if request.test is None else held_out_set(open_source(request.test, reading), config)
+        general = None
+        if request.general is not None:
+            general = GeneralText(open_source(request.general, reading), config)
         listener.stage("loading the model")
         if folder is None:
             learner, record = build_learner(config, source)
@@ -125,13 +133,16 @@ def learn_stream(
         else:
             check_codes(source, folder.learner_record(), str(out))
             learner = folder.fresh_learner(config=config)
+        if general is not None:
+            listener.stage("reading the general text")
+            general.begin(learner, folder.path)
         listener.stage("bringing the run back" if not is_new else "opening the stream")
         session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
         # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
         # made so far stays anyway.
         gc.collect()
         gc.freeze()
-        return _run(session, listener, stop or StopFlag())
+        return _run(session, listener, stop or StopFlag(), general)
     finally:
         gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
@@ -151,7 +162,9 @@ def _check_guard(given: Mapping[str, Any], config: RunConfig) -> None:
         raise ConfigError(f"guard.{useless[0]} is given, but guard.enabled is not")
 
 
-def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutcome:
+def _run(
+    session: LearnSession, listener: Listener, stop: StopFlag, general: GeneralText | None
+) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.scores.counts.without_target
     listener.stage("learning")
@@ -178,10 +191,20 @@ def _run(session: LearnSession, listener: Listener, stop: StopFlag) -> LearnOutc
     if session.held_out is not None and not interrupted:
         listener.stage("testing on the held-out set")
         tested = session.test()
+    if general is not None and not interrupted:
+        listener.stage("testing on the general text")
+        session.settle()
+        with session.fold.clock.measure("evaluate"):
+            tested = {**_figures(tested), **general.figures(session.learner)}
     without_target = session.scores.counts.without_target - without_target
     notes = _notes(session, before, without_target, interrupted)
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
+
+
+def _figures(tested: Tested | None) -> Mapping[str, Json]:
+    assert not isinstance(tested, PrequentialScores), "general text is for runs of texts"
+    return tested or {}
 
 
 def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
@@ -252,6 +275,22 @@ def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> 
     )
 
 
+def _growth_notes(session: LearnSession) -> list[str]:
+    scores = session.scores
+    if not isinstance(scores, TextRunScores):
+        return []
+    if scores.growth is not None:
+        text = str(scores.growth)
+        return [f"{text[0].upper()}{text[1:]}."]
+    settings = session.config.learner.vocabulary
+    if not settings.words:
+        return []
+    return [
+        "The vocabulary has not grown yet: it does at the next text after "
+        f"{settings.watch_bytes or VocabularyConfig.watch_bytes:,} bytes."
+    ]
+
+
 def _no_example_message(session: LearnSession) -> str:
     name, count, first = session.source.name, session.num_rejected, session.first_rejection
     if first is None:
@@ -296,6 +335,7 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
         )
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
+    notes += _growth_notes(session)
     notes += session.guard_notes()
     batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
     if session.is_first and taken < 10 * batch_size and session.config.task == "classify":

@@ -97,6 +97,7 @@ def _summarize_text(
         "forgotten": counts.forgotten,
         **figures,
         **{f"test_{name}": test.get(name) for name in ("bits_per_byte", "bleu", "chrf") if name in test},
+        **{name: value for name, value in test.items() if name.startswith("general_")},
         **_seconds(seconds),
         "tokens_per_second": figures["tokens"] / working_seconds if working_seconds > 0 else None,
         "peak_memory_mb": round(peak_memory_mb(), 1),

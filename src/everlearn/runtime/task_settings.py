@@ -14,7 +14,7 @@ _GRADIENT_BATCH_SIZE = 32
 _LANGUAGE_BATCH_SIZE = 4
 """A piece of a document may be 16 KB long, and a batch is not interrupted."""
 
-_OF_DOCUMENTS = ("stream.documents", "stream.piece_bytes", "learner.language.")
+_OF_DOCUMENTS = ("stream.documents", "stream.piece_bytes", "learner.language.", "learner.vocabulary.")
 _OF_PAIRS = ("learner.translation.",)
 _OF_TEXTS = ("learner.gradient.average_decay", "learner.gradient.spike_deviations")
 _OF_LABELS = (

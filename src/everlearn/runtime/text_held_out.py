@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +55,15 @@ class TextHeldOut:
     def scores(self, learner: Learner) -> Mapping[str, Json]:
         """The figures of the whole set; see ``score_text``."""
         return score_text(learner, self._examples, self._bleu_tokenizer)
+
+    def losses(self, learner: Learner) -> Mapping[str, Json]:
+        """The same without translating anything: losses only."""
+        return score_text(learner, self._examples)
+
+    def sha256(self) -> str:
+        """SHA-256 of all texts and targets, in order (hex)."""
+        rows = [[one.text, one.target, one.fields] for one in self._examples]
+        return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
 def score_text(

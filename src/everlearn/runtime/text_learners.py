@@ -12,7 +12,7 @@ from everlearn.context.decoder import position_limit
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
-from everlearn.learning.language import LanguageConfig, LanguageLearner
+from everlearn.learning.language import LanguageConfig, LanguageLearner, VocabularyConfig
 from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
@@ -175,7 +175,13 @@ def _language_config(config: RunConfig, language_model: LanguageModel) -> Langua
         optimization=GradientConfig(**({"trainable": "lora"} | optimization_settings(config))),
         stability=_stability(config),
         gradient_checkpointing=settings.gradient_checkpointing,
+        vocabulary=_vocabulary_config(config),
     )
+
+
+def _vocabulary_config(config: RunConfig) -> VocabularyConfig:
+    settings = config.learner.vocabulary.model_dump()
+    return VocabularyConfig(**{name: value for name, value in settings.items() if value is not None})
 
 
 def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) -> tuple[int, int | None]:

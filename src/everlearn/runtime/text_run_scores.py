@@ -15,7 +15,7 @@ from everlearn.evaluation.translation_scores import TranslationScores
 from everlearn.runtime.online_loop import BatchResult
 from everlearn.runtime.run_record import Counts, RunStatus
 from everlearn.runtime.run_scores import RunScores
-from everlearn.types import Json
+from everlearn.types import Json, VocabularyGrowth
 
 __all__ = ["AnyRunScores", "TextRunScores", "rolling_text", "run_scores"]
 
@@ -37,6 +37,7 @@ class TextRunScores:
         is_past: Whether the steps that come were made before and are only folded again.
         rolling: The newest rolling score, for display: bits per byte, or BLEU.
         matrix: Bits per byte of each domain after each, where a test set was given.
+        growth: What the vocabulary gained, where it was to grow and has tried.
         samples: Translations made along the way, with their targets.
     """
 
@@ -53,6 +54,7 @@ class TextRunScores:
         self.memory_mb = 0.0
         self.examples_per_second = 0.0
         self.num_skipped = 0
+        self.growth: VocabularyGrowth | None = None
         self.samples: list[dict[str, Json]] = []
         self.is_past = False
         self._process = psutil.Process()
@@ -74,6 +76,7 @@ class TextRunScores:
             self.counts.without_target += report.num_without_target
             self.text.update(report.text_losses)
             self.num_skipped += report.skipped is not None
+            self.growth = report.grown or self.growth
         if self.pairs is not None and result.examples:
             self._take_pairs(result, self.pairs)
         now = time.perf_counter()
@@ -125,6 +128,12 @@ class TextRunScores:
             "prequential_nats_per_token": text["nats_per_token"],
             "skipped": self.num_skipped,
         }
+        if self.growth is not None:
+            figures |= {
+                "vocabulary_words": len(self.growth.words),
+                "vocabulary_saved": self.growth.share_saved,
+                "vocabulary_tokens_per_word_before": dict(self.growth.tokens_per_word),
+            }
         if self.matrix is not None:
             figures |= {
                 "mean_final_bits_per_byte": self.matrix.mean_final,
@@ -156,6 +165,7 @@ class TextRunScores:
             "matrix": None if self.matrix is None else self.matrix.to_json(),
             "skipped": self.num_skipped,
             "samples": self.samples,
+            **({} if self.growth is None else {"growth": self.growth.to_json()}),
         }
 
     def restore(self, status: RunStatus, metrics: pa.Table | None) -> None:
@@ -170,6 +180,7 @@ class TextRunScores:
             self.pairs.restore(saved["pairs"])
         self.matrix = None if saved["matrix"] is None else DomainMatrix.from_json(saved["matrix"])
         self.num_skipped, self.samples = int(saved["skipped"]), list(saved["samples"])
+        self.growth = None if "growth" not in saved else VocabularyGrowth.from_json(saved["growth"])
         if metrics is not None:
             # The table may be newer than the checkpoint.
             within = pc.less_equal(metrics["bytes"], self.text.summary()["bytes"])

@@ -85,7 +85,7 @@ class _LoraLinear(torch.autograd.Function):
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
         rows, inner, weight, down, up = ctx.saved_tensors
         needs_x, _, _, needs_down, needs_up, _ = ctx.needs_input_grad

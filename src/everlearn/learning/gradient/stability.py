@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -111,7 +111,7 @@ class AveragedWeights:
     d is smaller in the first steps, (1 + t) / (10 + t), so that the start is soon forgotten.
 
     Args:
-        parameters: The trained parameters by name.
+        parameters: The trained parameters by name; kept, not copied.
         decay: d; None: nothing is averaged.
     """
 
@@ -123,13 +123,29 @@ class AveragedWeights:
             self._average = {name: weight.detach().clone() for name, weight in parameters.items()}
 
     @torch.no_grad()
-    def update(self, num_steps: int) -> None:
-        """Take in the weights after a step; ``num_steps`` counts it."""
+    def update(self, num_steps: int, names: Collection[str] | None = None) -> None:
+        """Take in the weights after a step.
+
+        Args:
+            num_steps: Steps made, this one included.
+            names: Of the weights that were trained; the averages of the others stay. None: all.
+        """
         if self._decay is None:
             return
         decay = min(self._decay, (1 + num_steps) / (10 + num_steps))
-        weights = [weight.detach() for weight in self._parameters.values()]
-        torch._foreach_lerp_([self._average[name] for name in self._parameters], weights, 1.0 - decay)
+        chosen = list(self._parameters if names is None else names)
+        weights = [self._parameters[name].detach() for name in chosen]
+        torch._foreach_lerp_([self._average[name] for name in chosen], weights, 1.0 - decay)
+
+    def include(self, names: Collection[str]) -> None:
+        """Average these parameters too, from their present values on."""
+        if self._decay is not None:
+            self._average |= {name: self._parameters[name].detach().clone() for name in names}
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Drop the averages of these parameters."""
+        for name in names:
+            self._average.pop(name, None)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

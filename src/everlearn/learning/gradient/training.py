@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
+from torch.optim import Adagrad
 
 from everlearn.errors import StateError
 from everlearn.learning.batch import Batch
@@ -78,6 +79,55 @@ class Training:
         self._average = AveragedWeights(self.parameters, stability.average_decay)
         self._spikes = SpikeGuard(stability)
         self._watches_spikes = stability.spike_deviations is not None
+        self._added: tuple[str, ...] = ()
+        self._alone_steps = 0
+
+    def add_parameters(
+        self, named: Mapping[str, nn.Parameter], learning_rate: float, alone_steps: int = 0
+    ) -> None:
+        """Train parameters that the model has got since, in a group of their own without weight decay.
+
+        The guard against loss spikes starts anew, as what was usual may be so no longer.
+
+        Args:
+            named: By names that no parameter has yet.
+            learning_rate: Their peak rate; it follows the schedule, without warm-up.
+            alone_steps: In so many steps nothing else changes: no other weight, moment or average, to the
+                bit.
+        """
+        group = {"params": list(named.values()), "lr": learning_rate, "peak_lr": learning_rate}
+        self.optimizer.add_param_group({**group, "weight_decay": 0.0, "warms_up": False})
+        if isinstance(self.optimizer, Adagrad):
+            # It makes its moments when it is made itself, and none for what is added.
+            for one in named.values():
+                moments = {"step": torch.zeros((), device=one.device), "sum": torch.zeros_like(one)}
+                self.optimizer.state[one] = moments
+        self.parameters.update(named)
+        self._average.include(named)
+        self._spikes = SpikeGuard(self._spikes.config)
+        self._added, self._alone_steps = tuple(named), alone_steps
+
+    def exchange_parameter(self, name: str, parameter: nn.Parameter) -> None:
+        """Let a parameter of the same shape take another's place, with its moments and its average."""
+        old = self.parameters[name]
+        for group in self.optimizer.param_groups:
+            group["params"] = [parameter if one is old else one for one in group["params"]]
+        if old in self.optimizer.state:
+            self.optimizer.state[parameter] = self.optimizer.state.pop(old)
+        self.parameters[name] = parameter
+
+    def remove_added_parameters(self) -> None:
+        """Take back ``add_parameters``."""
+        added = [self.parameters.pop(name) for name in self._added]
+        self._average.leave_out(self._added)
+        for parameter in added:
+            self.optimizer.state.pop(parameter, None)
+        self.optimizer.param_groups = [
+            group
+            for group in self.optimizer.param_groups
+            if not any(one is parameter for one in group["params"] for parameter in added)
+        ]
+        self._added, self._alone_steps = (), 0
 
     def step(
         self, fresh: Batch, split: Callable[[Batch], Sequence[Sequence[Part]]] | None = None
@@ -88,7 +138,8 @@ class Training:
             ModelError: Training diverged; the weights are as before the step.
         """
         set_learning_rates(self.optimizer, self.config, self.num_steps)
-        with self._training_mode():
+        is_alone = self._alone_steps > 0
+        with self._training_mode(), self._added_alone() if is_alone else nullcontext():
             result = gradient_step(
                 fresh,
                 self.methods,
@@ -99,9 +150,26 @@ class Training:
                 refuse=self._refuse if self._watches_spikes else None,
             )
         self.num_steps += 1
+        self._alone_steps -= is_alone
         if result.skipped is None:
-            self._average.update(self.num_steps)
+            self._average.update(self.num_steps, self._added if is_alone else None)
         return result
+
+    @contextmanager
+    def _added_alone(self) -> Iterator[None]:
+        """Within the block only added parameters are trained."""
+        others = [one for name, one in self.parameters.items() if name not in self._added]
+        # Methods may change weights themselves, whatever takes gradients.
+        kept = [one.detach().clone() for one in others] if self.methods else []
+        for one in others:
+            one.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for one, before in zip(others, kept, strict=False):
+                one.copy_(before)
+            for one in others:
+                one.requires_grad_(True)
 
     def _refuse(self, loss: float, norm: float) -> str | None:
         return self._spikes.refuse(loss)
@@ -163,6 +231,7 @@ class Training:
                 "num_steps": self.num_steps,
                 "num_examples": self.num_examples,
                 "spikes": self._spikes.state(),
+                **({"alone_steps": self._alone_steps} if self._added else {}),
                 **methods.data,
             },
         )
@@ -176,6 +245,7 @@ class Training:
         try:
             num_steps, num_examples = int(state.data["num_steps"]), int(state.data["num_examples"])
             spikes = state.data["spikes"]
+            alone_steps = int(state.data.get("alone_steps", 0))
             methods = State(without_prefix("methods", state.tensors), {"methods": state.data["methods"]})
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
@@ -189,6 +259,7 @@ class Training:
             for name, tensor in self.parameters.items():
                 tensor.copy_(weights[name])
         self.num_steps, self.num_examples = num_steps, num_examples
+        self._alone_steps = alone_steps
 
     def fingerprint(self) -> str:
         """SHA-256 of the state: equal for trainings that go on equally."""

@@ -6,6 +6,7 @@ from everlearn.learning.language.config import LanguageConfig
 from everlearn.learning.language.dynamic import dynamic_losses
 from everlearn.learning.language.learner import LanguageLearner
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective, LanguageResult
+from everlearn.learning.language.vocabulary_config import VocabularyConfig
 
 __all__ = [
     "LanguageBatch",
@@ -13,5 +14,6 @@ __all__ = [
     "LanguageLearner",
     "LanguageObjective",
     "LanguageResult",
+    "VocabularyConfig",
     "dynamic_losses",
 ]

@@ -8,6 +8,7 @@ from everlearn.context import CarryConfig
 from everlearn.errors import ConfigError
 from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
+from everlearn.learning.language.vocabulary_config import VocabularyConfig
 
 __all__ = ["LanguageConfig"]
 
@@ -27,6 +28,7 @@ class LanguageConfig:
         stability: Averaged weights for prediction, guard against loss spikes.
         gradient_checkpointing: Keep one hidden state a layer and compute the rest again in the backward
             pass: less memory, a third more time.
+        vocabulary: Whether the vocabulary grows with the stream.
 
     Raises:
         ConfigError: Names the field and the value.
@@ -39,6 +41,7 @@ class LanguageConfig:
     optimization: GradientConfig = field(default_factory=lambda: GradientConfig(trainable="lora"))
     stability: StabilityConfig = field(default_factory=StabilityConfig)
     gradient_checkpointing: bool = False
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
 
     def __post_init__(self) -> None:
         for name, least in (("num_lanes", 1), ("chunk_length", 2), ("tokens_per_step", 1)):

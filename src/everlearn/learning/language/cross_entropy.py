@@ -1,6 +1,6 @@
 """Cross-entropy of a language model's head without the logits of all tokens in memory.
 
-T: tokens, D: hidden size, V: vocabulary.
+T: tokens, D: hidden size, V: vocabulary, N: new tokens in a matrix of their own.
 
 The head's logits are the largest tensor of a training step: T x V, a hundred times the hidden states. Here a
 few rows of them exist at a time; loss and gradient of a row are computed while they do, so the backward pass
@@ -30,14 +30,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         labels_T: Tensor,
         shares_T: Tensor,
         softcap: float | None,
+        new_weight_ND: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        weight = weight_VD.to(states_TD.dtype)
+        needs_new = ctx.needs_input_grad[6]
+        weight, num_old = weight_VD.to(states_TD.dtype), len(weight_VD)
+        if new_weight_ND is not None:
+            weight = torch.cat([weight, new_weight_ND.to(weight.dtype)])
         nats_T = torch.empty(len(labels_T), dtype=torch.float32, device=states_TD.device)
         if states_TD.dtype == torch.float64:
             nats_T = nats_T.double()
         states_grad = torch.empty_like(states_TD) if needs_states else None
         weight_grad = torch.zeros_like(weight_VD) if needs_weight else None
+        new_grad = torch.zeros_like(new_weight_ND) if needs_new and new_weight_ND is not None else None
         bias_grad = torch.zeros_like(bias_V) if needs_bias and bias_V is not None else None
         for start in range(0, len(labels_T), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
@@ -49,7 +54,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 logits = softcap * torch.tanh(logits / softcap)
             log_sums = torch.logsumexp(logits, dim=1, keepdim=True)
             nats_T[rows] = (log_sums - logits.gather(1, labels)).squeeze(1)
-            if states_grad is None and weight_grad is None:
+            if states_grad is None and weight_grad is None and new_grad is None:
                 continue
             shares = shares_T[rows].unsqueeze(1)
             slope = 1.0 - (logits / softcap).square() if softcap is not None else None
@@ -64,15 +69,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if states_grad is not None:
                 states_grad[rows] = gradient @ weight
             if weight_grad is not None:
-                weight_grad += gradient.T @ states
-        ctx.gradients = (states_grad, weight_grad, bias_grad)
+                weight_grad += gradient[:, :num_old].T @ states
+            if new_grad is not None:
+                new_grad += gradient[:, num_old:].T @ states
+        ctx.gradients = (states_grad, weight_grad, bias_grad, new_grad)
         ctx.mark_non_differentiable(nats_T)
         return torch.dot(nats_T, shares_T), nats_T
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         scaled = [None if one is None else one * gradients[0] for one in ctx.gradients]
-        return (*scaled, None, None, None)
+        return (*scaled[:3], None, None, None, scaled[3])
 
 
 def linear_cross_entropy(
@@ -83,6 +90,7 @@ def linear_cross_entropy(
     *,
     bias_V: Tensor | None = None,
     softcap: float | None = None,
+    new_weight_ND: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Σ share · cross-entropy of softmax(states · weightᵀ + bias).
 
@@ -93,10 +101,12 @@ def linear_cross_entropy(
         shares_T: Weight of each token in the loss, float32 (float64 with float64 states).
         bias_V: The head's bias.
         softcap: c, where logits are capped as c · tanh(logits / c); None: they are not.
+        new_weight_ND: Rows of new tokens, that come after those of the weight; a gradient is computed only of
+            what takes one.
 
     Returns:
         The loss, a scalar with its graph; and the nats of each token (T,), without.
     """
     apply: Any = _LinearCrossEntropy.apply
-    loss, nats_T = apply(states_TD, weight_VD, bias_V, labels_T, shares_T, softcap)
+    loss, nats_T = apply(states_TD, weight_VD, bias_V, labels_T, shares_T, softcap, new_weight_ND)
     return loss, nats_T

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +23,11 @@ from everlearn.learning.gradient.trainable import select_trainable_parameters
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.language.checkpointing import checkpoint_layers
 from everlearn.learning.language.config import LanguageConfig
+from everlearn.learning.language.growing_vocabulary import GrowingVocabulary
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
-from everlearn.learning.language.reading import read_example, tokenizer_sha256
+from everlearn.learning.language.progress import StepProgress
+from everlearn.learning.language.reading import read_example
 from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
@@ -31,6 +35,7 @@ from everlearn.memory import ModelExample
 from everlearn.models.causal import LanguageModel
 from everlearn.models.dtype import choose_dtype
 from everlearn.models.grouped_attention import use_grouped_attention
+from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
 __all__ = ["LanguageLearner"]
@@ -46,6 +51,9 @@ class LanguageLearner:
     weights, optimizer and methods are all state. Implements ``everlearn.types.Learner``; its predictions
     are empty, as the losses of the stream come with the reports of ``learn``.
 
+    Where the vocabulary is to grow, it does so once, at the beginning of a call of ``learn``: what waits is
+    learned first, and the examples of that call are the first to be read with the new words.
+
     On one thread the learner is a function of its settings and the examples it was given, to the bit.
 
     Args:
@@ -56,7 +64,8 @@ class LanguageLearner:
 
     Raises:
         ConfigError: The model has no such part as is to be trained.
-        ModelError: The model carries nothing of the kind that ``config.carry`` names.
+        ModelError: The model carries nothing of the kind that ``config.carry`` names, or its vocabulary is to
+            grow and cannot.
         MissingExtraError: ``trainable="lora"`` without peft.
     """
 
@@ -73,8 +82,14 @@ class LanguageLearner:
         self.tokenizer = language_model.tokenizer
         self._tokenizer_sha256 = tokenizer_sha256(self.tokenizer)
         optimization = self.config.optimization
+        self._vocabulary: GrowingVocabulary | None = None
+        self._is_watching = True
+        if self.config.vocabulary.words:
+            self._vocabulary = GrowingVocabulary(model, self.tokenizer, self.config.vocabulary)
         layers = _decoder_layers(model)
         select_trainable_parameters(model, len(layers), optimization)
+        if self._vocabulary is not None:
+            _freeze_head_bias(model)
         device = next(model.parameters()).device
         dtype = choose_dtype(optimization.dtype, device)
         self._autocast_dtype = None if dtype == torch.float32 else dtype
@@ -138,11 +153,22 @@ class LanguageLearner:
             ModelError: Training diverged; the weights are as before the step that did, whose text counts
                 as read.
         """
+        # Read before anything changes: what cannot be read is refused here.
         runs = [read_example(self.tokenizer, example) for example in examples]
+        progress = StepProgress()
+        vocabulary = self._vocabulary if self._is_watching else None
+        if vocabulary is not None and vocabulary.is_due:
+            self._make_steps(progress, flush=True)
+            progress.grown = vocabulary.grow(self.training, self._autocast_dtype, self.config.chunk_length)
+            self._read_with(vocabulary.tokenizer)
+            runs = [read_example(self.tokenizer, example) for example in examples]
+        if vocabulary is not None:
+            vocabulary.watch(examples)
         for run in runs:
             self._lanes.add(run)
         self.training.num_examples += len(examples)
-        return self._make_steps(len(examples), flush=False)
+        self._make_steps(progress, flush=False)
+        return progress.report(len(examples))
 
     def settle(self) -> StepReport:
         """Learn the tokens that wait in the lanes, in rows that are not full.
@@ -150,25 +176,15 @@ class LanguageLearner:
         Raises:
             ModelError: As for ``learn``.
         """
-        return self._make_steps(0, flush=True)
+        progress = StepProgress()
+        self._make_steps(progress, flush=True)
+        return progress.report(0)
 
-    def _make_steps(self, num_learned: int, *, flush: bool) -> StepReport:
-        tally = LossTally()
-        results: list[StepResult] = []
+    def _make_steps(self, progress: StepProgress, *, flush: bool) -> None:
+        before = progress.tally.num_tokens
         while self._lanes.num_pending if flush else self._lanes.num_full >= self.config.tokens_per_step:
-            results.append(self._step(tally, flush))
-        self._num_tokens += tally.num_tokens
-        norms = [one.gradient_norm for one in results if one.gradient_norm is not None]
-        skipped = [one.skipped for one in results if one.skipped is not None]
-        return StepReport(
-            num_learned=num_learned,
-            loss=float(np.mean([one.loss for one in results])) if results else None,
-            num_replayed=sum(len(one.batch) - one.batch.num_fresh for one in results),
-            text_losses=tally.losses(),
-            num_tokens=tally.num_tokens,
-            gradient_norm=max(norms, default=None),
-            skipped="; ".join(skipped) or None,
-        )
+            progress.results.append(self._step(progress.tally, flush))
+        self._num_tokens += progress.tally.num_tokens - before
 
     def _step(self, tally: LossTally, flush: bool) -> StepResult:
         chunks = list(self._take_chunks(flush))
@@ -202,8 +218,19 @@ class LanguageLearner:
             return self._scorer.score(self.model, examples)
 
     def on_boundary(self, boundary: Boundary) -> None:
-        """Let the methods consolidate, in order."""
+        """Let the methods consolidate, in order. The vocabulary grows at the next call of ``learn``."""
         self.training.on_boundary(boundary)
+        if self._vocabulary is not None:
+            self._vocabulary.pass_boundary()
+
+    @contextmanager
+    def without_growth(self) -> Iterator[None]:
+        """Within the block the vocabulary neither watches what is learned nor grows."""
+        before, self._is_watching = self._is_watching, False
+        try:
+            yield
+        finally:
+            self._is_watching = before
 
     def frozen(self) -> FrozenLanguageModel:
         """The model as it would serve now, averaged weights included; takes its memory once more."""
@@ -219,6 +246,8 @@ class LanguageLearner:
         ids = {example.id for example in examples}
         self._carry.reset(self._lanes.lanes_of(ids))
         num_removed = self._lanes.forget(ids)
+        if self._vocabulary is not None:
+            num_removed += self._vocabulary.forget(ids)
         num_removed += sum(method.forget(ids) for method in self.methods)
         return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
 
@@ -237,6 +266,7 @@ class LanguageLearner:
                 "training": training.data,
                 "lanes": lanes.data,
                 "carry": carry.data,
+                **({} if self._vocabulary is None else {"vocabulary": self._vocabulary.state()}),
             },
         )
 
@@ -256,8 +286,12 @@ class LanguageLearner:
         try:
             num_tokens = int(state.data["num_tokens"])
             training, lanes, carry = (state.data[name] for name in ("training", "lanes", "carry"))
+            vocabulary = {} if self._vocabulary is None else state.data["vocabulary"]
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
+        if self._vocabulary is not None:
+            self._vocabulary.restore(vocabulary, self.training)
+            self._read_with(self._vocabulary.tokenizer)
         self.training.restore(State(state.tensors, training))
         self._lanes.restore(State(without_prefix("lanes", state.tensors), lanes))
         device = next(self.model.parameters()).device
@@ -272,13 +306,23 @@ class LanguageLearner:
         digest.update(json.dumps(state.data, sort_keys=True).encode())
         return digest.hexdigest()
 
+    def _read_with(self, tokenizer: Any) -> None:
+        if tokenizer is not self.tokenizer:
+            self.tokenizer = tokenizer
+            # Another one, as that of a frozen model goes on reading as it did.
+            self._scorer = DocumentScorer(tokenizer, self.config, self._autocast_dtype)
+
     def _new_lanes(self, num_lanes: int) -> Lanes:
         return Lanes(num_lanes, self.config.chunk_length, self._carry.one_document_per_row)
 
     def description(self) -> dict[str, Json]:
-        """What a state must agree with to be restored: the model, the tokenizer, the configuration."""
+        """What a state must agree with to be restored: the model, the tokenizer as it was before it grew, the
+        configuration.
+        """
         # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
         config: Json = json.loads(json.dumps(asdict(self.config)))
+        if self._vocabulary is None:
+            del config["vocabulary"]
         return {
             "kind": "language",
             "format_version": _FORMAT_VERSION,
@@ -333,6 +377,12 @@ def _decoder_layers(model: nn.Module) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count > 0:
             return module
     return nn.ModuleList()
+
+
+def _freeze_head_bias(model: Any) -> None:
+    # It grows with the head, and what it could say of a new word the word's row says.
+    if model.get_output_embeddings().bias is not None:
+        model.get_output_embeddings().bias.requires_grad_(False)
 
 
 def _set_precision(model: nn.Module, dtype: torch.dtype) -> None:

@@ -22,6 +22,7 @@ from everlearn.learning.language.cross_entropy import linear_cross_entropy
 from everlearn.learning.language.segments import decode_segment
 from everlearn.learning.objective import ForwardResult
 from everlearn.memory import ModelExample
+from everlearn.models.added_rows import SplitHead
 from everlearn.models.rows import RowBatch, plan_packed, plan_single
 
 __all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult", "output_head", "softcap_of"]
@@ -145,13 +146,16 @@ class LanguageObjective:
         if self.autocast_dtype is not None:
             states_TD = states_TD.to(self.autocast_dtype)
         shares_T = torch.full((len(labels_T),), 1.0 / max(1, len(labels_T)), dtype=dtype).to(states_TD.device)
+        # Rows in training are told apart from frozen ones, of which no gradient is computed.
+        is_split = isinstance(head, SplitHead)
         loss, nats_T = linear_cross_entropy(
             states_TD,
-            head.weight,
+            head.old_weight if is_split else head.weight,
             labels_T,
             shares_T,
             bias_V=getattr(head, "bias", None),
             softcap=softcap_of(model),
+            new_weight_ND=head.new_weight if is_split else None,
         )
         return LanguageResult(loss, states_TD, labels_T, nats_T, carried, head, softcap_of(model))
 

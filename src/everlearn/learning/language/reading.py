@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +10,7 @@ from everlearn.errors import InputError
 from everlearn.models.tokens import tokenize_chat, tokenize_document
 from everlearn.types import Example
 
-__all__ = ["chat_of", "document_of", "read_example", "tokenizer_sha256"]
+__all__ = ["chat_of", "document_of", "read_example", "text_of"]
 
 
 def read_example(tokenizer: Any, example: Example) -> TokenRun:
@@ -54,6 +52,14 @@ def read_example(tokenizer: Any, example: Example) -> TokenRun:
     )
 
 
+def text_of(example: Example) -> str:
+    """What of an example is written by people: its text, or the contents of a chat, line by line."""
+    messages = chat_of(example)
+    if messages is None:
+        return example.text or ""
+    return "\n".join(str(one.get("content")) for one in messages)
+
+
 def chat_of(example: Example) -> list[Any] | None:
     """The messages of a chat; None for other texts, also where a record has a field of that name itself."""
     messages = example.fields.get("messages")
@@ -75,10 +81,3 @@ def document_of(example: Example) -> tuple[str, bool, bool]:
     if not is_piece:
         return example.id, True, True
     return str(document), part == 0, bool(last)
-
-
-def tokenizer_sha256(tokenizer: Any) -> str:
-    """SHA-256 (hex) of what a tokenizer makes tokens by."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -28,6 +28,7 @@ from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
 from everlearn.models.dtype import choose_dtype
 from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
 __all__ = ["Seq2SeqLearner"]
@@ -66,7 +67,7 @@ class Seq2SeqLearner:
         self.config = config if config is not None else Seq2SeqConfig()
         self.seq2seq_model = seq2seq_model
         self.model = _prepared(seq2seq_model.model)
-        self._tokenizer_sha256 = _tokenizer_sha256(seq2seq_model.tokenizer)
+        self._tokenizer_sha256 = tokenizer_sha256(seq2seq_model.tokenizer)
         select_seq2seq_parameters(self.model, self.config.optimization)
         device = next(self.model.parameters()).device
         dtype = choose_dtype(self.config.optimization.dtype, device)
@@ -237,13 +238,6 @@ class Seq2SeqLearner:
             "tokenizer": self._tokenizer_sha256,
             "config": config,
         }
-
-
-def _tokenizer_sha256(tokenizer: Any) -> str:
-    """SHA-256 (hex) of what a tokenizer makes tokens by."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _prepared(model: Any) -> nn.Module:

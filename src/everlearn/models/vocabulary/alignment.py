@@ -96,9 +96,11 @@ def _states(model: Any, stop_at: nn.Module, ids_L: Tensor) -> Tensor:
     def stop(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         raise _Reached(inputs[0] if inputs else named["hidden_states"])
 
+    # A cache would be filled a second time where layers are run again in the backward pass.
+    named = {"use_cache": False} if getattr(model.config, "use_cache", False) else {}
     handle = stop_at.register_forward_pre_hook(stop, with_kwargs=True)
     try:
-        model(input_ids=ids_L[None])
+        model(input_ids=ids_L[None], **named)
     except _Reached as reached:
         return reached.states[0].float()
     finally:
