@@ -67,8 +67,8 @@ General = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Other text (or pairs), never learned: the summary says how well the model knew it before the run "
-        "and how well it does now, so that forgetting shows.",
+        help="Other text (or pairs), never learned: the summary says how well the model knew it before the "
+        "run and how well it does now, so that forgetting shows.",
         rich_help_panel=_LANGUAGE,
     ),
 ]

@@ -1,7 +1,7 @@
 """The exam of general text: what a model was good at before it learned a stream, and whether it still is.
 
-A stream's own scores fall while the model forgets everything else. So a file of other text (or of other pairs)
-is scored by the model as it was before it learned anything, once, and at the end of each sitting.
+A stream's own losses fall while the model forgets everything else. So a file of other text (or of other
+pairs) is scored by the model as it was before it learned anything, once, and at the end of each sitting.
 """
 
 from __future__ import annotations
