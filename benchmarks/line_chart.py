@@ -1,4 +1,4 @@
-"""Courses as an SVG: panels side by side, a line for each of several things that are compared."""
+"""Courses as an SVG: panels in rows, a line for each of several things that are compared."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ __all__ = ["Line", "Panel", "Style", "write_chart"]
 
 _WIDTH, _HEIGHT = 450, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 26
+_COLUMNS = 3
 Style = tuple[str, str]
 """Colour and dashes of a line."""
 
@@ -49,18 +50,24 @@ class Panel:
 
 
 def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style], title: str) -> None:
-    """Draw the panels side by side, each with its own scale.
+    """Draw the panels, three in a row, each with its own scale.
 
     Args:
         path: The SVG file.
-        panels: From left to right.
+        panels: From left to right, then in the next row.
         styles: Of each line, by its name.
         title: What is drawn, for those who cannot see it.
     """
     parts = []
-    for column, panel in enumerate(panels):
-        parts += [f'<g transform="translate({column * _WIDTH} 0)">', *_panel(panel, styles), "</g>"]
-    width, height = _WIDTH * len(panels), _HEIGHT + 22
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, _COLUMNS)
+        parts += [
+            f'<g transform="translate({column * _WIDTH} {row * _HEIGHT})">',
+            *_panel(panel, styles),
+            "</g>",
+        ]
+    num_rows = -(-len(panels) // _COLUMNS)
+    width, height = _WIDTH * min(_COLUMNS, len(panels)), _HEIGHT * num_rows + 22
     names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
     for place, name in enumerate(names):
         at = _LEFT + 150 * place
@@ -104,7 +111,11 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     if panel.mark is not None:
         at = x(panel.mark)
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{bottom}" stroke="#bbb"/>')
-        parts.append(f'<text x="{at + 4:.1f}" y="{_TOP + 10}" fill="#777">{escape(panel.mark_name)}</text>')
+        side, anchor = (-4, "end") if at > _WIDTH / 2 else (4, "start")
+        parts.append(
+            f'<text x="{at + side:.1f}" y="{_TOP + 10}" text-anchor="{anchor}" fill="#777">'
+            f"{escape(panel.mark_name)}</text>"
+        )
     for line in panel.lines:
         drawn = " ".join(f"{x(at):.1f},{y(nats):.1f}" for at, nats in line.points)
         parts.append(f'<polyline points="{drawn}" fill="none" {_stroke(styles[line.name])}/>')

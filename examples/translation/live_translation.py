@@ -24,6 +24,7 @@ import sacrebleu
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
+from everlearn.models.saving import save_model
 from everlearn.models.small_seq2seq import small_seq2seq
 from everlearn.types import Example, Predictor
 
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=8_000, help="pairs of the first training")
     parser.add_argument("--epochs", type=int, default=6, help="passes over them")
     parser.add_argument("--stream", type=int, default=800, help="pairs of the stream")
+    parser.add_argument("--save", type=Path, help="write the first model into this new folder")
     options = parser.parse_args()
     # Kernels of products are made for each shape, and sentences come in more shapes than are kept by default.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "10000")
@@ -49,6 +51,8 @@ def main() -> None:
 
     replay = ExperienceReplay(ReplayConfig(memory_examples=2_000, num_replayed=STREAM_BATCH))
     learner = first_training(first, options.epochs, replay)
+    if options.save is not None:
+        save_model(options.save, learner.model, learner.seq2seq_model.tokenizer)
     frozen = learner.frozen()
     before = bleu(translate(learner, test), test)
     live(learner, frozen, stream)

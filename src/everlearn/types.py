@@ -187,8 +187,10 @@ class VocabularyGrowth:
         return cls(**{**value, "words": tuple(value["words"])})
 
     def __str__(self) -> str:
-        figures = ", ".join(f"{name or 'text'} {value:.2f}" for name, value in self.tokens_per_word.items())
-        before = f" (tokens a word before: {figures})" if figures else ""
+        figures = ", ".join(f"{name} {value:.2f}".strip() for name, value in self.tokens_per_word.items())
+        before = (
+            f"; tokens a word (or character, in scripts without spaces) were {figures}" if figures else ""
+        )
         if not self.words:
             return f"no word of the {self.num_bytes:,} bytes that were watched is worth adding{before}"
         count = "1 word" if len(self.words) == 1 else f"{len(self.words):,} words"

@@ -39,7 +39,7 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
             print_error(in_option_names(str(error)) if is_of_options else str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            print_error("Stopped. What was saved before is intact.")
+            print_note("Stopped. What was saved before is intact.")
             raise typer.Exit(STOPPED_EXIT_CODE) from None
         except BrokenPipeError:
             # The reader of a pipe (head, say) has seen enough; keep the interpreter from complaining at exit.

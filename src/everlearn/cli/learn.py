@@ -151,7 +151,8 @@ def learn(
     if outcome.interrupted:
         saved = f"Stopped. Everything up to here is saved in {outcome.folder}."
         again = options.command_again(context, out=str(outcome.folder))
-        print_note(f"{saved} Go on with: {again}")
+        piped = " What is piped counts as new text: pipe what was not read yet." if stream == "-" else ""
+        print_note(f"{saved} Go on with: {again}{piped}")
         raise typer.Exit(STOPPED_EXIT_CODE)
 
 

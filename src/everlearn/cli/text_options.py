@@ -154,8 +154,9 @@ GrowVocabulary = Annotated[
         metavar="WORDS",
         help="Watch the first 40,000 bytes of text, then add up to so many words that are frequent there as "
         "tokens of their own (a few hundred are a good start): text of a field or language that the model's "
-        "tokens were not made for takes fewer of them, and is learned and written faster. Settings: "
-        "learner.vocabulary. Default: 0, never.",
+        "tokens were not made for takes fewer of them, and is learned and written faster. In a "
+        "--config file, learner.vocabulary also has watch_bytes, min_count, row_learning_rate, alone_steps "
+        "and row_passes. Default: 0, never.",
         rich_help_panel=_LANGUAGE,
     ),
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -151,7 +152,8 @@ def _rotation_of(keys_TNHD: Tensor, positions: Sequence[int], buffers: Sequence[
     # The model's angles are float32 and large: position times 2**-24.
     allowed = 2 * tolerance + positions[-1] * 2e-7
     # The model's own numbers have no error of measurement; models without a buffer of them are measured.
-    for candidates in (_with_buffers(keys_TNHD, buffers), _measured(keys_TNHD, positions)):
+    for find in (partial(_with_buffers, keys_TNHD, buffers), partial(_measured, keys_TNHD, positions)):
+        candidates = find()
         errors = [(_error(rotation, keys_TNHD, positions), k) for k, rotation in enumerate(candidates)]
         least, place = min(errors, default=(allowed, 0))
         if least < allowed:

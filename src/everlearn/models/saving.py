@@ -20,7 +20,7 @@ from everlearn.models.added_rows import SplitEmbedding, SplitHead
 from everlearn.models.merged_weights import bare_model, has_adapters, plain_model
 from everlearn.models.quiet import quiet_transformers
 
-__all__ = ["FormName", "SavedDtypeName", "save_model"]
+__all__ = ["FormName", "SavedDtypeName", "check_folder", "save_model"]
 
 FormName = Literal["full", "adapter"]
 SavedDtypeName = Literal["float32", "bfloat16", "float16"]
@@ -132,13 +132,25 @@ def _active_adapter(bare: Any) -> str:
     return str(active.pop())
 
 
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Whether a model may be written there.
+
+    Raises:
+        StorageError: Something is there already, or it cannot be looked at.
+    """
+    try:
+        holds_something = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
+    if holds_something and not overwrite:
+        raise StorageError(f"{folder} is not empty; give another folder, or overwrite it (--overwrite)")
+
+
 @contextmanager
 def _replacing_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """Give a folder to write to; at the end fsync what is in it and rename it to ``folder``."""
+    check_folder(folder, overwrite=overwrite)
     try:
-        holds_something = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        if holds_something and not overwrite:
-            raise StorageError(f"{folder} is not empty; give another folder, or allow to overwrite it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
@@ -148,7 +160,7 @@ def _replacing_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         for path in [*temporary.rglob("*"), temporary]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             _fsync(path)
-        if holds_something:
+        if overwrite and folder.exists():
             _remove_aside(folder)
         temporary.rename(folder)
         _fsync(folder.parent)

@@ -12,6 +12,7 @@ from everlearn.evaluation.text_scores import TextScores
 from everlearn.learning.language import LanguageLearner, dynamic_losses
 from everlearn.runtime.feeds import read_all, source_config
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.text_held_out import TextHeldOut, bleu_tokenizer, score_text
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.lines import stem_of
@@ -52,13 +53,14 @@ def evaluate_texts(
     """
     if forget_documents and not adapt:
         raise ConfigError("forget_documents is given, but adapt is not")
-    folder, learner = open_learner(run, on_note=on_note)
-    with folder:
+    # Files are read before the model is loaded: what is wrong with them is told at once.
+    with RunFolder.open_to_read(run) as folder:
         config = folder.config.with_settings(settings or {})
         if config.task == "classify":
             raise RunError(f"{run} is a classifier's run: give one file with labels")
-        use_threads(config.run.threads)
         reading = source_config(config.stream, task=config.task)
+    if adapt and config.task != "lm":
+        raise ConfigError("adapt is for language models: targets of pairs come after their predictions")
     tokenizer = bleu_tokenizer(config)
     examples: list[Example] = []
     num_rejected = 0
@@ -69,9 +71,11 @@ def evaluate_texts(
         num_rejected += len(rejected)
         domain = stem_of(Path(spec)) if len(specs) > 1 else None
         examples += [one if one.domain is not None else replace(one, domain=domain) for one in found]
+    folder, learner = open_learner(run, on_note=on_note)
+    with folder:
+        use_threads(config.run.threads)
     if adapt:
-        if not isinstance(learner, LanguageLearner):
-            raise ConfigError("adapt is for language models: targets of pairs come after their predictions")
+        assert isinstance(learner, LanguageLearner), "a run of this task has such a learner"
         scores = TextScores()
         scores.update(dynamic_losses(learner, examples, forget_documents=forget_documents))
         figures = scores.summary()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from everlearn.learning.language import LanguageLearner
-from everlearn.models.saving import save_model
+from everlearn.models.saving import check_folder, save_model
 from everlearn.runtime.generate import open_text_learner
 
 __all__ = ["ExportForm", "export_run"]
@@ -39,6 +39,7 @@ def export_run(
         ModelError: There is no adapter.
         StorageError: The folder is not empty or cannot be written.
     """
+    check_folder(folder, overwrite=overwrite)  # at once, not after the model was loaded
     learner = open_text_learner(run, on_note=on_note)
     is_language = isinstance(learner, LanguageLearner)
     tokenizer = learner.tokenizer if is_language else learner.seq2seq_model.tokenizer  # type: ignore[union-attr]

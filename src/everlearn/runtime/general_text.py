@@ -37,7 +37,7 @@ class GeneralText:
 
     def __init__(self, source: Source, config: RunConfig) -> None:
         if config.task == "classify":
-            raise ConfigError("general text is for --task lm and seq2seq; a classifier is tested with --test")
+            raise ConfigError("general text is for task lm or seq2seq; a classifier is tested with --test")
         self._held_out = TextHeldOut(source, bleu_tokenizer(config))
         self._before: Mapping[str, Json] | None = None
 

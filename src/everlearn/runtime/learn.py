@@ -287,7 +287,7 @@ def _growth_notes(session: LearnSession) -> list[str]:
         return []
     return [
         "The vocabulary has not grown yet: it does at the next text after "
-        f"{settings.watch_bytes or VocabularyConfig.watch_bytes:,} bytes."
+        f"{settings.watch_bytes or VocabularyConfig.watch_bytes:,} bytes (learner.vocabulary.watch_bytes)."
     ]
 
 

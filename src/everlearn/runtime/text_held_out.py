@@ -15,7 +15,7 @@ from everlearn.learning.language import LanguageLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.runtime.feeds import read_all
 from everlearn.runtime.held_out import HeldOut
-from everlearn.stream.source import Source
+from everlearn.stream.source import Rejection, Source
 from everlearn.types import Example, Json, Learner
 
 __all__ = ["TextHeldOut", "bleu_tokenizer", "held_out_set", "score_text"]
@@ -43,8 +43,7 @@ class TextHeldOut:
         self._examples = [one for one in examples if bleu_tokenizer is None or one.target is not None]
         self.num_rejected = len(rejected)
         if not self._examples:
-            detail = f"{len(examples)} examples without target, {len(rejected)} records rejected"
-            raise InputError(f"{source.name} cannot be tested on: no usable example ({detail})")
+            raise InputError(f"{source.name} cannot be tested on: {_reason(len(examples), rejected)}")
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -64,6 +63,15 @@ class TextHeldOut:
         """SHA-256 of all texts and targets, in order (hex)."""
         rows = [[one.text, one.target, one.fields] for one in self._examples]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+
+
+def _reason(num_without_target: int, rejected: Sequence[Rejection]) -> str:
+    if num_without_target:
+        return f"none of its {num_without_target:,} examples has a target"
+    if not rejected:
+        return "it is empty"
+    first = rejected[0]
+    return f"all {len(rejected):,} records were rejected; the first: {first.place}: {first.reason}"
 
 
 def score_text(

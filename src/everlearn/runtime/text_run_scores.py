@@ -132,7 +132,9 @@ class TextRunScores:
             figures |= {
                 "vocabulary_words": len(self.growth.words),
                 "vocabulary_saved": self.growth.share_saved,
-                "vocabulary_tokens_per_word_before": dict(self.growth.tokens_per_word),
+                "vocabulary_tokens_per_word_before": {
+                    name or "text": value for name, value in self.growth.tokens_per_word.items()
+                },
             }
         if self.matrix is not None:
             figures |= {
