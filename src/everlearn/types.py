@@ -187,7 +187,10 @@ class VocabularyGrowth:
         return cls(**{**value, "words": tuple(value["words"])})
 
     def __str__(self) -> str:
-        figures = ", ".join(f"{name} {value:.2f}".strip() for name, value in self.tokens_per_word.items())
+        unnamed = "text " if len(self.tokens_per_word) > 1 else ""
+        figures = ", ".join(
+            f"{f'{name} ' if name else unnamed}{value:.2f}" for name, value in self.tokens_per_word.items()
+        )
         before = (
             f"; tokens a word (or character, in scripts without spaces) were {figures}" if figures else ""
         )
