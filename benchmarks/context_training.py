@@ -91,10 +91,10 @@ def _memory(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _write_chart(path: Path, rows: list[dict[str, Any]]) -> None:
     lines = [
         Line(name, [(row["tokens"], row["peak_mb"] / 1_000) for row in rows if row["how"] == how])
-        for how, name in NAMES.items()
+        for how, name in (("carry", "in chunks"), ("whole", "whole"))
     ]
-    panel = Panel("Peak memory of learning above the model, GB, by tokens of the document", lines)
-    styles = {NAMES["carry"]: ("#2563a8", ""), NAMES["whole"]: ("#c43c2f", "")}
+    panel = Panel("Peak memory of learning, GB, by tokens of the document", lines)
+    styles = {"in chunks": ("#2563a8", ""), "whole": ("#c43c2f", "")}
     write_chart(path, [panel], styles, "Memory of training chunk by chunk and on whole documents")
 
 
