@@ -378,7 +378,7 @@ def test_evaluate_scores_files_and_adapts_without_leaving_a_trace(tmp_path: Path
     with pytest.raises(ConfigError, match="adapt is not"):
         evaluate_texts(run, files, forget_documents=True)
     (tmp_path / "empty.txt").touch()
-    with pytest.raises(InputError, match="empty.txt cannot be tested on: it is empty"):
+    with pytest.raises(InputError, match=r"empty\.txt cannot be tested on: it is empty"):
         evaluate_texts(run, [str(tmp_path / "empty.txt")])
 
 
