@@ -13,6 +13,9 @@ __all__ = ["Line", "Panel", "Style", "write_chart"]
 _WIDTH, _HEIGHT = 450, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 26
 _COLUMNS = 3
+_STEPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Between the lines of the grid."""
+_MOST_LINES = 9
 Style = tuple[str, str]
 """Colour and dashes of a line."""
 
@@ -70,7 +73,7 @@ def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style]
     width, height = _WIDTH * min(_COLUMNS, len(panels)), _HEIGHT * num_rows + 22
     names = dict.fromkeys(line.name for panel in panels for line in panel.lines)
     for place, name in enumerate(names):
-        at = _LEFT + 150 * place
+        at = _LEFT + 190 * place
         parts.append(
             f'<line x1="{at}" x2="{at + 24}" y1="{height - 12}" y2="{height - 12}" {_stroke(styles[name])}/>'
         )
@@ -87,8 +90,9 @@ def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style]
 def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     last = max(at for at, _ in points)
-    low = math.floor(min(nats for _, nats in points) * 5) / 5
-    high = math.ceil(max(nats for _, nats in points) * 5) / 5
+    least, most = min(nats for _, nats in points), max(nats for _, nats in points)
+    step = next(one for one in _STEPS if most - least <= _MOST_LINES * one)
+    low, high = math.floor(least / step) * step, math.ceil(most / step) * step
     bottom = _HEIGHT - _BOTTOM
 
     def x(at: float) -> float:
@@ -98,13 +102,13 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
         return bottom - (nats - low) / (high - low) * (bottom - _TOP)
 
     parts = [f'<text x="{_LEFT}" y="20" font-weight="600">{escape(panel.title)}</text>']
-    for tick in range(round(low * 5), round(high * 5) + 1):
-        nats = tick / 5
+    for tick in range(round(low / step), round(high / step) + 1):
+        nats = tick * step
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(nats):.1f}" y2="{y(nats):.1f}" '
             'stroke="#e5e5e5"/>'
         )
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(nats) + 4:.1f}" text-anchor="end">{nats:.1f}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y(nats) + 4:.1f}" text-anchor="end">{nats:.3g}</text>')
     for at, word in _ticks(panel, last):
         anchor = "end" if at == last else "middle"
         parts.append(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(word)}</text>')

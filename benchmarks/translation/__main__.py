@@ -1,6 +1,7 @@
 """A translator that goes on learning after its first training, on text that this did not cover.
 
-Run: ``OMP_NUM_THREADS=1 python -m benchmarks.translation --cache DIR [--data DIR] [--develop]``
+Run: ``OMP_NUM_THREADS=1 python -m benchmarks.translation --cache DIR [--data DIR] [--chart FILE.svg]
+[--develop]``
 
 A small encoder-decoder is trained on Multi30k (English to German) without the captions about sport and
 dogs, once, into the folder of --cache. Then it lives on streams: the captions about sport, then dogs, that
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.environment import environment_line
+from benchmarks.line_chart import Line, Panel, Style, write_chart
 from benchmarks.translation.base_model import BaseSettings, base_model
 from benchmarks.translation.data import Corpus, read_corpus
 from benchmarks.translation.streams import Kept, Outcome, Way, run_way
@@ -43,6 +46,12 @@ WAYS = {
     "mscoco": [FROZEN, ALL, PLAIN],
     "flickr_2017": [FROZEN, ALL, PLAIN],
 }
+CHARTED: dict[str, Style] = {
+    FROZEN.name: ("#8a8a8a", "4 3"),
+    ALL.name: ("#2563a8", ""),
+    PLAIN.name: ("#c43c2f", "6 2"),
+}
+"""The ways that are drawn, with their lines."""
 DEVELOPED = [
     FROZEN,
     *(
@@ -66,6 +75,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder that the first model is kept in")
     parser.add_argument("--develop", action="store_true", help="the runs that settings were chosen by")
     parser.add_argument("--only", nargs="+", choices=tuple(WAYS), default=tuple(WAYS), help="streams")
+    parser.add_argument("--chart", type=Path, help="draw BLEU by quarter of each stream into this SVG file")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -79,8 +89,25 @@ def main() -> None:
         _table(options.cache, corpus, "development", corpus.development, DEVELOPED, validation)
         return
     tests = {"2016 without topics": corpus.first_test, "2016": corpus.first_test_all}
-    for name in options.only:
-        _table(options.cache, corpus, name, corpus.streams[name], WAYS[name], tests)
+    quarters = {
+        name: _table(options.cache, corpus, name, corpus.streams[name], WAYS[name], tests)
+        for name in options.only
+    }
+    if options.chart is not None:
+        draw_quarters(options.chart, quarters)
+
+
+def draw_quarters(path: Path, quarters: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """A panel a stream: BLEU of each quarter, a line for each way of living on it that is charted."""
+    panels = [
+        Panel(
+            f"BLEU by quarter of the stream: {stream}",
+            [Line(way, list(enumerate(ways[way]))) for way in CHARTED if way in ways],
+            ticks=["first", "second", "third", "last"],
+        )
+        for stream, ways in quarters.items()
+    ]
+    write_chart(path, panels, CHARTED, "BLEU of translations made before their targets were learned")
 
 
 def _table(
@@ -90,14 +117,18 @@ def _table(
     stream: list[Example],
     ways: list[Way],
     tests: dict[str, list[Example]],
-) -> None:
+) -> dict[str, Sequence[float]]:
+    """Run every way on a stream and print a row for each; returns BLEU by quarter of each way."""
+    quarters: dict[str, Sequence[float]] = {}
     _say(f"\n{name}: {len(stream)} sentences, in batches of {ways[0].batch_size}; BLEU / chrF (nats a token)")
     head = ["", "prequential", *tests, "quarters (BLEU)", "by domain", "sentences/s", "predict s", "learn s"]
     _say("| " + " | ".join(head) + " |")
     _say("| --- " * len(head) + "|")
     for way in ways:
         outcome, kept = run_way(folder, corpus, stream, way, tests)
+        quarters[way.name] = outcome.quarters
         _say("| " + " | ".join([way.name, *_cells(outcome, kept)]) + " |")
+    return quarters
 
 
 def _cells(outcome: Outcome, kept: dict[str, Kept]) -> list[str]:

@@ -42,8 +42,9 @@ def main() -> None:
 
 def learner(carry: CarryConfig) -> LanguageLearner:
     """A learner of SmolLM2 that reads one document at a time."""
-    optimization = GradientConfig(trainable="lora", learning_rate=5e-4)
-    config = LanguageConfig(num_lanes=1, carry=carry, optimization=optimization)
+    # A short text is few steps, so they are small, and the learning rate is reached at once.
+    optimization = GradientConfig(trainable="lora", learning_rate=5e-4, warmup_steps=1)
+    config = LanguageConfig(num_lanes=1, tokens_per_step=256, carry=carry, optimization=optimization)
     return LanguageLearner(load_language_model("smollm2", dtype="float32"), config)
 
 

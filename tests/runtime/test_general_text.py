@@ -81,3 +81,12 @@ def test_a_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--test"):
         learn(stream, tmp_path / "run", {}, general=str(stream))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_only_warmed_up_says_so(tmp_path: Path) -> None:
+    model = write_language_model(tmp_path / "tiny")
+    settings = language_settings(model) | {"learner.gradient.warmup_steps": 10_000}
+    notes = learn(corpus(tmp_path / "stream.txt"), tmp_path / "run", settings).notes
+    assert any("of 10,000 warm-up steps" in note and "--warmup-steps" in note for note in notes)
+    enough = learn(corpus(tmp_path / "stream.txt"), tmp_path / "enough", language_settings(model)).notes
+    assert not any("warm-up" in note for note in enough)

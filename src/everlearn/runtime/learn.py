@@ -12,11 +12,12 @@ from typing import Any
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.learning.language import VocabularyConfig
+from everlearn.learning.language import LanguageLearner, VocabularyConfig
+from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.general_text import GeneralText
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learners import build_learner, check_codes
+from everlearn.runtime.learners import RunLearner, build_learner, check_codes
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
@@ -275,6 +276,18 @@ def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> 
     )
 
 
+def _warm_up_notes(learner: RunLearner) -> list[str]:
+    if not isinstance(learner, LanguageLearner | Seq2SeqLearner):
+        return []
+    steps, warm_up = learner.training.num_steps, learner.config.optimization.warmup_steps
+    if not 0 < steps < warm_up:
+        return []
+    return [
+        f"The learning rate was still rising at the end: {steps:,} of {warm_up:,} warm-up steps were made. "
+        "Short streams need a lower --warmup-steps."
+    ]
+
+
 def _growth_notes(session: LearnSession) -> list[str]:
     scores = session.scores
     if not isinstance(scores, TextRunScores):
@@ -336,6 +349,8 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
     notes += _growth_notes(session)
+    if not interrupted:
+        notes += _warm_up_notes(session.learner)
     notes += session.guard_notes()
     batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
     if session.is_first and taken < 10 * batch_size and session.config.task == "classify":
