@@ -18,7 +18,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from benchmarks.datasets import data_folder
 from benchmarks.environment import environment_line
-from benchmarks.vocabulary_chart import write_chart
+from benchmarks.line_chart import Line, Panel, Style, write_chart
 from everlearn.models.added_rows import AddedRows
 from everlearn.models.causal import load_language_model
 from everlearn.models.vocabulary import VocabularyWatch, grow, propose
@@ -41,6 +41,8 @@ __all__ = ["main"]
 SET = "lm_song_poetry_zh"
 ROW = 256  # tokens of a row
 NOT_PREDICTED = -100
+STYLES: dict[str, Style] = {"fixed": ("#8a8a8a", "4 3"), "growing": ("#2563a8", "")}
+"""Of the chart's lines."""
 
 
 @dataclass(eq=False)
@@ -271,7 +273,14 @@ def main() -> None:
     if options.out is not None:
         options.out.write_text(json.dumps([vars(course) for course in courses], indent=1))
     if options.chart:
-        write_chart(options.chart, {course.name: course.bits_per_byte for course in courses})
+        draw(options.chart, {course.name: course.bits_per_byte for course in courses})
+
+
+def draw(path: Path, courses: Mapping[str, Mapping[int, float]]) -> None:
+    """Bits per byte by bytes seen, a line an arm."""
+    lines = [Line(name, list(course.items())) for name, course in courses.items()]
+    panel = Panel("Bits per byte of held-back poems, by bytes learned", lines)
+    write_chart(path, [panel], STYLES, "What a growing vocabulary does to bits per byte")
 
 
 if __name__ == "__main__":
