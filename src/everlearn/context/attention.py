@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,17 @@ from everlearn.types import State
 __all__ = ["AttentionCarry"]
 
 _PLACES = ("document_BP", "position_BP", "rotation_BP")
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, list[Rotation] | None] = WeakKeyDictionary()
+
+
+def _rotations_of(model: nn.Module) -> list[Rotation] | None:
+    # Looking takes a second, each score makes a carry anew, and nothing that training changes matters to it.
+    decoder = decoder_of(model)
+    if decoder not in _KNOWN:
+        _KNOWN[decoder] = find_rotations(model)
+    return _KNOWN[decoder]
 
 
 class _Placed(NamedTuple):
@@ -73,7 +85,7 @@ class AttentionCarry(Carry):
             raise ModelError(
                 f"{type(causal_lm).__name__} takes no positions, so its cache cannot be carried; {USE_NONE}"
             )
-        self._rotations: list[Rotation] | None = find_rotations(model)
+        self._rotations = _rotations_of(model)
         self._limit = position_limit(model)
         kept = config.sinks + (config.window or 0)
         if self._rotations is not None and self._limit is not None and kept >= self._limit:
