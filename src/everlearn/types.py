@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from everlearn.errors import InputError
+
 __all__ = [
     "Boundary",
     "Code",
@@ -80,6 +82,10 @@ class Example:
         vector: Float features (F,) for learners over any features, instead of a text.
         code: Filled in at ingestion by a learner that works on codes.
         fields: Other fields of the source's record, for selection (``forget --where``).
+
+    Raises:
+        InputError: A field is of another type, or holds half a surrogate pair, which neither a tokenizer nor
+            a file takes later. Strings of a class of their own (numpy's, enumerations) become plain ones.
     """
 
     id: str
@@ -91,6 +97,25 @@ class Example:
     code: Code | None = None
     fields: Mapping[str, Json] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # An example is made for every record, so what is as it should be costs next to nothing here.
+        if type(self.id) is not str or not self.id.isascii():
+            _take_string(self, "id")
+        if self.text is not None and (type(self.text) is not str or not self.text.isascii()):
+            _take_string(self, "text")
+        if self.target is not None and (type(self.target) is not str or not self.target.isascii()):
+            _take_string(self, "target")
+        if self.domain is not None and (type(self.domain) is not str or not self.domain.isascii()):
+            _take_string(self, "domain")
+        if self.time is not None and (type(self.time) is not str or not self.time.isascii()):
+            _take_string(self, "time")
+        if type(self.fields) is not dict and not isinstance(self.fields, Mapping):
+            raise InputError(f"Example.fields must be a mapping, not {_shown(self.fields)}")
+        if self.vector is not None and not isinstance(self.vector, np.ndarray):
+            raise InputError(f"Example.vector must be a numpy array, not {_shown(self.vector)}")
+        if self.code is not None and not isinstance(self.code, Code):
+            raise InputError(f"Example.code must be a Code, not {_shown(self.code)}")
+
     def with_code(self, code: Code) -> Example:
         """The same example with its code."""
         return replace(self, code=code)
@@ -98,6 +123,28 @@ class Example:
     def with_target(self, target: str | None) -> Example:
         """The same example with another target (or none)."""
         return replace(self, target=target)
+
+
+def _take_string(example: Example, name: str) -> None:
+    """Make a field a plain string that can be encoded. Raises InputError where it is none."""
+    value = getattr(example, name)
+    if not isinstance(value, str):
+        optional = "" if name == "id" else " or None"
+        raise InputError(f"Example.{name} must be a string{optional}, not {_shown(value)}")
+    if type(value) is not str:
+        value = str.__str__(value)
+        object.__setattr__(example, name, value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"Example.{name} is not valid Unicode, it holds half a surrogate pair: {_shown(value)}"
+        ) from None
+
+
+def _shown(value: object) -> str:
+    text = ascii(value)
+    return f"{text if len(text) <= 80 else text[:77] + '...'} ({type(value).__name__})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

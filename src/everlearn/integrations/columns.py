@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from everlearn.errors import ConfigError, InputError
+from everlearn.integrations.label_names import is_missing
 from everlearn.types import FloatArray
 
 __all__ = ["ColumnIndex"]
@@ -22,7 +23,7 @@ class ColumnIndex:
     depend on the order in which names appear, and not at all on the order within an example. When all
     columns are taken, further names share the columns of their hashes; their values are added up there.
 
-    A feature that an example lacks counts as 0; so does one that is None or NaN.
+    A feature that an example lacks counts as 0; so does one that is None, NaN, or pandas' NA or NaT.
 
     Args:
         num_columns: Columns, hence names that are kept apart.
@@ -84,7 +85,7 @@ class ColumnIndex:
 
 
 def _number(name: Hashable, value: Any) -> float:
-    if value is None:
+    if is_missing(value):
         return 0.0
     if isinstance(value, str | bytes):
         raise InputError(
@@ -96,4 +97,4 @@ def _number(name: Hashable, value: Any) -> float:
         raise InputError(f"feature {name!r} is {value!r}, not a number") from error
     if math.isinf(number):
         raise InputError(f"feature {name!r} is infinite")
-    return 0.0 if math.isnan(number) else number
+    return number

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from everlearn.errors import ConfigError
-from everlearn.integrations.label_names import Label, LabelNames
+from everlearn.integrations.label_names import Label, LabelNames, is_missing
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
 from everlearn.types import Example, FloatArray, State
@@ -106,8 +106,8 @@ class LabelLearner:
         self._num_seen = 0
 
     def learn(self, inputs: Sequence[str] | FloatArray, labels: Sequence[Label | None]) -> None:
-        """Learn texts or vectors (N, F) with their labels; those whose label is None are passed over."""
-        targets = [None if label is None else self._names.name_of(label) for label in labels]
+        """Learn texts or vectors (N, F) with their labels; those whose label is missing are passed over."""
+        targets = [None if is_missing(label) else self._names.name_of(label) for label in labels]
         self.learner.learn(self._examples(inputs, targets))
         self._num_seen += len(targets)
 

@@ -8,10 +8,26 @@ import numpy as np
 
 from everlearn.errors import InputError
 
-__all__ = ["Label", "LabelNames"]
+__all__ = ["Label", "LabelNames", "is_missing"]
 
 Label = Hashable
 """A label as users of river and scikit-learn have them: str, int, bool or float."""
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is what tables have where there is none: None, NaN, or pandas' NA and NaT.
+
+    >>> [is_missing(value) for value in (None, float("nan"), "", 0, False)]
+    [True, True, False, False, False]
+    """
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        # Pandas' NA refuses to say whether it equals anything; so does an array of several values.
+        kind = type(value)
+        return kind.__name__ == "NAType" and kind.__module__.startswith("pandas")
 
 
 class LabelNames:

@@ -28,11 +28,14 @@ class RiverClassifier(base.MiniBatchClassifier):
     """A closed-form learner with the methods of river.
 
     Without ``model`` it takes dictionaries of numeric features. Names may come and go: each gets one of
-    ``num_columns`` columns when it is first learned, an absent feature counts as 0 (so does None or
-    NaN), and a name that was never learned is passed over. Once all columns are taken, further names
-    share them.
+    ``num_columns`` columns when it is first learned, an absent feature counts as 0 (so does one
+    that is missing), and a name that was never learned is passed over. Once all columns are taken, further
+    names share them.
 
     With ``model`` it takes texts: strings or, with ``on``, the field of that name of a dictionary.
+
+    Missing is None, NaN, and pandas' NA and NaT. An example whose label is missing is passed over; a text
+    that is missing is refused.
 
     Predictions come from the last solve, and a prediction solves again when there are ``refresh_growth``
     times as many examples as at that solve, or a new label. So a stream of n examples is solved about
@@ -100,7 +103,7 @@ class RiverClassifier(base.MiniBatchClassifier):
         return set() if self.model is None else {base.tags.TEXT_INPUT}
 
     def learn_one(self, x: Mapping[Any, Any] | str, y: Label | None) -> None:
-        """Learn one example; passed over if ``y`` is None.
+        """Learn one example; passed over if ``y`` is missing.
 
         Raises:
             InputError: A feature is not a number, or there is no text.
@@ -112,7 +115,10 @@ class RiverClassifier(base.MiniBatchClassifier):
 
         Args:
             X: A table of features or, with ``model``, a table with the column ``on`` or a series of texts.
-            y: Labels.
+            y: Labels; examples whose label is missing are passed over.
+
+        Raises:
+            InputError: As ``learn_one``.
         """
         self._learn(_rows(X), list(y))
 

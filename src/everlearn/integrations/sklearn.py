@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from everlearn.errors import ConfigError, InputError, MissingExtraError
 from everlearn.integrations.label_learner import InputSpec, LabelLearner, closed_form_config
+from everlearn.integrations.label_names import is_missing
 from everlearn.types import FloatArray
 
 try:
@@ -130,6 +131,11 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _learn(
         self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None, *, is_first: bool
     ) -> Self:
+        kind = _check_labels(y, "y")
+        if classes is not None:
+            _require_kind(kind, _check_labels(classes, "classes"), "classes holds")
+        if not is_first:
+            _require_kind(kind, _check_labels(self.classes_, "classes_"), "the labels learned before are")
         rows, labels = self._checked(X, y, is_first=is_first)
         if is_first:
             is_closed = classes is not None
@@ -174,6 +180,36 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # So far outside codes are ±127 anyway; the bound only keeps them finite.
         with np.errstate(over="ignore"):
             return np.clip((rows - self.center_) / self.scale_, -1e9, 1e9)
+
+
+def _check_labels(y: npt.ArrayLike | None, name: str) -> str | None:
+    """Whether labels are "strings" or "numbers"; None where there are none.
+
+    Raises:
+        InputError: One is missing, or they are both: an array would make strings of the numbers.
+    """
+    if y is None or (array := np.asarray(y)).ndim > 1:  # scikit-learn has words for it
+        return None
+    if array.dtype.kind in "biu":
+        return "numbers"
+    if array is y and array.dtype.kind in "US":
+        return "strings"
+    kinds: dict[str, Any] = {}
+    for row, label in enumerate(np.asarray(y, dtype=object).ravel()):
+        if is_missing(label):
+            raise InputError(
+                f"Input {name} contains NaN: row {row} (from 0) is {label!r}; leave out what has no label"
+            )
+        kinds.setdefault("strings" if isinstance(label, str | bytes) else "numbers", label)
+    if len(kinds) > 1:
+        both = " and ".join(f"{kind} ({label!r})" for kind, label in kinds.items())
+        raise InputError(f"{name} holds {both}; give all labels one type")
+    return next(iter(kinds), None)
+
+
+def _require_kind(kind: str | None, other: str | None, where: str) -> None:
+    if kind is not None and other is not None and kind != other:
+        raise InputError(f"y holds {kind}, but {where} {other}; give all labels one type")
 
 
 def _scaling(rows_NF: FloatArray, scale: float | None) -> tuple[FloatArray, FloatArray]:
