@@ -189,8 +189,9 @@ def test_held_targets_equal_a_plain_fold(
         newest = HeldTargets(journal)
         for offset in targets:
             came_with = next(arrived[offset] for _, arrived, _ in made if offset in arrived)
-            is_held = newest(offset, "learn", came_with) is not None
-            assert journal.is_learned(offset, "learn", came_with) == is_held
+            assert journal.standing(offset, "learn", came_with).targets == newest.all(
+                offset, "learn", came_with
+            )
 
 
 def test_checkpoints_are_kept_by_number_hour_and_name(

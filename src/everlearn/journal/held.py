@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival
+from everlearn.journal.standing import ChangeOf, targets_held
 from everlearn.types import Example
 
-__all__ = ["HeldTargets", "held_examples"]
+__all__ = ["HeldTargets", "held_examples", "held_more_than_once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,14 @@ class HeldTargets:
         )
         self._turns = [_Turn(*row) for row in rows]
         self._firsts = [one.first for one in self._turns]
-        self._changes: dict[int, list[tuple[int, str, str]]] = {}
-        for offset, step, kind, target in journal.database.rows(
-            "SELECT c.offset, c.step, c.kind, c.target FROM changes c JOIN steps s ON s.step = c.step "
+        self._changes: dict[int, list[ChangeOf]] = {}
+        for offset, *values in journal.database.rows(
+            "SELECT c.offset, c.step, c.kind, c.previous, c.target FROM changes c "
+            "JOIN steps s ON s.step = c.step "
             f"WHERE c.step <= ? AND ({counts} OR c.kind = 'pending') ORDER BY c.number",
             (last, known, known),
         ):
-            self._changes.setdefault(offset, []).append((step, kind, target))
+            self._changes.setdefault(offset, []).append(ChangeOf(*values))
 
     def __call__(self, offset: int, role: str, arrived_with: str | None) -> str | None:
         """The target with which the state holds an example; None: it does not.
@@ -57,18 +59,16 @@ class HeldTargets:
             role: What it is for.
             arrived_with: The target that it came with.
         """
-        held = None
-        step = self._turn_of(offset) if role == "learn" else None
-        changes = self._changes.get(offset, ())
-        if step is not None:
-            held = arrived_with
-            for at, kind, target in changes:
-                if kind == "pending" and at <= step:
-                    held = target
-        for _, kind, target in changes:
-            if kind != "pending":
-                held = target
-        return held
+        held = self.all(offset, role, arrived_with)
+        return held[-1] if held else None
+
+    def all(self, offset: int, role: str, arrived_with: str | None) -> tuple[str, ...]:
+        """As a call; more than one where the journal is unsound and the example was learned again."""
+        turn = self._turn_of(offset) if role == "learn" else None
+        changes = self._changes.get(offset)
+        if changes is None:
+            return () if turn is None or arrived_with is None else (arrived_with,)
+        return targets_held(turn, arrived_with, changes)
 
     def _turn_of(self, offset: int) -> int | None:
         at = bisect_right(self._firsts, offset) - 1
@@ -88,6 +88,8 @@ def held_examples(
 ) -> Iterator[tuple[int, Example]]:
     """Offsets and examples that the state holds, with the targets it holds them with.
 
+    What an unsound journal holds twice comes twice: it was learned so, and is subtracted so.
+
     Args:
         journal: The journal.
         until: After this step; None: the newest.
@@ -101,14 +103,23 @@ def held_examples(
         for offset, id_, role, arrived_with in journal.database.rows(
             "SELECT offset, id, role, target FROM examples ORDER BY offset"
         ):
-            target = held(offset, role, arrived_with)
-            if target is not None:
+            for target in held.all(offset, role, arrived_with):
                 yield offset, Example(id=id_, target=target)
         return
     for offset, one in _arrivals(journal, offsets, generation):
-        target = held(offset, one.role, one.example.target)
-        if target is not None:
+        for target in held.all(offset, one.role, one.example.target):
             yield offset, one.example.with_target(target)
+
+
+def held_more_than_once(journal: Journal) -> list[str]:
+    """Ids of the examples that the state holds more than once; a sound journal has none."""
+    held = HeldTargets(journal)
+    # In turn nothing is learned twice: ranges of turns follow each other.
+    rows = journal.database.rows(
+        "SELECT e.offset, e.id, e.role, e.target FROM examples e WHERE e.offset IN "
+        "(SELECT offset FROM changes WHERE kind <> 'pending') ORDER BY e.offset"
+    )
+    return [id_ for offset, id_, role, target in rows if len(held.all(offset, role, target)) > 1]
 
 
 def _arrivals(

@@ -28,6 +28,7 @@ from everlearn.journal.records import (
     Refused,
     Step,
 )
+from everlearn.journal.standing import ChangeOf, Standing, targets_held
 from everlearn.journal.step_rows import (
     STEP_COLUMNS,
     ArrivalRows,
@@ -298,44 +299,68 @@ class Journal:
         )
         found = {}
         for offset, id_, _, role, target, *_ in (verified(row, "examples") for row in rows):
+            standing = self.standing(offset, role, target)  # type: ignore[arg-type]
             found[str(id_)] = KnownExample(
                 offset=offset,  # type: ignore[arg-type]
                 role=role,  # type: ignore[arg-type]
                 target=self.present_target(offset, target),  # type: ignore[arg-type]
-                is_learned=self.is_learned(offset, role, target),  # type: ignore[arg-type]
+                is_held=standing.is_held,
+                is_waiting=standing.is_waiting,
             )
         return found
 
-    def present_target(self, offset: int, arrived_with: str | None) -> str | None:
-        """The target that an example has now; what came with steps that are set aside does not count."""
+    def present_target(
+        self, offset: int, arrived_with: str | None, *, and_of: int | None = None
+    ) -> str | None:
+        """The target that an example has now; what came with steps that are set aside does not count.
+
+        Args:
+            offset: The example's.
+            arrived_with: The target that it came with.
+            and_of: What this revision has set aside counts too.
+        """
         row = self.database.first(
             "SELECT c.target FROM changes c JOIN steps s ON s.step = c.step "
-            f"WHERE c.offset = ? AND {_CHANGE_COUNTS} ORDER BY c.number DESC LIMIT 1",
-            (offset,),
+            f"WHERE c.offset = ? AND ({_CHANGE_COUNTS} OR s.set_aside = ?) ORDER BY c.number DESC LIMIT 1",
+            (offset, and_of),
         )
         return row[0] if row else arrived_with
 
-    def is_learned(self, offset: int, role: str, arrived_with: str | None) -> bool:
-        """Whether the state after the newest step holds the example."""
-        return any(not set_aside for _, set_aside in self.learned_in(offset, role, arrived_with))
+    def standing(self, offset: int, role: str, arrived_with: str | None) -> Standing:
+        """How an example stands after the newest step: held, waiting for its turn, or neither.
+
+        Args:
+            offset: The example's.
+            role: What it is for.
+            arrived_with: The target that it came with.
+        """
+        turn = self._turn_of(offset) if role == "learn" else None
+        changes = self.database.all(
+            "SELECT c.step, c.kind, c.previous, c.target FROM changes c JOIN steps s ON s.step = c.step "
+            f"WHERE c.offset = ? AND {_CHANGE_COUNTS} ORDER BY c.number",
+            (offset,),
+        )
+        return Standing(
+            targets=targets_held(
+                None if turn is None or turn[1] else turn[0],
+                arrived_with,
+                [ChangeOf(*values) for values in changes],
+            ),
+            is_waiting=role == "learn" and offset > self.last_learned_in_turn,
+        )
 
     def learned_in(self, offset: int, role: str, arrived_with: str | None) -> list[tuple[int, bool]]:
         """The steps that learned an example, and whether each was set aside."""
         found: list[tuple[int, bool]] = []
-        if role == "learn":
-            row = self.database.first(
-                "SELECT step, learned_first, set_aside FROM steps WHERE learned_last >= ? "
-                "ORDER BY learned_last LIMIT 1",
-                (offset,),
+        turn = self._turn_of(offset) if role == "learn" else None
+        if turn is not None:
+            pending = self.database.first(
+                "SELECT target FROM changes WHERE offset = ? AND kind = 'pending' AND step <= ? "
+                "ORDER BY number DESC LIMIT 1",
+                (offset, turn[0]),
             )
-            if row is not None and row[1] <= offset:
-                pending = self.database.first(
-                    "SELECT target FROM changes WHERE offset = ? AND kind = 'pending' AND step <= ? "
-                    "ORDER BY number DESC LIMIT 1",
-                    (offset, row[0]),
-                )
-                if arrived_with is not None or pending is not None:
-                    found.append((row[0], row[2] is not None))
+            if arrived_with is not None or pending is not None:
+                found.append(turn)
         found += [
             (step, set_aside is not None)
             for step, set_aside in self.database.rows(
@@ -345,6 +370,15 @@ class Journal:
             )
         ]
         return found
+
+    def _turn_of(self, offset: int) -> tuple[int, bool] | None:
+        """The step in which it was an example's turn, and whether it was set aside; None: it is to come."""
+        row = self.database.first(
+            "SELECT step, learned_first, set_aside FROM steps WHERE learned_last >= ? "
+            "ORDER BY learned_last LIMIT 1",
+            (offset,),
+        )
+        return None if row is None or row[1] > offset else (row[0], row[2] is not None)
 
     def unlearned_since(self, offset: int) -> list[tuple[int, Example]]:
         """Examples from an offset on that are to be learned in turn, with their present targets."""

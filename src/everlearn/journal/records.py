@@ -222,13 +222,15 @@ class KnownExample:
         offset: Where it is.
         role: What it is for.
         target: Its present target.
-        is_learned: Whether the state holds it.
+        is_held: Whether the state holds it.
+        is_waiting: Whether its turn to be learned is still to come.
     """
 
     offset: int
     role: Role
     target: str | None
-    is_learned: bool
+    is_held: bool
+    is_waiting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
@@ -77,7 +77,7 @@ def sort_arrivals(
         elif before is None and has_input:
             offset = journal.next_offset + len(result.fresh)
             result.fresh.append(one)
-            known[one.id] = KnownExample(offset, "learn", one.target, is_learned=False)
+            known[one.id] = KnownExample(offset, "learn", one.target, is_held=False, is_waiting=True)
         elif before is None:
             reason = (
                 f"it has no text (see --text-field), and no earlier example has the id {one.id!r} for "
@@ -89,7 +89,7 @@ def sort_arrivals(
             result.refused.append(refused(source_name, number, one, reason))
         elif not learns_targets or one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
-        elif before.is_learned and journal.step_of(before.offset) in lost:
+        elif before.is_held and journal.step_of(before.offset) in lost:
             reason = f"target for id {one.id!r}, something of whose step was lost to damage"
             result.refused.append(refused(source_name, number, one, reason))
         elif journal.lacks_code(before.offset):
@@ -98,10 +98,10 @@ def sort_arrivals(
             )
             result.refused.append(refused(source_name, number, one, reason))
         else:
-            change = _change(journal, before, one.target)
+            change = _change(before, one.target)
             result.changes.append(change)
-            is_learned = before.is_learned or change.kind == "target"
-            known[one.id] = KnownExample(before.offset, before.role, one.target, is_learned)
+            is_held = before.is_held or change.kind == "target"
+            known[one.id] = replace(before, target=one.target, is_held=is_held)
     return result
 
 
@@ -114,15 +114,14 @@ def _known_example(journal: Journal, before: KnownExample, batch: Sorted) -> Exa
     return found
 
 
-def _change(journal: Journal, before: KnownExample, target: str) -> Change:
+def _change(before: KnownExample, target: str) -> Change:
     kind: ChangeKind
-    if before.is_learned:
+    if before.is_held:
         kind = "correction"
-    elif before.role != "learn":
+    elif before.role != "learn" or before.is_waiting:
         kind = "pending"
-    else:
-        # Its turn has come and gone (without a target, or in a step that was set aside), or is to come.
-        kind = "target" if before.offset <= journal.last_learned_in_turn else "pending"
+    else:  # its turn has come and gone: without a target, or in a step that was set aside
+        kind = "target"
     return Change(before.offset, kind, before.target, target)
 
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.records import Change, Decision, NewStep, Step
+from everlearn.journal.set_aside import set_aside_by_guard
 from everlearn.runtime.exams import Chosen, Exams
 from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.run_folder import RunFolder
@@ -308,24 +309,18 @@ class Guard:
     def _proved_right(self, live: Predictor) -> list[Change]:
         """Examples that a rejection set aside, with which the new version agrees."""
         journal = self._folder.journal
-        rows = journal.database.all(
-            "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step "
-            "JOIN revisions r ON r.revision = s.set_aside "
-            "WHERE r.kind = 'quarantine' AND e.role = 'learn' "
-            "AND NOT EXISTS (SELECT 1 FROM changes c JOIN steps t ON t.step = c.step "
-            "WHERE c.offset = e.offset AND c.kind <> 'pending' AND t.set_aside IS NULL) "
-            "ORDER BY e.offset DESC LIMIT ?",
-            (_READMITTED_AT_ONCE,),
-        )
-        examples = []
-        for (offset,) in reversed(rows):
-            example = journal.example_at(offset)
-            target = None if example is None else journal.present_target(offset, example.target)
-            if example is None or target is None:
+        examples: list[tuple[int, Example]] = []
+        for one in set_aside_by_guard(journal):
+            if one.target is None or not one.standing.is_out:
                 continue
+            example = journal.example_at(one.offset)
+            assert example is not None, "the query named it"
             # One that came with codes of another trunk, from behind a rollback, cannot be judged.
             if example.code is not None or self._folder.record.learner.kind != "closed-form":
-                examples.append((offset, example.with_target(target)))
+                examples.append((one.offset, example.with_target(one.target)))
+            if len(examples) == _READMITTED_AT_ONCE:
+                break
+        examples.sort(key=lambda pair: pair[0])
         right = _right(live, [example for _, example in examples])
         return [
             Change(offset, "readmitted", None, str(example.target))

@@ -230,7 +230,7 @@ def blame_example(run: Path, id_: str) -> Blame:
             predicted=None if said is None or is_document else (said.label, said.confidence),
             learned=learned,
             versions=holding,
-            is_held=any(not aside for _, aside in learned),
+            is_held=journal.standing(offset, role, target).is_held,
         )
 
 

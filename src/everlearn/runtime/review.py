@@ -9,6 +9,7 @@ from pathlib import Path
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, NewStep
+from everlearn.journal.set_aside import set_aside_by
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.run_folder import RunFolder
@@ -103,7 +104,7 @@ def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
                     reason=reason,
                     score=score,
                     policy=policy,
-                    is_learned=journal.is_learned(offset, one.role, one.example.target),
+                    is_learned=journal.standing(offset, one.role, one.example.target).is_held,
                 )
             )
         return found
@@ -129,23 +130,30 @@ def review_run(
     with recovered_run(run) as opened:
         journal = opened.folder.journal
         flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
-        chosen = {offset for offset in (flags[one] for one in accept) if not _is_held(journal, offset)}
+        readmitted = {}
+        for one in accept:
+            change = _readmission(journal, flags[one])
+            if change is not None:
+                readmitted[change.offset] = change
+        corrected = []
         if readmit is not None:
-            chosen |= set(_set_aside_by(opened.folder, readmit))
-        changes = []
-        for offset in sorted(chosen):
-            example = journal.example_at(offset)
-            target = None if example is None else journal.present_target(offset, example.target)
-            if target is not None:
-                changes.append(Change(offset, "readmitted", None, target))
+            for change in _set_aside_by(opened.folder, readmit):
+                if change.kind == "correction":
+                    corrected.append(change)
+                else:
+                    readmitted[change.offset] = change
+        # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
+        # order in which they were made.
+        changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
         with opened.folder.saving(), journal.database.transaction():
             for one in accept:
                 _resolve(journal, flags[one], "accepted")
             for one in reject:
                 _resolve(journal, flags[one], "rejected")
-            step = None
-            if changes:
-                step = journal.append(NewStep(changes=changes, after={"settle": True}), keep_text=False)
+            steps = [
+                journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False)
+                for one in changes
+            ]
             if readmit is not None:
                 opened.folder.history.decide(
                     step=journal.last_step,
@@ -153,15 +161,17 @@ def review_run(
                     kind="readmission",
                     verdict="readmitted",
                     reason=f"decision {readmit} was overruled on request",
-                    numbers={"examples": len(changes)},
+                    numbers={"examples": sum(map(len, changes))},
                 )
-        if step is not None:
-            Fold(opened.learner, observers=(opened.scores,)).make(journal.fold_step(step), ())
+        if steps:
+            fold = Fold(opened.learner, observers=(opened.scores,))
+            for step in steps:
+                fold.make(journal.fold_step(step), ())
             opened.folder.save(opened.learner.state(), opened.status(opened.learner))
         return ReviewOutcome(
             num_accepted=len(accept),
             num_rejected=len(reject),
-            num_learned=len(changes),
+            num_learned=sum(map(len, changes)),
             fingerprint=opened.learner.fingerprint(),
         )
 
@@ -175,16 +185,21 @@ def _flag(folder: RunFolder, id_: str) -> int:
     return int(row[0])
 
 
-def _is_held(journal: Journal, offset: int) -> bool:
-    row = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
-    return journal.is_learned(offset, *row)
+def _readmission(journal: Journal, offset: int) -> Change | None:
+    """What learns a flagged example; None where it is learned, or will be when its turn comes."""
+    role, arrived_with = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
+    target = journal.present_target(offset, arrived_with)
+    if target is None or not journal.standing(offset, role, arrived_with).is_out:
+        return None
+    return Change(offset, "readmitted", None, target)
 
 
 def _resolve(journal: Journal, offset: int, resolved: str) -> None:
     journal.database.execute("UPDATE flags SET resolved = ? WHERE offset = ?", (resolved, offset))
 
 
-def _set_aside_by(folder: RunFolder, decision: int) -> list[int]:
+def _set_aside_by(folder: RunFolder, decision: int) -> list[Change]:
+    """What learns everything after all that a decision set aside, in order."""
     revision = next(
         (
             one.revision
@@ -195,9 +210,12 @@ def _set_aside_by(folder: RunFolder, decision: int) -> list[int]:
     )
     if revision is None:
         raise RunError(f"decision {decision} of {folder.path} set nothing aside")
-    rows = folder.journal.database.all(
-        "SELECT e.offset, e.role, e.target FROM examples e JOIN steps s ON s.step = e.step "
-        "WHERE s.set_aside = ? AND e.role = 'learn'",
-        (revision,),
-    )
-    return [row[0] for row in rows if not folder.journal.is_learned(*row)]
+    found = []
+    for one in set_aside_by(folder.journal, revision):
+        if one.target is None or folder.journal.lacks_code(one.offset):
+            continue
+        if one.standing.is_out:
+            found.append(Change(one.offset, "readmitted", None, one.target))
+        elif one.standing.is_held and one.target not in one.standing.targets:
+            found.append(Change(one.offset, "correction", one.standing.targets[-1], one.target))
+    return found[::-1]

@@ -23,7 +23,7 @@ class Surprise:
     """How often an interval contradicts confident predictions.
 
     Attributes:
-        num_examples: Examples of the interval with a target that was known then.
+        num_examples: Examples learned in the interval, with a target that was known when they came.
         num_contradicted: Those that contradict.
         usual_rate: Share in what was accepted before.
         p_value: How probable so many are at the usual rate.
@@ -75,10 +75,13 @@ def surprise_of(folder: RunFolder, confidence: float, first_step: int, last_step
 
 
 def _contradictions(folder: RunFolder, confidence: float, first_step: int, last_step: int) -> tuple[int, int]:
+    # Of what these steps learned: with a delay, it came earlier.
     row = folder.journal.database.one(
-        "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM examples e "
+        "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM steps s "
+        "JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
         "JOIN predictions p ON p.offset = e.offset "
-        "WHERE e.step BETWEEN ? AND ? AND e.target IS NOT NULL AND p.target_probability IS NOT NULL",
+        "WHERE s.step BETWEEN ? AND ? AND s.set_aside IS NULL AND e.target IS NOT NULL "
+        "AND p.target_probability IS NOT NULL",
         (confidence, first_step, last_step),
     )
     return int(row[0]), int(row[1])

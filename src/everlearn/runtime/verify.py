@@ -11,7 +11,7 @@ from typing import Any
 
 from everlearn.errors import InputError, RunError, StateError
 from everlearn.journal.database import REPAIR_ADVICE
-from everlearn.journal.held import held_examples
+from everlearn.journal.held import held_examples, held_more_than_once
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.soundness import find_problem
 from everlearn.runtime.deletion import CERTIFICATE_FORMAT
@@ -114,11 +114,23 @@ def _verify_newest(folder: RunFolder, outcome: VerifyOutcome, listener: Listener
     outcome.passed.append(
         f"all {folder.journal.num_examples():,} examples of the journal match their checksums"
     )
+    _verify_held_once(folder, outcome)
     outcome.check(
         outcome.fingerprint == saved,
         f"the state after step {checkpoint.step:,} equals a fold of the journal from its beginning",
         f"the state after step {checkpoint.step:,} has fingerprint {saved}, a fold of the journal "
         f"{outcome.fingerprint}",
+    )
+
+
+def _verify_held_once(folder: RunFolder, outcome: VerifyOutcome) -> None:
+    twice = held_more_than_once(folder.journal)
+    ids = ", ".join(map(repr, twice[:10])) + (", …" if len(twice) > 10 else "")
+    outcome.check(
+        not twice,
+        "every example is held at most once",
+        f"{len(twice):,} examples were learned more than once and count as often ({ids}); "
+        f"`everlearn forget {folder.path} --id …` takes every copy of one out",
     )
 
 
