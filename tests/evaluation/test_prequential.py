@@ -83,7 +83,8 @@ def test_scores_equal_the_reference(batches: list[list[tuple[Prediction, str | N
         assert summary["examples"] == len(pairs) == scores.num_examples
         check(summary, reference(pairs))
         check(summary, reference(pairs[-window:]), "rolling_")
-    labels, matrix = scores.confusion()
+    confusion = scores.confusion()
+    labels, matrix = confusion.labels, confusion.matrix()
     named = [(t, p.label) for p, t in pairs if p.label is not None]
     for target, row in zip(labels, matrix.tolist(), strict=True):
         assert row == [named.count((target, predicted)) for predicted in labels]
@@ -129,8 +130,7 @@ def test_corner_cases_count_as_documented() -> None:
     summary = scores.summary()
     assert (summary["examples"], summary["accuracy"], summary["new_label_share"]) == (2, 0.5, 0.5)
     assert summary["log_loss"] == pytest.approx(-math.log(1e-12))
-    assert scores.confusion()[0] == ("a",)
-    assert scores.confusion()[1].tolist() == [[1]]
+    assert scores.confusion().to_json() == {"labels": ["a"], "rows_are_targets": [[1]]}
 
 
 def test_labels_that_grow_in_place_are_seen() -> None:

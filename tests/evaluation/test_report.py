@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from everlearn.errors import StorageError
 from everlearn.evaluation import AccuracyMatrix, MetricsLog, MetricsRow, report_html, write_report
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart
 from everlearn.evaluation.report_decisions import decisions_section
 from everlearn.evaluation.report_text import count, duration, flat, json_for_script, percent, shortened
@@ -61,7 +62,7 @@ def full_report(num_classes: int = 6, text: str = "plain") -> str:
         summary={"prequential_accuracy": 0.957, "forgetting": -0.004, "examples": 15000, "seconds": 65.2,
                  "fingerprint": "0123456789abcdef" * 4, "test_accuracy": None, "rejected": 0},
         metrics=metrics(20),
-        confusion=([text, *labels[1:]], counts),
+        confusion=Confusion.from_matrix([text, *labels[1:]], counts),
         matrix=matrix(3, text),
         config={"model": {"name": text}, "seed": 0},
         notes=[text],
@@ -127,7 +128,7 @@ def test_figures_are_valid_plotly_with_titled_axes() -> None:
 
 def test_nothing_to_show_gives_no_chart() -> None:
     page = report_html(title="empty", summary={}, metrics=metrics(0), matrix=AccuracyMatrix(["a"]),
-                       confusion=([], np.zeros((0, 0), np.int64)))  # fmt: skip
+                       confusion=Confusion.from_matrix([], []))  # fmt: skip
     assert Page(page).ids == []
     assert "<details" not in page
     one_column = metrics(5).select(["examples", "accuracy"])
@@ -162,22 +163,22 @@ def test_json_in_a_script_cannot_end_it(text: str) -> None:
 
 def test_confused_pairs_are_sorted() -> None:
     counts = np.array([[8, 2, 0], [0, 5, 5], [1, 0, 9]])
-    pairs = confused_pairs(["a", "b", "c"], counts)
+    pairs = confused_pairs(Confusion.from_matrix(["a", "b", "c"], counts))
     assert [(p.target, p.predicted, p.count, p.share) for p in pairs] == [
         ("b", "c", 5, 0.5), ("a", "b", 2, 0.2), ("c", "a", 1, 0.1)]  # fmt: skip
-    assert confused_pairs(["a"], np.array([[3]])) == []
+    assert confused_pairs(Confusion.from_matrix(["a"], [[3]])) == []
 
 
 def test_many_classes_show_only_the_confused() -> None:
     labels = [f"label {i:03}" for i in range(150)]
     counts = 20 * np.eye(150, dtype=np.int64)
-    assert confusion_chart(labels, counts) is None
+    assert confusion_chart(Confusion.from_matrix(labels, counts)) is None
     counts[10, 20] = counts[30, 20] = 3
-    chart = confusion_chart(labels, counts)
+    chart = confusion_chart(Confusion.from_matrix(labels, counts))
     assert chart is not None
     assert chart.figure["layout"]["yaxis"]["ticktext"] == ["label 010", "label 020", "label 030"]
     assert chart.caption.startswith("The 3 of 150 classes")
-    assert confusion_chart(*confusion(150)) is not None
+    assert confusion_chart(Confusion.from_matrix(*confusion(150))) is not None
 
 
 def test_texts() -> None:

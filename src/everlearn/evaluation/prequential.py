@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everlearn.errors import ConfigError, StateError
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.scores import (
     NUM_CALIBRATION_BINS,
     calibration_bins,
@@ -23,6 +24,10 @@ __all__ = ["PrequentialScores"]
 
 STATE_VERSION = 1
 
+# Different errors that are counted; of more, those that came often enough to be shown.
+_MAX_ERRORS = 100_000
+_KEPT_ERRORS = _MAX_ERRORS // 2
+
 _RECENT = np.dtype(
     [("target", "i8"), ("predicted", "i8"), ("confidence", "f8"), ("loss", "f8"), ("known", "?")]
 )
@@ -33,7 +38,8 @@ class PrequentialScores:
 
     Labels may appear at any time. Cumulative scores equal those computed from all predictions at
     once; rolling ones those of the last ``window`` examples with a target. Memory is bounded by
-    the window, the number of labels and the number of different (target, predicted) pairs.
+    the window, the number of labels and a hundred thousand different errors: of more, the rarest are
+    left out of the confusion. No score depends on it.
 
     How the corners count:
 
@@ -132,6 +138,8 @@ class PrequentialScores:
         predicted = batch[batch["predicted"] >= 0]
         for pair in zip(predicted["target"].tolist(), predicted["predicted"].tolist(), strict=True):
             self._pairs[pair] = self._pairs.get(pair, 0) + 1
+        if len(self._pairs) > _MAX_ERRORS + len(self._labels):
+            self._drop_rare_errors()
         num, confidence_sums, num_correct = calibration_bins(batch["confidence"], hit)
         self._bins += num
         self._bin_confidence += confidence_sums
@@ -143,6 +151,12 @@ class PrequentialScores:
         first = self._num_examples + len(batch) - len(kept)
         self._recent[np.arange(first, first + len(kept)) % self.window] = kept
         self._num_examples += len(batch)
+
+    def _drop_rare_errors(self) -> None:
+        errors = [(count, pair) for pair, count in self._pairs.items() if pair[0] != pair[1]]
+        errors.sort(key=lambda one: -one[0])
+        dropped = {pair for _, pair in errors[_KEPT_ERRORS:]}
+        self._pairs = {pair: count for pair, count in self._pairs.items() if pair not in dropped}
 
     def summary(self) -> dict[str, Json]:
         """All scores: fractions in 0…1, log-loss in nats, None while undefined.
@@ -182,21 +196,17 @@ class PrequentialScores:
             "rolling_new_label_share": float(1.0 - known.mean()) if some else None,
         }
 
-    def confusion(self) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-        """Labels in name order and how often which was taken for which.
+    def confusion(self) -> Confusion:
+        """How often which label was taken for which; labels that occurred, in name order.
 
         Predictions made while no label was known are not in it.
-
-        Returns:
-            Labels (C) that occurred as target or prediction, and int64 counts (C, C): rows are
-            targets, columns predictions. Needs 8 C² bytes.
         """
         labels = sorted(self._labels)
-        place = {self._labels[label]: i for i, label in enumerate(labels)}
-        matrix = np.zeros((len(labels), len(labels)), np.int64)
-        for (target, predicted), count in self._pairs.items():
-            matrix[place[target], place[predicted]] = count
-        return tuple(labels), matrix
+        place = np.zeros(len(labels), np.int64)
+        place[[self._labels[label] for label in labels]] = np.arange(len(labels))
+        pairs = np.array(list(self._pairs), np.int64).reshape(-1, 2)
+        counts = np.fromiter(self._pairs.values(), np.int64, len(self._pairs))
+        return Confusion.of(labels, place[pairs[:, 0]], place[pairs[:, 1]], counts)
 
     def state(self) -> dict[str, Json]:
         """Everything needed to go on, as JSON."""

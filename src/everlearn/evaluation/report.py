@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.report_charts import Chart, stream_charts
 from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart, pairs_table
@@ -27,8 +26,6 @@ from everlearn.evaluation.report_text import NO_BREAK_SPACE, count, duration, pe
 from everlearn.types import Json
 
 __all__ = ["report_html", "write_report"]
-
-Confusion = tuple[Sequence[str], npt.NDArray[np.int64]]
 
 
 def _points(fraction: float) -> str:
@@ -73,7 +70,7 @@ def write_report(
             rejected, classes``; ``examples_per_second``, ``seconds``, ``peak_memory_mb``,
             ``fingerprint``. All are listed in a table.
         metrics: Table with the columns of ``METRICS_SCHEMA``; missing ones are passed over.
-        confusion: Labels (C) and int64 counts (C, C), rows targets, columns predictions.
+        confusion: What was taken for what.
         matrix: Accuracy by experience.
         config: Settings of the run, nested or flat.
         notes: Sentences that the reader should know.
@@ -112,7 +109,7 @@ def report_html(
     if matrix is not None:
         sections.append(_experience_section(matrix, charts))
     if confusion is not None:
-        sections.append(_confusion_section(*confusion, charts))
+        sections.append(_confusion_section(confusion, charts))
     sections.append(decisions_section(decisions))
     sections.append(folded_section("All figures", summary))
     sections.append(folded_section("Configuration", config or {}))
@@ -153,13 +150,13 @@ def _experience_section(matrix: AccuracyMatrix, charts: list[Chart]) -> str:
     return f'<section class="grid">{figure_html(chart)}{aside}</section>'
 
 
-def _confusion_section(labels: Sequence[str], counts: npt.NDArray[np.int64], charts: list[Chart]) -> str:
+def _confusion_section(confusion: Confusion, charts: list[Chart]) -> str:
     parts = []
-    chart = confusion_chart(labels, counts)
+    chart = confusion_chart(confusion)
     if chart is not None:
         charts.append(chart)
         parts.append(figure_html(chart))
-    pairs = confused_pairs(labels, counts, 20 if len(labels) > 30 else 10)
+    pairs = confused_pairs(confusion, 20 if len(confusion.labels) > 30 else 10)
     if pairs:
         parts.append(
             '<div class="panel side"><h2>Most confused pairs</h2>'

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.report_charts import Chart
 from everlearn.evaluation.report_matrix import label_axis
 from everlearn.evaluation.report_text import chart_text, html_text, percent, shortened
@@ -31,25 +31,24 @@ class ConfusedPair:
     share: float
 
 
-def confused_pairs(
-    labels: Sequence[str], matrix: npt.NDArray[np.int64], limit: int = 20
-) -> list[ConfusedPair]:
+def confused_pairs(confusion: Confusion, limit: int = 20) -> list[ConfusedPair]:
     """The most frequent errors, most frequent first; ties in the order of the labels.
 
     Args:
-        labels: Labels (C).
-        matrix: Counts (C, C), rows targets, columns predictions.
+        confusion: What was taken for what.
         limit: How many at most.
     """
-    errors = matrix.copy()
-    np.fill_diagonal(errors, 0)
-    order = np.argsort(-errors, axis=None, kind="stable")[:limit]
-    totals = matrix.sum(axis=1)
+    labels, totals = confusion.labels, confusion.row_totals
+    errors = np.flatnonzero(confusion.rows != confusion.columns)
+    most = errors[np.argsort(-confusion.counts[errors], kind="stable")[:limit]]
     pairs = []
-    for row, column in zip(*np.unravel_index(order, errors.shape), strict=True):
-        number = int(errors[row, column])
-        if number:
-            pairs.append(ConfusedPair(labels[row], labels[column], number, number / int(totals[row])))
+    for row, column, number in zip(
+        confusion.rows[most].tolist(),
+        confusion.columns[most].tolist(),
+        confusion.counts[most].tolist(),
+        strict=True,
+    ):
+        pairs.append(ConfusedPair(labels[row], labels[column], number, number / int(totals[row])))
     return pairs
 
 
@@ -76,21 +75,22 @@ def _label(label: str) -> str:
     return f"<bdi{full}>{html_text(shortened(label, 48))}</bdi>"
 
 
-def confusion_chart(labels: Sequence[str], matrix: npt.NDArray[np.int64]) -> Chart | None:
+def confusion_chart(confusion: Confusion) -> Chart | None:
     """The heat map, of the classes in the most confused pairs where there are more than 30.
 
     Returns:
         None where there is nothing to tell apart: fewer than two labels, or many and no error.
     """
-    if len(labels) < 2 or matrix.sum() == 0:
+    labels = confusion.labels
+    if len(labels) < 2 or not len(confusion.counts):
         return None
     chosen = list(range(len(labels)))
     if len(labels) > MAX_CLASSES:
-        chosen = _involved(labels, matrix)
+        chosen = _involved(confusion)
         if not chosen:
             return None
-    totals = matrix.sum(axis=1)[chosen]
-    counts = matrix[np.ix_(chosen, chosen)]
+    totals = confusion.row_totals[chosen]
+    counts = confusion.among(chosen)
     shares = counts / np.maximum(totals, 1)[:, None]
     names = [labels[i] for i in chosen]
     num = len(names)
@@ -147,11 +147,11 @@ def confusion_chart(labels: Sequence[str], matrix: npt.NDArray[np.int64]) -> Cha
     )
 
 
-def _involved(labels: Sequence[str], matrix: npt.NDArray[np.int64]) -> list[int]:
+def _involved(confusion: Confusion) -> list[int]:
     """Positions of the labels in the most confused pairs, partners side by side."""
-    place = {label: i for i, label in enumerate(labels)}
+    place = {label: i for i, label in enumerate(confusion.labels)}
     chosen: dict[int, None] = {}
-    for pair in confused_pairs(labels, matrix):
+    for pair in confused_pairs(confusion):
         new = {place[pair.target], place[pair.predicted]} - chosen.keys()
         if len(chosen) + len(new) > MAX_CLASSES:
             break

@@ -13,14 +13,14 @@ from everlearn.evaluation.metrics import joint_rate
 from everlearn.evaluation.thinned_rows import ThinnedRows
 from everlearn.types import Json
 
-__all__ = ["TEXT_METRICS_SCHEMA", "TextMetricsLog", "TextMetricsRow"]
+__all__ = ["MAX_SHOWN_DOMAINS", "TEXT_METRICS_SCHEMA", "TextMetricsLog", "TextMetricsRow"]
 
 _METADATA_KEY = b"everlearn.text_metrics"
 _COUNTS = ("examples", "tokens", "bytes", "skipped")
 _BY_DOMAIN = "domain_bits_per_byte"
 
 # A column of all domains in each of thousands of rows must stay small.
-_MAX_DOMAINS = 20
+MAX_SHOWN_DOMAINS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class TextMetricsRow:
         memory_mb: float | None = None,
     ) -> TextMetricsRow:
         """A row from ``TextScores.summary()``, ``TranslationScores.summary()`` and what the run knows."""
-        largest = sorted(text["domains"].items(), key=lambda item: -item[1]["bytes"])[:_MAX_DOMAINS]
+        largest = sorted(text["domains"].items(), key=lambda item: -item[1]["bytes"])[:MAX_SHOWN_DOMAINS]
         by_domain = {name: figures["rolling_bits_per_byte"] for name, figures in largest}
         pairs = translation or {}
         return cls(

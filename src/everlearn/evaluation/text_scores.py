@@ -7,14 +7,17 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 from everlearn.errors import ConfigError, StateError
+from everlearn.evaluation.domains import MAX_DOMAINS, ByDomain
 from everlearn.types import Json, TextLoss
 
 __all__ = ["DomainMatrix", "TextScores", "bits_per_byte"]
 
 STATE_VERSION = 1
 
-# Text of the window is summed in this many parts, so that short texts do not fill the memory.
+# Text of the window is summed in this many parts, so that short texts do not fill the memory; of many
+# domains, each in fewer.
 _PARTS_OF_WINDOW = 1_000
+_PARTS_OF_DOMAINS = 64_000
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float | None:
@@ -29,8 +32,9 @@ def bits_per_byte(nats: float, num_bytes: int) -> float | None:
 class _Tally:
     # Sums over everything, and over the last bytes: parts [nats, tokens, bytes], the oldest first.
 
-    def __init__(self, window_bytes: int) -> None:
+    def __init__(self, window_bytes: int, num_parts: int = _PARTS_OF_WINDOW) -> None:
         self.window_bytes = window_bytes
+        self.num_parts = num_parts
         self.nats, self.tokens, self.bytes = 0.0, 0, 0
         self.parts: deque[list[float]] = deque()
         self.recent_bytes = 0
@@ -39,7 +43,7 @@ class _Tally:
         self.nats += loss.nats
         self.tokens += loss.tokens
         self.bytes += loss.bytes
-        if self.parts and self.parts[-1][2] * _PARTS_OF_WINDOW < self.window_bytes:
+        if self.parts and self.parts[-1][2] * self.num_parts < self.window_bytes:
             last = self.parts[-1]
             last[0] += loss.nats
             last[1] += loss.tokens
@@ -49,6 +53,14 @@ class _Tally:
         self.recent_bytes += loss.bytes
         while self.recent_bytes - self.parts[0][2] >= self.window_bytes:
             self.recent_bytes -= int(self.parts.popleft()[2])
+
+    def coarsen(self, num_parts: int) -> None:
+        self.num_parts = num_parts
+        while len(self.parts) > 2 * num_parts:
+            whole, last = divmod(len(self.parts), 2)
+            pairs = [[self.parts.popleft(), self.parts.popleft()] for _ in range(whole)]
+            merged = [[a[0] + b[0], a[1] + b[1], a[2] + b[2]] for a, b in pairs]
+            self.parts = deque([*merged, *(self.parts if last else ())])
 
     def summary(self) -> dict[str, Json]:
         recent_nats = math.fsum(nats for nats, _, _ in self.parts)
@@ -75,8 +87,9 @@ class TextScores:
     """Bits per byte of text that was predicted before it was learned, over everything and by domain.
 
     Rolling figures cover the last ``window_bytes`` (and at most one update, or a thousandth of the
-    window, more); those of a domain its own last bytes. Memory is bounded by the window's thousand parts
-    for each domain.
+    window, more); those of a domain its own last bytes. With more than 64 domains a domain's window is kept
+    in fewer parts, and beyond ``max_domains`` all further ones are counted together, so that memory does not
+    grow with the stream.
 
     Example:
         >>> from everlearn.types import TextLoss
@@ -87,34 +100,48 @@ class TextScores:
 
     Args:
         window_bytes: Bytes of text that rolling figures cover.
+        max_domains: So many domains have figures of their own; None: all.
 
     Raises:
         ConfigError: ``window_bytes`` is below 1.
     """
 
-    def __init__(self, window_bytes: int = 1_000_000) -> None:
+    def __init__(self, window_bytes: int = 1_000_000, *, max_domains: int | None = MAX_DOMAINS) -> None:
         if window_bytes < 1:
             raise ConfigError(f"window_bytes must be at least 1, not {window_bytes}")
         self.window_bytes = window_bytes
+        self.max_domains = max_domains
         self._total = _Tally(window_bytes)
-        self._domains: dict[str, _Tally] = {}
+        self._domains = ByDomain(self._new_tally, max_domains)
 
     def update(self, losses: Iterable[TextLoss]) -> None:
         """Take in what a step reported."""
         for loss in losses:
             self._total.add(loss)
             if loss.domain is not None:
-                if loss.domain not in self._domains:
-                    self._domains[loss.domain] = _Tally(self.window_bytes)
                 self._domains[loss.domain].add(loss)
 
-    def summary(self) -> dict[str, Json]:
+    def _new_tally(self) -> _Tally:
+        """Of one domain more; where there are many, all take less room."""
+        num_parts = _PARTS_OF_WINDOW
+        while num_parts > 1 and num_parts * (len(self._domains) + 1) > _PARTS_OF_DOMAINS:
+            num_parts //= 2
+        for tally in self._domains.values():
+            if tally.num_parts > num_parts:
+                tally.coarsen(num_parts)
+        return _Tally(self.window_bytes, num_parts)
+
+    def summary(self, max_domains: int | None = None) -> dict[str, Json]:
         """``bits_per_byte, rolling_bits_per_byte, nats_per_token, tokens_per_byte, tokens, bytes``.
 
         ``domains`` holds the same of each domain, in order of appearance. Figures that are not defined
         yet are None.
+
+        Args:
+            max_domains: Only the largest; None: all.
         """
-        domains = {name: tally.summary() for name, tally in self._domains.items()}
+        chosen = self._domains.largest(max_domains, lambda tally: tally.bytes)
+        domains = {name: tally.summary() for name, tally in chosen}
         return {**self._total.summary(), "domains": domains}
 
     def state(self) -> dict[str, Json]:
@@ -138,11 +165,13 @@ class TextScores:
                     f"text scores of format version {state['version']} cannot be read; "
                     f"this program reads version {STATE_VERSION}"
                 )
-            fresh = TextScores(int(state["window_bytes"]))
+            fresh = TextScores(int(state["window_bytes"]), max_domains=self.max_domains)
             fresh._total.load(state["total"])
             for name, saved in state["domains"]:
-                fresh._domains[str(name)] = tally = _Tally(fresh.window_bytes)
+                tally = fresh._new_tally()
                 tally.load(saved)
+                tally.coarsen(tally.num_parts)
+                fresh._domains.put(str(name), tally)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise StateError(f"text scores are damaged: {error!r}") from error
         self.__dict__.update(fresh.__dict__)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everlearn.errors import ConfigError, MissingExtraError, StateError
+from everlearn.evaluation.domains import MAX_DOMAINS, ByDomain
 from everlearn.types import Json
 
 __all__ = ["BLEU_TOKENIZERS", "TranslationScores"]
@@ -47,22 +48,26 @@ class TranslationScores:
         tokenize: How BLEU cuts words: "13a" for languages with spaces between words, "zh" for Chinese
             targets, or another of ``BLEU_TOKENIZERS``. chrF needs no words.
         window: Pairs that the rolling scores cover.
+        max_domains: So many domains have figures of their own, all others one together; None: all.
 
     Raises:
         ConfigError: A value is out of range, or the tokenizer needs what is not installed.
         MissingExtraError: sacrebleu is not installed.
     """
 
-    def __init__(self, tokenize: str = "13a", *, window: int = 1000) -> None:
+    def __init__(
+        self, tokenize: str = "13a", *, window: int = 1000, max_domains: int | None = MAX_DOMAINS
+    ) -> None:
         if tokenize not in BLEU_TOKENIZERS:
             raise ConfigError(f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, not {tokenize!r}")
         if window < 1:
             raise ConfigError(f"window must be at least 1, not {window}")
         self.tokenize = tokenize
         self.window = window
+        self.max_domains = max_domains
         self._metrics = _Metrics(tokenize)
         self._total = _Tally(window)
-        self._domains: dict[str, _Tally] = {}
+        self._domains = ByDomain(self._new_tally, max_domains)
 
     @property
     def signature(self) -> str:
@@ -92,16 +97,21 @@ class TranslationScores:
             counts = self._metrics.counts(translation, target)
             self._total.add(counts)
             if domain is not None:
-                if domain not in self._domains:
-                    self._domains[domain] = _Tally(self.window)
                 self._domains[domain].add(counts)
 
-    def summary(self) -> dict[str, Json]:
+    def _new_tally(self) -> _Tally:
+        return _Tally(self.window)
+
+    def summary(self, max_domains: int | None = None) -> dict[str, Json]:
         """``pairs, bleu, chrf, rolling_bleu, rolling_chrf`` (0 to 100; None without a pair), signature.
 
         ``domains`` holds the same of each domain, in order of appearance.
+
+        Args:
+            max_domains: Only the largest; None: all.
         """
-        figures = {name: self._figures(tally) for name, tally in self._domains.items()}
+        chosen = self._domains.largest(max_domains, lambda tally: tally.num_pairs)
+        figures = {name: self._figures(tally) for name, tally in chosen}
         return {**self._figures(self._total), "bleu_signature": self.signature, "domains": figures}
 
     def _figures(self, tally: _Tally) -> dict[str, Json]:
@@ -137,32 +147,43 @@ class TranslationScores:
                     f"translation scores of format version {state['version']} cannot be read; "
                     f"this program reads version {STATE_VERSION}"
                 )
-            fresh = TranslationScores(state["tokenize"], window=int(state["window"]))
+            fresh = TranslationScores(
+                state["tokenize"], window=int(state["window"]), max_domains=self.max_domains
+            )
             fresh._total.load(state["total"])
             for name, saved in state["domains"]:
-                fresh._domains[str(name)] = tally = _Tally(fresh.window)
+                tally = fresh._new_tally()
                 tally.load(saved)
+                fresh._domains.put(str(name), tally)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise StateError(f"translation scores are damaged: {error!r}") from error
         self.__dict__.update(fresh.__dict__)
 
 
 class _Tally:
-    # Counts summed over all pairs, and those of the last pairs one by one.
+    # Counts summed over all pairs, and those of the last pairs one by one; room comes as it is needed.
 
     def __init__(self, window: int) -> None:
+        self.window = window
         self.num_pairs = 0
         self.sums: Counts = np.zeros(_NUM_BLEU + _NUM_CHRF, np.int64)
-        self._ring: Counts = np.zeros((window, _NUM_BLEU + _NUM_CHRF), np.int64)
+        self._ring: Counts = np.zeros((0, _NUM_BLEU + _NUM_CHRF), np.int64)
 
     def add(self, counts: Counts) -> None:
         self.sums += counts
+        if len(self._ring) < min(self.num_pairs + 1, self.window):
+            self._make_room(2 * self.num_pairs + 1)
         self._ring[self.num_pairs % len(self._ring)] = counts
         self.num_pairs += 1
 
+    def _make_room(self, num: int) -> None:
+        rows = np.zeros((min(num, self.window), self._ring.shape[1]), np.int64)
+        rows[: len(self._ring)] = self._ring
+        self._ring = rows
+
     def recent(self) -> Counts:
         """Counts of the last pairs, the oldest first."""
-        window = len(self._ring)
+        window = self.window
         if self.num_pairs <= window:
             return self._ring[: self.num_pairs]
         return np.roll(self._ring, -(self.num_pairs % window), axis=0)
@@ -172,11 +193,12 @@ class _Tally:
 
     def load(self, state: Json) -> None:
         num_pairs, sums, recent = state
-        num_recent = min(int(num_pairs), len(self._ring))
+        num_recent = min(int(num_pairs), self.window)
+        self._make_room(num_recent)
         rows = np.array(recent, np.int64).reshape(num_recent, self._ring.shape[1])
         self.num_pairs = int(num_pairs)
         self.sums = np.array(sums, np.int64).reshape(self.sums.shape)
-        places = np.arange(self.num_pairs - num_recent, self.num_pairs) % len(self._ring)
+        places = np.arange(self.num_pairs - num_recent, self.num_pairs) % max(num_recent, 1)
         self._ring[places] = rows
 
 

@@ -76,7 +76,7 @@ def evaluate_texts(
         use_threads(config.run.threads)
     if adapt:
         assert isinstance(learner, LanguageLearner), "a run of this task has such a learner"
-        scores = TextScores()
+        scores = TextScores(max_domains=None)
         scores.update(dynamic_losses(learner, examples, forget_documents=forget_documents))
         figures = scores.summary()
     else:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
+from everlearn.evaluation.confusion import Confusion
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.run_scores import read_metrics
-from everlearn.runtime.summary import Confusion, write_reader_files
+from everlearn.runtime.summary import write_reader_files
 from everlearn.runtime.text_run_scores import run_scores
 
 __all__ = ["rebuild_report"]
@@ -52,7 +51,7 @@ def _read_confusion(path: Path) -> Confusion | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         labels = tuple(str(label) for label in value["labels"])
-        return labels, np.array(value["rows_are_targets"], dtype=np.int64).reshape(len(labels), len(labels))
+        return Confusion.from_matrix(labels, value["rows_are_targets"])
     except (ValueError, KeyError, TypeError):
         # It can be counted again from the stream's scores.
         return None

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report import write_report
 from everlearn.evaluation.report_language import write_language_report
@@ -20,11 +18,10 @@ from everlearn.runtime.run_record import Counts, Seconds
 from everlearn.runtime.text_run_scores import AnyRunScores, TextRunScores
 from everlearn.types import Json
 
-__all__ = ["Confusion", "Tested", "peak_memory_mb", "summarize", "write_reader_files"]
+__all__ = ["Tested", "peak_memory_mb", "summarize", "write_reader_files"]
 
 Tested = PrequentialScores | Mapping[str, Json]
 """Scores on a held-out set: of labels, or the figures of ``score_text``."""
-Confusion = tuple[tuple[str, ...], npt.NDArray[np.int64]]
 
 _MAX_CONFUSION_LABELS = 2_000
 
@@ -162,9 +159,8 @@ def write_reader_files(
         return
     shown = confusion if confusion is not None else scores.prequential.confusion()
     with folder.saving():
-        if len(shown[0]) <= _MAX_CONFUSION_LABELS:
-            value = {"labels": list(shown[0]), "rows_are_targets": shown[1].tolist()}
-            write_json(folder.path / "confusion.json", value)
+        if len(shown.labels) <= _MAX_CONFUSION_LABELS:
+            write_json(folder.path / "confusion.json", shown.to_json())
         if scores.matrix is not None:
             write_json(folder.path / "matrix.json", scores.matrix.to_json())
         write_report(
@@ -172,7 +168,7 @@ def write_reader_files(
             title=title,
             summary=summary,
             metrics=scores.metrics.table(),
-            confusion=shown if len(shown[0]) else None,
+            confusion=shown if shown.labels else None,
             matrix=scores.matrix,
             config=folder.record.config,
             notes=notes,

@@ -89,12 +89,12 @@ def score_text(
         ``domains`` holds both of each domain.
     """
     assert isinstance(learner, LanguageLearner | Seq2SeqLearner)
-    text = TextScores()
+    text = TextScores(max_domains=None)
     text.update(learner.score(examples))
     figures = text.summary()
     if bleu_tokenizer is None:
         return figures
-    pairs = TranslationScores(bleu_tokenizer)
+    pairs = TranslationScores(bleu_tokenizer, max_domains=None)
     for start in range(0, len(examples), _PREDICTED_AT_ONCE):
         batch = examples[start : start + _PREDICTED_AT_ONCE]
         written = [one.label or "" for one in learner.predict(batch)]

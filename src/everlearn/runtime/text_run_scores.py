@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from everlearn.config import RunConfig
-from everlearn.evaluation.text_metrics import TextMetricsLog, TextMetricsRow
+from everlearn.evaluation.text_metrics import MAX_SHOWN_DOMAINS, TextMetricsLog, TextMetricsRow
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
 from everlearn.runtime.online_loop import BatchResult
@@ -85,8 +85,8 @@ class TextRunScores:
         self.memory_mb = self._process.memory_info().rss / _MEGABYTE
         if report is None or not report.num_tokens:
             return
-        text = self.text.summary()
-        pairs = None if self.pairs is None else self.pairs.summary()
+        text = self.text.summary(max_domains=MAX_SHOWN_DOMAINS)
+        pairs = None if self.pairs is None else self.pairs.summary(max_domains=0)
         self.rolling = text["rolling_bits_per_byte"] if pairs is None else pairs["rolling_bleu"]
         self.metrics.add(
             TextMetricsRow.from_summaries(
@@ -118,7 +118,7 @@ class TextRunScores:
 
     def figures(self) -> dict[str, Json]:
         """Prequential figures by the names that summaries and reports use."""
-        text = self.text.summary()
+        text = self.text.summary(max_domains=0)
         figures: dict[str, Json] = {
             "tokens": text["tokens"],
             "bytes": text["bytes"],
@@ -142,7 +142,7 @@ class TextRunScores:
                 "forgetting_bits_per_byte": self.matrix.forgetting,
             }
         if self.pairs is not None:
-            pairs = self.pairs.summary()
+            pairs = self.pairs.summary(max_domains=0)
             figures |= {
                 "prequential_bleu": pairs["bleu"],
                 "prequential_chrf": pairs["chrf"],
@@ -185,7 +185,7 @@ class TextRunScores:
         self.growth = None if "growth" not in saved else VocabularyGrowth.from_json(saved["growth"])
         if metrics is not None:
             # The table may be newer than the checkpoint.
-            within = pc.less_equal(metrics["bytes"], self.text.summary()["bytes"])
+            within = pc.less_equal(metrics["bytes"], self.text.summary(max_domains=0)["bytes"])
             self.metrics = TextMetricsLog.from_table(metrics.filter(within))
 
 

@@ -4,7 +4,7 @@ G = Σ φφᵀ (M, M) is kept as int64 row panels of its lower half; Q = Σ φ b
 number of examples by class beside it. Sums of integers do not depend on order, batch size,
 thread count or device, so merging is addition and deletion is subtraction, to the bit.
 
-Legend: B examples, M features, C classes, P rows of a panel.
+Legend: B examples, M features, C classes, U of them that a batch has, P rows of a panel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from everlearn.learning.closed_form.integer_products import int8_product
 __all__ = ["PANEL_ROWS", "GramSums"]
 
 PANEL_ROWS = 512
+_GROWTH = 1.25  # of the room for classes: without room to spare each new label would copy all sums
 
 
 class GramSums:
@@ -43,7 +44,9 @@ class GramSums:
             )
             for start in range(0, num_features, PANEL_ROWS)
         ]
-        self._class_sums_CM = torch.zeros(0, num_features, dtype=torch.int64, device=device)
+        self._class_rows = torch.zeros(
+            0, num_features, dtype=torch.int64, device=device
+        )  # with room to spare
         self.class_counts_C = torch.zeros(0, dtype=torch.int64)
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._num_waiting = 0
@@ -54,6 +57,10 @@ class GramSums:
     def num_classes(self) -> int:
         """C, classes with a row in the sums."""
         return len(self.class_counts_C)
+
+    @property
+    def _class_sums_CM(self) -> torch.Tensor:
+        return self._class_rows[: self.num_classes]
 
     @property
     def num_examples(self) -> int:
@@ -100,7 +107,7 @@ class GramSums:
         """Keep the rows of these classes, in this order; the others must be empty."""
         self.flush()
         index = torch.tensor(kept, dtype=torch.int64)
-        self._class_sums_CM = self._class_sums_CM[index.to(self._device)]
+        self._class_rows = self._class_sums_CM[index.to(self._device)]
         self.class_counts_C = self.class_counts_C[index]
 
     def panels(self, num_features: int | None = None) -> list[torch.Tensor]:
@@ -133,15 +140,18 @@ class GramSums:
         self._in_class_sums = 0
         for k, panel in enumerate(self._panels):
             panel.copy_(tensors[f"gram.{k:03d}"])
-        self._class_sums_CM = tensors["class_sums"].to(self._device, copy=True)
+        self._class_rows = tensors["class_sums"].to(self._device, copy=True)
         self.class_counts_C = tensors["class_counts"].clone()
 
     def _grow(self, num_classes: int) -> None:
         missing = num_classes - self.num_classes
         if missing <= 0:
             return
-        rows = torch.zeros(missing, self.num_features, dtype=torch.int64, device=self._device)
-        self._class_sums_CM = torch.cat([self._class_sums_CM, rows])
+        if num_classes > len(self._class_rows):
+            room = max(num_classes, int(_GROWTH * len(self._class_rows)))
+            rows = torch.zeros(room, self.num_features, dtype=torch.int64, device=self._device)
+            rows[: self.num_classes] = self._class_sums_CM
+            self._class_rows = rows
         self.class_counts_C = torch.cat([self.class_counts_C, torch.zeros(missing, dtype=torch.int64)])
 
     def _flush_panels(self, num_panels: int) -> None:
@@ -174,9 +184,12 @@ class GramSums:
             self._panels[k].add_(product, alpha=sign)
 
     def _add_to_class_sums(self, features_BM: torch.Tensor, classes_B: torch.Tensor, *, sign: int) -> None:
-        members_CB = torch.zeros(self.num_classes, len(features_BM), dtype=torch.int8, device=self._device)
-        members_CB[classes_B.to(self._device), torch.arange(len(features_BM), device=self._device)] = 1
-        self._class_sums_CM.add_(int8_product(members_CB, features_BM), alpha=sign)
+        # Only rows of classes that the examples have are touched, however many there are.
+        present_U, which_B = torch.unique(classes_B.to(self._device), return_inverse=True)
+        members_UB = torch.zeros(len(present_U), len(features_BM), dtype=torch.int8, device=self._device)
+        members_UB[which_B, torch.arange(len(features_BM), device=self._device)] = 1
+        sums_UM = int8_product(members_UB, features_BM).to(torch.int64)
+        self._class_rows.index_add_(0, present_U, sums_UM, alpha=sign)
 
 
 def _narrowed(sums: torch.Tensor) -> torch.Tensor:

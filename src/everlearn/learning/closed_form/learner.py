@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import torch
 
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.closed_form import saved_state
+from everlearn.learning.closed_form.coding import Coder, Coding
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
@@ -38,20 +38,7 @@ from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State
 __all__ = ["ClosedFormLearner", "Coder"]
 
 
-class Coder(Protocol):
-    """Turns examples into codes; see ``everlearn.models.TextCoder`` and ``VectorCoder``."""
-
-    dense_size: int
-    leading_size: int
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the model and every setting that changes codes."""
-        ...
-
-    def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
-        """One code an example, in order."""
-        ...
+_ROWS_AT_ONCE = 256  # of the class sums, which are large where there are many labels
 
 
 class ClosedFormLearner:
@@ -101,14 +88,16 @@ class ClosedFormLearner:
             raise ConfigError(f"dense_size is {dense_size}, but the coder makes codes of {coder.dense_size}")
         self.leading_size = coder.leading_size if coder is not None else leading_size or self.dense_size
         self._device = torch.device(device)
-        self._features = FeatureMap(
+        features = FeatureMap(
             self.dense_size, self.leading_size, self.config.num_features, self.config.seed, self._device
         )
+        self._coding = Coding(coder, self.dense_size, features, self._device)
         self._reset()
 
     def _reset(self) -> None:
         self._classes: list[str] = []
         self._class_of: dict[str, int] = {}
+        self._labels: tuple[str, ...] | None = None
         self._sums = GramSums(self.config.num_features, self.config.gather, self._device)
         self._counts = CountSums(self.config.gram_bits, self.config.gather)
         self._sample = HashSample(self.config.sample_size)
@@ -120,7 +109,9 @@ class ClosedFormLearner:
     @property
     def labels(self) -> tuple[str, ...]:
         """All labels learned and not forgotten, by name."""
-        return tuple(sorted(self._classes))
+        if self._labels is None:  # sorted once, not at each batch
+            self._labels = tuple(sorted(self._classes))
+        return self._labels
 
     @property
     def num_examples(self) -> int:
@@ -144,16 +135,7 @@ class ClosedFormLearner:
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with codes; codes are computed once, for those that have none."""
-        bare = [k for k, example in enumerate(examples) if example.code is None]
-        prepared = list(examples)
-        if bare:
-            if self.coder is None:
-                raise ConfigError(
-                    f"example {examples[bare[0]].id!r} has no code and this learner has no coder"
-                )
-            for k, code in zip(bare, self.coder.encode_examples([examples[k] for k in bare]), strict=True):
-                prepared[k] = examples[k].with_code(code)
-        return prepared
+        return self._coding.prepare(examples)
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict without learning; label None while nothing is learned."""
@@ -161,12 +143,13 @@ class ClosedFormLearner:
             return []
         self.refresh()
         return ClosedFormPredictor(
-            self._solution, self.config.gram_bits, self._codes, self._featurize
+            self._solution, self.config.gram_bits, self._coding.codes, self._featurize
         ).predict(examples)
 
     def frozen(self) -> ClosedFormPredictor:
-        """The predictor as it is now; it stays so while the learner goes on."""
-        return ClosedFormPredictor(self._solution, self.config.gram_bits, self._codes, self._features_of)
+        """The predictor as it is now; it stays so while the learner goes on, whose sums it does not hold."""
+        coding = self._coding
+        return ClosedFormPredictor(self._solution, self.config.gram_bits, coding.codes, coding.features)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Add examples to the sums. Those without target are passed over.
@@ -185,10 +168,11 @@ class ClosedFormLearner:
                 f"label {new_labels[-1]!r} would be one more than max_classes={self.config.max_classes}; "
                 "raise it, or check that the target field holds labels and not free text"
             )
-        codes = self._codes([example for example, _ in targets])
+        codes = self._coding.codes([example for example, _ in targets])
         for label in new_labels:
             self._class_of[label] = len(self._classes)
             self._classes.append(label)
+            self._labels = None
         classes_B = self._class_rows(labels)
         self._sums.add(self._featurize(codes), torch.from_numpy(classes_B), len(self._classes))
         self._counts.add(codes, classes_B, len(self._classes))
@@ -221,7 +205,7 @@ class ClosedFormLearner:
         if bool((remaining < 0).any()):
             label = self._classes[int(remaining.argmin())]
             raise StateError(f"cannot forget more examples of label {label!r} than were learned")
-        codes = self._codes([example for example, _ in known])
+        codes = self._coding.codes([example for example, _ in known])
         self._sums.subtract(self._featurize(codes), torch.from_numpy(classes_B))
         self._counts.subtract(codes, classes_B)
         self._sample.remove([example.id for example, _ in known], labels)
@@ -231,6 +215,7 @@ class ClosedFormLearner:
             self._sums.keep_classes(kept)
             self._counts.keep_classes(kept)
             self._classes = [self._classes[k] for k in kept]
+            self._labels = None
             self._class_of = {label: k for k, label in enumerate(self._classes)}
         self._invalidate()
         return ForgetReport(num_forgotten=len(known), removed_labels=removed)
@@ -273,6 +258,7 @@ class ClosedFormLearner:
         for label in new_labels:
             self._class_of[label] = len(self._classes)
             self._classes.append(label)
+            self._labels = None
         class_of_other = [self._class_of[label] for label in other._classes]
         self._sums.merge(other._sums, class_of_other, len(self._classes))
         self._counts.merge(other._counts, class_of_other, len(self._classes))
@@ -316,7 +302,9 @@ class ClosedFormLearner:
         digest.update(json.dumps([self._classes[k] for k in order]).encode())
         for panel in self._sums.panels():
             digest.update(panel.cpu().numpy().data)
-        digest.update(self._sums.class_sums()[order].cpu().numpy().tobytes())
+        class_sums = self._sums.class_sums()
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            digest.update(class_sums[order[start : start + _ROWS_AT_ONCE]].cpu().numpy().data)
         digest.update(self._sums.class_counts_C[order].numpy().tobytes())
         counts = self._counts.sums()[order]
         for array in (counts.indptr, counts.indices, counts.data):
@@ -440,31 +428,14 @@ class ClosedFormLearner:
         self._is_settled = False
         self._schedule = SolveSchedule(self.config)
 
-    def _codes(self, examples: Sequence[Example]) -> list[Code]:
-        codes = [example.code for example in self.prepare(examples)]
-        result = [code for code in codes if code is not None]
-        for example, code in zip(examples, result, strict=True):
-            if code.dense.shape != (self.dense_size,):
-                raise StateError(
-                    f"example {example.id!r} has a code of length {code.dense.shape}, not {self.dense_size}: "
-                    "it was encoded by another model or other settings"
-                )
-        return result
-
     def _featurize(self, codes: Sequence[Code]) -> torch.Tensor:
         """int8 features (B, M). A batch is predicted, then learned: the last one's features are kept."""
         known, features = self._recent
         if len(known) == len(codes) and all(a is b for a, b in zip(known, codes, strict=True)):
             return features
-        features = self._features_of(codes)
+        features = self._coding.features(codes)
         self._recent = (codes, features)
         return features
-
-    def _features_of(self, codes: Sequence[Code]) -> torch.Tensor:
-        dense = np.zeros((len(codes), self.dense_size), dtype=np.int8)
-        for row, code in zip(dense, codes, strict=True):
-            row[:] = code.dense
-        return self._features(torch.from_numpy(dense).to(self._device))
 
     def _class_rows(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         return np.array([self._class_of[label] for label in labels], dtype=np.int64)

@@ -1,0 +1,92 @@
+"""From examples to codes and features: all that a predictor needs of a learner beside its solution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from everlearn.errors import ConfigError, StateError
+from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.types import Code, Example
+
+__all__ = ["Coder", "Coding"]
+
+
+class Coder(Protocol):
+    """Turns examples into codes; see ``everlearn.models.TextCoder`` and ``VectorCoder``."""
+
+    dense_size: int
+    leading_size: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model and every setting that changes codes."""
+        ...
+
+    def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
+        """One code an example, in order."""
+        ...
+
+
+class Coding:
+    """Codes of examples, and features of codes.
+
+    Args:
+        coder: Makes codes of examples that have none; None where all come with codes.
+        dense_size: Length of the codes.
+        feature_map: Makes features of them.
+        device: Where features are computed.
+    """
+
+    def __init__(
+        self, coder: Coder | None, dense_size: int, feature_map: FeatureMap, device: torch.device
+    ) -> None:
+        self._coder = coder
+        self._dense_size = dense_size
+        self._feature_map = feature_map
+        self._device = device
+
+    def prepare(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with codes; codes are computed once, for those that have none.
+
+        Raises:
+            ConfigError: One has none, and there is no coder.
+        """
+        bare = [k for k, example in enumerate(examples) if example.code is None]
+        prepared = list(examples)
+        if bare:
+            if self._coder is None:
+                raise ConfigError(
+                    f"example {examples[bare[0]].id!r} has no code and this learner has no coder"
+                )
+            codes = self._coder.encode_examples([examples[k] for k in bare])
+            for k, code in zip(bare, codes, strict=True):
+                prepared[k] = examples[k].with_code(code)
+        return prepared
+
+    def codes(self, examples: Sequence[Example]) -> list[Code]:
+        """The code of each example.
+
+        Raises:
+            ConfigError: As ``prepare``.
+            StateError: One was made by another model or other settings.
+        """
+        codes = [example.code for example in self.prepare(examples)]
+        result = [code for code in codes if code is not None]
+        for example, code in zip(examples, result, strict=True):
+            if code.dense.shape != (self._dense_size,):
+                raise StateError(
+                    f"example {example.id!r} has a code of length {code.dense.shape}, not "
+                    f"{self._dense_size}: it was encoded by another model or other settings"
+                )
+        return result
+
+    def features(self, codes: Sequence[Code]) -> torch.Tensor:
+        """int8 features (B, M)."""
+        dense = np.zeros((len(codes), self._dense_size), dtype=np.int8)
+        for row, code in zip(dense, codes, strict=True):
+            row[:] = code.dense
+        return self._feature_map(torch.from_numpy(dense).to(self._device))

@@ -1,0 +1,91 @@
+"""What grows with the labels, and must not grow faster than they do."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+import weakref
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
+from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.types import Code, Example
+
+DENSE_SIZE = 16
+CONFIG = ClosedFormConfig.of_size(64, sample_size=16, gather=32)
+
+
+def examples(num: int, labels: Sequence[str]) -> list[Example]:
+    generator = np.random.default_rng(3)
+    return [
+        Example(
+            id=f"e{k}",
+            target=labels[k % len(labels)],
+            code=Code(
+                generator.integers(-60, 61, DENSE_SIZE).astype(np.int8),
+                np.arange(3, dtype=np.uint32) + k % 7,
+                np.full(3, 147, np.uint8),
+            ),
+        )
+        for k in range(num)
+    ]
+
+
+def test_what_is_frozen_holds_no_second_learner() -> None:
+    learner = ClosedFormLearner(config=CONFIG, dense_size=DENSE_SIZE)
+    learner.learn(examples(40, ["a", "b"]))
+    learner.settle()
+    gone, frozen = weakref.ref(learner), learner.frozen()
+    expected = learner.predict(examples(3, ["a"]))
+    del learner
+    gc.collect()
+    assert gone() is None
+    assert not any(type(one) is GramSums for one in gc.get_objects())
+    for mine, other in zip(frozen.predict(examples(3, ["a"])), expected, strict=True):
+        assert np.array_equal(mine.probabilities, other.probabilities)
+
+
+def test_sums_by_class_equal_their_definition_whatever_the_order_of_labels() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randint(-127, 128, (90, 40), generator=generator, dtype=torch.int8)
+    classes = torch.randint(0, 30, (90,), generator=generator)
+    sums = GramSums(40, 16, torch.device("cpu"))
+    known = 0
+    for start in range(0, 90, 9):
+        batch = slice(start, start + 9)
+        known = max(known, int(classes[batch].max()) + 1)
+        sums.add(features[batch], classes[batch], known)
+    sums.subtract(features[:20], classes[:20])
+    expected = torch.zeros(known, 40, dtype=torch.int64)
+    for row, label in zip(features[20:], classes[20:], strict=True):
+        expected[label] += row
+    assert torch.equal(sums.class_sums(), expected)
+    assert torch.equal(sums.class_counts_C, torch.bincount(classes[20:], minlength=known))
+
+
+def test_a_new_label_does_not_copy_the_sums_of_all_others() -> None:
+    sums = GramSums(8, 4, torch.device("cpu"))
+    one = torch.ones(1, 8, dtype=torch.int8)
+    places = []
+    for label in range(1_000):
+        sums.add(one, torch.tensor([label]), label + 1)
+        places.append(sums.class_sums().data_ptr())
+    assert sum(a != b for a, b in pairwise(places)) < 50
+    assert torch.equal(sums.class_sums(), torch.ones(1_000, 8, dtype=torch.int64))
+
+
+def test_a_fingerprint_takes_no_copy_of_the_class_sums() -> None:
+    config = ClosedFormConfig.of_size(256, sample_size=16, gather=512)
+    learner = ClosedFormLearner(config=config, dense_size=DENSE_SIZE)
+    learner.learn(examples(4_000, [f"label {k}" for k in range(4_000)]))
+    learner.fingerprint()  # what was gathered is added
+    size = learner.state().tensors["sums.class_sums"].nbytes
+    tracemalloc.start()
+    learner.fingerprint()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size / 2
