@@ -249,7 +249,7 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
     assert verify_run(run, certificate=outcome.certificate, ids=["d6", "d6#1"]).is_valid
     again = learn(write_jsonl(tmp_path / "b2.jsonl", records[5:8]), run)
     assert again.summary["fingerprint"] == outcome.fingerprint_after
-    assert any("d6" in reason and "deleted" in reason for reason in rejected_of(run))
+    assert any("id that was deleted" in reason for reason in rejected_of(run))
     approximate = forget_in_run(run, ids=["d7"], approximate=True)
     assert not approximate.exact
     assert approximate.num_forgotten > 1

@@ -56,8 +56,10 @@ def forget(
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="All examples with this value in this field (target, domain, time or a field of the "
-            "record); if given many times, all must hold.",
+            help="All examples with this value in this field; if given many times, all must hold. A field is "
+            "one of the record's, by its name in the file (also one that --domain-field or the like has "
+            "named), or id, target (label), domain, time. Text must be equal to the letter; true equals "
+            "True, and the number 1 equals 1.0. A field that no record has is an error.",
         ),
     ] = None,
     approximate: Annotated[
@@ -88,13 +90,14 @@ def forget(
         plans.append(plan)
         if plan.num_folded_again and not dry_run:
             print_note(_cost(plan))
-        return not dry_run
+        return True
 
     outcome = forget_in_run(
         run,
         ids=ids or (),
         where=[_field_and_value(one) for one in where or ()],
         approximate=approximate,
+        dry_run=dry_run,
         on_plan=on_plan,
     )
     for note in outcome.notes:

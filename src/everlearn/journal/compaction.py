@@ -84,6 +84,8 @@ def drop_old_texts(journal: Journal, days: float) -> int:
     newest = datetime.fromisoformat(database.now())
     limit = (newest - timedelta(days=days)).isoformat(timespec="milliseconds")
     with database.transaction():
+        last_step = database.one("SELECT COALESCE(MAX(step), 0) FROM steps WHERE time <= ?", (limit,))[0]
+        journal.refusals.drop_excerpts(int(last_step))
         row = database.first(
             "SELECT MAX(last_offset) FROM steps WHERE time <= ? AND last_offset IS NOT NULL", (limit,)
         )

@@ -23,13 +23,18 @@ class DeletedIds:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was deleted."""
+        return self._database.first("SELECT 1 FROM deleted LIMIT 1") is None
+
     def digest_of(self, id_: str) -> bytes:
         """What stays of a deleted id: a keyed hash, 16 bytes."""
         return _digest(id_, self._keys()[0])
 
     def among(self, ids: Iterable[str]) -> dict[str, str]:
         """Those of the ids that were deleted, and when."""
-        if self._database.first("SELECT 1 FROM deleted LIMIT 1") is None:
+        if self.is_empty:
             return {}
         keys = self._keys()
         found = {}

@@ -37,6 +37,8 @@ def delete_examples(
     """
     database, history = journal.database, History(journal.database)
     generations = Generations(database)
+    ids: list[str] = []
+    texts: list[str] = []
     with database.transaction():
         first_step = first_step_of(journal, offsets)
         revision = history.revise(
@@ -47,14 +49,20 @@ def delete_examples(
             {**detail, "num_forgotten": len(offsets)},
         )
         for offset in offsets:
-            id_ = database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0]
+            id_, text = database.one(
+                "SELECT e.id, t.text FROM examples e LEFT JOIN texts t ON t.offset = e.offset "
+                "WHERE e.offset = ?",
+                (offset,),
+            )
+            ids.append(id_)
+            texts.append(text or "")
             database.execute(
                 "INSERT OR REPLACE INTO deleted VALUES (?, ?)", (journal.deleted_ids.digest_of(id_), revision)
             )
-            database.execute("DELETE FROM rejections WHERE id = ?", (id_,))
             for table in _TABLES:
                 database.execute(f"DELETE FROM {table} WHERE offset = ?", (offset,))
             generations.delete_offset(offset)
+        journal.refusals.forget(ids, texts)
         for version in history.versions():
             if version.step >= first_step and version.status == "kept":
                 history.write_version(

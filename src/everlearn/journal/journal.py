@@ -28,6 +28,7 @@ from everlearn.journal.records import (
     Refused,
     Step,
 )
+from everlearn.journal.refusals import Refusals, without_deleted
 from everlearn.journal.standing import ChangeOf, Standing, targets_held
 from everlearn.journal.step_rows import (
     STEP_COLUMNS,
@@ -58,6 +59,7 @@ class Journal:
     Attributes:
         database: The file.
         deleted_ids: What stays of deleted ids.
+        refusals: What is kept of records that gave no example.
 
     Raises:
         StateError: (any method) Something in it is damaged.
@@ -66,6 +68,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.deleted_ids = DeletedIds(database)
+        self.refusals = Refusals(database)
         self._sources = {
             key: source for source, key in database.rows("SELECT source, key FROM sources ORDER BY source")
         }
@@ -163,7 +166,7 @@ class Journal:
             for change in new.changes:
                 self._insert_change(number, change)
             insert_flags(database, number, new.flags)
-            insert_refused(database, number, new.refused)
+            insert_refused(database, number, without_deleted(new.refused, self.deleted_ids))
         self._last_step, self._chain, self._next_offset = number, chain, last + 1
         return step
 
@@ -419,8 +422,7 @@ class Journal:
 
     def rejections(self) -> Iterator[Refused]:
         """All records that gave no example."""
-        for row in self.database.rows("SELECT place, reason, excerpt, id FROM rejections ORDER BY number"):
-            yield Refused(*row)
+        return self.refusals.all()
 
     def num_rejections(self) -> int:
         """How many records gave no example."""

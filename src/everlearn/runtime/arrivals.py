@@ -67,11 +67,10 @@ def sort_arrivals(
         before = known.get(one.id)
         has_input = not (one.text is None and one.code is None)
         if one.id in deleted:
-            when = deleted[one.id][:10]
-            kind = "example" if has_input else "target"
-            result.refused.append(
-                refused(source_name, number, one, f"{kind} for id {one.id!r}, which was deleted on {when}")
-            )
+            kind, when = "example" if has_input else "target", deleted[one.id][:10]
+            digest = journal.deleted_ids.digest_of(one.id).hex()
+            reason = f"{kind} for an id that was deleted on {when} (its hash: {digest})"
+            result.refused.append(refused(source_name, number, one, reason))
         elif before is None and has_input and (problem := problem_of(one)) is not None:
             result.refused.append(refused(source_name, number, one, problem))
         elif before is None and has_input:

@@ -12,10 +12,11 @@ from everlearn.journal.deletion import first_step_of
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.runtime.deletion import Deletion
-from everlearn.runtime.matching import example_matcher
+from everlearn.runtime.matching import id_matcher, offsets_where
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.recovery import recovery_notes
+from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
 
 __all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run"]
@@ -93,6 +94,7 @@ def forget_in_run(
     ids: Sequence[str] = (),
     where: Sequence[tuple[str, str]] = (),
     approximate: bool = False,
+    dry_run: bool = False,
     on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
 ) -> ForgetOutcome:
     """Forget the examples with one of these ids, and (if given) with these values in these fields.
@@ -107,14 +109,14 @@ def forget_in_run(
     Args:
         run: The run folder.
         ids: Ids; empty: any.
-        where: (field, value) pairs, all of which must hold. A field is id, target (or label), domain,
-            time, or one of the record's own.
+        where: (field, value) pairs, all of which must hold; see ``offsets_where``.
         approximate: Let a gradient learner only drop them from its memories: the weights keep what
             they learned.
+        dry_run: Only plan.
         on_plan: Is told beforehand what it will take; returns False to leave everything as it is.
 
     Raises:
-        ConfigError: Neither ids nor fields.
+        ConfigError: Neither ids nor fields, or no record has such a field.
         RunError: The folder is in use or no run, or the texts that would be learned again were dropped.
         StateError: Something saved is damaged. Nothing was changed.
         StorageError: Saving failed; what is not deleted yet is as before.
@@ -125,16 +127,17 @@ def forget_in_run(
         journal, learner = opened.folder.journal, opened.learner
         before = learner.fingerprint()
         labels_before = learner.labels
-        whole_documents = opened.folder.config.task == "lm"
-        offsets = journal.select(example_matcher(ids, where, whole_documents=whole_documents))
+        offsets = _chosen(opened.folder, ids, where)
         found = set(_ids_of(journal, offsets))
         unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
         certificate = None
         exact = True
         notes = recovery_notes(opened.recovered)
+        if not dry_run and (count := _clean_refusals(opened.folder, unknown)):
+            notes.append(f"{count:,} refused records named examples deleted before; they do no longer.")
         if offsets:
             plan, checkpoint = _plan(opened, offsets, approximate)
-            if not on_plan(plan):
+            if not on_plan(plan) or dry_run:
                 return ForgetOutcome(
                     num_forgotten=0,
                     unknown_ids=unknown,
@@ -161,6 +164,27 @@ def forget_in_run(
             certificate=certificate,
             notes=notes,
         )
+
+
+def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, str]]) -> list[int]:
+    """Offsets of the examples that are meant, in order."""
+    matching = offsets_where(folder, where) if where else []
+    if not ids:
+        return matching
+    named = folder.journal.select(id_matcher(ids, whole_documents=folder.config.task == "lm"))
+    return sorted(set(named) & set(matching)) if where else named
+
+
+def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
+    """Take ids that were deleted before out of what was refused since; returns rows changed."""
+    journal = folder.journal
+    if not journal.deleted_ids.among(ids):
+        return 0
+    with folder.saving():
+        count = journal.refusals.forget_deleted(journal.deleted_ids)
+        journal.database.empty_log()
+    folder.write_rejections()
+    return count
 
 
 def _trunk_note(run: Path, count: int) -> str:

@@ -157,7 +157,10 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
                     "its newest checkpoint; run `everlearn learn` on its stream to the end first"
                 )
         with folder.saving():
-            return compact_journal(folder.journal, drop_text_after_days=drop_text_after_days)
+            compacted = compact_journal(folder.journal, drop_text_after_days=drop_text_after_days)
+        if drop_text_after_days is not None:
+            folder.write_rejections()
+        return compacted
 
 
 def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:

@@ -17,6 +17,7 @@ from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, NewStep, Role
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.learners import settle
+from everlearn.runtime.matching import adopt_field_names
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, LearnerRecord, RunStatus, Seconds
 from everlearn.runtime.summary import summarize, write_reader_files
@@ -140,8 +141,12 @@ def _copy_journal(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
         )
     for key, value in progress.items():
         into.append(NewStep(source=key, progress=value), keep_text=False)
+    adopt_field_names(folder, into)
     adopt_deletions(folder.journal, into, reason=f"deleted in {folder.path.name}")
-    refused = list(folder.journal.rejections())
+    refused = [
+        one if keep_text or one.id is None else replace(one, excerpt="")
+        for one in folder.journal.rejections()
+    ]
     if refused:
         into.append(NewStep(refused=refused), keep_text=False)
 

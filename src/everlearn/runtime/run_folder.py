@@ -37,7 +37,15 @@ from everlearn.runtime.rejections import append_rejections
 from everlearn.runtime.run_record import LearnerRecord, RunRecord, RunStatus, SourceProgress, read_record
 from everlearn.types import State
 
-__all__ = ["CERTIFICATES", "CHECKPOINTS", "CONSOLIDATION", "JOURNAL", "RunFolder", "is_run_folder"]
+__all__ = [
+    "CERTIFICATES",
+    "CHECKPOINTS",
+    "CONSOLIDATION",
+    "JOURNAL",
+    "REJECTED",
+    "RunFolder",
+    "is_run_folder",
+]
 
 _RECORD = "run.json"
 JOURNAL = "journal.sqlite"
@@ -45,8 +53,9 @@ CHECKPOINTS = "checkpoints"
 CERTIFICATES = "certificates"
 TRUNKS = "trunks"
 CONSOLIDATION = "consolidation"
+REJECTED = "rejected.jsonl"
 _OWN_FILES = frozenset(
-    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", "rejected.jsonl", "metrics.parquet"}
+    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", REJECTED, "metrics.parquet"}
     | {"confusion.json", "matrix.json", "report.html"}
 )
 _SERVING = "serving"
@@ -301,7 +310,7 @@ class RunFolder:
 
     def write_rejections(self) -> None:
         """Write ``rejected.jsonl`` for readers, if there is anything to tell."""
-        path = self.path / "rejected.jsonl"
+        path = self.path / REJECTED
         if not self.journal.num_rejections():
             path.unlink(missing_ok=True)
             return

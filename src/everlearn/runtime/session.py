@@ -28,6 +28,7 @@ from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import RunLearner, is_settled
+from everlearn.runtime.matching import note_field_names
 from everlearn.runtime.online_loop import BatchResult, Observer
 from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.rejections import is_duplicate
@@ -103,6 +104,8 @@ class LearnSession:
         self._started = started
         self._is_live = False
         self._new_observers = tuple(observers)
+        with folder.saving():
+            note_field_names(folder.journal, config.stream)
         self.place = StreamPlace(folder, config, source, key)
         feed = self.place.experiences
         self._experiences = None if feed is None else Experiences(feed, config.stream.order, held_out)
@@ -330,7 +333,7 @@ class LearnSession:
                 arrivals=arrivals,
                 learned=learned,
                 changes=changes,
-                refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in refusals],
+                refused=self._refused(refusals),
                 flags=flags,
                 after=self._after_batch(len(arrivals)),
             ),
@@ -396,7 +399,7 @@ class LearnSession:
                     after={"settle": True, "examine": True} if examine else {},
                     source=self.progress.key,
                     progress=self.place.to_json(),
-                    refused=[Refused(one.place, one.reason, one.excerpt, one.id) for one in rejected],
+                    refused=self._refused(rejected),
                 )
             )
 
@@ -453,6 +456,16 @@ class LearnSession:
         learned_up_to = self._journal.last_learned_in_turn
         waiting = self._journal.unlearned_since(learned_up_to + 1)
         return DueQueue(self.config.stream.delay, waiting, learned_up_to)
+
+    def _refused(self, rejections: Sequence[Rejection]) -> list[Refused]:
+        """What is journaled of records that gave no example.
+
+        A record with an id was understood: how it begins is somebody's text, kept only where texts are.
+        """
+        return [
+            Refused(one.place, one.reason, one.excerpt if one.id is None or self._keep_text else "", one.id)
+            for one in rejections
+        ]
 
     def _count(self, rejections: Sequence[Rejection]) -> None:
         real = [one for one in rejections if not is_duplicate(one)]

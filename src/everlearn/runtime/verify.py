@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,12 +13,13 @@ from everlearn.errors import InputError, RunError, StateError
 from everlearn.journal.database import REPAIR_ADVICE
 from everlearn.journal.held import held_examples, held_more_than_once
 from everlearn.journal.losses import lost_steps
+from everlearn.journal.refusals import is_naming
 from everlearn.journal.soundness import find_problem
 from everlearn.runtime.deletion import CERTIFICATE_FORMAT
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.listener import Listener, SilentListener
-from everlearn.runtime.run_folder import JOURNAL, RunFolder
+from everlearn.runtime.run_folder import JOURNAL, REJECTED, RunFolder
 from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
@@ -155,6 +156,7 @@ def _verify_certificate(
         f"none of the {value['num_deleted']:,} deleted examples is in the journal",
         f"{present:,} of the deleted examples are in the journal",
     )
+    _look_into_refusals(folder, lambda id_: journal.deleted_ids.digest_of(id_) in digests, outcome)
     for one in ids:
         outcome.check(
             journal.deleted_ids.digest_of(one) in digests,
@@ -195,6 +197,33 @@ def _verify_certificate(
             f"the certificate says {value['fingerprint_after']}, a fold without the deleted examples "
             f"{outcome.fingerprint}",
         )
+
+
+def _look_into_refusals(folder: RunFolder, is_deleted: Callable[[str], bool], outcome: VerifyOutcome) -> None:
+    """Whether a record that was refused, before the deletion or after it, names a deleted example."""
+    path = folder.path / REJECTED
+    in_file = 0
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            in_file = sum(is_naming(_record_of(line), is_deleted) for line in lines)
+    for count, place in (
+        (folder.journal.refusals.num_naming(is_deleted), "refused records in the journal"),
+        (in_file, f"records in {path}"),
+    ):
+        outcome.check(
+            not count,
+            f"none of the {place} names a deleted example",
+            f"{count:,} of the {place} name deleted examples; `everlearn forget` with their ids cleans up",
+        )
+
+
+def _record_of(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    # What is no record of ours is looked at as it stands.
+    return value if isinstance(value, dict) else {"excerpt": line}
 
 
 def _fold(folder: RunFolder, until: int, generation: int) -> RunLearner:

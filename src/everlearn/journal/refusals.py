@@ -1,0 +1,151 @@
+"""What the journal keeps of records that gave no example, and how that obeys deletions.
+
+A refused record is kept with its place, a reason and how it begins. That may name a deleted example, or be
+its words. So what names one is left out when it is journaled, taken out when an example is deleted, and
+looked for when a certificate is verified.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from everlearn.journal.database import Database
+from everlearn.journal.deleted_ids import DeletedIds
+from everlearn.journal.records import Refused
+
+__all__ = ["Refusals", "is_naming", "names_in", "without_deleted"]
+
+_DELETED = "a record with an id that was deleted"
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
+_CELL = re.compile(r"[^,;|\t\r\n]+")
+_WORD = re.compile(r"[^\s,;|\"'{}\[\]:]+")
+_BEGINNING = 40
+"""Characters by which an excerpt is told to be of a text."""
+_MOST_COMPARISONS = 20_000_000
+"""Beyond these all excerpts are dropped rather than compared with each text that is deleted."""
+
+
+def names_in(text: str) -> set[str]:
+    """Everything in a reason or excerpt that could be an id: quoted strings, cells of a table, words.
+
+    >>> sorted(names_in('{"id": "m-3", "n": 7}') & {"m-3", "7"})
+    ['7', 'm-3']
+    """
+    found = {cell.strip() for cell in _CELL.findall(text)} | set(_WORD.findall(text))
+    for quoted in _QUOTED.findall(text):
+        found.add(quoted[1:-1])
+        if quoted[0] == '"':
+            try:
+                found.add(str(json.loads(quoted)))
+            except ValueError:
+                continue  # an excerpt ends anywhere, also within an escape
+    return found - {""}
+
+
+def without_deleted(refused: Sequence[Refused], deleted_ids: DeletedIds) -> list[Refused]:
+    """Refused records as they may be kept: deleted ids as hashes, without excerpts that name them."""
+    if deleted_ids.is_empty:
+        return list(refused)
+    return [_obeying(one, deleted_ids) for one in refused]
+
+
+def _obeying(one: Refused, deleted_ids: DeletedIds) -> Refused:
+    is_of_deleted = one.id is not None and bool(deleted_ids.among([one.id]))
+    is_named = bool(deleted_ids.among(_quoted_in(one.reason)))
+    if is_of_deleted or is_named:
+        digest = deleted_ids.digest_of(str(one.id)).hex() if is_of_deleted else one.id
+        return replace(one, reason=_DELETED if is_named else one.reason, excerpt="", id=digest)
+    if deleted_ids.among(names_in(one.excerpt)):
+        return replace(one, excerpt="")
+    return one
+
+
+def _quoted_in(text: str) -> set[str]:
+    return {quoted[1:-1] for quoted in _QUOTED.findall(text)} - {""}
+
+
+class Refusals:
+    """The table of refused records.
+
+    Args:
+        database: The journal's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> Iterator[Refused]:
+        """All of them, in order."""
+        for row in self._database.rows("SELECT place, reason, excerpt, id FROM rejections ORDER BY number"):
+            yield Refused(*row)
+
+    def forget(self, ids: Collection[str], texts: Iterable[str] = ()) -> int:
+        """Delete what was refused under these ids, and excerpts that name them or begin as these texts do.
+
+        Returns:
+            Rows deleted or changed.
+        """
+        with self._database.transaction():
+            count = sum(
+                self._database.execute("DELETE FROM rejections WHERE id = ?", (id_,)).rowcount for id_ in ids
+            )
+            beginnings = [text[:_BEGINNING] for text in texts if text]
+            return count + self._change(self._naming(frozenset(ids), beginnings))
+
+    def forget_deleted(self, deleted_ids: DeletedIds) -> int:
+        """The same for everything that names an id which was deleted before; returns rows changed."""
+        changed: dict[int, Refused] = {}
+        for number, one in self._numbered("1"):
+            kept = _obeying(one, deleted_ids)
+            if kept != one:
+                changed[number] = kept
+        with self._database.transaction():
+            return self._change(changed)
+
+    def drop_excerpts(self, last_step: int) -> int:
+        """Drop the excerpts that came with a step or before; returns how many."""
+        return self._database.execute(
+            "UPDATE rejections SET excerpt = '' WHERE excerpt <> '' AND step <= ?", (last_step,)
+        ).rowcount
+
+    def num_naming(self, is_deleted: Callable[[str], bool]) -> int:
+        """How many rows name an id of which ``is_deleted`` is true."""
+        return sum(is_naming(_as_mapping(one), is_deleted) for _, one in self._numbered("1"))
+
+    def _naming(self, ids: frozenset[str], beginnings: Sequence[str]) -> dict[int, Refused]:
+        rows = list(self._numbered("excerpt <> ''"))
+        is_too_much = len(rows) * len(beginnings) > _MOST_COMPARISONS
+        return {
+            number: replace(one, excerpt="")
+            for number, one in rows
+            if is_too_much
+            or not ids.isdisjoint(names_in(one.excerpt))
+            or any(beginning in one.excerpt for beginning in beginnings)
+        }
+
+    def _numbered(self, condition: str) -> Iterator[tuple[int, Refused]]:
+        rows = self._database.all(
+            f"SELECT number, place, reason, excerpt, id FROM rejections WHERE {condition} ORDER BY number"
+        )
+        for number, *values in rows:
+            yield number, Refused(*values)
+
+    def _change(self, changed: Mapping[int, Refused]) -> int:
+        self._database.executemany(
+            "UPDATE rejections SET reason = ?, excerpt = ?, id = ? WHERE number = ?",
+            [(one.reason, one.excerpt, one.id, number) for number, one in changed.items()],
+        )
+        return len(changed)
+
+
+def is_naming(refused: Mapping[str, object], is_deleted: Callable[[str], bool]) -> bool:
+    """Whether a refused record (its id, reason and excerpt) names an id of which ``is_deleted`` is true."""
+    id_, reason, excerpt = (str(refused.get(name) or "") for name in ("id", "reason", "excerpt"))
+    return any(map(is_deleted, {id_} | _quoted_in(reason) | names_in(excerpt)))
+
+
+def _as_mapping(one: Refused) -> dict[str, object]:
+    return {"id": one.id, "reason": one.reason, "excerpt": one.excerpt}
