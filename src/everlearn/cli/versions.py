@@ -36,7 +36,7 @@ ROLLBACK_EPILOG = """
 
   [cyan]everlearn rollback runs/desk 3 --keep-learned[/]  (only serve it; learning goes on from the head)
 
-  [cyan]everlearn rollback runs/desk head[/]  (serve the newest state again)
+  [cyan]everlearn rollback runs/desk head[/]  (serve the newest state again; with a guard, version)
 """
 
 
@@ -171,6 +171,9 @@ def rollback(
     What was learned since is set aside, and learning goes on from that version; nothing is deleted from
     the journal, but there is no way forward again. To try a version first, add --keep-learned: then
     everything comes back with `everlearn rollback RUN head`.
+
+    With a guard, the version is served until a candidate is not worse than it, and head is the version that
+    was accepted last. What no exam has seen is not served, and is examined with the next candidate.
     """
     from everlearn.runtime.rollback import rollback_run
 

@@ -27,12 +27,12 @@ from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.records import Change, Decision, NewStep, Step
 from everlearn.journal.set_aside import set_aside_by_guard
 from everlearn.runtime.exams import Chosen, Exams
-from everlearn.runtime.learners import RunLearner
+from everlearn.runtime.learners import RunLearner, solve
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.surprise import is_better, surprise_of
 from everlearn.runtime.text_exams import TextComparison, TextExams, TextItem, TextPredictor
-from everlearn.runtime.versions import add_version
+from everlearn.runtime.versions import add_version, examined_version
 from everlearn.types import Example, Json, Predictor
 
 __all__ = ["Examination", "Guard", "Verdict"]
@@ -105,21 +105,41 @@ class Guard:
 
     @property
     def last_examined(self) -> int:
-        """The last step of the last interval that was judged; 0: there was none."""
-        row = self._folder.journal.database.one(
-            "SELECT COALESCE(MAX(step), 0) FROM decisions "
-            "WHERE kind IN ('guard', 'rollback') OR (kind = 'consolidation' AND verdict = 'accepted')"
+        """The last step that was judged, or served before there was a guard; 0: there was none.
+
+        Going back to a version judges nothing: what it takes back is out of the fold, the rest waits for the
+        next candidate.
+        """
+        database = self._folder.journal.database
+        judged, is_guarded = database.one(
+            "SELECT COALESCE(MAX(step), 0), COALESCE(MAX(kind = 'guard'), 0) FROM decisions "
+            "WHERE kind = 'guard' OR (kind = 'consolidation' AND verdict = 'accepted')"
         )
-        return int(row[0])
+        if not is_guarded:
+            judged = max(judged, database.one("SELECT COALESCE(MAX(step), 0) FROM versions")[0])
+        for first_step, last_step in database.rows(
+            "SELECT first_step, last_step FROM revisions WHERE kind = 'rollback' ORDER BY revision"
+        ):
+            if first_step <= judged + 1:
+                judged = max(judged, last_step)
+        return int(judged)
 
     @property
     def num_unexamined(self) -> int:
         """Examples that came since the last judgement."""
-        journal = self._folder.journal
-        row = journal.database.one(
-            "SELECT MIN(first_offset) FROM steps WHERE step > ?", (self.last_examined,)
+        first_offset = self._first_offset(self.last_examined + 1)
+        return 0 if first_offset is None else self._folder.journal.next_offset - first_offset
+
+    @property
+    def has_unexamined(self) -> bool:
+        """Whether something came or was learned since the last judgement, readmissions left out."""
+        row = self._folder.journal.database.first(
+            "SELECT 1 FROM steps s WHERE s.step > ? AND s.set_aside IS NULL AND (s.first_offset IS NOT NULL "
+            "OR s.learned_first IS NOT NULL OR EXISTS (SELECT 1 FROM changes c WHERE c.step = s.step "
+            "AND c.kind IN ('target', 'correction'))) LIMIT 1",
+            (self.last_examined,),
         )
-        return 0 if row[0] is None else journal.next_offset - int(row[0])
+        return row is not None
 
     @property
     def _readmits(self) -> bool:
@@ -146,7 +166,9 @@ class Guard:
         first_step, step = self.last_examined + 1, journal.last_step
         live = self._live_predictor()
         if live is None:
-            return self._accept(learner, status, first_step, "there was no version before it", {}, {})
+            return self._accept(
+                learner, status, first_step, "there was no version before it that holds anything", {}, {}
+            )
         candidate = _Examined(learner, journal.generation)
         first_offset = self._first_offset(first_step)
         examination = self._examine(live, candidate, first_offset)
@@ -271,11 +293,14 @@ class Guard:
         )
 
     def _live_predictor(self) -> _Examined | None:
-        if self._live is None and self._folder.serving is not None:
-            checkpoint = self._folder.served_checkpoint()
+        """What is served; None: no version is there yet, or none that still holds anything."""
+        if self._live is None and (version := examined_version(self._folder)) is not None:
+            checkpoint = self._folder.checkpoints.load(str(version.file))
             learner = self._folder.fresh_learner(checkpoint.generation)
             learner.restore(checkpoint.learner)
-            self._live = _Examined(learner.frozen(), checkpoint.generation)
+            solve(learner)  # one that was written anew after a deletion may not be
+            if learner.labels or isinstance(self._exams, TextExams):
+                self._live = _Examined(learner.frozen(), checkpoint.generation)
         return self._live
 
     def _compare(
@@ -302,7 +327,7 @@ class Guard:
     def _first_offset(self, first_step: int) -> int | None:
         """Of the examples that came with an interval; None: none did."""
         row = self._folder.journal.database.one(
-            "SELECT MIN(first_offset) FROM steps WHERE step >= ?", (first_step,)
+            "SELECT MIN(first_offset) FROM steps WHERE step >= ? AND set_aside IS NULL", (first_step,)
         )
         return None if row[0] is None else int(row[0])
 

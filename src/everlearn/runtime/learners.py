@@ -46,6 +46,7 @@ __all__ = [
     "relearn",
     "resample",
     "settle",
+    "solve",
 ]
 
 
@@ -198,14 +199,19 @@ def refresh(learner: Learner) -> None:
         learner.refresh()
 
 
+def solve(learner: Learner) -> None:
+    """Let a closed-form learner predict by everything that it holds; others do, or are as they are."""
+    if isinstance(learner, ClosedFormLearner):
+        learner.settle()
+
+
 def settle(learner: Learner) -> StepReport | None:
     """Let predictions use everything learned.
 
     A closed-form learner solves at full size; a language model learns the tokens that wait for a full step,
     and its report is returned.
     """
-    if isinstance(learner, ClosedFormLearner):
-        learner.settle()
+    solve(learner)
     return learner.settle() if isinstance(learner, LanguageLearner) and not learner.is_settled else None
 
 

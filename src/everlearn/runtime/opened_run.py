@@ -17,7 +17,7 @@ from everlearn.runtime.summary import summarize
 from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
 from everlearn.runtime.threads import use_threads
 
-__all__ = ["OpenedRun", "open_learner", "recovered_run"]
+__all__ = ["OpenedRun", "brought_back", "open_learner", "recovered_run"]
 
 
 def open_learner(
@@ -98,10 +98,15 @@ def recovered_run(path: Path, *, own_threads: bool = True) -> Iterator[OpenedRun
         own_threads: Fold on as many threads as the run is set to; else the caller has chosen.
     """
     with RunFolder.open_to_write(path) as folder:
-        config = folder.config
-        if own_threads:
-            use_threads(config.run.threads)
-        learner = folder.fresh_learner()
-        scores = run_scores(config)
-        recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
-        yield OpenedRun(folder, learner, scores, recovered)
+        yield brought_back(folder, own_threads=own_threads)
+
+
+def brought_back(folder: RunFolder, *, own_threads: bool = True) -> OpenedRun:
+    """A run that is open for writing, folded to its newest step; arguments as of ``recovered_run``."""
+    config = folder.config
+    if own_threads:
+        use_threads(config.run.threads)
+    learner = folder.fresh_learner()
+    scores = run_scores(config)
+    recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
+    return OpenedRun(folder, learner, scores, recovered)

@@ -8,10 +8,10 @@ from pathlib import Path
 from everlearn.errors import RunError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
-from everlearn.runtime.opened_run import recovered_run
+from everlearn.runtime.opened_run import brought_back
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.versions import continue_from
+from everlearn.runtime.versions import continue_from, newest_examined, servable_versions
 from everlearn.types import Json
 
 __all__ = ["RollbackOutcome", "rollback_run"]
@@ -48,9 +48,15 @@ def rollback_run(
 ) -> RollbackOutcome:
     """Serve a version at once.
 
+    With a guard, nothing that was not examined is ever served, unless somebody names it: the head is the
+    version that was accepted last, and what was learned since stays in the interval that is judged next.
+
+    What counts changes in one transaction, under one lock. A crash after it leaves the run as it is meant to
+    be, but for the checkpoint and the report, which the next command makes up for.
+
     Args:
         run: The run folder.
-        version: The version; None: the newest state again, after a rollback that kept what was learned.
+        version: The version; None: the head again, after a rollback that kept what was learned.
         keep_learned: Learning goes on from the newest state; only serving goes back. Otherwise everything
             learned after the version is set aside, and learning goes on from there.
         reason: Recorded.
@@ -61,12 +67,7 @@ def rollback_run(
     """
     with RunFolder.open_to_write(run) as folder:
         if version is None:
-            with folder.saving(), folder.journal.database.transaction():
-                folder.serve(None)
-                _decide(folder, folder.journal.last_step, "served the newest state again", reason)
-            checkpoint = folder.newest_checkpoint()
-            fingerprint = str(checkpoint.run.get("summary", {}).get("fingerprint", ""))
-            return RollbackOutcome(version=None, num_set_aside=0, num_examples=0, fingerprint=fingerprint)
+            return _serve_head(folder, reason)
         chosen = _chosen(folder, version)
         assert chosen.file is not None
         folder.checkpoints.load(chosen.file)  # verified before anything is changed
@@ -89,15 +90,37 @@ def rollback_run(
             is_pinned = keep_learned or folder.config.guard.enabled
             folder.serve(version if is_pinned else None)
         folder.remove_outdated()
-    if not keep_learned:
-        with recovered_run(run) as opened:
-            opened.folder.save(opened.learner.state(), opened.status(opened.learner))
-        rebuild_report(run)
+        if not keep_learned:
+            opened = brought_back(folder)
+            folder.save(opened.learner.state(), opened.status(opened.learner))
+            rebuild_report(run)
     return RollbackOutcome(
         version=version,
         num_set_aside=len(steps),
         num_examples=num_changed,
         fingerprint=chosen.fingerprint,
+    )
+
+
+def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
+    """Serve the newest state or, with a guard, the newest that was examined."""
+    versions = servable_versions(folder)
+    examined = newest_examined(versions) if folder.config.guard.enabled else None
+    with folder.saving(), folder.journal.database.transaction():
+        folder.serve(None if examined is None else examined.version)
+        if versions:
+            continue_from(folder, (examined or versions[-1]).version)
+        what = "the newest state" if examined is None else f"version {examined.version}, the newest examined,"
+        _decide(folder, folder.journal.last_step, f"served {what} again", reason)
+    if examined is not None:
+        fingerprint = examined.fingerprint
+    else:
+        fingerprint = str(folder.newest_checkpoint().run.get("summary", {}).get("fingerprint", ""))
+    return RollbackOutcome(
+        version=None if examined is None else examined.version,
+        num_set_aside=0,
+        num_examples=0,
+        fingerprint=fingerprint,
     )
 
 
@@ -108,12 +131,7 @@ def _held(folder: RunFolder) -> set[tuple[int, str]]:
 
 def _chosen(folder: RunFolder, number: int) -> Version:
     versions = folder.history.versions()
-    usable = [
-        str(one.version)
-        for one in versions
-        if one.file is not None and folder.history.is_current(one.step, one.revision)
-    ]
-    kept = ", ".join(usable) or "none"
+    kept = ", ".join(str(one.version) for one in servable_versions(folder)) or "none"
     version = next((one for one in versions if one.version == number), None)
     if version is None:
         raise RunError(f"{folder.path} has no version {number}; those that can be served are: {kept}")

@@ -30,7 +30,7 @@ from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
-from everlearn.journal.records import CheckpointRecord
+from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.runtime.learners import RunLearner, rebuild_learner
 from everlearn.runtime.rejections import append_rejections
@@ -232,13 +232,44 @@ class RunFolder:
         """Serve a version from now on; None: always the newest state."""
         self.journal.set_meta(_SERVING, "" if version is None else str(version))
 
+    def served_version(self) -> Version | None:
+        """The version that predictions are made from; None: the newest state is served.
+
+        Where the one that is to be served has lost its state, it is its nearest ancestor that has one: what
+        nobody has accepted does not take its place.
+
+        Raises:
+            StateError: It has no such ancestor.
+        """
+        if self.serving is None:
+            return None
+        versions = {one.version: one for one in self.history.versions()}
+        wanted = version = versions.get(self.serving)
+        while version is not None and version.file is None:
+            version = versions.get(version.parent) if version.parent is not None else None
+        if version is None:
+            why = f" ({wanted.reason})" if wanted is not None else ""
+            raise StateError(
+                f"{self.path} serves version {self.serving}, whose state is gone{why}, as are those of all "
+                f"before it; `everlearn rollback {self.path} VERSION` serves another one (see "
+                f"`everlearn versions {self.path}`), `everlearn rollback {self.path} head` the newest state"
+            )
+        if version is not wanted:
+            assert wanted is not None, "the loop began with it"
+            note = (
+                f"Version {version.version} is served in place of version {wanted.version}, whose state is "
+                f"gone: {wanted.reason}."
+            )
+            self.notes += [note] if note not in self.notes else []
+        return version
+
     @property
     def served_generation(self) -> int:
         """Of the codes that what is served was learned from."""
-        version = None if self.serving is None else self.history.version(self.serving)
-        if version is None or version.file is None:
-            return self.journal.generation
-        return self.checkpoints.generation_of(version.file)
+        version = self.served_version()
+        return (
+            self.journal.generation if version is None else self.checkpoints.generation_of(str(version.file))
+        )
 
     def served_checkpoint(self) -> Checkpoint:
         """The state that predictions are made from.
@@ -248,11 +279,11 @@ class RunFolder:
             StateError: No saved state can be used; the message names what is wrong with each.
         """
         for attempt in range(3):
-            version = None if self.serving is None else self.history.version(self.serving)
             try:
-                if version is not None and version.file is not None:
-                    return self.checkpoints.load(version.file)
-                return self.newest_checkpoint()
+                version = self.served_version()
+                return (
+                    self.newest_checkpoint() if version is None else self.checkpoints.load(str(version.file))
+                )
             except StateError:
                 # A writer may have replaced the file between two reads.
                 if attempt == 2:

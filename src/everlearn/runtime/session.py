@@ -391,7 +391,7 @@ class LearnSession:
             due, learned = self._queue.flush(self.config.stream.batch_size)
             self._make(NewStep(learned=learned), due)
         self._count(rejected)
-        examine = self._guard is not None and self._guard.num_unexamined > 0
+        examine = self._guard is not None and self._guard.has_unexamined
         if rejected or examine or not self.progress.finished:
             self.place.finish()
             self._make(

@@ -12,7 +12,16 @@ from everlearn.runtime.learners import needs_resample
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example, Json
 
-__all__ = ["VersionRewriter", "add_version", "continue_from", "latest_version", "retire_old_versions"]
+__all__ = [
+    "VersionRewriter",
+    "add_version",
+    "continue_from",
+    "examined_version",
+    "latest_version",
+    "newest_examined",
+    "retire_old_versions",
+    "servable_versions",
+]
 
 _PARENT = "parent"
 
@@ -57,6 +66,26 @@ def latest_version(folder: RunFolder) -> int | None:
 def continue_from(folder: RunFolder, version: int) -> None:
     """Let the next version have this one as its parent."""
     folder.journal.set_meta(_PARENT, str(version))
+
+
+def servable_versions(folder: RunFolder) -> list[Version]:
+    """Those that can be served and learned on from, oldest first."""
+    return [
+        one
+        for one in folder.history.versions()
+        if one.file is not None and folder.history.is_current(one.step, one.revision)
+    ]
+
+
+def newest_examined(versions: Sequence[Version]) -> Version | None:
+    """The newest that was examined; one made before there was a guard stands for it where none was."""
+    examined = [one for one in versions if one.author in ("guard", "consolidate")]
+    return next(reversed(examined or versions), None)
+
+
+def examined_version(folder: RunFolder) -> Version | None:
+    """What a guard compares with: what is served, or else the newest that was examined; None: neither."""
+    return folder.served_version() or newest_examined(servable_versions(folder))
 
 
 def retire_old_versions(folder: RunFolder) -> None:
