@@ -9,14 +9,19 @@ import pytest
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Refused
+from everlearn.runtime.deletion import Deletion
 from everlearn.runtime.evaluate import evaluate_run
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.learners import rebuild_learner
+from everlearn.runtime.lineage import list_versions
 from everlearn.runtime.merge import merge_runs
+from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, object]
@@ -191,18 +196,86 @@ def test_versions_are_rewritten_without_what_was_deleted(
         assert learner.fingerprint() == never
 
 
-def test_a_version_whose_state_is_damaged_is_retired_by_a_deletion(
+def test_a_version_whose_state_is_damaged_is_folded_again(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:
-    learn(write_codes("first.parquet", clustered(60)), tmp_path / "run", small)
+    first = clustered(60)
+    learn(write_codes("first.parquet", first), tmp_path / "run", small)
     learn(write_codes("second.parquet", clustered(60, start=60)), tmp_path / "run", {})
-    oldest = min((tmp_path / "run" / "checkpoints").iterdir())
-    oldest.write_bytes(b"damaged")
-    forget_in_run(tmp_path / "run", ids=["message-7"])
-    with RunFolder.open_to_read(tmp_path / "run") as folder:
-        first, second = folder.history.versions()
-    assert (first.status, first.file, second.status) == ("retired", None, "kept")
-    assert "could not be read" in first.reason
+    rest = [one for one in first if one.id != "message-7"]
+    never = learn(write_codes("never.parquet", rest), tmp_path / "never", small)
+    for _ in range(2):  # by a deletion, by a rollback
+        oldest = min((tmp_path / "run" / "checkpoints").iterdir())
+        oldest.write_bytes(b"damaged")
+        forget_in_run(tmp_path / "run", ids=["message-7"])
+        assert rollback_run(tmp_path / "run", 1, keep_learned=True).fingerprint == never
+        folder, learner = open_learner(tmp_path / "run")
+        folder.close()
+        assert learner.fingerprint() == never
+
+
+def test_a_deletion_brings_no_version_back_that_was_set_aside(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    run = tmp_path / "run"
+    for k in range(3):
+        part = clustered(40, start=40 * k)
+        learn(write_codes(f"part{k}.parquet", part), run, {} if k else small)
+    rollback_run(run, 1)
+    with_it = list_versions(run).versions[2].fingerprint
+    forget_in_run(run, ids=["message-100", "message-7"])
+    found = list_versions(run)
+    assert [found.status_of(one) for one in found.versions] == ["can be served", "set aside", "set aside"]
+    assert found.versions[2].fingerprint != with_it
+    # What it holds is known still: a second deletion takes out what it holds, and only that.
+    forget_in_run(run, ids=["message-101"])
+    rest = [one for one in clustered(40) if one.id != "message-7"]
+    for k in (1, 2):
+        gone = {"message-100", "message-101"}
+        rest += [one for one in clustered(40, start=40 * k) if one.id not in gone]
+    never = learn(write_codes("rest.parquet", rest), tmp_path / "never", small)
+    assert list_versions(run).versions[2].fingerprint == never
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_within_a_deletion_loses_no_version(
+    tmp_path: Path,
+    write_codes: WriteCodes,
+    clustered: Clustered,
+    small: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    run = tmp_path / "run"
+    first = clustered(60)
+    learn(write_codes("first.parquet", first), run, small)
+    learn(write_codes("second.parquet", clustered(60, start=60)), run, {})
+    rollback_run(run, 1, keep_learned=True)
+    before = list_versions(run).versions
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if moment == "before":
+            patched.setattr("everlearn.runtime.deletion.delete_examples", crash)
+        else:
+            patched.setattr(Deletion, "_save", crash)
+        with pytest.raises(KeyboardInterrupt):
+            forget_in_run(run, ids=["message-7"])
+    folder, learner = open_learner(run)  # before anybody has put it right
+    folder.close()
+    rest = [one for one in first if one.id != "message-7"]
+    never = learn(write_codes("never.parquet", rest), tmp_path / "never", small)
+    assert learner.fingerprint() == (before[0].fingerprint if moment == "before" else never)
+    forget_in_run(run, ids=["message-7"])
+    learn(write_codes("third.parquet", clustered(60, start=120)), run, {})
+    assert [one.status for one in list_versions(run).versions] == ["kept", "kept", "kept"]
+    assert list_versions(run).versions[0].fingerprint == never
+    assert verify_run(run).is_valid
+    files = {one.name for one in (run / "checkpoints").iterdir()}
+    with RunFolder.open_to_read(run) as opened:
+        assert files == {one.file for one in opened.history.checkpoints()}
 
 
 def test_runs_that_do_not_fit_are_not_merged(

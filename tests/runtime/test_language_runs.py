@@ -25,7 +25,7 @@ from tests.runtime.text_runs import (
     write_language_model,
 )
 
-from everlearn.errors import ConfigError, InputError, ModelError, RunError
+from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
 from everlearn.learning.language import LanguageLearner
 from everlearn.models.causal import load_language_model
 from everlearn.runtime.evaluate_texts import evaluate_texts
@@ -231,6 +231,7 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
         without = [one for one in chosen if one["id"] != "d6"]
         learn(write_jsonl(tmp_path / f"never-{name}", without), never, settings)
     assert blame_example(run, "d6#1").is_held
+    rollback_run(run, 2, keep_learned=True)
     plans: list[ForgetPlan] = []
 
     def note(plan: ForgetPlan) -> bool:
@@ -244,6 +245,13 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
     assert plans[0].from_step > 0  # from the end of the first file
     assert outcome.fingerprint_after == list_versions(never).versions[-1].fingerprint
     assert outcome.fingerprint_after != outcome.fingerprint_before
+    # The fold came by the versions: what is served is the same version, without the document.
+    assert [one.fingerprint for one in list_versions(run).versions] == [
+        one.fingerprint for one in list_versions(never).versions
+    ]
+    folder, learner = open_learner(run)
+    folder.close()
+    assert learner.fingerprint() == list_versions(never).versions[1].fingerprint
     assert verify_run(run).is_valid
     assert outcome.certificate is not None
     assert verify_run(run, certificate=outcome.certificate, ids=["d6", "d6#1"]).is_valid
@@ -253,6 +261,36 @@ def test_a_document_is_forgotten_as_if_it_had_never_come(tmp_path: Path, setting
     approximate = forget_in_run(run, ids=["d7"], approximate=True)
     assert not approximate.exact
     assert approximate.num_forgotten > 1
+
+
+def test_a_crash_while_it_is_learned_again_leaves_the_version_that_is_served(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings |= {"stream.batch_size": 1}
+    records = [{"id": f"d{k}", "text": text} for k, text in enumerate(documents(6, seed=1))]
+    run, never = tmp_path / "run", tmp_path / "never"
+    for name, chosen in (("a.jsonl", records[:3]), ("b.jsonl", records[3:])):
+        learn(write_jsonl(tmp_path / name, chosen), run, settings if name == "a.jsonl" else None)
+        without = [one for one in chosen if one["id"] != "d1"]
+        learn(write_jsonl(tmp_path / f"never-{name}", without), never, settings)
+    rollback_run(run, 1, keep_learned=True)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("everlearn.runtime.deletion.fold_versions_again", crash)
+        with pytest.raises(KeyboardInterrupt):
+            forget_in_run(run, ids=["d1"])
+    with pytest.raises(
+        StateError, match=r"version 1, which is served, is being folded again .* goes on with that"
+    ):
+        open_learner(run)  # the newest state does not take its place
+    learn(tmp_path / "b.jsonl", run)
+    assert list_versions(run).versions[0].fingerprint == list_versions(never).versions[0].fingerprint
+    folder, learner = open_learner(run)
+    folder.close()
+    assert learner.fingerprint() == list_versions(never).versions[0].fingerprint
 
 
 def test_a_document_is_forgotten_in_the_middle_of_a_stream(tmp_path: Path, settings: Settings) -> None:

@@ -64,18 +64,34 @@ class CheckpointStore:
     def save(
         self, learner: State, run: Mapping[str, Json], *, step: int, generation: int | None = None
     ) -> CheckpointRecord:
-        """Save the state after a step.
+        """Save the state after a step. Arguments and errors as of ``write``."""
+        record = self.write(learner, run, step=step, generation=generation)
+        self._history.add_checkpoint(record)
+        return record
+
+    def write(
+        self,
+        learner: State,
+        run: Mapping[str, Json],
+        *,
+        step: int,
+        revision: int | None = None,
+        generation: int | None = None,
+    ) -> CheckpointRecord:
+        """Write the file of a checkpoint, which does not count before ``History.add_checkpoint`` records it.
 
         Args:
             learner: The learner's state.
-            run: What else the run needs to go on.
+            run: What else the run needs to go on; empty for the state of a version alone, from which no
+                run goes on.
             step: The step.
+            revision: The last revision that it takes into account; None: the newest.
             generation: Of the codes that it is a fold of; None: the one that counts.
 
         Raises:
             OSError: Writing failed (also SafetensorError); all older checkpoints are whole.
         """
-        revision = self._history.last_revision
+        revision = self._history.last_revision if revision is None else revision
         chain = self._journal.chain_of(step)
         assert chain is not None, "only steps that are journaled have states"
         generation = self._journal.generation if generation is None else generation
@@ -94,7 +110,7 @@ class CheckpointStore:
                 {key: tensor.contiguous() for key, tensor in learner.tensors.items()}, temporary, metadata
             )
             digest, size = sha256_of(temporary), temporary.stat().st_size
-        record = CheckpointRecord(
+        return CheckpointRecord(
             file=name,
             step=step,
             revision=revision,
@@ -104,8 +120,6 @@ class CheckpointStore:
             time=self._journal.database.now(),
             generation=generation,
         )
-        self._history.add_checkpoint(record)
-        return record
 
     def newest(self, skipped: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole and a fold of the journal; None: there is none.
@@ -117,9 +131,13 @@ class CheckpointStore:
             reason = self._unfit(record)
             if reason is None:
                 try:
-                    return self.load(record.file)
+                    found = self.load(record.file)
                 except StateError as error:
                     reason = str(error)
+                else:
+                    if found.run:
+                        return found
+                    continue  # the state of a version, written anew: no run goes on from it
             skipped(reason)
         return None
 
@@ -236,6 +254,6 @@ class CheckpointStore:
         stem = f"step-{step:08d}" + (f"-r{revision}" if revision else "")
         taken = {one.file for one in self._history.checkpoints()}
         name, number = f"{stem}.safetensors", 2
-        while name in taken:
+        while name in taken or (self._folder / name).exists():
             name, number = f"{stem}-{number}.safetensors", number + 1
         return name

@@ -15,9 +15,15 @@ from everlearn.journal.records import NewStep
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, needs_resample, resample, settle
 from everlearn.runtime.opened_run import OpenedRun
+from everlearn.runtime.rewritten_versions import (
+    VersionRewriter,
+    choose_served,
+    expect_versions,
+    fold_versions_again,
+)
 from everlearn.runtime.run_folder import CERTIFICATES, CONSOLIDATION, JOURNAL
 from everlearn.runtime.tuning_store import TuningStore
-from everlearn.runtime.versions import VersionRewriter
+from everlearn.runtime.versions import servable_versions
 from everlearn.types import Example, Json
 
 __all__ = ["CERTIFICATE_FORMAT", "Deletion"]
@@ -39,6 +45,7 @@ class Deletion:
         certificate: The file that tells of it, once it is carried out.
         num_tuned_before: How many of the examples were there when the trunk that counts was tuned: its
             weights may keep traces of them.
+        notes: What the user should know, in sentences.
     """
 
     def __init__(self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str) -> None:
@@ -47,6 +54,7 @@ class Deletion:
         self._exact = exact
         self._before = before
         self.certificate: Path | None = None
+        self.notes: list[str] = []
         generation = opened.folder.journal.generation
         adopted = {one.generation: one for one in opened.folder.generations.all()}
         last = int(adopted[generation].detail["last_offset"]) if generation else 0
@@ -62,13 +70,15 @@ class Deletion:
             checkpoint: Where a learner that cannot subtract folds again from; None: the beginning.
         """
         folder, journal = self._opened.folder, self._opened.folder.journal
-        versions = [one for one in folder.history.versions() if one.file is not None]
-        rewritten = VersionRewriter(folder, versions, self._offsets)
         learner = self._opened.learner
         folds_again = learner.reads_text and self._exact
         if not folds_again:
             for batch in _batches(held_examples(journal, offsets=self._offsets)):
                 learner.forget(batch)
+        rewriter = VersionRewriter(folder, self._offsets)
+        if not folds_again:
+            rewriter.prepare()
+        versions = servable_versions(folder)
         digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
         with folder.saving(), journal.database.transaction():
             revision = delete_examples(
@@ -77,6 +87,11 @@ class Deletion:
                 reason=f"{len(self._offsets):,} examples",
                 detail={"exact": self._exact},
             )
+            if folds_again:
+                lost = {one.version for one in folder.history.versions() if one.file is None}
+                expect_versions(folder, [one for one in versions if one.version in lost])
+            else:
+                rewriter.adopt(revision)
             # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that
             # are learned again wait for the rest of their stream as they would have waited without it.
             journal.append(NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False)
@@ -84,13 +99,13 @@ class Deletion:
             learner = folder.fresh_learner()
             if checkpoint is not None:
                 learner.restore(checkpoint.learner)
-            Fold(learner).replay(journal, 0 if checkpoint is None else checkpoint.step)
+            fold_versions_again(folder, Fold(learner), 0 if checkpoint is None else checkpoint.step)
         if needs_resample(learner):
             resample(learner, (one for _, one in held_examples(journal)))
         if not learner.reads_text:
             settle(learner)
-        self._save(learner, [str(one.file) for one in versions])
-        rewritten.write()
+        self._save(learner)
+        choose_served(folder, self.notes.append)
         folder.remove_outdated()
         # A tuning that stands still keeps ids and words; one that goes on finds history changed.
         TuningStore(folder.path / CONSOLIDATION).clear_if_idle()
@@ -101,10 +116,10 @@ class Deletion:
             self._write_certificate(revision, learner.fingerprint(), digests)
         return learner
 
-    def _save(self, learner: RunLearner, keep_too: Sequence[str]) -> None:
+    def _save(self, learner: RunLearner) -> None:
         opened = self._opened
         opened.scores.counts.forgotten = opened.folder.history.num_forgotten()
-        opened.folder.save(learner.state(), opened.status(learner), keep_too=keep_too)
+        opened.folder.save(learner.state(), opened.status(learner))
 
     def _write_certificate(self, revision: int, after: str, digests: Sequence[bytes]) -> None:
         folder = self._opened.folder

@@ -151,6 +151,7 @@ def forget_in_run(
             deletion = Deletion(opened, offsets, exact=exact, before=before)
             learner = deletion.carry_out(checkpoint)
             certificate = deletion.certificate
+            notes += deletion.notes
             if deletion.num_tuned_before:
                 notes.append(_trunk_note(run, deletion.num_tuned_before))
             rebuild_report(run)

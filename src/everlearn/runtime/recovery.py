@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from everlearn.errors import StateError
 from everlearn.runtime.fold import Fold
+from everlearn.runtime.rewritten_versions import fold_versions_again
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.run_scores import read_metrics
@@ -63,7 +64,7 @@ def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -
         )
     if scores is not None:
         scores.is_past = True
-    num_steps, num_examples = fold.replay(folder.journal, step)
+    num_steps, num_examples = fold_versions_again(folder, fold, step)
     if scores is not None:
         scores.is_past = False
         scores.rest()

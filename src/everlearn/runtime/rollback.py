@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from everlearn.errors import RunError
+from everlearn.errors import RunError, StateError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
+from everlearn.runtime.learners import solve
 from everlearn.runtime.opened_run import brought_back
 from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.rewritten_versions import refolded, write_again
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.versions import continue_from, newest_examined, servable_versions
 from everlearn.types import Json
@@ -63,20 +65,19 @@ def rollback_run(
 
     Raises:
         RunError: There is no such version, it is retired, or it lies beyond another rollback.
-        StateError: Its checkpoint is damaged.
+        StateError: Its checkpoint is damaged, and cannot be folded again from the journal.
     """
     with RunFolder.open_to_write(run) as folder:
         if version is None:
             return _serve_head(folder, reason)
         chosen = _chosen(folder, version)
-        assert chosen.file is not None
-        folder.checkpoints.load(chosen.file)  # verified before anything is changed
+        chosen = _with_state(folder, chosen)  # verified before anything is changed
         before = _held(folder)
         steps: list[int] = []
         with folder.saving(), folder.journal.database.transaction():
             last = folder.journal.last_step
             _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
-            generation = folder.checkpoints.generation_of(chosen.file)
+            generation = folder.checkpoints.generation_of(str(chosen.file))
             switches = generation != folder.journal.generation
             if not keep_learned and (last > chosen.step or switches):
                 detail: dict[str, Json] = {"version": version}
@@ -146,6 +147,24 @@ def _chosen(folder: RunFolder, number: int) -> Version:
             f"be served are: {kept}"
         )
     return version
+
+
+def _with_state(folder: RunFolder, version: Version) -> Version:
+    """The version with a saved state that is whole: folded again from the journal where it was damaged."""
+    try:
+        folder.checkpoints.load(str(version.file))
+        return version
+    except StateError as damage:
+        generation = folder.checkpoints.generation_of(str(version.file))
+        try:
+            learner = refolded(folder, version, generation)
+        except StateError:
+            raise damage from None
+        if learner.fingerprint() != version.fingerprint:
+            raise
+        solve(learner)
+    with folder.saving(), folder.journal.database.transaction():
+        return write_again(folder, version, learner, generation)
 
 
 def _decide(folder: RunFolder, first_step: int, verdict: str, reason: str) -> None:

@@ -59,6 +59,8 @@ _OWN_FILES = frozenset(
     | {"confusion.json", "matrix.json", "report.html"}
 )
 _SERVING = "serving"
+EXPECTED_VERSIONS = "versions_to_fold_again"
+"""Key in the journal's ``meta``: versions that a deletion retired and the fold brings back."""
 
 
 def is_run_folder(path: Path) -> bool:
@@ -247,6 +249,12 @@ class RunFolder:
         wanted = version = versions.get(self.serving)
         while version is not None and version.file is None:
             version = versions.get(version.parent) if version.parent is not None else None
+        if version is None and self.journal.meta(EXPECTED_VERSIONS):
+            raise StateError(
+                f"version {self.serving}, which is served, is being folded again in {self.path} without what "
+                "was deleted; where that was interrupted, the next command that writes goes on with that "
+                "(`everlearn learn`, say)"
+            )
         if version is None:
             why = f" ({wanted.reason})" if wanted is not None else ""
             raise StateError(

@@ -1,19 +1,15 @@
-"""Versions of a run: made, rewritten after a deletion, retired when there are too many."""
+"""Versions of a run: made, gone back to, retired when there are too many."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from everlearn.errors import StateError
-from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
-from everlearn.runtime.learners import needs_resample
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.types import Example, Json
+from everlearn.types import Json
 
 __all__ = [
-    "VersionRewriter",
     "add_version",
     "continue_from",
     "examined_version",
@@ -99,67 +95,3 @@ def retire_old_versions(folder: RunFolder) -> None:
             replace(version, status="retired", file=None, reason=f"one of more than {limit} (keep_versions)")
         )
         # Its checkpoint goes with the next pruning.
-
-
-class VersionRewriter:
-    """Writes versions anew without examples that are deleted, where the learner forgets exactly.
-
-    Args:
-        folder: The run, before the deletion.
-        versions: Its versions that are kept.
-        offsets: The examples that are about to be deleted.
-    """
-
-    def __init__(self, folder: RunFolder, versions: Sequence[Version], offsets: Sequence[int]) -> None:
-        self._folder = folder
-        self._versions = versions if folder.record.learner.kind == "closed-form" else ()
-        self._pairs: dict[int, list[Example]] = {
-            one.version: [
-                pair
-                for _, pair in held_examples(
-                    folder.journal,
-                    one.step,
-                    offsets,
-                    revision=one.revision,
-                    generation=folder.checkpoints.generation_of(str(one.file)),
-                )
-            ]
-            for one in self._versions
-        }
-
-    def write(self) -> None:
-        """Write the versions that hold any of the examples, and keep the others as they are."""
-        folder = self._folder
-        for version in self._versions:
-            pairs = self._pairs[version.version]
-            if version.file is None:
-                continue
-            if not pairs:
-                with folder.saving():
-                    folder.history.write_version(replace(version, revision=folder.history.last_revision))
-                continue
-            try:
-                checkpoint = folder.checkpoints.load(version.file)
-            except StateError as error:
-                with folder.saving():
-                    reason = f"its state could not be read when examples were deleted: {error}"
-                    folder.history.write_version(replace(version, status="retired", file=None, reason=reason))
-                continue
-            learner = folder.fresh_learner(checkpoint.generation)
-            learner.restore(checkpoint.learner)
-            learner.forget(pairs)
-            if needs_resample(learner):
-                continue  # it stays retired: what its sample lacks is not known any more
-            with folder.saving():
-                saved = folder.checkpoints.save(
-                    learner.state(), checkpoint.run, step=version.step, generation=checkpoint.generation
-                )
-                folder.history.write_version(
-                    replace(
-                        version,
-                        file=saved.file,
-                        revision=saved.revision,
-                        fingerprint=learner.fingerprint(),
-                        num_examples=version.num_examples - len(pairs),
-                    )
-                )
