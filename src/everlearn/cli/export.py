@@ -32,19 +32,25 @@ def export(
     ] = False,
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="float32, bfloat16 or float16. Default: as trained."),
+        typer.Option(
+            metavar="TYPE", help="float32, bfloat16 or float16. Default: float32, which rounds nothing."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
 ) -> None:
     """Write what a run's language model or encoder-decoder has learned as a model folder.
 
-    transformers and peft load it with from_pretrained, unchanged.
+    transformers and peft load it with from_pretrained, unchanged. It is read again so before it is said to be
+    written, and its logits of a few tokens are compared with the run's.
     """
     from everlearn.runtime.export import export_run
 
     form = "adapter" if adapter else "full"
-    export_run(run, folder, form, dtype=dtype, overwrite=overwrite, on_note=print_note)  # type: ignore[arg-type]
-    print_table([("written", str(folder)), ("form", form)])
+    difference = export_run(run, folder, form, dtype=dtype, overwrite=overwrite, on_note=print_note)  # type: ignore[arg-type]
+    rows = [("written", str(folder)), ("form", form)]
+    if difference is not None:
+        rows.append(("largest difference of logits", f"{difference:.2g}"))
+    print_table(rows)
 
 
 export.epilog = EPILOG  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from everlearn.errors import ConfigError, ModelError, StorageError
 from everlearn.models.added_rows import SplitEmbedding, SplitHead
+from everlearn.models.export_check import check_adapter, check_full, check_rounded
 from everlearn.models.merged_weights import bare_model, has_adapters, plain_model
 from everlearn.models.quiet import quiet_transformers
 
@@ -38,10 +39,12 @@ def save_model(
     dtype: SavedDtypeName | None = None,
     base_model: str | None = None,
     overwrite: bool = False,
-) -> None:
+) -> float | None:
     """Save a model and its tokenizer; a crash leaves the whole folder or nothing of it.
 
-    The model is not changed: adapters are merged into copies.
+    The model is not changed: adapters are merged into copies. What was written is read again by plain
+    transformers or peft, and its logits of a few tokens are compared with the model's, both in float32: a
+    folder that says something else is not left behind.
 
     Args:
         folder: Is made. It must not exist, be empty, or be overwritten.
@@ -55,10 +58,14 @@ def save_model(
             ``peft.AutoPeftModel`` finds it; None: what the model was loaded from.
         overwrite: Replace what is in the folder.
 
+    Returns:
+        The largest difference of two logits, which of a rounded model is the price of its number format.
+        None for an adapter of a model that was loaded from nowhere: there is nothing to put it on.
+
     Raises:
         ConfigError: An unknown form or dtype.
-        ModelError: There is no adapter to save alone, there are several, or the model has more that was
-            trained than the adapter.
+        ModelError: There is no adapter to save alone, there are several, the model has more that was
+            trained than the adapter, or what was written gives other logits; says what differs.
         StorageError: The folder holds something, or cannot be written.
     """
     if form not in ("full", "adapter"):
@@ -68,21 +75,65 @@ def save_model(
     number_format = None if dtype is None else _DTYPES[dtype]
     with _replacing_folder(folder, overwrite) as temporary, quiet_transformers():
         if form == "full":
-            plain_model(model, number_format).save_pretrained(temporary)
+            difference: float | None = _save_full(temporary, model, number_format)
         else:
-            _save_adapter(temporary, model, number_format, base_model)
+            difference = _save_adapter(temporary, model, number_format, base_model)
         tokenizer.save_pretrained(temporary)
+    return difference
 
 
-def _save_adapter(folder: Path, model: Any, dtype: torch.dtype | None, base_model: str | None) -> None:
+def _save_full(folder: Path, model: Any, dtype: torch.dtype | None) -> float:
+    plain = plain_model(model, dtype)
+    if _is_exact(plain.state_dict().values()):
+        _write(plain, folder)
+        return check_full(folder, model)
+    # Rounding hides what is missing, so the merge is checked without it, and then what was rounded.
+    _write(plain_model(model, torch.float32), folder)
+    check_full(folder, model)
+    for path in folder.iterdir():
+        path.unlink()
+    _write(plain, folder)
+    return check_rounded(folder, plain.state_dict(), model)
+
+
+def _write(plain: Any, folder: Path) -> None:
+    try:
+        plain.save_pretrained(folder)
+    except RuntimeError as error:
+        raise ModelError(f"{type(plain).__name__} cannot be saved: {str(error).splitlines()[0]}") from error
+
+
+def _is_exact(tensors: Iterable[torch.Tensor]) -> bool:
+    return all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point())
+
+
+def _save_adapter(
+    folder: Path, model: Any, dtype: torch.dtype | None, base_model: str | None
+) -> float | None:
     if not has_adapters(model):
-        raise ModelError("the model has no adapter; save it with form='full'")
+        raise ModelError("the model has no adapter; save the whole model (without --adapter)")
+    bare = bare_model(model)
+    if any(isinstance(module, (SplitEmbedding, SplitHead)) for module in bare.modules()):
+        raise ModelError(
+            "the rows of new tokens are no part of the adapter; save the whole model (without --adapter)"
+        )
+    name = _active_adapter(bare)
+    base = bare.name_or_path or None
+    _write_adapter(folder, model, name, None, base_model or base)
+    difference = None if base is None else check_adapter(folder, model, base)
+    if dtype is not None:
+        _write_adapter(folder, model, name, dtype, base_model or base)
+        if base is not None:
+            difference = check_adapter(folder, model, base, is_rounded=dtype != torch.float32)
+    return difference
+
+
+def _write_adapter(
+    folder: Path, model: Any, name: str, dtype: torch.dtype | None, base_model: str | None
+) -> None:
     from peft import get_peft_model_state_dict
 
     bare = bare_model(model)
-    if any(isinstance(module, (SplitEmbedding, SplitHead)) for module in bare.modules()):
-        raise ModelError("the rows of new tokens are no part of the adapter; save the model with form='full'")
-    name = _active_adapter(bare)
     tensors = get_peft_model_state_dict(
         model, adapter_name=name, save_embedding_layers=_embeddings_are_trained(bare)
     )
@@ -97,7 +148,7 @@ def _save_adapter(folder: Path, model: Any, dtype: torch.dtype | None, base_mode
     save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
     config = copy.deepcopy(model.peft_config[name])
     config.inference_mode = True
-    config.base_model_name_or_path = base_model or config.base_model_name_or_path or bare.name_or_path or None
+    config.base_model_name_or_path = base_model or config.base_model_name_or_path
     if config.task_type is None:
         config.task_type = "SEQ_2_SEQ_LM" if bare.config.is_encoder_decoder else "CAUSAL_LM"
     if isinstance(config.target_modules, set):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from everlearn.learning.language import LanguageLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.models.generation import generate
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
 
 __all__ = ["GenerateRequest", "generate_text", "open_text_learner"]
@@ -84,16 +85,28 @@ def generate_text(
 
 
 def open_text_learner(
-    run: Path, *, threads: int | None = None, on_note: Callable[[str], None] = lambda _: None
+    run: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    threads: int | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> LanguageLearner | Seq2SeqLearner:
     """The learner of a run of a language model or an encoder-decoder, as it is served.
+
+    Args:
+        run: The run folder.
+        settings: Dotted settings in place of the run's.
+        threads: Processor threads; None: the run's setting.
+        on_note: Is told what of the run was found damaged and passed over.
 
     Raises:
         RunError: Not a usable run folder, or a classifier's.
         StateError: The saved state is damaged.
         ModelError: The run's model cannot be loaded.
     """
-    folder, learner = open_learner(run, on_note=on_note)
+    with RunFolder.open_to_read(run) as folder:
+        config = folder.config.with_settings(settings or {})
+    folder, learner = open_learner(run, config, on_note=on_note)
     with folder:
         use_threads(folder.config.run.threads if threads is None else threads)
     if not isinstance(learner, LanguageLearner | Seq2SeqLearner):

@@ -63,6 +63,10 @@ def new_text_learner(config: RunConfig) -> tuple[TextLearner, LearnerRecord]:
 def text_learner(config: RunConfig, record: LearnerRecord) -> TextLearner:
     """The learner that a record describes, in its first state.
 
+    Args:
+        config: The run's settings; another ``model.dtype`` than the run's own reads its state otherwise.
+        record: What the run recorded of its learner.
+
     Raises:
         ConfigError: The model has no such part as is to be trained.
         ModelError: The model cannot be loaded.
@@ -70,11 +74,13 @@ def text_learner(config: RunConfig, record: LearnerRecord) -> TextLearner:
     """
     learner: TextLearner
     methods = _methods(record.config["methods"])
-    settings = record.config["learner"]
+    settings, dtype = record.config["learner"], config.model.dtype
     if record.kind == "language":
-        learner = LanguageLearner(_load_language_model(config), _rebuilt(LanguageConfig, settings), methods)
+        language_config = _rebuilt(LanguageConfig, settings)
+        learner = LanguageLearner(_load_language_model(config), language_config, methods, dtype=dtype)
     else:
-        learner = Seq2SeqLearner(_load_seq2seq_model(config), _rebuilt(Seq2SeqConfig, settings), methods)
+        seq2seq_config = _rebuilt(Seq2SeqConfig, settings)
+        learner = Seq2SeqLearner(_load_seq2seq_model(config), seq2seq_config, methods, dtype=dtype)
     for name, found in _identity(learner).items():
         if record.config.get(name, found) != found:
             raise RunError(

@@ -33,7 +33,7 @@ from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
 from everlearn.memory import ModelExample
 from everlearn.models.causal import LanguageModel
-from everlearn.models.dtype import choose_dtype
+from everlearn.models.dtype import DtypeName, choose_dtype
 from everlearn.models.grouped_attention import use_grouped_attention
 from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
@@ -61,6 +61,8 @@ class LanguageLearner:
             change, and weights that stay frozen are rounded to the precision of the matrix products.
         config: How texts are read and learned.
         methods: Continual-learning methods, in order.
+        dtype: What matrix products run in, and what frozen weights are rounded to, in place of what
+            ``config`` says: who only reads a state can do so more exactly than it was made.
 
     Raises:
         ConfigError: The model has no such part as is to be trained.
@@ -74,6 +76,8 @@ class LanguageLearner:
         language_model: LanguageModel,
         config: LanguageConfig | None = None,
         methods: Sequence[Method] = (),
+        *,
+        dtype: DtypeName | None = None,
     ) -> None:
         self.config = config if config is not None else LanguageConfig()
         self.language_model = language_model
@@ -91,9 +95,9 @@ class LanguageLearner:
         if self._vocabulary is not None:
             _freeze_head_bias(model)
         device = next(model.parameters()).device
-        dtype = choose_dtype(optimization.dtype, device)
-        self._autocast_dtype = None if dtype == torch.float32 else dtype
-        _set_precision(model, dtype)
+        products_dtype = choose_dtype(dtype or optimization.dtype, device)
+        self._autocast_dtype = None if products_dtype == torch.float32 else products_dtype
+        _set_precision(model, products_dtype)
         if self.config.gradient_checkpointing:
             checkpoint_layers(layers)
         use_grouped_attention(model)

@@ -26,7 +26,7 @@ from everlearn.learning.seq2seq.pairs import PairReader
 from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets, score_pairs
 from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
-from everlearn.models.dtype import choose_dtype
+from everlearn.models.dtype import DtypeName, choose_dtype
 from everlearn.models.seq2seq import Seq2SeqModel
 from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
@@ -51,6 +51,7 @@ class Seq2SeqLearner:
             weights change.
         config: How pairs are read and learned, and how targets are generated.
         methods: Continual-learning methods, in order.
+        dtype: What matrix products run in, in place of what ``config`` says.
 
     Raises:
         ConfigError: The model has no such part as is to be trained.
@@ -63,6 +64,8 @@ class Seq2SeqLearner:
         seq2seq_model: Seq2SeqModel,
         config: Seq2SeqConfig | None = None,
         methods: Sequence[Method] = (),
+        *,
+        dtype: DtypeName | None = None,
     ) -> None:
         self.config = config if config is not None else Seq2SeqConfig()
         self.seq2seq_model = seq2seq_model
@@ -70,8 +73,8 @@ class Seq2SeqLearner:
         self._tokenizer_sha256 = tokenizer_sha256(seq2seq_model.tokenizer)
         select_seq2seq_parameters(self.model, self.config.optimization)
         device = next(self.model.parameters()).device
-        dtype = choose_dtype(self.config.optimization.dtype, device)
-        autocast_dtype = None if dtype == torch.float32 else dtype
+        products_dtype = choose_dtype(dtype or self.config.optimization.dtype, device)
+        autocast_dtype = None if products_dtype == torch.float32 else products_dtype
         self._decoding = _decoding(seq2seq_model, self.config, autocast_dtype)
         limit = seq2seq_model.max_length or _DEFAULT_MAX_LENGTH
         self._reader = PairReader(
