@@ -9,7 +9,6 @@ import pytest
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Refused
-from everlearn.runtime.deletion import Deletion
 from everlearn.runtime.evaluate import evaluate_run
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.interruption import StopFlag
@@ -260,7 +259,7 @@ def test_a_crash_within_a_deletion_loses_no_version(
         if moment == "before":
             patched.setattr("everlearn.runtime.deletion.delete_examples", crash)
         else:
-            patched.setattr(Deletion, "_save", crash)
+            patched.setattr("everlearn.runtime.deletion.choose_served", crash)
         with pytest.raises(KeyboardInterrupt):
             forget_in_run(run, ids=["message-7"])
     folder, learner = open_learner(run)  # before anybody has put it right

@@ -77,6 +77,7 @@ class CheckpointStore:
         step: int,
         revision: int | None = None,
         generation: int | None = None,
+        is_to_come: bool = False,
     ) -> CheckpointRecord:
         """Write the file of a checkpoint, which does not count before ``History.add_checkpoint`` records it.
 
@@ -87,12 +88,13 @@ class CheckpointStore:
             step: The step.
             revision: The last revision that it takes into account; None: the newest.
             generation: Of the codes that it is a fold of; None: the one that counts.
+            is_to_come: Whether the step is not journaled yet; the record lacks its chain then.
 
         Raises:
             OSError: Writing failed (also SafetensorError); all older checkpoints are whole.
         """
         revision = self._history.last_revision if revision is None else revision
-        chain = self._journal.chain_of(step)
+        chain = b"" if is_to_come else self._journal.chain_of(step)
         assert chain is not None, "only steps that are journaled have states"
         generation = self._journal.generation if generation is None else generation
         name = self._name_for(step, revision)

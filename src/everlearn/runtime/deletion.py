@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from everlearn.journal.deletion import delete_examples
 from everlearn.journal.durable_files import write_json
 from everlearn.journal.held import held_examples
 from everlearn.journal.opening import remove_kept_aside
-from everlearn.journal.records import NewStep
+from everlearn.journal.records import CheckpointRecord, NewStep
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, needs_resample, resample, settle
 from everlearn.runtime.opened_run import OpenedRun
@@ -63,8 +64,8 @@ class Deletion:
     def carry_out(self, checkpoint: Checkpoint | None) -> RunLearner:
         """Delete; returns the learner without the examples.
 
-        A crash on the way leaves a run that either holds the examples still or is folded again
-        without them.
+        A crash on the way leaves a run that either holds the examples still, or does not; one whose learner
+        cannot subtract is folded again without them.
 
         Args:
             checkpoint: Where a learner that cannot subtract folds again from; None: the beginning.
@@ -72,11 +73,10 @@ class Deletion:
         folder, journal = self._opened.folder, self._opened.folder.journal
         learner = self._opened.learner
         folds_again = learner.reads_text and self._exact
-        if not folds_again:
-            for batch in _batches(held_examples(journal, offsets=self._offsets)):
-                learner.forget(batch)
         rewriter = VersionRewriter(folder, self._offsets)
+        newest = None
         if not folds_again:
+            newest = self._newest_without(learner)
             rewriter.prepare()
         versions = servable_versions(folder)
         digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
@@ -94,18 +94,19 @@ class Deletion:
                 rewriter.adopt(revision)
             # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that
             # are learned again wait for the rest of their stream as they would have waited without it.
-            journal.append(NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False)
+            step = journal.append(
+                NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False
+            )
+            if newest is not None:
+                folder.history.add_checkpoint(replace(newest, revision=revision, chain=step.chain))
         if folds_again:
             learner = folder.fresh_learner()
             if checkpoint is not None:
                 learner.restore(checkpoint.learner)
             fold_versions_again(folder, Fold(learner), 0 if checkpoint is None else checkpoint.step)
-        if needs_resample(learner):
-            resample(learner, (one for _, one in held_examples(journal)))
-        if not learner.reads_text:
-            settle(learner)
-        self._save(learner)
+            self._save(learner)
         choose_served(folder, self.notes.append)
+        folder.prune()
         folder.remove_outdated()
         # A tuning that stands still keeps ids and words; one that goes on finds history changed.
         TuningStore(folder.path / CONSOLIDATION).clear_if_idle()
@@ -115,6 +116,26 @@ class Deletion:
             remove_kept_aside(folder.path / JOURNAL)
             self._write_certificate(revision, learner.fingerprint(), digests)
         return learner
+
+    def _newest_without(self, learner: RunLearner) -> CheckpointRecord:
+        """Take the examples out of the learner, and write its state: it counts with the deletion."""
+        opened, journal = self._opened, self._opened.folder.journal
+        for batch in _batches(held_examples(journal, offsets=self._offsets)):
+            learner.forget(batch)
+        if needs_resample(learner):
+            gone = frozenset(self._offsets)
+            resample(learner, (one for offset, one in held_examples(journal) if offset not in gone))
+        if not learner.reads_text:
+            settle(learner)
+        opened.scores.counts.forgotten = opened.folder.history.num_forgotten() + len(self._offsets)
+        with opened.folder.saving():
+            return opened.folder.checkpoints.write(
+                learner.state(),
+                opened.status(learner).model_dump(mode="json"),
+                step=journal.last_step + 1,
+                revision=opened.folder.history.last_revision + 1,
+                is_to_come=True,
+            )
 
     def _save(self, learner: RunLearner) -> None:
         opened = self._opened
