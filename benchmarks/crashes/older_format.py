@@ -11,6 +11,8 @@ from everlearn.runtime.run_folder import JOURNAL
 __all__ = ["to_first_format"]
 
 _BACK = (
+    "DROP TABLE certificates",
+    "DROP INDEX rejections_by_excerpt",
     "DROP TABLE generations",
     "DROP TABLE tuned_codes",
     "ALTER TABLE checkpoints DROP COLUMN generation",

@@ -96,3 +96,23 @@ def test_texts_are_dropped_when_their_time_is_over(
     assert inside("learn", stream, "--out", run, "--keep-text", "--text-days", "0", *small).code == 0
     assert inside("journal", "show", run, "--json").result["texts"] == 0
     assert inside("verify", run).code == 0
+
+
+def test_certificates_that_were_lost_are_written_again(
+    tmp_path: Path, inside: Run, make_codes: MakeCodes, small: list[str]
+) -> None:
+    run = tmp_path / "run"
+    inside("learn", make_codes(tmp_path / "a.parquet", 60), "--out", run, *small)
+    certificate = Path(inside("forget", run, "--id", "m7", "--json").result["certificate"])
+    assert inside("forget", run, "--reissue").code == 0
+    certificate.unlink()
+    again = inside("forget", run, "--reissue", "--json").result
+    assert again == {"certificates": [str(certificate)], "certificates_pending": 0}
+    assert certificate.is_file()
+    assert inside("forget", run, "--reissue", "--id", "m8").code == 2
+    unknown = inside("forget", run, "--where", "labl=a")
+    assert (unknown.code, "no record of" in unknown.err, "Known are id, target" in unknown.err) == (
+        2,
+        True,
+        True,
+    )

@@ -11,7 +11,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, print_json, print_table
-from everlearn.errors import RunError
+from everlearn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from everlearn.runtime.forget import ForgetPlan
@@ -24,6 +24,8 @@ EPILOG = """
   [cyan]everlearn forget runs/desk --id m-0017 --id m-0018[/]
 
   [cyan]everlearn forget runs/desk --where customer=c42 --dry-run[/]
+
+  [cyan]everlearn forget runs/desk --reissue[/]  (certificates that a crash has held up)
 """
 
 
@@ -45,6 +47,22 @@ def _cost(plan: ForgetPlan) -> str:
 
 def _verification(run: Path, certificate: Path | None) -> str:
     return shlex.join(["everlearn", "verify", str(run), "--certificate", str(certificate)])
+
+
+def _reissue(run: Path, json_output: bool) -> None:
+    from everlearn.runtime.forget import reissue_in_run
+
+    written, notes, num_pending = reissue_in_run(run)
+    for note in notes:
+        print_note(note)
+    if json_output:
+        print_json({"certificates": [str(one) for one in written], "certificates_pending": num_pending})
+    elif written:
+        print_table([("certificate", str(one)) for one in written])
+    elif not num_pending:
+        print_note("Every certificate is where it was written.")
+    if num_pending:
+        raise typer.Exit(RunError.exit_code)
 
 
 def forget(
@@ -73,6 +91,14 @@ def forget(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be deleted, and what it would cost.")
     ] = False,
+    reissue: Annotated[
+        bool,
+        typer.Option(
+            "--reissue",
+            help="Forget nothing: finish deletions that a crash or a reader of the journal has held up, and "
+            "write their certificates, and those whose files are missing.",
+        ),
+    ] = False,
     json_output: options.Json = False,
 ) -> None:
     """Delete examples from a run: what was learned from them, their codes, ids, texts and predictions.
@@ -80,10 +106,18 @@ def forget(
     They are taken out of the state, the journal, checkpoints and versions, and refused when they come
     again. The run then equals, to the bit, one that never saw them: the closed-form learner subtracts them,
     the gradient learner goes back to the last checkpoint before the first of them and learns the rest
-    again. A certificate is written; the command that checks it is printed.
+    again. A certificate is written; the command that checks it is printed. While another process reads the
+    journal, deleted text may lie in its write-ahead log: after half a minute the certificate stays pending,
+    and is issued by the next command that writes the run, or with --reissue. So it is after a crash.
     """
+    from everlearn.runtime.certificates import pending_note
     from everlearn.runtime.forget import forget_in_run
 
+    if reissue:
+        if ids or where or approximate or dry_run:
+            raise ConfigError("--reissue forgets nothing: give it alone")
+        _reissue(run, json_output)
+        return
     plans: list[ForgetPlan] = []
 
     def on_plan(plan: ForgetPlan) -> bool:
@@ -120,10 +154,14 @@ def forget(
                 ("labels gone", ", ".join(outcome.removed_labels)),
                 ("fingerprint before", f"{outcome.fingerprint_before[:32]}…"),
                 ("fingerprint after", f"{outcome.fingerprint_after[:32]}…"),
-                ("certificate", str(outcome.certificate)),
+                ("certificate", str(outcome.certificate or "pending")),
             ]
         )
-        print_note(f"Check it with: {_verification(run, outcome.certificate)}")
+        if outcome.certificate is not None:
+            print_note(f"Check it with: {_verification(run, outcome.certificate)}")
+    if outcome.num_forgotten and outcome.certificate is None:
+        print_error(pending_note(run, outcome.num_pending))
+        raise typer.Exit(RunError.exit_code)
     if outcome.unknown_ids:
         done = "; the others are forgotten" if outcome.num_forgotten else ""
         print_error(f"not in the run: {', '.join(outcome.unknown_ids)}{done}")

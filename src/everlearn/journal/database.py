@@ -11,7 +11,7 @@ from typing import Any
 
 from everlearn.errors import RunError, StateError
 from everlearn.journal.durable_files import storage_errors
-from everlearn.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from everlearn.journal.schema import APPLICATION_ID, MIGRATIONS, READABLE_FROM, SCHEMA_VERSION
 
 __all__ = ["REPAIR_ADVICE", "Database", "Row", "is_damage"]
 
@@ -110,7 +110,7 @@ class Database:
             database = cls(path, connection)
             try:
                 database._check_format()
-                if database.version < SCHEMA_VERSION:
+                if database.version < READABLE_FROM:
                     raise RunError(
                         f"{path} is of the older format version {database.version}; a command that writes "
                         "the run (everlearn journal compact RUN) brings it up to date"
@@ -197,9 +197,39 @@ class Database:
         self._last_time = max(self._last_time, datetime.now(UTC).isoformat(timespec="milliseconds"))
         return self._last_time
 
-    def empty_log(self) -> None:
-        """Bring everything from the write-ahead log into the file, and overwrite the log."""
-        self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def empty_log(self, wait_seconds: float = _BUSY_SECONDS) -> bool:
+        """Bring everything from the write-ahead log into the file, and empty the log.
+
+        Args:
+            wait_seconds: How long to wait for processes that read the journal.
+
+        Returns:
+            Whether the log is empty now: False where somebody still reads what it holds.
+        """
+        self.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 1_000)}")
+        try:
+            # Where it must not wait any longer, SQLite says so in the row and raises nothing.
+            is_busy = self.one("PRAGMA wal_checkpoint(TRUNCATE)")[0]
+        finally:
+            self.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1_000)}")
+        return not is_busy
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within the block all queries see the journal as it is at its beginning, whoever writes it.
+
+        It should be short: as long as it lasts, the write-ahead log only grows.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            self.first("SELECT 1 FROM meta LIMIT 1")  # with the first query it begins to hold
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the file; the write-ahead log is brought into it."""

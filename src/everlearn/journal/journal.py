@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from everlearn.errors import StateError
+from everlearn.journal.certificates import Certificates
 from everlearn.journal.chain import link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import REPAIR_ADVICE, Database, Row
@@ -60,6 +61,7 @@ class Journal:
         database: The file.
         deleted_ids: What stays of deleted ids.
         refusals: What is kept of records that gave no example.
+        certificates: Of deletions.
 
     Raises:
         StateError: (any method) Something in it is damaged.
@@ -69,11 +71,9 @@ class Journal:
         self.database = database
         self.deleted_ids = DeletedIds(database)
         self.refusals = Refusals(database)
-        self._sources = {
-            key: source for source, key in database.rows("SELECT source, key FROM sources ORDER BY source")
-        }
-        self._last_step, self._chain, self._next_offset = self._end()
-        self.read_generation()
+        self.certificates = Certificates(database)
+        with database.snapshot():
+            self.look_again()
 
     @classmethod
     def create(cls, path: Path) -> Journal:
@@ -89,6 +89,18 @@ class Journal:
     def open_to_read(cls, path: Path) -> Journal:
         """Open a journal that another process may be writing. Raises as ``Database.open_to_read``."""
         return cls(Database.open_to_read(path))
+
+    def look_again(self) -> None:
+        """Look where the journal ends, for a reader beside a process that writes it.
+
+        What a reader is given later ends there too, however far the writer has come.
+        """
+        self._sources = {
+            key: source
+            for source, key in self.database.rows("SELECT source, key FROM sources ORDER BY source")
+        }
+        self._last_step, self._chain, self._next_offset = self._end()
+        self.read_generation()
 
     @property
     def last_step(self) -> int:
@@ -192,11 +204,12 @@ class Journal:
         return self._step_of(row)
 
     def steps_after(self, number: int) -> Iterator[Step]:
-        """All steps after this one, in order."""
+        """All steps after this one, in order, up to ``last_step``."""
         while True:
             rows = self.database.all(
-                f"SELECT {STEP_COLUMNS} FROM steps WHERE step > ? ORDER BY step LIMIT {_ROWS_AT_ONCE}",
-                (number,),
+                f"SELECT {STEP_COLUMNS} FROM steps WHERE step > ? AND step <= ? "
+                f"ORDER BY step LIMIT {_ROWS_AT_ONCE}",
+                (number, self._last_step),
             )
             if not rows:
                 return
@@ -430,7 +443,8 @@ class Journal:
 
     def num_examples(self) -> int:
         """Examples in the journal."""
-        return int(self.database.one("SELECT COUNT(*) FROM examples")[0])
+        row = self.database.one("SELECT COUNT(*) FROM examples WHERE offset < ?", (self._next_offset,))
+        return int(row[0])
 
     def num_without_text(self) -> int:
         """Examples that count, or are to be looked at, and whose text is not kept."""

@@ -21,6 +21,7 @@ _COUNTED_BY_KEY = (
     "rejections",
     "flags",
     "generations",
+    "certificates",
 )
 
 

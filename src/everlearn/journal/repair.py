@@ -44,6 +44,7 @@ _NUMBERED = {
     "rejections": "number",
     "generations": "generation",
     "tuned_codes": "number",
+    "certificates": "revision",
 }
 _NAMED = {"meta": "key", "deleted": "digest", "checkpoints": "file"}
 _WITHOUT_CHECKSUM = frozenset({"sources", "rejections", "flags"})

@@ -6,7 +6,7 @@ one version to the next; all that are needed run in one transaction.
 
 from __future__ import annotations
 
-__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION"]
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "READABLE_FROM", "SCHEMA_VERSION"]
 
 APPLICATION_ID = 0x45564C4A  # "EVLJ"
 
@@ -78,7 +78,17 @@ _GENERATIONS = (
     "ALTER TABLE checkpoints ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GENERATIONS)
+_CERTIFICATES = (
+    # What a deletion's certificate says; pending until it is issued. See everlearn.journal.certificates.
+    """CREATE TABLE certificates (
+        revision INTEGER PRIMARY KEY, value TEXT NOT NULL, issued INTEGER NOT NULL, crc INTEGER NOT NULL)""",
+    "CREATE INDEX rejections_by_excerpt ON rejections (step) WHERE excerpt <> ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GENERATIONS, _CERTIFICATES)
 """Statements that lead from format version k to k + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
+
+READABLE_FROM = 2
+"""The oldest format that readers take as it is: it has every table that they look at."""

@@ -23,6 +23,7 @@ _VERIFIED_TABLES = {
     "versions": "version",
     "decisions": "decision",
     "generations": "generation",
+    "certificates": "revision",
 }
 _CHECKED_BYTES = 512 << 20  # a second or so; on a larger file a start would wait too long
 _CHECKED_ROWS = 100_000

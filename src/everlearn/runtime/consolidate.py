@@ -37,7 +37,6 @@ from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.recorded_coder import load_text_coder
-from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import CONSOLIDATION, RunFolder
 from everlearn.runtime.threads import use_threads
 from everlearn.runtime.trunk_tuning import (
@@ -220,7 +219,7 @@ class _Consolidation:
             seconds=self.seconds,
             fingerprint_before=before,
             fingerprint_after=live.fingerprint(),
-            notes=[*recovery_notes(self.opened.recovered), *self._serving_notes(version)],
+            notes=[*self.opened.notes, *self._serving_notes(version)],
         )
 
     def _serving_notes(self, version: int | None) -> list[str]:

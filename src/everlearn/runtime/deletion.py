@@ -7,29 +7,25 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from everlearn.journal.certificates import CertificateRecord
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion import delete_examples
-from everlearn.journal.durable_files import write_json
 from everlearn.journal.held import held_examples
-from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import CheckpointRecord, NewStep
+from everlearn.runtime.certificates import CERTIFICATE_FORMAT, finish_deletions
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, needs_resample, resample, settle
 from everlearn.runtime.opened_run import OpenedRun
 from everlearn.runtime.rewritten_versions import (
     VersionRewriter,
-    choose_served,
     expect_versions,
     fold_versions_again,
 )
-from everlearn.runtime.run_folder import CERTIFICATES, CONSOLIDATION, JOURNAL
-from everlearn.runtime.tuning_store import TuningStore
 from everlearn.runtime.versions import servable_versions
 from everlearn.types import Example, Json
 
-__all__ = ["CERTIFICATE_FORMAT", "Deletion"]
+__all__ = ["Deletion"]
 
-CERTIFICATE_FORMAT = "everlearn deletion certificate"
 _BATCH = 512
 
 
@@ -41,21 +37,27 @@ class Deletion:
         offsets: The examples.
         exact: Whether the state must become that of a run which never saw them.
         before: The learner's fingerprint.
+        wait_seconds: How long to wait for processes that read the journal.
 
     Attributes:
-        certificate: The file that tells of it, once it is carried out.
+        certificate: The file that tells of it, once it is carried out; None: it is pending.
+        num_pending: How many certificates are.
         num_tuned_before: How many of the examples were there when the trunk that counts was tuned: its
             weights may keep traces of them.
         notes: What the user should know, in sentences.
     """
 
-    def __init__(self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str) -> None:
+    def __init__(
+        self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str, wait_seconds: float
+    ) -> None:
         self._opened = opened
         self._offsets = offsets
         self._exact = exact
         self._before = before
+        self._wait_seconds = wait_seconds
         self.certificate: Path | None = None
         self.notes: list[str] = []
+        self.num_pending = 0
         generation = opened.folder.journal.generation
         adopted = {one.generation: one for one in opened.folder.generations.all()}
         last = int(adopted[generation].detail["last_offset"]) if generation else 0
@@ -64,8 +66,8 @@ class Deletion:
     def carry_out(self, checkpoint: Checkpoint | None) -> RunLearner:
         """Delete; returns the learner without the examples.
 
-        A crash on the way leaves a run that either holds the examples still, or does not; one whose learner
-        cannot subtract is folded again without them.
+        A crash on the way leaves a run that either holds the examples still, or does not and has its
+        certificate pending; one whose learner cannot subtract is folded again without them.
 
         Args:
             checkpoint: Where a learner that cannot subtract folds again from; None: the beginning.
@@ -99,22 +101,21 @@ class Deletion:
             )
             if newest is not None:
                 folder.history.add_checkpoint(replace(newest, revision=revision, chain=step.chain))
+            journal.certificates.write(self._pending(revision, digests))
         if folds_again:
             learner = folder.fresh_learner()
             if checkpoint is not None:
                 learner.restore(checkpoint.learner)
             fold_versions_again(folder, Fold(learner), 0 if checkpoint is None else checkpoint.step)
             self._save(learner)
-        choose_served(folder, self.notes.append)
-        folder.prune()
-        folder.remove_outdated()
-        # A tuning that stands still keeps ids and words; one that goes on finds history changed.
-        TuningStore(folder.path / CONSOLIDATION).clear_if_idle()
-        folder.write_rejections()
-        with folder.saving():
-            journal.database.empty_log()
-            remove_kept_aside(folder.path / JOURNAL)
-            self._write_certificate(revision, learner.fingerprint(), digests)
+        issued = finish_deletions(
+            folder,
+            learner,
+            lambda: None,  # that of now was just written
+            wait_seconds=self._wait_seconds,
+        )
+        self.certificate, self.num_pending = issued.files.get(revision), issued.num_pending
+        self.notes += issued.notes
         return learner
 
     def _newest_without(self, learner: RunLearner) -> CheckpointRecord:
@@ -142,11 +143,9 @@ class Deletion:
         opened.scores.counts.forgotten = opened.folder.history.num_forgotten()
         opened.folder.save(learner.state(), opened.status(learner))
 
-    def _write_certificate(self, revision: int, after: str, digests: Sequence[bytes]) -> None:
+    def _pending(self, revision: int, digests: Sequence[bytes]) -> CertificateRecord:
+        """The certificate, but for the fingerprint of a state that is to be folded yet."""
         folder = self._opened.folder
-        number = sum(one.kind == "deletion" for one in folder.history.revisions())
-        self.certificate = folder.path / CERTIFICATES / f"deletion-{number:04d}.json"
-        self.certificate.parent.mkdir(exist_ok=True)
         step = folder.journal.last_step
         value: dict[str, Json] = {
             "format": CERTIFICATE_FORMAT,
@@ -160,10 +159,9 @@ class Deletion:
             "exact": self._exact,
             "num_tuned_before": self.num_tuned_before,
             "fingerprint_before": self._before,
-            "fingerprint_after": after,
-            "verify": f"everlearn verify {folder.path} --certificate {self.certificate}",
+            "fingerprint_after": None,
         }
-        write_json(self.certificate, value, indent=1)
+        return CertificateRecord(revision, value, is_issued=False)
 
     def _ids(self) -> Iterator[str]:
         for offset in self._offsets:

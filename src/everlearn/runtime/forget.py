@@ -11,15 +11,14 @@ from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion import first_step_of
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
+from everlearn.runtime.certificates import reissue_certificates
 from everlearn.runtime.deletion import Deletion
 from everlearn.runtime.matching import id_matcher, offsets_where
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
 
-__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run"]
+__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run", "reissue_in_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,9 @@ class ForgetOutcome:
         exact: Whether the state now equals that of a run which never saw the examples.
         fingerprint_before: Before.
         fingerprint_after: After.
-        certificate: What was written of it; None where nothing was forgotten.
+        certificate: What was written of it; None where nothing was forgotten, or it is pending.
+        num_pending: Certificates that are pending, as another process reads the journal; see
+            ``reissue_in_run``.
         notes: What was found damaged on the way, in sentences.
     """
 
@@ -73,6 +74,7 @@ class ForgetOutcome:
     fingerprint_before: str
     fingerprint_after: str
     certificate: Path | None = None
+    num_pending: int = 0
     notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Json]:
@@ -85,6 +87,7 @@ class ForgetOutcome:
             "fingerprint_before": self.fingerprint_before,
             "fingerprint_after": self.fingerprint_after,
             "certificate": None if self.certificate is None else str(self.certificate),
+            "certificates_pending": self.num_pending,
         }
 
 
@@ -95,6 +98,7 @@ def forget_in_run(
     where: Sequence[tuple[str, str]] = (),
     approximate: bool = False,
     dry_run: bool = False,
+    wait_seconds: float = 30.0,
     on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
 ) -> ForgetOutcome:
     """Forget the examples with one of these ids, and (if given) with these values in these fields.
@@ -113,6 +117,8 @@ def forget_in_run(
         approximate: Let a gradient learner only drop them from its memories: the weights keep what
             they learned.
         dry_run: Only plan.
+        wait_seconds: How long to wait for processes that read the journal: while they do, what was deleted
+            may lie in its write-ahead log, and the certificate stays pending.
         on_plan: Is told beforehand what it will take; returns False to leave everything as it is.
 
     Raises:
@@ -131,8 +137,9 @@ def forget_in_run(
         found = set(_ids_of(journal, offsets))
         unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
         certificate = None
+        num_pending = opened.issued.num_pending
         exact = True
-        notes = recovery_notes(opened.recovered)
+        notes = opened.notes
         if not dry_run and (count := _clean_refusals(opened.folder, unknown)):
             notes.append(f"{count:,} refused records named examples deleted before; they do no longer.")
         if offsets:
@@ -145,16 +152,15 @@ def forget_in_run(
                     exact=plan.exact,
                     fingerprint_before=before,
                     fingerprint_after=before,
-                    notes=recovery_notes(opened.recovered),
+                    notes=opened.notes,
                 )
             exact = plan.exact
-            deletion = Deletion(opened, offsets, exact=exact, before=before)
+            deletion = Deletion(opened, offsets, exact=exact, before=before, wait_seconds=wait_seconds)
             learner = deletion.carry_out(checkpoint)
-            certificate = deletion.certificate
+            certificate, num_pending = deletion.certificate, deletion.num_pending
             notes += deletion.notes
             if deletion.num_tuned_before:
                 notes.append(_trunk_note(run, deletion.num_tuned_before))
-            rebuild_report(run)
         return ForgetOutcome(
             num_forgotten=len(offsets),
             unknown_ids=unknown,
@@ -163,8 +169,25 @@ def forget_in_run(
             fingerprint_before=before,
             fingerprint_after=learner.fingerprint(),
             certificate=certificate,
+            num_pending=num_pending,
             notes=notes,
         )
+
+
+def reissue_in_run(run: Path) -> tuple[list[Path], list[str], int]:
+    """Issue certificates that are pending, and write those again whose files are missing.
+
+    Returns:
+        The files that were written, what else there is to tell, and how many are pending still.
+
+    Raises:
+        RunError: The folder is in use or no run.
+        StateError: Something saved is damaged.
+        StorageError: Saving failed.
+    """
+    with recovered_run(run) as opened:
+        written = [*opened.issued.files.values(), *reissue_certificates(opened.folder)]
+        return written, opened.notes, opened.issued.num_pending
 
 
 def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, str]]) -> list[int]:

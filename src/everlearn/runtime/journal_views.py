@@ -61,7 +61,7 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
         run: The run folder; it may be in use.
         num_steps: So many of the newest steps are listed.
     """
-    with RunFolder.open_to_read(run) as folder:
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
         journal, database = folder.journal, folder.journal.database
         by_role: dict[str, int] = dict(database.all("SELECT role, COUNT(*) FROM examples GROUP BY role"))
         counts = {
@@ -121,7 +121,7 @@ def export_journal(run: Path, out: Path) -> int:
     """
     if out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"an export ends in .jsonl or .parquet, not {out.name!r}")
-    with RunFolder.open_to_read(run) as folder, storage_errors(out):
+    with RunFolder.open_to_read(run) as folder, folder.snapshot(), storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".parquet":
             return _export_codes(folder, out)

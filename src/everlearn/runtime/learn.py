@@ -14,6 +14,7 @@ from everlearn.errors import ConfigError, InputError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.learning.language import LanguageLearner, VocabularyConfig
 from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.runtime.certificates import issued_notes
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.general_text import GeneralText
 from everlearn.runtime.interruption import StopFlag
@@ -336,6 +337,7 @@ def _no_target_message(session: LearnSession) -> str:
 
 def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
     notes = recovery_notes(session.recovered)
+    notes += issued_notes(session.folder.path, session.issued)
     if session.progress.examples == before and not interrupted:
         notes.append(
             f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."

@@ -155,7 +155,7 @@ class Blame:
 
 def list_versions(run: Path) -> VersionList:
     """All versions and decisions of a run."""
-    with RunFolder.open_to_read(run) as folder:
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
         versions = folder.history.versions()
         return VersionList(
             versions=versions,
@@ -173,7 +173,7 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
     Raises:
         RunError: There is no such version.
     """
-    with RunFolder.open_to_read(run) as folder:
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
         one, other = _version(folder, first), _version(folder, second)
         held = [_held(folder, version) for version in (one, other)]
         learned = {key: label for key, label in held[1].items() if held[0].get(key) != label}
@@ -204,7 +204,7 @@ def blame_example(run: Path, id_: str) -> Blame:
     Raises:
         RunError: The run does not know the id, or it was deleted.
     """
-    with RunFolder.open_to_read(run) as folder:
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
         journal = folder.journal
         row = journal.database.first("SELECT offset, step, role, target FROM examples WHERE id = ?", (id_,))
         if row is None:

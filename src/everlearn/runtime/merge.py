@@ -59,6 +59,8 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
     with ExitStack() as stack:
         folders = [stack.enter_context(RunFolder.open_to_read(path)) for path in runs]
         for folder in folders:
+            stack.enter_context(folder.snapshot())
+        for folder in folders:
             _check_mergeable(folders[0], folder)
         statuses = [RunStatus.model_validate(folder.newest_checkpoint().run) for folder in folders]
         merged = RunFolder.create(out, folders[0].config, folders[0].record.learner)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from everlearn.config import RunConfig
+from everlearn.runtime.certificates import Issued, finish_deletions, issued_notes
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner
-from everlearn.runtime.recovery import Recovered, recover
+from everlearn.runtime.recovery import Recovered, recover, recovery_notes
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.summary import summarize
@@ -58,12 +59,19 @@ class OpenedRun:
         learner: In the state after the newest step.
         scores: Of the stream so far.
         recovered: How the state was brought back.
+        issued: Certificates of earlier deletions that were issued, or are pending still.
     """
 
     folder: RunFolder
     learner: RunLearner
     scores: AnyRunScores
     recovered: Recovered
+    issued: Issued = field(default_factory=lambda: Issued(files={}))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how it was opened, in sentences."""
+        return [*recovery_notes(self.recovered), *issued_notes(self.folder.path, self.issued)]
 
     def status(self, learner: RunLearner) -> RunStatus:
         """What a checkpoint of a state keeps beside the learner's; figures of held-out sets stay.
@@ -109,4 +117,9 @@ def brought_back(folder: RunFolder, *, own_threads: bool = True) -> OpenedRun:
     learner = folder.fresh_learner()
     scores = run_scores(config)
     recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
-    return OpenedRun(folder, learner, scores, recovered)
+    opened = OpenedRun(folder, learner, scores, recovered)
+
+    def save() -> None:
+        folder.save(learner.state(), opened.status(learner))
+
+    return replace(opened, issued=finish_deletions(folder, learner, save))

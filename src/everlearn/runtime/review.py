@@ -84,7 +84,7 @@ class ReviewOutcome:
 
 def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
     """Suspicious examples on which nobody has decided, the most suspicious first."""
-    with RunFolder.open_to_read(run) as folder:
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
         journal = folder.journal
         rows = journal.database.all(
             "SELECT offset, reason, score, policy FROM flags WHERE resolved IS NULL "

@@ -61,6 +61,8 @@ _OWN_FILES = frozenset(
 _SERVING = "serving"
 EXPECTED_VERSIONS = "versions_to_fold_again"
 """Key in the journal's ``meta``: versions that a deletion retired and the fold brings back."""
+_TRIES = 3
+"""Of a reader whose files a writer replaces."""
 
 
 def is_run_folder(path: Path) -> bool:
@@ -286,7 +288,7 @@ class RunFolder:
             RunError: Nothing was saved yet.
             StateError: No saved state can be used; the message names what is wrong with each.
         """
-        for attempt in range(3):
+        for attempt in range(_TRIES):
             try:
                 version = self.served_version()
                 return (
@@ -294,14 +296,30 @@ class RunFolder:
                 )
             except StateError:
                 # A writer may have replaced the file between two reads.
-                if attempt == 2:
+                if attempt == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within the block, which should be short, all that is read of the journal is of one moment."""
+        with self.journal.database.snapshot():
+            if self._lock is None:
+                self.journal.look_again()
+            yield
+
     def newest_checkpoint(self) -> Checkpoint:
-        """The newest usable state. Raises as :meth:`served_checkpoint`."""
-        skipped: list[str] = []
-        found = self.checkpoints.newest(skipped.append)
+        """The newest usable state. Raises as :meth:`served_checkpoint`.
+
+        Where the folder is open for reading, the journal is then read at least up to the state's step.
+        """
+        for attempt in range(_TRIES):
+            skipped: list[str] = []
+            with self.snapshot():
+                found = self.checkpoints.newest(skipped.append)
+            if self._lock is not None or not skipped or attempt == _TRIES - 1:
+                break
+            # A writer may have replaced the file between record and file.
         if found is not None:
             self.notes += [note for one in skipped if (note := f"Not used: {one}.") not in self.notes]
             return found

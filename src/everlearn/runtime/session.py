@@ -23,6 +23,7 @@ from everlearn.journal.records import (
 )
 from everlearn.learning.language.reading import document_of
 from everlearn.runtime.arrivals import DueQueue, sort_arrivals
+from everlearn.runtime.certificates import Issued, finish_deletions
 from everlearn.runtime.experiences import Experiences
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
@@ -74,6 +75,7 @@ class LearnSession:
     Attributes:
         place: Where the run is in the stream.
         recovered: How the state was brought back.
+        issued: Certificates of deletions that a crash had interrupted.
         num_rejected: Records of this sitting that gave no example, those of taken ids left out.
         num_duplicates: Records of this sitting whose id was taken before.
         num_changes: Targets of this sitting for examples taken before.
@@ -114,6 +116,7 @@ class LearnSession:
         self.recovered: Recovered = recover(folder, self.fold, self.scores)
         self._seconds_before = self.recovered.status.seconds
         self._is_live = True
+        self.issued: Issued = finish_deletions(folder, learner, self._save_without_deleted)
         self._guard = Guard(folder, config.guard) if config.guard.enabled else None
         self._examined_at = time.monotonic()
         self._judge_undecided()
@@ -351,6 +354,10 @@ class LearnSession:
                 self._queue.correct(change.offset, change.target)
             result.append(change)
         return result
+
+    def _save_without_deleted(self) -> None:
+        """Write a checkpoint of the state that was brought back, with the figures that it had."""
+        self.folder.save(self.learner.state(), self._status(self.recovered.status.summary))
 
     def _judge_undecided(self) -> None:
         """Where a crash came between a candidate and the decision on it: decide now."""

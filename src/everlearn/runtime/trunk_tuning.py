@@ -132,7 +132,8 @@ def check_history(folder: RunFolder, store: TuningStore, record: TuningRecord) -
 
 def _still_holds(folder: RunFolder, record: TuningRecord) -> bool:
     """Whether history up to the tuning's step is as it was: nothing deleted or set aside since."""
-    folder.journal.read_generation()
+    with folder.snapshot():
+        folder.journal.read_generation()
     is_generation = record.from_scratch or folder.journal.generation == record.generation
     is_there = folder.journal.last_step >= record.step
     return is_generation and is_there and folder.history.is_current(record.step, record.revision)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from everlearn.errors import InputError, RunError, StateError
 from everlearn.journal.database import REPAIR_ADVICE
-from everlearn.journal.held import held_examples, held_more_than_once
+from everlearn.journal.held import held_more_than_once
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.refusals import is_naming
 from everlearn.journal.soundness import find_problem
-from everlearn.runtime.deletion import CERTIFICATE_FORMAT
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.learners import RunLearner
+from everlearn.runtime.certificates import CERTIFICATE_FORMAT, fold_without_state
 from everlearn.runtime.listener import Listener, SilentListener
 from everlearn.runtime.run_folder import JOURNAL, REJECTED, RunFolder
 from everlearn.runtime.threads import use_threads
@@ -25,7 +22,7 @@ from everlearn.types import Json
 
 __all__ = ["VerifyOutcome", "verify_run"]
 
-_BATCH = 512
+_TRIES = 3
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,25 +81,52 @@ def verify_run(
         StateError: The journal is damaged.
     """
     listener = listener or SilentListener()
+    claimed = None if certificate is None else _read_certificate(certificate)
     with RunFolder.open_to_read(run) as folder:
-        outcome = VerifyOutcome(failed=list(folder.notes))
         use_threads(folder.config.run.threads)
-        listener.stage("checking the journal's pages")
+        notes = list(folder.notes)
+        for _ in range(_TRIES):
+            revision = folder.history.last_revision
+            error, outcome = None, VerifyOutcome(failed=list(notes))
+            try:
+                _verify(folder, claimed, ids, outcome, listener)
+            except StateError as found:
+                error = found
+            if outcome.is_valid and error is None:
+                return outcome
+            if folder.history.last_revision == revision:
+                if error is not None:
+                    raise error
+                return outcome
+            listener.stage("history was changed meanwhile: beginning anew")
+    raise RunError(
+        f"the history of {run} was changed (examples deleted, or steps set aside) each time while it was "
+        "verified; verify it when no other command changes it"
+    )
+
+
+def _verify(
+    folder: RunFolder,
+    claimed: dict[str, Any] | None,
+    ids: Sequence[str],
+    outcome: VerifyOutcome,
+    listener: Listener,
+) -> None:
+    listener.stage("checking the journal's pages")
+    with folder.snapshot():
         problem = find_problem(folder.journal.database, whole=True)
-        if problem is not None:
-            raise StateError(f"{folder.path / JOURNAL} is damaged: {problem}. {REPAIR_ADVICE}")
         lost = lost_steps(folder.journal)
-        if lost:
-            outcome.failed.append(
-                f"something of {len(lost):,} steps (the first: {lost[0]:,}) was lost to damage: the state "
-                "holds them, but no fold can confirm it"
-            )
-            return outcome
-        if certificate is not None:
-            _verify_certificate(folder, _read_certificate(certificate), ids, outcome, listener)
-        else:
-            _verify_newest(folder, outcome, listener)
-    return outcome
+    if problem is not None:
+        raise StateError(f"{folder.path / JOURNAL} is damaged: {problem}. {REPAIR_ADVICE}")
+    if lost:
+        outcome.failed.append(
+            f"something of {len(lost):,} steps (the first: {lost[0]:,}) was lost to damage: the state "
+            "holds them, but no fold can confirm it"
+        )
+    elif claimed is not None:
+        _verify_certificate(folder, claimed, ids, outcome, listener)
+    else:
+        _verify_newest(folder, outcome, listener)
 
 
 def _verify_newest(folder: RunFolder, outcome: VerifyOutcome, listener: Listener) -> None:
@@ -111,7 +135,7 @@ def _verify_newest(folder: RunFolder, outcome: VerifyOutcome, listener: Listener
     learner.restore(checkpoint.learner)
     saved = learner.fingerprint()
     listener.stage("folding the journal from its beginning")
-    outcome.fingerprint = _fold(folder, checkpoint.step, folder.journal.generation).fingerprint()
+    outcome.fingerprint = fold_without_state(folder, checkpoint.step, folder.journal.generation).fingerprint()
     outcome.passed.append(
         f"all {folder.journal.num_examples():,} examples of the journal match their checksums"
     )
@@ -125,7 +149,8 @@ def _verify_newest(folder: RunFolder, outcome: VerifyOutcome, listener: Listener
 
 
 def _verify_held_once(folder: RunFolder, outcome: VerifyOutcome) -> None:
-    twice = held_more_than_once(folder.journal)
+    with folder.snapshot():
+        twice = held_more_than_once(folder.journal)
     ids = ", ".join(map(repr, twice[:10])) + (", …" if len(twice) > 10 else "")
     outcome.check(
         not twice,
@@ -190,7 +215,7 @@ def _verify_certificate(
         )
     else:
         listener.stage("folding the journal from its beginning")
-        outcome.fingerprint = _fold(folder, value["step"], generation).fingerprint()
+        outcome.fingerprint = fold_without_state(folder, value["step"], generation).fingerprint()
         outcome.check(
             outcome.fingerprint == value["fingerprint_after"],
             "a fold of the journal without the deleted examples has the certified fingerprint",
@@ -224,18 +249,6 @@ def _record_of(line: str) -> dict[str, Any]:
         value = None
     # What is no record of ours is looked at as it stands.
     return value if isinstance(value, dict) else {"excerpt": line}
-
-
-def _fold(folder: RunFolder, until: int, generation: int) -> RunLearner:
-    """A fresh learner folded over the journal up to a step, with codes of a generation."""
-    learner = folder.fresh_learner(generation)
-    if learner.reads_text:
-        Fold(learner).replay(folder.journal, 0, until)
-        return learner
-    examples = held_examples(folder.journal, until, generation=generation)
-    while batch := [one for _, one in islice(examples, _BATCH)]:
-        learner.learn(batch)
-    return learner
 
 
 def _read_certificate(path: Path) -> dict[str, Any]:
