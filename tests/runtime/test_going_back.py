@@ -100,7 +100,7 @@ def test_what_is_meant_is_asked_for(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:
     stream = write_codes("a.parquet", clustered(60))
-    with pytest.raises(ConfigError, match=r"guard\.every is given, but guard\.enabled is not"):
+    with pytest.raises(ConfigError, match=r"guard\.every has no effect where guard\.enabled = False"):
         learn(stream, tmp_path / "run", small | {"guard.every": 100})
     (tmp_path / "texts.jsonl").write_text('{"id": "1", "text": "a text", "label": "a"}\n' * 3)
     with pytest.raises(InputError, match=r"it has no text \(see --text-field\)"):

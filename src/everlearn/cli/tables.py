@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from everlearn.json_text import json_text
 
 __all__ = [
     "number",
@@ -39,7 +40,7 @@ def result_console() -> Console:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    print(json_text(value), flush=True)
 
 
 def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

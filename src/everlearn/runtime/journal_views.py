@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +12,8 @@ from everlearn.journal.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
 from everlearn.journal.held import HeldTargets
 from everlearn.journal.records import Arrival
+from everlearn.json_text import json_text
+from everlearn.runtime.exported_record import exported_record
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.stream.codes import CodesWriter
 from everlearn.types import Json
@@ -109,7 +110,8 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
 def export_journal(run: Path, out: Path) -> int:
     """Export all examples: JSON lines (``.jsonl``) without codes, or a codes file (``.parquet``).
 
-    A codes file can be learned into another run. Deletions made later do not reach an export.
+    Both can be learned into another run (JSON lines where the texts are kept). Deletions made later do not
+    reach an export.
 
     Returns:
         Number of examples.
@@ -128,7 +130,7 @@ def export_journal(run: Path, out: Path) -> int:
         count = 0
         with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
             for record in _records(folder):
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json_text(record) + "\n")
                 count += 1
         return count
 
@@ -166,20 +168,13 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
 def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
     held = HeldTargets(folder.journal)
     for offset, one in folder.journal.arrivals(1, folder.journal.next_offset - 1):
-        example, said = one.example, one.prediction
-        yield {
-            "id": example.id,
-            **({} if example.text is None else {"text": example.text}),
-            "target": folder.journal.present_target(offset, example.target) or None,
-            **({} if example.domain is None else {"domain": example.domain}),
-            **({} if example.time is None else {"time": example.time}),
-            **({"fields": dict(example.fields)} if example.fields else {}),
-            "role": one.role,
-            "learned": held(offset, one.role, example.target) is not None,
-            "predicted": None if said is None else said.label,
-            "confidence": None if said is None else said.confidence,
-            "outlier_score": None if said is None else said.outlier_score,
-        }
+        yield exported_record(
+            one.example,
+            role=one.role,
+            target=folder.journal.present_target(offset, one.example.target) or None,
+            is_learned=held(offset, one.role, one.example.target) is not None,
+            said=one.prediction,
+        )
 
 
 def _export_codes(folder: RunFolder, out: Path) -> int:

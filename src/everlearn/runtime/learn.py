@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from everlearn.config import RunConfig
-from everlearn.errors import ConfigError, InputError
+from everlearn.errors import InputError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.learning.language import LanguageLearner, VocabularyConfig
 from everlearn.learning.seq2seq import Seq2SeqLearner
@@ -26,10 +25,11 @@ from everlearn.runtime.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.run_settings import is_arranged, new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.session import BrokenStreamError, LearnSession
 from everlearn.runtime.summary import Tested, summarize, write_reader_files
-from everlearn.runtime.task_settings import check_useful
 from everlearn.runtime.text_held_out import held_out_set
 from everlearn.runtime.text_run_scores import TextRunScores, rolling_text
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_fits_codes, check_useful
+from everlearn.stream.codes import CodesSource
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
 from everlearn.types import Json
@@ -115,8 +115,8 @@ def learn_stream(
         key = source_key(request.stream)
         in_file = settings_in_file(request.config_file)
         config = settings_for({**in_file, **request.settings}, folder, key)
-        check_useful(config, request.settings, in_file)
-        _check_guard(request.settings, config)
+        keeps_texts = folder is not None and folder.journal.database.first("SELECT 1 FROM texts") is not None
+        check_useful(config, request.settings, in_file, keeps_texts=keeps_texts)
         use_threads(config.run.threads)
         reading = source_config(config.stream, task=config.task)
         # A later stream, or a later record, may bring targets for examples that came without.
@@ -124,6 +124,8 @@ def learn_stream(
             request.stream,
             source_config(config.stream, task=config.task, text_optional=not is_arranged(config)),
         )
+        if isinstance(source, CodesSource):
+            check_fits_codes(source, config, request.settings, in_file)
         held_out = None if request.test is None else held_out_set(open_source(request.test, reading), config)
         general = None
         if request.general is not None:
@@ -153,15 +155,6 @@ def learn_stream(
             if is_new and not folder.journal.last_step:
                 folder.remove()
             folder.close()
-
-
-def _check_guard(given: Mapping[str, Any], config: RunConfig) -> None:
-    """Refuse settings that only matter with a guard where there is none: somebody believes that there is."""
-    useless = [
-        name for name in ("share", "every", "seconds", "tolerance", "level") if f"guard.{name}" in given
-    ]
-    if useless and not config.guard.enabled:
-        raise ConfigError(f"guard.{useless[0]} is given, but guard.enabled is not")
 
 
 def _run(

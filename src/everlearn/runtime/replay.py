@@ -17,6 +17,7 @@ from everlearn.runtime.learners import build_learner_like, check_codes, settle
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_useful
 from everlearn.stream.open import open_source
 from everlearn.types import Json
 
@@ -85,6 +86,7 @@ def replay_run(
                 f"{run} learns texts (task {config.task!r}), and replay compares predictions of labels; "
                 "learn the stream into a new folder with other settings and compare the two reports"
             )
+        check_useful(config, settings)
         use_threads(config.run.threads)
         listener.stage("loading the model")
         learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
