@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.failures import print_note
 
 __all__ = ["report"]
 
@@ -18,7 +19,7 @@ def report(
     """Write a run's report.html again and print its path."""
     from everlearn.runtime.rebuild_report import rebuild_report
 
-    path = rebuild_report(run)
+    path = rebuild_report(run, on_note=print_note)
     typer.echo(path)
     if open_it:
         typer.launch(path.resolve().as_uri())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Change, ChangeKind, KnownExample
+from everlearn.runtime.label_limit import LabelLimit
 from everlearn.runtime.rejections import duplicate, refused
 from everlearn.runtime.same_input import has_other_words
 from everlearn.stream.source import Rejection
@@ -41,6 +42,7 @@ def sort_arrivals(
     *,
     learns_targets: bool = True,
     problem_of: Callable[[Example], str | None] = lambda _: None,
+    labels: LabelLimit | None = None,
 ) -> Sorted:
     """Sort a batch.
 
@@ -57,6 +59,7 @@ def sort_arrivals(
         ngram_max: Of the codes' lexical part, by which texts are compared.
         learns_targets: Whether targets are learned; if not, another one is no correction.
         problem_of: Why the learner cannot read a new example; None: it can.
+        labels: Refuses labels beyond the run's limit; None: there is room for all of the batch's.
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
@@ -71,7 +74,11 @@ def sort_arrivals(
             digest = journal.deleted_ids.digest_of(one.id).hex()
             reason = f"{kind} for an id that was deleted on {when} (its hash: {digest})"
             result.refused.append(refused(source_name, number, one, reason))
-        elif before is None and has_input and (problem := problem_of(one)) is not None:
+        elif (
+            before is None
+            and has_input
+            and (problem := problem_of(one) or _label_problem(one, labels)) is not None
+        ):
             result.refused.append(refused(source_name, number, one, problem))
         elif before is None and has_input:
             offset = journal.next_offset + len(result.fresh)
@@ -96,12 +103,18 @@ def sort_arrivals(
                 f"target for id {one.id!r}, which came with codes of a trunk that a rollback has taken back"
             )
             result.refused.append(refused(source_name, number, one, reason))
+        elif (problem := _label_problem(one, labels)) is not None:
+            result.refused.append(refused(source_name, number, one, problem))
         else:
             change = _change(before, one.target)
             result.changes.append(change)
             is_held = before.is_held or change.kind == "target"
             known[one.id] = replace(before, target=one.target, is_held=is_held)
     return result
+
+
+def _label_problem(example: Example, labels: LabelLimit | None) -> str | None:
+    return None if labels is None else labels.problem_of(example.target)
 
 
 def _known_example(journal: Journal, before: KnownExample, batch: Sorted) -> Example:
@@ -158,6 +171,10 @@ class DueQueue:
         """Release at most ``limit`` examples although their time has not come."""
         due = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         return self._released(due, None)
+
+    def labels(self) -> set[str]:
+        """The targets of all that wait."""
+        return {example.target for _, example in self._waiting if example.target is not None}
 
     def correct(self, offset: int, target: str) -> None:
         """Give a waiting example another target."""

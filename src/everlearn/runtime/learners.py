@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -19,6 +19,7 @@ from everlearn.methods.registry import create_method
 from everlearn.models.coder import TextCoder
 from everlearn.models.dtype import choose_device
 from everlearn.models.load import load_trunk
+from everlearn.runtime.label_limit import MOST_LABELS
 from everlearn.runtime.recorded_coder import RecordedCoder, load_text_coder
 from everlearn.runtime.run_record import LearnerRecord
 from everlearn.runtime.text_learners import (
@@ -289,7 +290,8 @@ def _closed_form_learner(
     config: RunConfig, coder: RecordedCoder, closed_form: ClosedFormConfig
 ) -> RunLearner:
     device: torch.device = choose_device(config.model.device)
-    return cast(RunLearner, ClosedFormLearner(coder, closed_form, device=device))
+    open_ended = replace(closed_form, max_classes=MOST_LABELS)
+    return cast(RunLearner, ClosedFormLearner(coder, open_ended, device=device))
 
 
 def _gradient_settings(config: RunConfig) -> dict[str, Any]:
@@ -305,4 +307,6 @@ def _gradient_learner(config: RunConfig, record: LearnerRecord) -> RunLearner:
     methods = [create_method(name, values) for name, values in record.config["methods"].items()]
     # Weights that were rounded once stay rounded; the configuration says what products run in.
     trunk = load_trunk(config.model_name, dtype="float32", device=config.model.device)
-    return cast(RunLearner, GradientLearner.for_text(trunk, GradientConfig(**settings), methods))
+    learner = GradientLearner.for_text(trunk, GradientConfig(**settings), methods)
+    learner.max_classes = MOST_LABELS  # the configuration is part of the state
+    return cast(RunLearner, learner)

@@ -199,7 +199,7 @@ def _check_mergeable(first: RunFolder, other: RunFolder) -> None:
 def _differences(mine: LearnerRecord, theirs: LearnerRecord) -> list[str]:
     differing = [
         f"{name}: {mine.config.get(name)!r} and {theirs.config.get(name)!r}"
-        for name in sorted({*mine.config, *theirs.config})
+        for name in sorted({*mine.config, *theirs.config} - {"max_classes"})
         if mine.config.get(name) != theirs.config.get(name)
     ]
     if mine.coder_fingerprint != theirs.coder_fingerprint:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from everlearn.evaluation.confusion import Confusion
+from everlearn.runtime.metrics_file import restore_scores
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.run_scores import read_metrics
 from everlearn.runtime.summary import write_reader_files
 from everlearn.runtime.text_run_scores import run_scores
 
 __all__ = ["rebuild_report"]
 
 
-def rebuild_report(run: Path) -> Path:
+def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None) -> Path:
     """Write ``report.html`` again and return its path.
+
+    Args:
+        run: The run folder; it may be in use.
+        on_note: Is told what was found damaged and passed over.
 
     Raises:
         RunError: Not a run folder, or nothing was learned yet.
@@ -26,9 +31,11 @@ def rebuild_report(run: Path) -> Path:
     with RunFolder.open_to_read(run) as folder:
         status = RunStatus.model_validate(folder.newest_checkpoint().run)
         scores = run_scores(folder.config)
-        scores.restore(status, read_metrics(folder.path))
+        restore_scores(folder, scores, status)
+        for note in folder.notes:
+            on_note(note)
         forgotten = folder.history.num_forgotten()
-        notes = []
+        notes = list(folder.notes)
         if forgotten:
             notes.append(
                 f"{forgotten:,} examples were forgotten. Scores of the stream, and held-out "

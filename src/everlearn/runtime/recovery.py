@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from everlearn.errors import StateError
 from everlearn.runtime.fold import Fold
+from everlearn.runtime.metrics_file import restore_scores
 from everlearn.runtime.rewritten_versions import fold_versions_again
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.run_scores import read_metrics
 from everlearn.runtime.text_run_scores import AnyRunScores
 
 __all__ = ["Recovered", "recover", "recovery_notes"]
@@ -55,7 +55,7 @@ def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -
         status, step = RunStatus.model_validate(checkpoint.run), checkpoint.step
         fold.learner.restore(checkpoint.learner)
         if scores is not None:
-            scores.restore(status, read_metrics(folder.path))
+            restore_scores(folder, scores, status)
             scores.labels = set(fold.learner.labels)
     elif fold.learner.num_examples:
         raise StateError(

@@ -42,6 +42,7 @@ __all__ = [
     "CHECKPOINTS",
     "CONSOLIDATION",
     "JOURNAL",
+    "METRICS",
     "REJECTED",
     "RunFolder",
     "is_run_folder",
@@ -53,9 +54,10 @@ CHECKPOINTS = "checkpoints"
 CERTIFICATES = "certificates"
 TRUNKS = "trunks"
 CONSOLIDATION = "consolidation"
+METRICS = "metrics.parquet"
 REJECTED = "rejected.jsonl"
 _OWN_FILES = frozenset(
-    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", REJECTED, "metrics.parquet"}
+    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", REJECTED, METRICS, "metrics.damaged.parquet"}
     | {"confusion.json", "matrix.json", "report.html"}
 )
 _SERVING = "serving"

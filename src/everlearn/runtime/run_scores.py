@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.journal.durable_files import replacing
 from everlearn.runtime.online_loop import BatchResult
 from everlearn.runtime.run_record import Counts, RunStatus
 from everlearn.types import Json
 
-__all__ = ["RunScores", "read_metrics", "write_metrics"]
+__all__ = ["RunScores"]
 
 _MEGABYTE = 1e6
 
@@ -90,8 +87,8 @@ class RunScores:
             "matrix": None if self.matrix is None else self.matrix.to_json(),
         }
 
-    def restore(self, status: RunStatus, metrics: pa.Table | None) -> None:
-        """Go on from what a checkpoint kept, and from the metrics table of the run folder."""
+    def restore(self, status: RunStatus) -> None:
+        """Go on from what a checkpoint kept. Raises StateError where it is damaged."""
         self.counts = status.counts.model_copy()
         self._start = time.perf_counter() - status.seconds.total
         saved = status.scores
@@ -99,22 +96,13 @@ class RunScores:
             return
         self.prequential.restore(saved["prequential"])
         self.matrix = None if saved["matrix"] is None else AccuracyMatrix.from_json(saved["matrix"])
-        if metrics is not None:
-            # The table may be newer than the checkpoint.
-            within = pc.less_equal(metrics["examples"], self.counts.examples)
-            self.metrics = MetricsLog.from_table(metrics.filter(within))
 
+    def restore_metrics(self, table: pa.Table) -> None:
+        """Go on from the metrics table of the run folder, which may be newer than the checkpoint.
 
-def read_metrics(folder: Path) -> pa.Table | None:
-    """The metrics table of a run folder, if it has one."""
-    path = folder / "metrics.parquet"
-    if not path.is_file():
-        return None
-    with pq.ParquetFile(path) as file:  # read_table would import pandas, half a second at each start
-        return file.read()
-
-
-def write_metrics(folder: Path, table: pa.Table) -> None:
-    """Write the metrics table of a run folder, atomically."""
-    with replacing(folder / "metrics.parquet") as temporary:
-        pq.write_table(table, temporary)
+        Raises:
+            KeyError: It has other columns.
+            StateError: It is damaged.
+        """
+        within = pc.less_equal(table["examples"], self.counts.examples)
+        self.metrics = MetricsLog.from_table(table.filter(within))

@@ -26,7 +26,10 @@ __all__ = [
 
 # These make the learner what it is; a run keeps them for life.
 _FIXED = ("task", "seed", "model.", "learner.", "guard.share", "run.rolling_window")
-_FREE_ALL_THE_SAME = frozenset({"model.device"})
+# Nothing of what was learned depends on these. How many labels there may be is a limit for what comes in.
+_FREE_ALL_THE_SAME = frozenset(
+    {"model.device", "learner.closed_form.max_classes", "learner.gradient.max_classes"}
+)
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
 # The cursor in a stream counts what these make of it.
 _OF_THE_CURSOR = ("stream.documents", "stream.piece_bytes")

@@ -28,14 +28,15 @@ from everlearn.runtime.experiences import Experiences
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut
+from everlearn.runtime.label_limit import LabelLimit, label_limit
 from everlearn.runtime.learners import RunLearner, is_settled
 from everlearn.runtime.matching import note_field_names
+from everlearn.runtime.metrics_file import write_metrics
 from everlearn.runtime.online_loop import BatchResult, Observer
 from everlearn.runtime.recovery import Recovered, recover
 from everlearn.runtime.rejections import is_duplicate
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
-from everlearn.runtime.run_scores import write_metrics
 from everlearn.runtime.stream_place import StreamPlace
 from everlearn.runtime.summary import Tested
 from everlearn.runtime.suspicion import role_of
@@ -124,6 +125,7 @@ class LearnSession:
         self._first_step = self._journal.last_step
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
         self._reads_documents = config.task == "lm"
+        self._max_labels = label_limit(config, folder.record.learner)
         self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
         self.num_rejected = self.num_duplicates = self.num_changes = 0
         self.first_rejection: Rejection | None = None
@@ -308,6 +310,7 @@ class LearnSession:
             self._ngram_max,
             learns_targets=not self._reads_documents,
             problem_of=partial(reading_problem, self.learner),
+            labels=self._labels_for(len(batch)),
         )
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
@@ -343,6 +346,14 @@ class LearnSession:
             due,
             predictions,
         )
+
+    def _labels_for(self, num_examples: int) -> LabelLimit | None:
+        """What refuses labels in a batch; None where all of its labels have room whatever they are."""
+        if self._max_labels is None:
+            return None
+        if len(self.scores.labels) + len(self._queue) + num_examples <= self._max_labels:
+            return None
+        return LabelLimit(self._max_labels, {*self.learner.labels, *self._queue.labels()})
 
     def _with_queue(self, changes: Sequence[Change], new_roles: Mapping[int, Role]) -> list[Change]:
         """Targets for examples that came before, or earlier in the same batch; waiting ones are changed."""

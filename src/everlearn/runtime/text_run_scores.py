@@ -170,8 +170,8 @@ class TextRunScores:
             **({} if self.growth is None else {"growth": self.growth.to_json()}),
         }
 
-    def restore(self, status: RunStatus, metrics: pa.Table | None) -> None:
-        """Go on from what a checkpoint kept, and from the metrics table of the run folder."""
+    def restore(self, status: RunStatus) -> None:
+        """Go on from what a checkpoint kept. Raises StateError where it is damaged."""
         self.counts = status.counts.model_copy()
         self._start = time.perf_counter() - status.seconds.total
         saved = status.scores
@@ -183,10 +183,16 @@ class TextRunScores:
         self.matrix = None if saved["matrix"] is None else DomainMatrix.from_json(saved["matrix"])
         self.num_skipped, self.samples = int(saved["skipped"]), list(saved["samples"])
         self.growth = None if "growth" not in saved else VocabularyGrowth.from_json(saved["growth"])
-        if metrics is not None:
-            # The table may be newer than the checkpoint.
-            within = pc.less_equal(metrics["bytes"], self.text.summary(max_domains=0)["bytes"])
-            self.metrics = TextMetricsLog.from_table(metrics.filter(within))
+
+    def restore_metrics(self, table: pa.Table) -> None:
+        """Go on from the metrics table of the run folder, which may be newer than the checkpoint.
+
+        Raises:
+            KeyError: It has other columns.
+            StateError: It is damaged.
+        """
+        within = pc.less_equal(table["bytes"], self.text.summary(max_domains=0)["bytes"])
+        self.metrics = TextMetricsLog.from_table(table.filter(within))
 
 
 AnyRunScores = RunScores | TextRunScores

@@ -57,6 +57,9 @@ class GradientLearner:
         config: Optimizer, schedule, what is trained.
         methods: Continual-learning methods, in order.
 
+    Attributes:
+        max_classes: Labels beyond this many are refused. Nothing learned depends on it, so it may be set.
+
     Raises:
         ConfigError: The body has no such part as ``config.trainable`` names.
         MissingExtraError: ``trainable="lora"`` without peft.
@@ -77,6 +80,7 @@ class GradientLearner:
         self, body: Body, config: GradientConfig | None = None, methods: Sequence[Method] = ()
     ) -> None:
         self.config = config if config is not None else GradientConfig()
+        self.max_classes = self.config.max_classes
         self.methods = tuple(methods)
         self.num_examples = 0
         self.num_steps = 0
@@ -192,10 +196,10 @@ class GradientLearner:
     def _add_labels(self, targets: Sequence[str]) -> tuple[str, ...]:
         new_labels = self._objective.new_labels(targets)
         num_labels = len(self.labels) + len(new_labels)
-        if num_labels > self.config.max_classes:
+        if num_labels > self.max_classes:
             raise InputError(
                 f"label {new_labels[-1]!r} would be the {num_labels}th, more than max_classes="
-                f"{self.config.max_classes}; raise it, or map rare labels to one"
+                f"{self.max_classes}; raise it, or map rare labels to one"
             )
         if new_labels:
             self._objective.add_labels(new_labels)
