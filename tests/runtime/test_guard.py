@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from everlearn.errors import ConfigError
 from everlearn.evaluation.paired import compare_paired
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Change, Decision, NewStep
@@ -282,10 +283,16 @@ def test_suspicious_examples_by_policy(
     learned = [one.is_learned for one in flagged]
     if policy == "flag":
         assert all(learned)
+        outcome = review_run(run, reject=["message-500", "message-540", "message-540"])
+        assert (outcome.num_left_out, outcome.still_learned) == (0, ("message-500", "message-540"))
+        assert blame_example(run, "message-500").is_held
+        with pytest.raises(ConfigError, match="both accepted and rejected"):
+            review_run(run, accept=["message-580"], reject=["message-580"])
     elif policy == "hold":
         assert not any(learned)
         outcome = review_run(run, accept=["message-500"], reject=["message-540"])
-        assert (outcome.num_accepted, outcome.num_rejected, outcome.num_learned) == (1, 1, 1)
+        assert (outcome.num_accepted, outcome.num_left_out, outcome.num_learned) == (1, 1, 1)
+        assert outcome.still_learned == ()
         assert blame_example(run, "message-500").is_held
         assert not blame_example(run, "message-540").is_held
         assert {one.id for one in flagged_examples(run, limit=100)} == found - {"message-500", "message-540"}

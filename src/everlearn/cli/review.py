@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -33,7 +34,10 @@ def review(
     ] = None,
     reject: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="Settle its flag without learning it. May be repeated."),
+        typer.Option(
+            metavar="ID",
+            help="Settle its flag without learning it; what is learned already stays so. May be repeated.",
+        ),
     ] = None,
     readmit: Annotated[
         int | None,
@@ -53,10 +57,17 @@ def review(
             print_table(
                 [
                     ("accepted", number(outcome.num_accepted)),
-                    ("rejected", number(outcome.num_rejected)),
+                    ("left out", number(outcome.num_left_out)),
+                    ("still learned", number(len(outcome.still_learned))),
                     ("learned now", number(outcome.num_learned)),
                     ("fingerprint", f"{outcome.fingerprint[:32]}…"),
                 ]
+            )
+        if outcome.still_learned:
+            ids = shlex.join(f"--id={one}" for one in outcome.still_learned)
+            print_note(
+                f"Only the flags of {len(outcome.still_learned):,} rejected examples are settled: what they "
+                f"teach is learned. To take it out: everlearn forget {shlex.quote(str(run))} {ids}"
             )
         return
     found = flagged_examples(run, limit=limit)

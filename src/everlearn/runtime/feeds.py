@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from everlearn.config import StreamSettings, TaskName
 from everlearn.errors import RunError
 from everlearn.learning.language.reading import document_of
-from everlearn.runtime.rejections import duplicate
+from everlearn.runtime.rejections import duplicate, refused
+from everlearn.runtime.same_input import has_other_words
 from everlearn.stream.order import Experience, arrange
 from everlearn.stream.source import (
     DocumentConfig,
@@ -30,6 +31,8 @@ from everlearn.types import Cursor, Example
 __all__ = ["ArrangedFeed", "DirectFeed", "Feed", "head_of", "read_all", "source_config", "source_key"]
 
 _READ_LIMIT = 1_024
+_NGRAM_MAX = 2  # of the words that two texts of one id are compared by
+_OWN_IDS = "give every example an id of its own"
 
 
 class Feed(Protocol):
@@ -90,7 +93,8 @@ class ArrangedFeed:
         source: Where the examples come from.
         settings: Order and number of experiences.
         seed: Of the shuffling.
-        whole_documents: Whether the pieces of a document stay together, in their order.
+        whole_documents: Whether the pieces of a document stay together, in their order. Documents have no
+            targets that could be corrected.
         cursor: Where to go on, from an earlier feed over the same stream.
         digest: The earlier feed's digest.
 
@@ -112,14 +116,22 @@ class ArrangedFeed:
         *,
         whole_documents: bool = False,
     ) -> None:
-        examples, self._rejected = read_all(source)
+        examples, self._rejected = read_all(source, corrects=not whole_documents)
+        # They are for examples of streams before this one, and have no place in the order.
+        late_targets = [one for one in examples if one.text is None and one.code is None]
+        examples = [one for one in examples if one.text is not None or one.code is not None]
         pieces = _pieces_by_first(examples) if whole_documents else {}
         first = [one for one in examples if not whole_documents or one.id in pieces]
         arranged = arrange(first, settings.order, settings.experiences, seed) if first else []
         self.experiences: list[Experience] = [_with_pieces(one, pieces) for one in arranged]
-        self._ends = list(accumulate(len(one.examples) for one in self.experiences))
+        if late_targets and not self.experiences:
+            self.experiences = [Experience("experience 1", ())]
+        self._parts = [list(one.examples) for one in self.experiences]
+        if late_targets:
+            self._parts[-1] += late_targets
+        self._ends = list(accumulate(map(len, self._parts)))
         self._position = 0
-        self.digest = _digest(example for one in self.experiences for example in one.examples)
+        self.digest = _digest(example for part in self._parts for example in part)
         if cursor is not None:
             if digest != self.digest:
                 raise RunError(
@@ -140,9 +152,9 @@ class ArrangedFeed:
         index = bisect_right(self._ends, self._position)
         if index == len(self._ends):
             raise EndOfStream
-        experience = self.experiences[index].examples
-        start = self._position - (self._ends[index] - len(experience))
-        batch = experience[start : start + limit]
+        part = self._parts[index]
+        start = self._position - (self._ends[index] - len(part))
+        batch = part[start : start + limit]
         self._position += len(batch)
         return batch
 
@@ -177,10 +189,20 @@ def _with_pieces(experience: Experience, pieces: Mapping[str, Sequence[Example]]
     return Experience(experience.name, tuple(examples))
 
 
-def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:
-    """Every example of a source and every rejection; of examples with one id, the first."""
+def read_all(source: Source, *, corrects: bool = True) -> tuple[list[Example], list[Rejection]]:
+    """Every example of a source, and every rejection.
+
+    Of examples with one id the first is taken, with the target that came last: the others are corrections of
+    it, or its target that came late. Targets for examples that are not of the source are examples without
+    text, behind the others.
+
+    Args:
+        source: The source.
+        corrects: Whether another target is a correction; if not, it is a duplicate.
+    """
     reader = source.open()
     by_id: dict[str, Example] = {}
+    late_targets: list[Example] = []
     rejected: list[Rejection] = []
     number = 0
     try:
@@ -189,13 +211,23 @@ def read_all(source: Source) -> tuple[list[Example], list[Rejection]]:
             rejected += reader.take_rejected()
             for example in batch:
                 number += 1
-                if by_id.setdefault(example.id, example) is not example:
+                before = by_id.get(example.id)
+                if before is None and example.text is None and example.code is None:
+                    late_targets.append(example)
+                elif before is None:
+                    by_id[example.id] = example
+                elif has_other_words(before, example, _NGRAM_MAX):
+                    reason = f"id {example.id!r} was taken before, by another text; {_OWN_IDS}"
+                    rejected.append(refused(source.name, number, example, reason))
+                elif corrects and example.target not in (None, before.target):
+                    by_id[example.id] = before.with_target(example.target)
+                else:
                     rejected.append(duplicate(source.name, number, example))
     except EndOfStream:
         rejected += reader.take_rejected()
     finally:
         reader.close()
-    return list(by_id.values()), rejected
+    return [*by_id.values(), *late_targets], rejected
 
 
 def source_config(

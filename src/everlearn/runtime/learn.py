@@ -22,7 +22,7 @@ from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.run_settings import is_arranged, new_folder_name, settings_for, settings_in_file
+from everlearn.runtime.run_settings import new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.session import BrokenStreamError, LearnSession
 from everlearn.runtime.summary import Tested, summarize, write_reader_files
 from everlearn.runtime.text_held_out import held_out_set
@@ -121,8 +121,7 @@ def learn_stream(
         reading = source_config(config.stream, task=config.task)
         # A later stream, or a later record, may bring targets for examples that came without.
         source = open_source(
-            request.stream,
-            source_config(config.stream, task=config.task, text_optional=not is_arranged(config)),
+            request.stream, source_config(config.stream, task=config.task, text_optional=True)
         )
         if isinstance(source, CodesSource):
             check_fits_codes(source, config, request.settings, in_file)

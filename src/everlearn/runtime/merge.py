@@ -11,11 +11,12 @@ from typing import TypeVar
 
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.deletion import adopt_deletions
-from everlearn.journal.held import HeldTargets
+from everlearn.journal.held import HeldTargets, held_examples
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, NewStep, Role
 from everlearn.learning.closed_form import ClosedFormLearner
+from everlearn.runtime.distinct_ids import DistinctIds
 from everlearn.runtime.learners import settle
 from everlearn.runtime.matching import adopt_field_names
 from everlearn.runtime.run_folder import RunFolder
@@ -67,9 +68,14 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
         is_done = False
         try:
             learner = _merged_learner(folders)
+            is_renamed = False
             for folder in folders:
+                ids = DistinctIds(folder, merged.journal, merged.sources())
+                is_renamed |= ids.is_needed
                 with merged.saving():
-                    _copy_journal(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
+                    _copy_journal(folder, merged.journal, ids, keep_text=bool(merged.config.run.keep_text))
+            if is_renamed:  # the sample is chosen by ids
+                learner.resample(example for _, example in held_examples(merged.journal))
             scores = run_scores(merged.config)
             seconds = Seconds()
             for status in statuses:
@@ -119,13 +125,11 @@ def _merged_learner(folders: Sequence[RunFolder]) -> ClosedFormLearner:
     return merged
 
 
-def _copy_journal(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
+def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_text: bool) -> None:
     """Append everything that a run has taken, each example with the target that its state holds it with."""
-    progress = folder.journal.progress()
     held = HeldTargets(folder.journal)
     everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
     while batch := list(islice(everything, _BATCH)):
-        _require_new_ids(into, folder, [one.example.id for _, one in batch])
         arrivals: list[Arrival] = []
         for offset, one in batch:
             target = held(offset, one.role, one.example.target)
@@ -136,12 +140,13 @@ def _copy_journal(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
             elif role == "learn" and present is not None:
                 role = "held"  # it had been set aside
             kept = present if target is None else target
-            arrivals.append(replace(one, example=one.example.with_target(kept), role=role))
+            example = replace(one.example, id=ids(one.example.id), target=kept)
+            arrivals.append(replace(one, example=example, role=role))
         first = into.next_offset
         into.append(
             NewStep(arrivals=arrivals, learned=(first, first + len(arrivals) - 1)), keep_text=keep_text
         )
-    for key, value in progress.items():
+    for key, value in ids.progress():
         into.append(NewStep(source=key, progress=value), keep_text=False)
     adopt_field_names(folder, into)
     adopt_deletions(folder.journal, into, reason=f"deleted in {folder.path.name}")
@@ -151,15 +156,6 @@ def _copy_journal(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
     ]
     if refused:
         into.append(NewStep(refused=refused), keep_text=False)
-
-
-def _require_new_ids(into: Journal, folder: RunFolder, ids: Sequence[str]) -> None:
-    shared = sorted(into.known(ids))[:10]
-    if shared:
-        raise RunError(
-            f"{folder.path} holds examples that an earlier run holds too ({', '.join(shared)}): merged, they "
-            "would count twice. Forget them in one of the runs first."
-        )
 
 
 def _check_mergeable(first: RunFolder, other: RunFolder) -> None:

@@ -62,13 +62,16 @@ class ReviewOutcome:
 
     Attributes:
         num_accepted: Flags that were accepted.
-        num_rejected: Flags that were rejected.
+        num_left_out: Flags that were rejected, of examples that are not learned and stay so.
+        still_learned: Ids of those that were rejected, but are learned all the same: only their flags are
+            settled.
         num_learned: Examples that were learned for it.
         fingerprint: Of the newest state.
     """
 
     num_accepted: int
-    num_rejected: int
+    num_left_out: int
+    still_learned: tuple[str, ...]
     num_learned: int
     fingerprint: str
 
@@ -76,7 +79,9 @@ class ReviewOutcome:
         """As printed by ``review --json``."""
         return {
             "accepted": self.num_accepted,
-            "rejected": self.num_rejected,
+            "rejected": self.num_left_out + len(self.still_learned),
+            "left_out": self.num_left_out,
+            "still_learned": list(self.still_learned),
             "learned": self.num_learned,
             "fingerprint": self.fingerprint,
         }
@@ -122,11 +127,14 @@ def review_run(
         readmit: A decision that set an interval aside: all of it is learned after all.
 
     Raises:
-        ConfigError: Nothing to decide.
+        ConfigError: Nothing to decide, or an id is both accepted and rejected.
         RunError: An id is not flagged, or the decision set nothing aside.
     """
     if not accept and not reject and readmit is None:
         raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
+    if both := sorted({*accept} & {*reject}):
+        raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
+    accept, reject = list(dict.fromkeys(accept)), list(dict.fromkeys(reject))
     with recovered_run(run) as opened:
         journal = opened.folder.journal
         flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
@@ -168,9 +176,11 @@ def review_run(
             for step in steps:
                 fold.make(journal.fold_step(step), ())
             opened.folder.save(opened.learner.state(), opened.status(opened.learner))
+        still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
         return ReviewOutcome(
             num_accepted=len(accept),
-            num_rejected=len(reject),
+            num_left_out=len(reject) - len(still_learned),
+            still_learned=still_learned,
             num_learned=sum(map(len, changes)),
             fingerprint=opened.learner.fingerprint(),
         )
@@ -192,6 +202,12 @@ def _readmission(journal: Journal, offset: int) -> Change | None:
     if target is None or not journal.standing(offset, role, arrived_with).is_out:
         return None
     return Change(offset, "readmitted", None, target)
+
+
+def _is_out(journal: Journal, offset: int) -> bool:
+    """Whether a flagged example is neither learned nor waiting for its turn."""
+    row = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
+    return journal.standing(offset, *row).is_out
 
 
 def _resolve(journal: Journal, offset: int, resolved: str) -> None:
