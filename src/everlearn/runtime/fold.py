@@ -15,7 +15,14 @@ from everlearn.errors import StateError
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
-from everlearn.runtime.learners import RunLearner, mark_boundary, refresh, relearn, settle
+from everlearn.runtime.learners import (
+    RunLearner,
+    change_learning_rates,
+    mark_boundary,
+    refresh,
+    relearn,
+    settle,
+)
 from everlearn.runtime.online_loop import BatchResult, Observer, WorkClock
 from everlearn.types import Example, Json, Prediction
 
@@ -126,6 +133,8 @@ class Fold:
         return num_steps, num_examples
 
     def _after(self, after: Mapping[str, Json]) -> None:
+        if "learning_rates" in after:
+            change_learning_rates(self.learner, after["learning_rates"])
         if "boundary" in after:
             boundary = after["boundary"]
             with self.clock.measure("learn"):

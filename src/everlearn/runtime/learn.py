@@ -141,6 +141,7 @@ def learn_stream(
             general.begin(learner, folder.path)
         listener.stage("bringing the run back" if not is_new else "opening the stream")
         session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
+        session.change_learning_rates({**in_file, **request.settings})
         # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
         # made so far stays anyway.
         gc.collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +13,7 @@ from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.learning.gradient.optimizers import ChangedRates
 from everlearn.learning.language import LanguageLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.methods.registry import create_method
@@ -37,9 +38,11 @@ __all__ = [
     "RunLearner",
     "build_learner",
     "build_learner_like",
+    "change_learning_rates",
     "check_codes",
     "is_settled",
     "learner_for_coder",
+    "learning_rate_of",
     "mark_boundary",
     "needs_resample",
     "rebuild_learner",
@@ -235,6 +238,30 @@ def mark_boundary(learner: Learner, name: str, num_examples: int) -> None:
     """Tell a gradient learner's methods that an experience has ended."""
     if isinstance(learner, GradientLearner | LanguageLearner | Seq2SeqLearner):
         learner.on_boundary(Boundary(reason="experience", num_examples=num_examples, name=name))
+
+
+def learning_rate_of(learner: Learner, name: str) -> float | None:
+    """A peak learning rate as it is now; None where nothing is learned by gradients.
+
+    Args:
+        learner: The learner.
+        name: "learning_rate" (below the head) or "head_learning_rate".
+    """
+    rates = _rates_of(learner)
+    return None if rates is None else rates[name]
+
+
+def change_learning_rates(learner: Learner, rates: Mapping[str, float]) -> None:
+    """Let a learner that trains by gradients go on with other peak learning rates."""
+    found = _rates_of(learner)
+    if found is not None:
+        found.change(rates)
+
+
+def _rates_of(learner: Learner) -> ChangedRates | None:
+    if isinstance(learner, GradientLearner):
+        return learner.rates
+    return learner.training.rates if isinstance(learner, LanguageLearner | Seq2SeqLearner) else None
 
 
 def needs_resample(learner: Learner) -> bool:

@@ -26,9 +26,13 @@ __all__ = [
 
 # These make the learner what it is; a run keeps them for life.
 _FIXED = ("task", "seed", "model.", "learner.", "guard.share", "run.rolling_window")
-# Nothing of what was learned depends on these. How many labels there may be is a limit for what comes in.
+# Nothing of what was learned depends on these: another place of the model is known by its weights, how many
+# labels there may be is a limit for what comes in, and a changed learning rate is journaled.
 _FREE_ALL_THE_SAME = frozenset(
-    {"model.device", "learner.closed_form.max_classes", "learner.gradient.max_classes"}
+    {
+        *("model.device", "model.name", "learner.closed_form.max_classes", "learner.gradient.max_classes"),
+        *("learner.gradient.learning_rate", "learner.gradient.head_learning_rate"),
+    }
 )
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
 # The cursor in a stream counts what these make of it.

@@ -29,7 +29,7 @@ from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.label_limit import LabelLimit, label_limit
-from everlearn.runtime.learners import RunLearner, is_settled
+from everlearn.runtime.learners import RunLearner, is_settled, learning_rate_of
 from everlearn.runtime.matching import note_field_names
 from everlearn.runtime.metrics_file import write_metrics
 from everlearn.runtime.online_loop import BatchResult, Observer
@@ -203,6 +203,21 @@ class LearnSession:
         """
         if not is_settled(self.learner) and not (goes_on and self._reads_documents):
             self._make(NewStep(after={"settle": True}))
+
+    def change_learning_rates(self, settings: Mapping[str, Any]) -> None:
+        """Go on with the peak learning rates that settings give, if they are others; journaled.
+
+        Args:
+            settings: What was given, by dotted path.
+        """
+        given = {
+            name: float(settings[path])
+            for name in ("learning_rate", "head_learning_rate")
+            if settings.get(path := f"learner.gradient.{name}") is not None
+        }
+        changed = {name: rate for name, rate in given.items() if rate != learning_rate_of(self.learner, name)}
+        if changed:
+            self._make(NewStep(after={"learning_rates": changed}))
 
     def save(self, summary: Mapping[str, Json] | None = None) -> None:
         """Write a checkpoint and the metrics table.

@@ -16,7 +16,9 @@ from everlearn.learning.language import LanguageConfig, LanguageLearner, Vocabul
 from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
+from everlearn.memory.model_example import OVERHEAD_BYTES
 from everlearn.methods.registry import create_method
+from everlearn.methods.replay import ReplayConfig
 from everlearn.models.causal import LanguageModel, load_language_model
 from everlearn.models.seq2seq import Seq2SeqModel, load_seq2seq_model
 from everlearn.runtime.run_record import LearnerRecord
@@ -38,6 +40,9 @@ TextLearner = LanguageLearner | Seq2SeqLearner
 _KINDS = {"lm": "language", "seq2seq": "seq2seq"}
 TEXT_KINDS = tuple(_KINDS.values())
 _REPLAY_SHARE = 0.5
+_BYTES_OF_A_TOKEN = 4
+_BYTES_OF_NAMES = 256
+_USUAL_LONGEST_TEXT = 512  # tokens that encoder-decoders are trained with
 NO_TARGET = ""
 """The target of a document in the journal: it has none, and none will come."""
 
@@ -149,6 +154,9 @@ def method_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     methods: dict[str, dict[str, Any]] = {}
     if gradient.replay:
         methods["replay"] = {"memory_examples": gradient.replay, "seed": config.seed}
+        needed = gradient.replay * _bytes_of_replayed(config)
+        if needed > ReplayConfig.memory_bytes:  # or fewer examples would be kept than were asked for
+            methods["replay"]["memory_bytes"] = needed
         share = gradient.replay_share
         if share is None and config.task == "lm":
             share = _REPLAY_SHARE
@@ -157,6 +165,19 @@ def method_settings(config: RunConfig) -> dict[str, dict[str, Any]]:
         else:
             methods["replay"]["num_replayed"] = gradient.replayed or config.stream.batch_size
     return methods | {name: dict(values) for name, values in gradient.methods.items()}
+
+
+def _bytes_of_replayed(config: RunConfig) -> int:
+    """What an example in the replay memory takes at most, its id, target and domain being of usual length."""
+    language, translation = config.learner.language, config.learner.translation
+    if config.task == "lm":
+        num_tokens = language.chunk_length or LanguageConfig.chunk_length
+    elif config.task == "classify":
+        num_tokens = config.model.max_length
+    else:
+        longest = (translation.max_source_length, translation.max_target_length)
+        num_tokens = sum(one or _USUAL_LONGEST_TEXT for one in longest)
+    return OVERHEAD_BYTES + _BYTES_OF_NAMES + _BYTES_OF_A_TOKEN * num_tokens
 
 
 def _stability(config: RunConfig) -> StabilityConfig:

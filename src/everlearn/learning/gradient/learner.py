@@ -23,6 +23,7 @@ from everlearn.learning.gradient.learner_state import (
     without_prefix,
 )
 from everlearn.learning.gradient.optimizers import (
+    ChangedRates,
     build_optimizer,
     load_optimizer_tensors,
     optimizer_tensors,
@@ -59,6 +60,7 @@ class GradientLearner:
 
     Attributes:
         max_classes: Labels beyond this many are refused. Nothing learned depends on it, so it may be set.
+        rates: Peak learning rates; they may be changed between two steps.
 
     Raises:
         ConfigError: The body has no such part as ``config.trainable`` names.
@@ -100,6 +102,7 @@ class GradientLearner:
             {name: weight for name, weight in self._parameters.items() if id(weight) in is_head},
             self.config,
         )
+        self.rates = ChangedRates(self.optimizer, self.config)
 
     @classmethod
     def for_text(
@@ -271,6 +274,7 @@ class GradientLearner:
                 "labels": list(self.labels),
                 "num_steps": self.num_steps,
                 "num_examples": self.num_examples,
+                **self.rates.state(),
                 **methods.data,
             },
         )
@@ -303,6 +307,7 @@ class GradientLearner:
             for name, tensor in self._weights().items():
                 tensor.copy_(weights[name])
         self._objective.set_labels(labels)
+        self.rates.restore(state.data)
         self.num_steps, self.num_examples = num_steps, num_examples
 
     def fingerprint(self) -> str:

@@ -11,8 +11,15 @@ from torch.optim import SGD, Adagrad, AdamW, Optimizer
 from everlearn.errors import StateError
 from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.schedules import learning_rate_factor
+from everlearn.types import Json
 
-__all__ = ["build_optimizer", "load_optimizer_tensors", "optimizer_tensors", "set_learning_rates"]
+__all__ = [
+    "ChangedRates",
+    "build_optimizer",
+    "load_optimizer_tensors",
+    "optimizer_tensors",
+    "set_learning_rates",
+]
 
 
 def build_optimizer(
@@ -32,9 +39,9 @@ def build_optimizer(
     """
     rates = (config.model_learning_rate, config.resolved_head_learning_rate)
     groups: list[dict[str, Any]] = []
-    for parameters, rate, warms_up in (
-        (model_parameters, rates[0], True),
-        (head_parameters, rates[1], False),
+    for name, parameters, rate, warms_up in (
+        ("learning_rate", model_parameters, rates[0], True),
+        ("head_learning_rate", head_parameters, rates[1], False),
     ):
         for is_matrix in (True, False):
             members = [parameter for parameter in parameters.values() if (parameter.ndim >= 2) == is_matrix]
@@ -45,6 +52,7 @@ def build_optimizer(
                         "params": members,
                         "lr": rate,
                         "peak_lr": rate,
+                        "peak_lr_is": name,
                         "weight_decay": decay,
                         "warms_up": warms_up,
                     }
@@ -58,6 +66,42 @@ def build_optimizer(
             return Adagrad(groups, fused=True)
         case "adamw":
             return AdamW(groups, betas=config.betas, fused=True)
+
+
+class ChangedRates:
+    """Peak learning rates that were changed while learning went on; part of the state.
+
+    Args:
+        optimizer: Made by ``build_optimizer``.
+        config: What it was made with.
+    """
+
+    def __init__(self, optimizer: Optimizer, config: GradientConfig) -> None:
+        self._optimizer = optimizer
+        self._first = {
+            "learning_rate": config.model_learning_rate,
+            "head_learning_rate": config.resolved_head_learning_rate,
+        }
+        self._changed: dict[str, float] = {}
+
+    def __getitem__(self, name: str) -> float:
+        return self._changed.get(name, self._first[name])
+
+    def change(self, rates: Mapping[str, float]) -> None:
+        """Let groups of parameters have other peak rates: ``learning_rate``, ``head_learning_rate``."""
+        self._changed |= {name: float(rates[name]) for name in self._first if name in rates}
+        for group in self._optimizer.param_groups:
+            if "peak_lr_is" in group:
+                group["peak_lr"] = self[group["peak_lr_is"]]
+
+    def state(self) -> dict[str, Json]:
+        """What a state has of it: nothing where nothing was changed."""
+        return {"learning_rates": dict(self._changed)} if self._changed else {}
+
+    def restore(self, data: Mapping[str, Json]) -> None:
+        """Go back to what a state has."""
+        self._changed = {}
+        self.change(data.get("learning_rates", {}))
 
 
 def set_learning_rates(optimizer: Optimizer, config: GradientConfig, step: int) -> None:

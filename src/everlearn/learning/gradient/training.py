@@ -27,6 +27,7 @@ from everlearn.learning.gradient.learner_state import (
     without_prefix,
 )
 from everlearn.learning.gradient.optimizers import (
+    ChangedRates,
     build_optimizer,
     load_optimizer_tensors,
     optimizer_tensors,
@@ -54,6 +55,7 @@ class Training:
     Attributes:
         num_steps: Steps made, those that were refused included.
         num_examples: Fresh examples whose steps were made.
+        rates: Peak learning rates; they may be changed between two steps.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Training:
             name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
         }
         self.optimizer = build_optimizer(self.parameters, {}, config)
+        self.rates = ChangedRates(self.optimizer, config)
         self._average = AveragedWeights(self.parameters, stability.average_decay)
         self._spikes = SpikeGuard(stability)
         self._watches_spikes = stability.spike_deviations is not None
@@ -232,6 +235,7 @@ class Training:
                 "num_examples": self.num_examples,
                 "spikes": self._spikes.state(),
                 **({"alone_steps": self._alone_steps} if self._added else {}),
+                **self.rates.state(),
                 **methods.data,
             },
         )
@@ -255,6 +259,7 @@ class Training:
         load_optimizer_tensors(self.optimizer, self.parameters, without_prefix("optimizer", state.tensors))
         self._average.load(without_prefix("average", state.tensors))
         self._spikes.restore(spikes)
+        self.rates.restore(state.data)
         with torch.no_grad():
             for name, tensor in self.parameters.items():
                 tensor.copy_(weights[name])
