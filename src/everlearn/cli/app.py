@@ -6,6 +6,7 @@ Nothing here imports torch: a command imports the runtime when it runs, so help 
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -25,7 +26,9 @@ from everlearn.cli.predict import predict
 from everlearn.cli.replay import replay
 from everlearn.cli.report import report
 from everlearn.cli.review import review
+from everlearn.cli.terminal import check_arguments, prepare_output
 from everlearn.cli.verify import verify
+from everlearn.errors import ConfigError
 from everlearn.process_memory import give_large_blocks_back
 
 __all__ = ["app", "main"]
@@ -101,6 +104,12 @@ app.add_typer(_journal, name="journal")
 
 def main() -> None:
     """Run the program with the process's arguments."""
+    prepare_output()
+    try:
+        check_arguments(sys.argv[1:])
+    except ConfigError as error:
+        failures.print_error(str(error))
+        sys.exit(error.exit_code)
     give_large_blocks_back()
     # Products in bfloat16 have a kernel for each shape, made in milliseconds. Texts come in more shapes than
     # the 1,024 that are kept by default, which doubles the time of an encoder-decoder's step.

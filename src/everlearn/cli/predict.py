@@ -56,7 +56,7 @@ def predict(
     if not texts and sys.stdin.isatty():
         print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
     for text in texts or ():
-        if text != "-" and Path(text).is_file():
+        if text != "-" and _is_file(text):
             name = shlex.quote(text)
             print_note(
                 f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
@@ -85,6 +85,13 @@ def predict(
         lines = "line" if len(rejected) == 1 else "lines"
         print_error(f"{len(rejected)} {lines} could not be used; the first: {first.place}: {first.reason}")
         raise typer.Exit(InputError.exit_code)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # longer than any name, or with a character that no name has
+        return False
 
 
 predict.epilog = EPILOG  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from everlearn.json_text import json_text
+from everlearn.cli.terminal import json_line
 
 __all__ = [
     "number",
@@ -40,7 +40,7 @@ def result_console() -> Console:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
-    print(json_text(value), flush=True)
+    print(json_line(value), flush=True)
 
 
 def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
