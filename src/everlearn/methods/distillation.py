@@ -19,7 +19,7 @@ from everlearn.errors import ConfigError, StateError
 from everlearn.learning.batch import Batch
 from everlearn.learning.language import LanguageBatch, LanguageResult
 from everlearn.learning.language.divergence import linear_kl_divergence
-from everlearn.learning.language.objective import output_head, softcap_of
+from everlearn.learning.language.logit_form import LogitForm, output_head
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ForwardResult
 from everlearn.methods.snapshot import Snapshot
@@ -109,13 +109,17 @@ class SnapshotDistillation(Method):
             return None
         with self._teacher.in_place_of(context.parameters), _evaluation_mode(context.model):
             teacher = context.objective.forward(context.model, chosen)
-            teacher_head = _teacher_head(context.model) if isinstance(teacher, LanguageResult) else None
-        if isinstance(result, LanguageResult):
+            teacher_head: tuple[Tensor, Tensor | None] | None = None
+            if isinstance(teacher, LanguageResult) and not teacher.form.is_own:
+                teacher_head = _teacher_head(context.model, teacher.form)
+            teacher_logits = None if teacher_head is not None else teacher.logits.detach()
+        if teacher_head is not None:
+            assert isinstance(result, LanguageResult)
             assert isinstance(teacher, LanguageResult)
-            assert teacher_head is not None
             divergence = self._of_tokens(result, teacher, teacher_head, context.model)
         else:
-            divergence = self._of_logits(result.logits, teacher.logits, is_classifier)
+            assert teacher_logits is not None
+            divergence = self._of_logits(result.logits, teacher_logits, is_classifier)
         return None if divergence is None else self.config.weight * self.config.temperature**2 * divergence
 
     def _of_tokens(
@@ -128,7 +132,7 @@ class SnapshotDistillation(Method):
         num_rows, num_chosen = len(result.states_TD), len(teacher.states_TD)
         if num_chosen == 0:
             return None
-        weight_VD, bias_V = _head(model)
+        weight_VD, bias_V = _head(model, result.form)
         dtype = torch.float64 if result.states_TD.dtype == torch.float64 else torch.float32
         shares_T = torch.full((num_chosen,), 1.0 / num_rows, dtype=dtype, device=weight_VD.device)
         is_other = teacher_head[0].data_ptr() != weight_VD.data_ptr()
@@ -140,7 +144,7 @@ class SnapshotDistillation(Method):
             teacher_weight_VD=teacher_head[0] if is_other else None,
             bias_V=bias_V,
             teacher_bias_V=teacher_head[1],
-            softcap=softcap_of(model),
+            softcap=result.form.softcap,
             temperature=self.config.temperature,
         )
         return divergence
@@ -230,13 +234,13 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+def _head(model: nn.Module, form: LogitForm) -> tuple[Tensor, Tensor | None]:
     head = output_head(model)
-    return head.weight, getattr(head, "bias", None)
+    return head.weight, form.bias(head)
 
 
-def _teacher_head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+def _teacher_head(model: nn.Module, form: LogitForm) -> tuple[Tensor, Tensor | None]:
     """The output head while the teacher's parameters are in place."""
-    weight_VD, bias_V = _head(model)
+    weight_VD, bias_V = _head(model, form)
     # Detached tensors keep to the storage of this moment; parameters point back to the model's own later.
     return weight_VD.detach(), None if bias_V is None else bias_V.detach()

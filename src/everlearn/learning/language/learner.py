@@ -24,6 +24,7 @@ from everlearn.learning.gradient.training import Training
 from everlearn.learning.language.checkpointing import checkpoint_layers
 from everlearn.learning.language.config import LanguageConfig
 from everlearn.learning.language.growing_vocabulary import GrowingVocabulary
+from everlearn.learning.language.logit_form import check_logit_form, find_logit_form
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
 from everlearn.learning.language.progress import StepProgress
@@ -90,6 +91,7 @@ class LanguageLearner:
         self._is_watching = True
         if self.config.vocabulary.words:
             self._vocabulary = GrowingVocabulary(model, self.tokenizer, self.config.vocabulary)
+        form = find_logit_form(model)
         layers = _decoder_layers(model)
         select_trainable_parameters(model, len(layers), optimization)
         if self._vocabulary is not None:
@@ -103,11 +105,17 @@ class LanguageLearner:
         use_grouped_attention(model)
         self._carry = make_carry(model, self.config.carry, self.config.num_lanes)
         self._lanes = self._new_lanes(self.config.num_lanes)
+        self._form = check_logit_form(model, form, self._autocast_dtype)
         self._objective = LanguageObjective(
-            model, self._carry, self.config.num_lanes, self.config.chunk_length, self._autocast_dtype
+            model,
+            self._carry,
+            self.config.num_lanes,
+            self.config.chunk_length,
+            self._autocast_dtype,
+            self._form,
         )
         self.training = Training(model, self._objective, optimization, self.config.stability, methods)
-        self._scorer = DocumentScorer(self.tokenizer, self.config, self._autocast_dtype)
+        self._scorer = DocumentScorer(self.tokenizer, self.config, self._autocast_dtype, self._form)
         self._num_tokens = 0
 
     @property
@@ -314,7 +322,7 @@ class LanguageLearner:
         if tokenizer is not self.tokenizer:
             self.tokenizer = tokenizer
             # Another one, as that of a frozen model goes on reading as it did.
-            self._scorer = DocumentScorer(tokenizer, self.config, self._autocast_dtype)
+            self._scorer = DocumentScorer(tokenizer, self.config, self._autocast_dtype, self._form)
 
     def _new_lanes(self, num_lanes: int) -> Lanes:
         return Lanes(num_lanes, self.config.chunk_length, self._carry.one_document_per_row)

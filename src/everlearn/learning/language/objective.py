@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,14 @@ from everlearn.context import NO_LABEL, Carry, CarryResult, LaneChunk, Rows, mak
 from everlearn.learning.batch import Batch
 from everlearn.learning.gradient.step import Part
 from everlearn.learning.language.cross_entropy import linear_cross_entropy
+from everlearn.learning.language.logit_form import LogitForm, output_head, own_cross_entropy
 from everlearn.learning.language.segments import decode_segment
 from everlearn.learning.objective import ForwardResult
 from everlearn.memory import ModelExample
 from everlearn.models.added_rows import SplitHead
 from everlearn.models.rows import RowBatch, plan_packed, plan_single
 
-__all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult", "output_head", "softcap_of"]
+__all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +45,12 @@ class LanguageResult:
 
     Attributes:
         loss: Mean cross-entropy of the target tokens in nats, with its graph; 0 where there are none.
-        states_TD: Last hidden states that predict the target tokens: first those of the lanes, then those
-            of added examples.
+        states_TD: Last hidden states that predict the target tokens, in the scale of the model's logits:
+            first those of the lanes, then those of added examples.
         labels_T: The target tokens, int64.
         nats_T: Cross-entropy of each, without graph.
         carried: For each chunk of the batch its rows and what its lanes would carry on.
+        form: How the model's logits come from its hidden states.
     """
 
     def __init__(
@@ -59,27 +60,21 @@ class LanguageResult:
         labels_T: Tensor,
         nats_T: Tensor,
         carried: Sequence[tuple[Rows, CarryResult]],
-        head: nn.Module,
-        softcap: float | None = None,
+        model: nn.Module,
+        form: LogitForm,
     ) -> None:
         self.loss = loss
         self.states_TD = states_TD
         self.labels_T = labels_T
         self.nats_T = nats_T
         self.carried = carried
-        self._head = head
-        self._softcap = softcap
+        self.form = form
+        self._model = model
 
     @property
     def logits(self) -> Tensor:
         """Logits (T, V) of the target tokens, computed when asked for: they are large."""
-        head: Any = self._head
-        logits_TV: Tensor = nn.functional.linear(
-            self.states_TD, head.weight.to(self.states_TD.dtype), getattr(head, "bias", None)
-        )
-        if self._softcap is None:
-            return logits_TV
-        return self._softcap * torch.tanh(logits_TV / self._softcap)
+        return self.form.of_scaled(self._model, self.states_TD)
 
 
 class LanguageObjective:
@@ -94,15 +89,23 @@ class LanguageObjective:
         num_rows: Rows that are run at once.
         width: Their tokens, at most.
         autocast_dtype: Reduced precision of matrix products; None: the weights' own.
+        form: How the model's logits come from its hidden states.
 
     Attributes:
         on_chunk: Is given every chunk of a step with its result, before anything of the step is learned.
     """
 
     def __init__(
-        self, model: nn.Module, carry: Carry, num_rows: int, width: int, autocast_dtype: torch.dtype | None
+        self,
+        model: nn.Module,
+        carry: Carry,
+        num_rows: int,
+        width: int,
+        autocast_dtype: torch.dtype | None,
+        form: LogitForm,
     ) -> None:
         self.carry = carry
+        self.form = form
         # Has never advanced and never will: what added segments are run with.
         self._no_context = make_carry(model, carry.config, max(num_rows, num_rows * width // 32))
         self._num_rows, self._width = num_rows, width
@@ -141,11 +144,15 @@ class LanguageObjective:
         labels_T: Tensor,
         carried: Sequence[tuple[Rows, CarryResult]],
     ) -> LanguageResult:
-        head = output_head(model)
         dtype = torch.float64 if states_TD.dtype == torch.float64 else torch.float32
+        shares_T = torch.full((len(labels_T),), 1.0 / max(1, len(labels_T)), dtype=dtype).to(states_TD.device)
+        states_TD = self.form.scaled(states_TD)
         if self.autocast_dtype is not None:
             states_TD = states_TD.to(self.autocast_dtype)
-        shares_T = torch.full((len(labels_T),), 1.0 / max(1, len(labels_T)), dtype=dtype).to(states_TD.device)
+        if self.form.is_own:
+            loss, nats_T = own_cross_entropy(model, states_TD, labels_T, shares_T)
+            return LanguageResult(loss, states_TD, labels_T, nats_T, carried, model, self.form)
+        head = output_head(model)
         # Rows in training are told apart from frozen ones, of which no gradient is computed.
         is_split = isinstance(head, SplitHead)
         loss, nats_T = linear_cross_entropy(
@@ -153,11 +160,11 @@ class LanguageObjective:
             head.old_weight if is_split else head.weight,
             labels_T,
             shares_T,
-            bias_V=getattr(head, "bias", None),
-            softcap=softcap_of(model),
+            bias_V=self.form.bias(head),
+            softcap=self.form.softcap,
             new_weight_ND=head.new_weight if is_split else None,
         )
-        return LanguageResult(loss, states_TD, labels_T, nats_T, carried, head, softcap_of(model))
+        return LanguageResult(loss, states_TD, labels_T, nats_T, carried, model, self.form)
 
     def split(self, batch: Batch) -> list[list[Part]]:
         """Parts that fit the model: a chunk of every lane each, then the added segments.
@@ -203,21 +210,6 @@ class LanguageObjective:
         plan = plan_single if self.carry.one_document_per_row else plan_packed
         width = max(self._width, *lengths)
         return plan(lengths, max(width, self._num_rows * self._width), width)
-
-
-def output_head(model: nn.Module) -> Any:
-    """The module from hidden states to logits, with a ``weight`` (V, D), also through adapters."""
-    unwrap: Any = getattr(model, "get_base_model", None)
-    inner: Any = model if unwrap is None else unwrap()
-    head = inner.get_output_embeddings()
-    return head.base_layer if hasattr(head, "base_layer") else head
-
-
-def softcap_of(model: nn.Module) -> float | None:
-    """The bound that the model's logits are capped at; None where they are not."""
-    config: Any = getattr(model, "config", None)
-    cap = getattr(config, "final_logit_softcapping", None)
-    return float(cap) if cap else None
 
 
 def _targets(chunk: LaneChunk) -> npt.NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from everlearn.context import Lanes, make_carry
 from everlearn.learning.language.config import LanguageConfig
+from everlearn.learning.language.logit_form import LogitForm
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
 from everlearn.learning.language.reading import read_example
@@ -25,12 +26,16 @@ class DocumentScorer:
         tokenizer: Of the models that are scored.
         config: How texts are read.
         autocast_dtype: Reduced precision of matrix products; None: the weights' own.
+        form: How the models' logits come from their hidden states.
     """
 
-    def __init__(self, tokenizer: Any, config: LanguageConfig, autocast_dtype: torch.dtype | None) -> None:
+    def __init__(
+        self, tokenizer: Any, config: LanguageConfig, autocast_dtype: torch.dtype | None, form: LogitForm
+    ) -> None:
         self._tokenizer = tokenizer
         self._config = config
         self._autocast_dtype = autocast_dtype
+        self._form = form
 
     @torch.no_grad()
     def score(self, model: nn.Module, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
@@ -46,7 +51,7 @@ class DocumentScorer:
         num_lanes, length = self._config.num_lanes, self._config.chunk_length
         carry = make_carry(model, self._config.carry, num_lanes)
         lanes = Lanes(num_lanes, length, carry.one_document_per_row)
-        objective = LanguageObjective(model, carry, num_lanes, length, self._autocast_dtype)
+        objective = LanguageObjective(model, carry, num_lanes, length, self._autocast_dtype, self._form)
         tally = LossTally()
         for example in examples:
             lanes.add(read_example(self._tokenizer, example))
