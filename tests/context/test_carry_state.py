@@ -165,7 +165,7 @@ class Body(nn.Module):
 
 def test_a_model_without_a_cache_can_only_do_without_carry() -> None:
     model = Encoder()
-    with pytest.raises(ModelError, match="Encoder has no cache of one known kind; use the carry kind 'none'"):
+    with pytest.raises(ModelError, match="Encoder has no cache of one known kind; set carry to 'none'"):
         make_carry(model, CarryConfig(), 1)
     carry = make_carry(model, CarryConfig(kind="none"), 3)
     assert carry.one_document_per_row

@@ -137,7 +137,7 @@ def test_a_model_whose_cache_is_of_no_known_kind(tmp_path: Path) -> None:
     byte_tokenizer().save_pretrained(folder)
     stream = corpus(tmp_path / "corpus.txt", 4)
     settings = language_settings(folder, learner__gradient__trainable="all", learner__language__window=8)
-    with pytest.raises(ModelError, match="no cache of one known kind; use the carry kind 'none'"):
+    with pytest.raises(ModelError, match="no cache of one known kind; set carry to 'none'"):
         learn(stream, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
     outcome = learn(stream, tmp_path / "run", settings | {"learner.language.carry": "none"})

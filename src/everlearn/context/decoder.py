@@ -25,7 +25,7 @@ __all__ = [
 
 CacheKind = Literal["attention", "recurrent", "rnn", "unknown"]
 
-USE_NONE = "use the carry kind 'none', which gives every chunk to the model without context"
+USE_NONE = "set carry to 'none' (--carry none), which gives every chunk to the model without context"
 """What every error about a model's cache advises."""
 
 
@@ -44,7 +44,10 @@ def decoder_of(model: nn.Module) -> Any:
     causal_lm = causal_lm_of(model)
     find = getattr(causal_lm, "get_decoder", None)
     decoder = causal_lm if find is None else find()
-    if find is None or decoder is causal_lm:
+    if find is not None and (decoder is None or decoder is causal_lm):
+        # Some models do not say it, or by a name that they do not have.
+        decoder = next((child for child in causal_lm.children() if takes(child, "input_ids")), causal_lm)
+    if decoder is causal_lm:
         raise ModelError(f"{type(causal_lm).__name__} has no decoder below a language-model head")
     return decoder
 
@@ -80,8 +83,11 @@ def cache_kind(model: nn.Module) -> CacheKind:
     if not takes(decoder, "use_cache"):
         return "unknown"
     ids = torch.zeros(1, 2, dtype=torch.long, device=next(decoder.parameters()).device)
-    with evaluating(decoder):
-        output = decoder(input_ids=ids, use_cache=True)
+    try:
+        with evaluating(decoder):
+            output = decoder(input_ids=ids, use_cache=True)
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return "unknown"  # a cache that its own model cannot fill is none
     if isinstance(getattr(output, "state", None), list):
         return "recurrent"
     cache = getattr(output, "past_key_values", None)

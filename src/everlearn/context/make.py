@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from everlearn.context.carry import Carry, CarryConfig
@@ -26,6 +28,7 @@ def make_carry(model: nn.Module, config: CarryConfig, num_lanes: int) -> Carry:
     """
     # Imported here, as transformers takes a second to load and classifiers do without it.
     from everlearn.context.attention import AttentionCarry
+    from everlearn.context.probing import carries_on, parts_documents
     from everlearn.context.recurrent import RecurrentCarry
     from everlearn.context.without import NoCarry
 
@@ -37,10 +40,16 @@ def make_carry(model: nn.Module, config: CarryConfig, num_lanes: int) -> Carry:
         raise ModelError(f"{name} has no cache of one known kind; {USE_NONE}")
     if config.kind not in ("auto", found):
         raise ModelError(
-            f"{name} carries {found!r}, not {config.kind!r}; set the carry kind to {found!r} or 'none'"
+            f"{name} carries {found!r}, not {config.kind!r}; set carry to {found!r} or 'none' (--carry)"
         )
     if found == "attention":
-        return AttentionCarry(model, config, num_lanes)
+        carry = AttentionCarry(model, config, num_lanes)
+        if not (
+            parts_documents(model)
+            and carries_on(model, AttentionCarry(model, replace(config, window=None, dtype="model"), 1))
+        ):
+            raise ModelError(f"the cache of {name} cannot be carried from chunk to chunk; {USE_NONE}")
+        return carry
     if found == "recurrent":
         return RecurrentCarry(model, config, num_lanes)
     return RnnCarry(model, config, num_lanes)

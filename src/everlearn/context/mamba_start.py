@@ -1,4 +1,4 @@
-"""Lets transformers' Mamba go on from a state over several tokens at once.
+"""Lets transformers' Mamba, and what is made like it, go on from a state over several tokens at once.
 
 Its mixer starts every scan from a zero state unless it is given a single token. The recurrence
 h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t x_t, y_t = C_t h_t (Gu and Dao, "Mamba", arXiv:2312.00752) is linear in
@@ -22,7 +22,15 @@ __all__ = ["is_mamba", "starting_from"]
 
 def is_mamba(decoder: nn.Module) -> bool:
     """Whether the decoder's scans have to be helped to start from a state."""
-    return getattr(decoder.config, "model_type", None) == "mamba"
+    return any(_is_mixer(module) for module in decoder.modules())
+
+
+def _is_mixer(module: nn.Module) -> bool:
+    return all(hasattr(module, name) for name in ("in_proj", "x_proj", "dt_proj", "out_proj", "A_log"))
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 class _Start:
@@ -41,9 +49,10 @@ class _Start:
 
     def after_x_proj(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
         num_states = self._mixer.ssm_state_size
-        self._time_BLK, _, self._c_BLN = torch.split(
-            output, [self._mixer.time_step_rank, num_states, num_states], -1
-        )
+        time_BLK, _, c_BLN = torch.split(output, [self._mixer.time_step_rank, num_states, num_states], -1)
+        # Falcon-Mamba has norms behind the projection.
+        self._time_BLK = getattr(self._mixer, "dt_layernorm", _as_it_is)(time_BLK)
+        self._c_BLN = getattr(self._mixer, "c_layernorm", _as_it_is)(c_BLN)
 
     def before_out_proj(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         assert self._gate_BLI is not None
@@ -76,7 +85,7 @@ def starting_from(decoder: nn.Module, starts: Mapping[int, Tensor]) -> Iterator[
     try:
         for module in decoder.modules():
             layer: Any = getattr(module, "layer_idx", None)
-            if hasattr(module, "x_proj") and layer in starts:
+            if _is_mixer(module) and layer in starts:
                 start = _Start(module, starts[layer])
                 mixer: Any = module
                 handles += [

@@ -76,7 +76,7 @@ def model_mask(
     if kinds - _LAYER_TYPES:
         raise ModelError(
             f"carried context does not know attention layers of kind {sorted(kinds - _LAYER_TYPES)}; "
-            "use the carry kind 'none'"
+            "set carry to 'none' (--carry none)"
         )
     if window is None or (kinds and "sliding_attention" not in kinds):
         return _formed(seen_RLS, form, dtype)

@@ -5,7 +5,8 @@ Legend: R rows, L tokens of a row, B rows of one length, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,20 @@ class _StateLayer(LinearAttentionCacheLayerMixin):
         # Keeps mixers from updating the convolution's state in place when they get a single token.
         self.record_past = True
 
+    def remember(self) -> None:
+        """Take the present states for those that the pass begins with."""
+        self._first = (
+            dict(self.conv_states),
+            dict(self.recurrent_states),
+            dict(self.has_previous_state),
+        )
+
+    def begin_again(self) -> None:
+        """Go back to what was remembered."""
+        conv_states, recurrent_states, has_previous_state = self._first
+        self.conv_states, self.recurrent_states = dict(conv_states), dict(recurrent_states)
+        self.has_previous_state = dict(has_previous_state)
+
     def lazy_initialization(
         self, conv_states: Tensor | None = None, recurrent_states: Tensor | None = None, state_idx: int = 0
     ) -> None:
@@ -62,11 +77,40 @@ class _StateLayer(LinearAttentionCacheLayerMixin):
         return recurrent_states
 
 
+class _StateCache(Cache):
+    """The states of all layers in one pass, which checkpointing may begin again."""
+
+    def __init__(self, decoder: Any, layers: list[_StateLayer], starts: Mapping[int, Tensor]) -> None:
+        super().__init__(layers=[*layers])
+        self._decoder, self._starts, self._own_layers = decoder, starts, layers
+        for layer in layers:
+            layer.remember()
+
+    def begin(self) -> AbstractContextManager[dict[int, Tensor]]:
+        """The decoder with its mixers starting from their states; see ``starting_from``."""
+        return starting_from(self._decoder, self._starts)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Within the block a layer may be computed once more, as in the first pass."""
+        for layer in self._own_layers:
+            layer.begin_again()
+        with self.begin():
+            yield
+
+
 class _RwkvColumns:
     """One of RWKV's states as its blocks index it, ``state[:, :, layer]``; each layer's is replaced."""
 
     def __init__(self, state_BHN: Tensor) -> None:
         self.layers = list(state_BHN.unbind(-1))
+        self._first = tuple(self.layers)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Within the block a layer may be computed once more, as in the first pass."""
+        self.layers = list(self._first)
+        yield
 
     def __getitem__(self, key: tuple[slice, slice, int]) -> Tensor:
         return self.layers[key[2]]
@@ -199,8 +243,9 @@ def _run_layers(decoder: Any, ids_BL: Tensor, states: Mapping[str, Tensor] | Non
             layer.recurrent_states[int(index)] = tensor
             layer.has_previous_state[int(index)] = True
     argument = "cache_params" if takes(decoder, "cache_params") else "past_key_values"
-    with starting_from(decoder, starts) as added:
-        output = decoder(input_ids=ids_BL, use_cache=True, **{argument: Cache(layers=[*layers])})
+    cache = _StateCache(decoder, layers, starts)
+    with cache.begin() as added:
+        output = decoder(input_ids=ids_BL, use_cache=True, **{argument: cache})
     ends: _States = {}
     for place, layer in enumerate(layers):
         for part, end in layer.conv_states.items():

@@ -10,6 +10,7 @@ from torch import nn
 from everlearn.context.carry import Carry, CarryConfig, CarryResult, Rows
 from everlearn.context.decoder import CacheKind, cache_kind, causal_lm_of, decoder_of, takes
 from everlearn.context.decoding import document_starts, run_decoder
+from everlearn.context.probing import parts_documents
 from everlearn.types import State
 
 __all__ = ["NoCarry"]
@@ -30,8 +31,10 @@ class NoCarry(Carry):
     def __init__(self, model: nn.Module, config: CarryConfig, num_lanes: int) -> None:
         super().__init__(config, num_lanes)
         self._cache_kind: CacheKind = cache_kind(model)
-        self.one_document_per_row = self._cache_kind != "attention" or not takes(
-            decoder_of(model), "position_ids"
+        self.one_document_per_row = not (
+            self._cache_kind == "attention"
+            and takes(decoder_of(model), "position_ids")
+            and parts_documents(model)
         )
 
     def forward(self, model: nn.Module, rows: Rows) -> CarryResult:

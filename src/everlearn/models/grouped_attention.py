@@ -1,6 +1,6 @@
 """Attention for training on processors: queries grouped by the key-value head that they share.
 
-B: rows, H: query heads, N: key-value heads, G = H / N, L: queries, K: keys, D: head size.
+B: rows, H: query heads, N: key-value heads, G = H / N, L: queries, K: keys, D: size of a key, E: of a value.
 
 torch's fused kernel for processors takes several times as long in the backward pass as plain matrix products
 at the lengths that are common here, and transformers' plain products repeat keys and values for every query
@@ -29,7 +29,7 @@ _WORTH_SPLITTING = 0.8
 def grouped_attention(
     queries_BHLD: Tensor,
     keys_BNKD: Tensor,
-    values_BNKD: Tensor,
+    values_BNKE: Tensor,
     mask_B1LK: Tensor | None,
     scaling: float,
 ) -> Tensor:
@@ -38,13 +38,13 @@ def grouped_attention(
     Args:
         queries_BHLD: Queries.
         keys_BNKD: Keys.
-        values_BNKD: Values.
+        values_BNKE: Values.
         mask_B1LK: True (or 0) where a query may attend, False (or a large negative number) where not;
             None: causal, the last query being that of the last key.
         scaling: Of the scores.
 
     Returns:
-        (B, L, H, D).
+        (B, L, H, E).
     """
     B, L = queries_BHLD.shape[0], queries_BHLD.shape[2]
     K = keys_BNKD.shape[2]
@@ -52,12 +52,12 @@ def grouped_attention(
         mask_B1LK = torch.ones(L, K, dtype=torch.bool, device=queries_BHLD.device).tril(K - L)[None, None]
     columns = None if mask_B1LK is None else _columns_by_row(mask_B1LK)
     if columns is None or mask_B1LK is None or len(columns) != B:
-        return _attend(queries_BHLD, keys_BNKD, values_BNKD, mask_B1LK, scaling)
+        return _attend(queries_BHLD, keys_BNKD, values_BNKE, mask_B1LK, scaling)
     rows = [
         _attend(
             queries_BHLD[row : row + 1],
             keys_BNKD[row : row + 1].index_select(2, used),
-            values_BNKD[row : row + 1].index_select(2, used),
+            values_BNKE[row : row + 1].index_select(2, used),
             mask_B1LK[row : row + 1].index_select(3, used),
             scaling,
         )
@@ -67,7 +67,7 @@ def grouped_attention(
 
 
 def _attend(
-    queries_BHLD: Tensor, keys_BNKD: Tensor, values_BNKD: Tensor, mask_B1LK: Tensor | None, scaling: float
+    queries_BHLD: Tensor, keys_BNKD: Tensor, values_BNKE: Tensor, mask_B1LK: Tensor | None, scaling: float
 ) -> Tensor:
     B, H, L, D = queries_BHLD.shape
     N, K = keys_BNKD.shape[1:3]
@@ -82,8 +82,8 @@ def _attend(
             )
         scores = scores.view(B, N, H // N, L, K) + mask_B1LK.to(dtype)[:, :, None]
     shares = torch.softmax(scores, dim=-1).view(B * N, -1, K)
-    mixed = torch.bmm(shares, values_BNKD.reshape(B * N, K, D).to(dtype))
-    return mixed.view(B, H, L, D).transpose(1, 2).contiguous()
+    mixed = torch.bmm(shares, values_BNKE.reshape(B * N, K, -1).to(dtype))
+    return mixed.view(B, H, L, -1).transpose(1, 2).contiguous()
 
 
 def _columns_by_row(mask_B1LK: Tensor) -> list[Tensor] | None:

@@ -82,7 +82,9 @@ class _LoraLinear(torch.autograd.Function):
         result.addmm_(inner, up.T, alpha=scaling)
         ctx.save_for_backward(rows, inner, weight, down, up)
         ctx.scaling, ctx.shape = scaling, x.shape
-        return result.view(*x.shape[:-1], -1)
+        # No view for autograd, as a model may go on with it in place.
+        unview: Any = torch.ops.aten._unsafe_view
+        return unview(result, (*x.shape[:-1], result.shape[-1]))  # type: ignore[no-any-return]
 
     @staticmethod
     @once_differentiable

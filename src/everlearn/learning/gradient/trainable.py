@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 
 from everlearn.errors import ConfigError, MissingExtraError
 from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.lora_forward import use_direct_lora_forward
+from everlearn.learning.gradient.lora_targets import adaptable_names, are_transposed
 
 __all__ = ["select_trainable_parameters"]
 
@@ -83,7 +82,7 @@ def _side(network: nn.Module, part: str) -> nn.Module:
     return side
 
 
-def _linear_names(network: nn.Module, num_layers: int, config: GradientConfig) -> Iterator[str]:
+def _adaptable_names(network: nn.Module, num_layers: int, config: GradientConfig) -> list[str]:
     within: nn.Module | list[nn.Module] = network
     if config.trainable_layers is not None:
         within = _chosen_layers(network, num_layers, config)
@@ -92,12 +91,14 @@ def _linear_names(network: nn.Module, num_layers: int, config: GradientConfig) -
     }
     get_output = getattr(network, "get_output_embeddings", None)
     output = get_output() if get_output is not None else None
-    for name, module in network.named_modules():
+    names = [
+        name
+        for name, module in network.named_modules()
         # A pooler is not part of the token states that are pooled here; an output layer is as large as the
         # vocabulary, and mostly one with the input embeddings.
-        is_left_out = name.startswith("pooler") or module is output
-        if isinstance(module, nn.Linear) and id(module) in allowed and not is_left_out:
-            yield name
+        if id(module) in allowed and module is not output and not name.startswith("pooler")
+    ]
+    return adaptable_names(network, names)
 
 
 def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> None:
@@ -105,8 +106,18 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingExtraError("peft", "lora") from error
-    modules = list(config.lora_modules or _linear_names(network, num_layers, config))
-    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=modules)
+    modules = list(config.lora_modules or _adaptable_names(network, num_layers, config))
+    if not modules:
+        raise ConfigError(
+            f"trainable cannot be {config.trainable!r}: {type(network).__name__} has no linear layers that "
+            "take adapters; set trainable to 'all' (--trainable all)"
+        )
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        target_modules=modules,
+        fan_in_fan_out=are_transposed(network, modules),
+    )
     device = next(network.parameters()).device
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -114,7 +125,7 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
         try:
             inject_adapter_in_model(lora, network)
         except ValueError as error:
-            raise ConfigError(f"lora_modules {modules!r} are not in the network: {error}") from error
+            raise ConfigError(f"lora_modules: no adapters can be put there: {error}") from error
     use_direct_lora_forward(network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)

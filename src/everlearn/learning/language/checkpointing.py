@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -15,7 +17,9 @@ __all__ = ["checkpoint_layers"]
 def checkpoint_layers(layers: nn.ModuleList) -> None:
     """Let every layer keep its input only (Chen et al. 2016, arXiv:1604.06174), in place.
 
-    transformers' own switch drops the cache that a model is given, and with it what a lane carries.
+    transformers' own switch drops the cache that a model is given, and with it what a lane carries. What a
+    layer is given that it changes (a cache of states) may have a method ``again``, a context within which it is
+    as it was at first; the layer is computed again within it.
     """
     for layer in layers:
         layer_class: Any = type(layer)
@@ -28,6 +32,24 @@ def _checkpointed(layer_class: Any) -> Any:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return layer_class.forward(self, *args, **kwargs)
-        return checkpoint(layer_class.forward, self, *args, use_reentrant=False, **kwargs)
+        runs = 0
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            with ExitStack() as stack:
+                for one in _changeable((*args, *kwargs.values())) if runs > 1 else ():
+                    stack.enter_context(one.again())
+                return layer_class.forward(self, *args, **kwargs)
+
+        return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
     return type(f"Checkpointed{layer_class.__name__}", (layer_class,), {"forward": forward})
+
+
+def _changeable(arguments: Iterable[Any]) -> Iterator[Any]:
+    for one in arguments:
+        if isinstance(one, list | tuple):
+            yield from _changeable(one)
+        elif hasattr(one, "again"):
+            yield one

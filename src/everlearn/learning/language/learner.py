@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from everlearn.context import LaneChunk, Lanes, make_carry
-from everlearn.errors import StateError
+from everlearn.errors import ConfigError, StateError
 from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.gradient.learner_state import with_prefix, without_prefix
 from everlearn.learning.gradient.step import StepResult
@@ -101,6 +101,11 @@ class LanguageLearner:
         self._autocast_dtype = None if products_dtype == torch.float32 else products_dtype
         _set_precision(model, products_dtype)
         if self.config.gradient_checkpointing:
+            if not layers:
+                raise ConfigError(
+                    f"gradient_checkpointing: {type(model).__name__} has no list of layers to compute again; "
+                    "leave it out (--no-gradient-checkpointing)"
+                )
             checkpoint_layers(layers)
         use_grouped_attention(model)
         self._carry = make_carry(model, self.config.carry, self.config.num_lanes)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from everlearn.context.decoder import causal_lm_of, decoder_of, evaluating
+from everlearn.context.decoder import causal_lm_of, decoder_of, evaluating, takes
 from everlearn.errors import ModelError
 
 __all__ = ["LogitForm", "check_logit_form", "find_logit_form", "output_head"]
@@ -230,7 +230,8 @@ def _read(causal_lm: Any) -> tuple[Tensor, Tensor]:
     handle = decoder.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:
         with evaluating(causal_lm):
-            logits_TV: Tensor = causal_lm(input_ids=ids_1T).logits[0]
+            uncached = {"use_cache": False} if takes(causal_lm, "use_cache") else {}
+            logits_TV: Tensor = causal_lm(input_ids=ids_1T, **uncached).logits[0]
     finally:
         handle.remove()
     if not seen:
