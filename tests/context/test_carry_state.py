@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load, save
-from tests.context.tiny_models import VOCABULARY, falcon_mamba, llama, mamba, run_of, rwkv, tokens
+from tests.context.tiny_models import VOCABULARY, llama, mamba, mamba2, run_of, rwkv, tokens
 from torch import nn
+from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
 from everlearn.context import Carry, CarryConfig, Lanes, Rows, make_carry
 from everlearn.context.rnn import RnnLanguageModel
@@ -123,9 +124,23 @@ def test_no_carry_keeps_nothing() -> None:
 def test_the_kind_must_be_the_models() -> None:
     with pytest.raises(ModelError, match="LlamaForCausalLM carries 'attention', not 'recurrent'"):
         make_carry(llama(), CarryConfig(kind="recurrent"), 1)
-    with pytest.raises(ModelError, match=r"FalconMambaForCausalLM does not go on from its states.*'none'"):
-        make_carry(falcon_mamba(), CarryConfig(), 1)
-    assert make_carry(falcon_mamba(), CarryConfig(kind="none"), 1).one_document_per_row
+    model: Any = mamba2()
+    for block in model.backbone.layers:
+        block.mixer.__class__ = _ForgetfulMixer
+    with pytest.raises(ModelError, match=r"Mamba2ForCausalLM does not go on from its states.*'none'"):
+        make_carry(model, CarryConfig(), 1)
+    assert make_carry(model, CarryConfig(kind="none"), 1).one_document_per_row
+
+
+class _ForgetfulMixer(Mamba2Mixer):
+    """Starts every pass anew, whatever states it is given."""
+
+    def forward(self, hidden_states: Any, cache_params: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if cache_params is not None:
+            layer = cache_params.layers[self.layer_idx]
+            layer.conv_states = dict.fromkeys(layer.conv_states)
+            layer.recurrent_states = dict.fromkeys(layer.recurrent_states)
+        return super().forward(hidden_states, cache_params, *args, **kwargs)
 
 
 def test_settings_are_checked() -> None:

@@ -90,7 +90,12 @@ ROTARY: dict[str, Callable[..., nn.Module]] = {
     "gemma3": gemma3,
 }
 ATTENTION = {**ROTARY, "gpt2": gpt2, "mistral": mistral}
-RECURRENT: dict[str, Callable[..., nn.Module]] = {"mamba": mamba, "mamba2": mamba2, "rwkv": rwkv}
+RECURRENT: dict[str, Callable[..., nn.Module]] = {
+    "mamba": mamba,
+    "mamba2": mamba2,
+    "rwkv": rwkv,
+    "falcon_mamba": falcon_mamba,
+}
 
 
 def built(config: Any, dtype: torch.dtype = torch.float32) -> nn.Module:

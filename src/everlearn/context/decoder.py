@@ -61,9 +61,13 @@ def takes(decoder: nn.Module, argument: str) -> bool:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module without dropout and gradients, for a look at what it does."""
     modes = {one: one.training for one in module.modules()}
+    named = [(name, one) for name, one in module.named_parameters() if "lora_" not in name]
+    # Trained layers beside rounded ones run where products are in one format; adapters see to it themselves.
+    is_mixed = {torch.float32, torch.bfloat16} <= {one.dtype for _, one in named}
+    device_type = named[0][1].device.type if named else "cpu"
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(device_type, torch.bfloat16, enabled=is_mixed):
             yield
     finally:
         for one, mode in modes.items():

@@ -6,8 +6,6 @@ themselves. Rather than knowing each, a few tokens are run both ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -53,7 +51,7 @@ def carries_on(model: nn.Module, carry: Carry) -> bool:
 def _try_parting(model: nn.Module, decoder: Any) -> bool:
     rows = _rows(decoder, documents=2)
     try:
-        with _looking(decoder):
+        with evaluating(decoder):
             together = run_decoder(model, rows, rows.position_RL, None, None, None)
             alone = [_alone(decoder, rows.ids_RL[:, place]) for place in _halves()]
     except _FAILURES:
@@ -65,7 +63,7 @@ def _try_carrying(model: nn.Module, decoder: Any, carry: Carry) -> bool:
     rows = _rows(decoder, documents=1)
     found = []
     try:
-        with _looking(decoder):
+        with evaluating(decoder):
             whole = _alone(decoder, rows.ids_RL)
             for place in _halves():
                 part = Rows(
@@ -105,12 +103,3 @@ def _agree(found_RLH: Tensor, wanted_RLH: Tensor) -> bool:
     # The middle one of the tokens: rounding can send single ones to other experts.
     errors_L = (found_RLH - wanted_RLH).float().abs().amax((0, 2))
     return bool(errors_L.median() <= _TOLERANCE * wanted_RLH.float().abs().max())
-
-
-@contextmanager
-def _looking(decoder: nn.Module) -> Iterator[None]:
-    formats = {parameter.dtype for parameter in decoder.parameters()}
-    is_mixed = {torch.float32, torch.bfloat16} <= formats
-    device = next(decoder.parameters()).device
-    with evaluating(decoder), torch.autocast(device.type, torch.bfloat16, enabled=is_mixed):
-        yield

@@ -18,8 +18,8 @@ def checkpoint_layers(layers: nn.ModuleList) -> None:
     """Let every layer keep its input only (Chen et al. 2016, arXiv:1604.06174), in place.
 
     transformers' own switch drops the cache that a model is given, and with it what a lane carries. What a
-    layer is given that it changes (a cache of states) may have a method ``again``, a context within which it is
-    as it was at first; the layer is computed again within it.
+    layer is given that it changes (a cache of states) may have a method ``again``, a context within which it
+    is as it was at first; the layer is computed again within it.
     """
     for layer in layers:
         layer_class: Any = type(layer)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from everlearn.context import LaneChunk, Lanes, make_carry
+from everlearn.context.decoder import decoder_of, evaluating
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.gradient.learner_state import with_prefix, without_prefix
@@ -94,12 +95,19 @@ class LanguageLearner:
         form = find_logit_form(model)
         layers = _decoder_layers(model)
         select_trainable_parameters(model, len(layers), optimization)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ConfigError(
+                f"trainable: {optimization.trainable!r} leaves nothing to learn in {type(model).__name__}; "
+                "set it to 'lora' or 'all' (--trainable)"
+            )
         if self._vocabulary is not None:
             _freeze_head_bias(model)
         device = next(model.parameters()).device
         products_dtype = choose_dtype(dtype or optimization.dtype, device)
         self._autocast_dtype = None if products_dtype == torch.float32 else products_dtype
         _set_precision(model, products_dtype)
+        if self._autocast_dtype is not None and not _runs(model, self._autocast_dtype):
+            _set_format(model, torch.float32)
         if self.config.gradient_checkpointing:
             if not layers:
                 raise ConfigError(
@@ -408,3 +416,22 @@ def _set_precision(model: nn.Module, dtype: torch.dtype) -> None:
         wanted = torch.float32 if parameter.requires_grad and dtype != torch.float64 else dtype
         if parameter.dtype not in (wanted, torch.float64):
             parameter.data = parameter.data.to(wanted)
+
+
+def _runs(model: Any, autocast_dtype: torch.dtype) -> bool:
+    """Whether a model runs on weights that were rounded; some have float32 within that goes with none."""
+    if getattr(model, "is_rnn_language_model", False):
+        return True
+    device = next(model.parameters()).device
+    try:
+        with evaluating(model), torch.autocast(device.type, autocast_dtype):
+            decoder_of(model)(input_ids=torch.zeros(1, 2, dtype=torch.long, device=device))
+    except RuntimeError:
+        return False
+    return True
+
+
+def _set_format(model: nn.Module, dtype: torch.dtype) -> None:
+    """All weights in a format, their values as they are."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
