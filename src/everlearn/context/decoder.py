@@ -19,6 +19,7 @@ __all__ = [
     "causal_lm_of",
     "decoder_of",
     "evaluating",
+    "is_mixed",
     "position_limit",
     "takes",
 ]
@@ -57,17 +58,23 @@ def takes(decoder: nn.Module, argument: str) -> bool:
     return argument in signature(decoder.forward).parameters
 
 
+def is_mixed(module: nn.Module) -> bool:
+    """Whether trained float32 weights lie beside rounded ones, so that products have to be in one format.
+
+    Adapters see to it themselves.
+    """
+    formats = {one.dtype for name, one in module.named_parameters() if "lora_" not in name}
+    return {torch.float32, torch.bfloat16} <= formats
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module without dropout and gradients, for a look at what it does."""
     modes = {one: one.training for one in module.modules()}
-    named = [(name, one) for name, one in module.named_parameters() if "lora_" not in name]
-    # Trained layers beside rounded ones run where products are in one format; adapters see to it themselves.
-    is_mixed = {torch.float32, torch.bfloat16} <= {one.dtype for _, one in named}
-    device_type = named[0][1].device.type if named else "cpu"
+    device = next((one.device for one in module.parameters()), torch.device("cpu"))
     module.eval()
     try:
-        with torch.no_grad(), torch.autocast(device_type, torch.bfloat16, enabled=is_mixed):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_mixed(module)):
             yield
     finally:
         for one, mode in modes.items():

@@ -48,7 +48,7 @@ def make_carry(model: nn.Module, config: CarryConfig, num_lanes: int) -> Carry:
             parts_documents(model)
             and carries_on(model, AttentionCarry(model, replace(config, window=None, dtype="model"), 1))
         ):
-            raise ModelError(f"the cache of {name} cannot be carried from chunk to chunk; {USE_NONE}")
+            raise ModelError(f"{name} has a cache that cannot be carried from chunk to chunk; {USE_NONE}")
         return carry
     if found == "recurrent":
         return RecurrentCarry(model, config, num_lanes)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from everlearn.context.decoder import USE_NONE, decoder_of, evaluating, position_limit, takes
+from everlearn.context.decoder import USE_NONE, decoder_of, evaluating, is_mixed, position_limit, takes
 from everlearn.errors import ModelError
 
 __all__ = ["Rotation", "find_rotations"]
@@ -107,9 +107,11 @@ def find_rotations(model: nn.Module) -> list[Rotation] | None:
     positions = _probed_positions(position_limit(model))
     keys = _probe(decoder, positions)
     buffers = [buffer.double().cpu() for name, buffer in decoder.named_buffers() if name.endswith("inv_freq")]
+    # Norms may give float32 what was computed in less.
+    is_rounded = is_mixed(decoder)
     rotations: list[Rotation] = []
     for keys_TNHD in keys:
-        found = _rotation_of(keys_TNHD, positions, buffers)
+        found = _rotation_of(keys_TNHD, positions, buffers, is_rounded)
         if found is None and buffers:
             name = type(decoder).__name__
             raise ModelError(f"{name} turns its keys in a way that is not understood; {USE_NONE}")
@@ -138,13 +140,16 @@ def _probe(decoder: Any, positions: Sequence[int]) -> list[Tensor]:
     return [layer.keys[:, :, 0].unflatten(0, (_NUM_TOKENS, -1)) for layer in output.past_key_values.layers]
 
 
-def _rotation_of(keys_TNHD: Tensor, positions: Sequence[int], buffers: Sequence[Tensor]) -> Rotation | None:
+def _rotation_of(
+    keys_TNHD: Tensor, positions: Sequence[int], buffers: Sequence[Tensor], is_rounded: bool
+) -> Rotation | None:
     """The rotation that explains best how the keys differ by position; None if none does.
 
     Every way to pair dimensions is tried on all of the key, as in bfloat16 single dimensions are too small
     against the largest to tell their partners.
     """
-    tolerance = _TOLERANCES.get(keys_TNHD.dtype, _LOW_PRECISION_TOLERANCE)
+    dtype = torch.bfloat16 if is_rounded else keys_TNHD.dtype
+    tolerance = _TOLERANCES.get(dtype, _LOW_PRECISION_TOLERANCE)
     keys_TNHD = keys_TNHD.double().cpu()
     keys_TNHD = keys_TNHD / keys_TNHD.abs().max()
     if (keys_TNHD - keys_TNHD[:, :1]).abs().max() <= tolerance:

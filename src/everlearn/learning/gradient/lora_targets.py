@@ -18,18 +18,17 @@ def adaptable_names(network: nn.Module, names: Sequence[str]) -> list[str]:
     tensor (some routers give several). peft refuses layers of some models by name, as their kernels read the
     weights past the layer.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
 
     chosen = [name for name in names if _is_linear(network.get_submodule(name))]
+    check: Any = getattr(LoraModel, "_check_target_module_compatiblity", None)
     refused = set()
-    for last in {name.rpartition(".")[2] for name in chosen}:
-        like: Any = nn.ModuleDict({last: nn.Linear(1, 1)})
-        like.config = getattr(network, "config", None)
-        with torch.random.fork_rng(devices=[]):
-            try:
-                inject_adapter_in_model(LoraConfig(r=1, target_modules=[last]), like)
-            except ValueError:
-                refused.add(last)
+    for last in {name.rpartition(".")[2] for name in chosen} if check is not None else ():
+        try:
+            check(None, LoraConfig(), network, last)
+        except ValueError:
+            refused.add(last)
     return [name for name in chosen if name.rpartition(".")[2] not in refused]
 
 

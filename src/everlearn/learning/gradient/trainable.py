@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -120,7 +122,11 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
     )
     device = next(network.parameters()).device
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        # What peft itself adds to the settings of some experts it may find unused.
+        warnings.filterwarnings(
+            "ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning
+        )
         torch.manual_seed(config.seed)
         try:
             inject_adapter_in_model(lora, network)

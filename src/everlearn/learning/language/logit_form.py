@@ -172,7 +172,7 @@ def find_logit_form(model: nn.Module) -> LogitForm:
     # A cap does nothing to small logits, and all that is seen of large ones.
     logits_scale = _exact(_ratio(seen.logits_TV[0], seen.out_TV[0]), numbers, tolerance)
     softcap = _exact(float(seen.logits_TV[1].abs().max()), numbers, tolerance)
-    weight_VD, bias_V = head.weight.double(), _double(getattr(head, "bias", None))
+    weight_VD, bias_V = head.weight.detach().double(), _double(getattr(head, "bias", None))
     linear_TV = functional.linear(seen.states_TD * states_scale, weight_VD, bias_V)
     for form in (LogitForm(states_scale, logits_scale), LogitForm(states_scale, logits_scale, softcap)):
         logits_TV = form.capped(seen.out_TV * logits_scale)
@@ -216,7 +216,7 @@ def _tolerance(dtype: torch.dtype) -> float:
 
 
 def _double(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.double()
+    return None if tensor is None else tensor.detach().double()
 
 
 def _read(causal_lm: Any) -> tuple[Tensor, Tensor]:
@@ -251,7 +251,7 @@ class _Seen(NamedTuple):
 def _observe(causal_lm: Any, head: Any, size: int) -> _Seen | None:
     """What goes through a head on the way from states to logits; None if not everything goes once."""
     seen: list[tuple[Tensor, Tensor]] = []
-    weight: Tensor = head.weight
+    weight: Tensor = head.weight.detach()
     noise_TD = torch.randn(_NUM_TOKENS, size, generator=torch.Generator().manual_seed(0))
     deviation = float(weight.float().std()) * math.sqrt(size)
     states_TD = torch.cat([noise_TD * (1e-3 / deviation), noise_TD * (1e4 / deviation)])
