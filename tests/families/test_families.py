@@ -24,8 +24,8 @@ from everlearn.models.saving import save_model
 from everlearn.types import Example, TextLoss
 
 _STORY = (
-    "the quick brown fox jumps over the lazy dog, and the dog sleeps on while the fox, who has seen such dogs "
-    "before, goes round the house and takes two eggs; 3 eggs were there, 1 is left, and nobody counts them."
+    "the quick brown fox jumps over the lazy dog, and the dog sleeps on while the fox, who has seen such "
+    "dogs before, goes round the house and takes two eggs; 3 eggs were there, 1 is left, and nobody counts."
 )
 _SHORT = "def f(x): return x + 1 # eggs"
 _RATE = 0.05
@@ -76,15 +76,15 @@ def _carry(name: str) -> CarryConfig:
 
 
 def _plain(folder: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model.eval()
 
 
-def _loss(model: Any, text: str, tokenizer: Any) -> Tensor:
-    """transformers' own: the mean over the tokens of a document."""
+def _loss(model: Any, text: str, tokenizer: Any) -> Any:
+    """That of transformers: the mean over the tokens of a document."""
     ids = torch.tensor([[0, *tokenizer(text, add_special_tokens=False)["input_ids"], 1]])
     # Not every model can fill its own cache.
-    loss: Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
-    return loss
+    return model(input_ids=ids, labels=ids, use_cache=False).loss
 
 
 def _score(learner: LanguageLearner, text: str) -> float:
@@ -125,7 +125,11 @@ def test_adapters_are_learned_carried_exported_and_resumed(name: str, folder: Pa
     chunk_length = 32 if refusal is None else 256
     learner = _learner(folder, "lora", _carry(name), chunk_length)
     plain, tokenizer = _plain(folder), learner.tokenizer
-    assert _score(learner, _STORY) == pytest.approx(_loss(plain, _STORY, tokenizer).item(), rel=2e-4)
+    # Ragged: the lanes carry documents of different lengths, and one begins in the middle of a row.
+    texts = {"a": _STORY, "b": _SHORT, "c": _STORY[50:]}
+    read = learner.score([Example(id=key, text=text, domain=key) for key, text in texts.items()])
+    for loss, text in zip(read, texts.values(), strict=True):
+        assert _mean(loss) == pytest.approx(_loss(plain, text, tokenizer).item(), rel=2e-4)
 
     before = {key: one.detach().clone() for key, one in learner.training.parameters.items()}
     learner.learn([Example(id="a", text=_SHORT)])
@@ -137,14 +141,15 @@ def test_adapters_are_learned_carried_exported_and_resumed(name: str, folder: Pa
     learner.settle()
     resumed = _learner(folder, "lora", _carry(name), chunk_length)
     resumed.restore(learner.state())
-    for one in (learner, resumed):
-        one.learn([Example(id="c", text=_STORY), Example(id="d", text=_SHORT)])
-        one.settle()
+    for going_on in (learner, resumed):
+        going_on.learn([Example(id="c", text=_STORY), Example(id="d", text=_SHORT)])
+        going_on.settle()
     assert resumed.fingerprint() == learner.fingerprint()
 
     with torch.no_grad():
         for key, one in learner.training.parameters.items():
-            if ".lora_B." in key:  # far from 0, so that an adapter that is lost is seen
+            # Far from 0, so that an adapter that is lost is seen. What learned nothing is not run by its model.
+            if ".lora_B." in key and one.any():
                 one.normal_(std=0.1)
     served = _score(learner, _STORY)
     save_model(tmp_path / "full", learner.model, tokenizer, form="full")
@@ -158,7 +163,7 @@ def test_adapters_are_learned_carried_exported_and_resumed(name: str, folder: Pa
 def _updates_are_of_the_gradient(
     plain: Any, before: dict[str, Tensor], after: dict[str, torch.nn.Parameter]
 ) -> int:
-    """B starts at 0, so that the first step moves it by -rate · scaling · (dL/dW) Aᵀ; returns how many moved."""
+    """B starts at 0, so that the first step moves it by -rate · scaling · (dL/dW) Aᵀ. How many moved?"""
     moved = 0
     for key, down in before.items():
         if ".lora_A." not in key:

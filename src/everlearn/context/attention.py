@@ -92,6 +92,8 @@ class AttentionCarry(Carry):
             raise ConfigError(
                 f"sinks + window must be below the model's trained length of {self._limit}, not {kept}"
             )
+        # A window that is no part of the mask is counted in slots, also in those that are empty.
+        self._counts_slots = getattr(decoder_of(model).config, "window_size", None) is not None
         self._device = next(causal_lm.parameters()).device
         self._slots: Slots | None = None
 
@@ -108,34 +110,69 @@ class AttentionCarry(Carry):
                 into the model's positions.
         """
         placed = self._place(rows)
-        past = placed.past
-        if past is None:
-            layers = [CarriedLayer(None, None) for _ in range(self._num_layers(model))]
-        else:
-            keys = self._turned(past, placed.sink_shift_RP)
-            layers = [CarriedLayer(*pair) for pair in zip(keys, past.values, strict=True)]
-        told_RP = None
+        past, told_RP = placed.past, None
         if past is not None:
             told_RP = past.rotation_BP
             if placed.sink_shift_RP is not None:
                 told_RP = told_RP + placed.sink_shift_RP
-        states_RLH = run_decoder(
-            model,
-            rows,
-            placed.position_RL,
-            Cache(layers=[*layers]),
-            None if past is None else past.document_BP,
-            told_RP,
-        )
-        new_keys = [layer.new_keys for layer in layers if layer.new_keys is not None]
-        new_values = [layer.new_values for layer in layers if layer.new_values is not None]
-        if len(new_keys) != len(layers):
+            past = replace(past, keys=self._turned(past, placed.sink_shift_RP))
+        if self._counts_slots and past is not None:
+            states_RLH, keys, values = self._run_alone(model, rows, placed.position_RL, past, told_RP)
+        else:
+            states_RLH, keys, values = self._run(model, rows, placed.position_RL, past, told_RP)
+        places = (rows.document_RL, rows.position_RL, placed.position_RL)
+        return CarryResult(states_RLH, _Carried(placed.past, Slots(keys, values, *places)))
+
+    def _run(
+        self,
+        model: nn.Module,
+        rows: Rows,
+        position_RL: Tensor,
+        past: Slots | None,
+        told_RP: Tensor | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Hidden states, and the new keys and values of each layer."""
+        if past is None:
+            layers = [CarriedLayer(None, None) for _ in range(self._num_layers(model))]
+        else:
+            layers = [CarriedLayer(*pair) for pair in zip(past.keys, past.values, strict=True)]
+        documents_RP = None if past is None else past.document_BP
+        states_RLH = run_decoder(model, rows, position_RL, Cache(layers=[*layers]), documents_RP, told_RP)
+        keys = tuple(layer.new_keys for layer in layers if layer.new_keys is not None)
+        values = tuple(layer.new_values for layer in layers if layer.new_values is not None)
+        if len(keys) != len(layers):
             raise ModelError(
                 "the model dropped its cache: turn off transformers' gradient checkpointing, which cannot "
                 "be combined with a cache"
             )
-        places = (rows.document_RL, rows.position_RL, placed.position_RL)
-        return CarryResult(states_RLH, _Carried(past, Slots(tuple(new_keys), tuple(new_values), *places)))
+        return states_RLH, keys, values
+
+    def _run_alone(
+        self, model: nn.Module, rows: Rows, position_RL: Tensor, past: Slots, told_RP: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The same row by row, each with as many slots as it uses."""
+        parts = []
+        for number in range(len(rows.lanes_R)):
+            row = torch.tensor([number], device=rows.lanes_R.device)
+            own = past.rows(row)
+            own = own.first(own.num_used())
+            places = (rows.lanes_R, rows.ids_RL, rows.document_RL, rows.position_RL)
+            told = None if told_RP is None else told_RP[row, : own.num_slots]
+            parts.append(
+                self._run(
+                    model,
+                    Rows(*(place[row] for place in places)),
+                    position_RL[row],
+                    own if own.num_slots else None,
+                    told if own.num_slots else None,
+                )
+            )
+        states, keys, values = zip(*parts, strict=True)
+        return (
+            torch.cat(states),
+            tuple(torch.cat(one) for one in zip(*keys, strict=True)),
+            tuple(torch.cat(one) for one in zip(*values, strict=True)),
+        )
 
     def _num_layers(self, model: nn.Module) -> int:
         return int(decoder_of(model).config.get_text_config().num_hidden_layers)
