@@ -148,7 +148,7 @@ def test_adapters_are_learned_carried_exported_and_resumed(name: str, folder: Pa
 
     with torch.no_grad():
         for key, one in learner.training.parameters.items():
-            # Far from 0, so that an adapter that is lost is seen. What learned nothing is not run by its model.
+            # Far from 0, so that a lost adapter is seen. What learned nothing is not run by its model.
             if ".lora_B." in key and one.any():
                 one.normal_(std=0.1)
     served = _score(learner, _STORY)
