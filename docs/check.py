@@ -1,7 +1,8 @@
 """Holds the documents to the program: ``python -m docs.check``; ``--write`` renews docs/cli.md.
 
 Checked are links between the project's files, every ``everlearn`` command line in the documents (command and
-options must exist), docs/cli.md (it is generated) and that the Chinese README has the English one's code.
+options must exist), docs/cli.md (it is generated, with unit and default of every option), that no help names
+an option which its command does not take, and that the Chinese README has the English one's code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,38 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 CLI_REFERENCE = ROOT / "docs" / "cli.md"
 
+UNITS = {
+    "N": "a whole number",
+    "K": "a whole number",
+    "M": "a whole number",
+    "R": "a whole number",
+    "SIZE": "bytes, or a number with a unit: 500KB, 512MB, 2GiB",
+    "TOKENS": "whole tokens of the model's tokenizer",
+    "STEPS": "optimizer steps",
+    "WORDS": "a number of words",
+    "SECONDS": "seconds, also fractions",
+    "DAYS": "days, also fractions",
+    "SHARE": "a part, from 0 to 1 (of replay, a ratio)",
+    "P": "a probability, from 0 to 1",
+    "DROP": "a difference, from 0 to 1",
+    "DECAY": "from 0 to 1",
+    "RATE": "a learning rate above 0",
+    "NORM": "a Euclidean norm",
+    "T": "a number from 0",
+    "ID": "an example's id",
+    "DECISION": "the number of a decision, as `versions` lists it",
+    "VERSION": "the number of a version, as `versions` lists it; head: the newest state",
+    "NAME": "a name",
+    "TEXT": "text",
+    "FIELD=VALUE": "a field's name and value",
+}
+"""What the words in capitals stand for; others stand for a file, or one of the words that the option's own
+text lists.
+"""
+_WORDS_OF_THEIR_OWN = frozenset(
+    {"CODES.parquet", "FILE", "FILE.yaml", "FOLDER", "RUN", "KIND", "ORDER", "PART", "POLICY", "TASK", "TYPE"}
+)
+
 
 def main() -> None:
     """Print what is wrong and exit with 1, or with 0."""
@@ -31,6 +64,7 @@ def main() -> None:
         for path in DOCUMENTS
         for problem in [*broken_links(path), *placeholders(path), *wrong_commands(path, program)]
     ]
+    problems += option_problems(program)
     if not CLI_REFERENCE.exists() or CLI_REFERENCE.read_text(encoding="utf-8") != cli_reference(program):
         problems.append("docs/cli.md is not what the program says; run: python -m docs.check --write")
     if code_blocks(ROOT / "README.md") != code_blocks(ROOT / "README.zh-CN.md"):
@@ -76,19 +110,65 @@ def code_blocks(path: Path) -> list[str]:
 
 
 def cli_reference(program: Any) -> str:
-    """docs/cli.md: every command with its arguments and options."""
+    """docs/cli.md: every command with its arguments and options, their units and defaults."""
     lines = ["# Command line", "", "Generated from the program by `python -m docs.check --write`.", ""]
+    lines += ["## Units", "", "| written | stands for |", "| --- | --- |"]
+    lines += [f"| {word} | {meaning} |" for word, meaning in UNITS.items()]
+    lines.append("")
     for name, command in _commands(program).items():
         lines += [f"## everlearn {name}", "", _plain(command.help or ""), ""]
         rows = []
         for parameter in command.params:
             if parameter.param_type_name == "option" and not getattr(parameter, "hidden", False):
                 flags = ", ".join(f"`{flag}`" for flag in [*parameter.opts, *parameter.secondary_opts])
-                rows.append(f"| {flags} | {_plain(parameter.help or '')} |")
+                meaning, _ = _meaning_and_default(parameter)
+                unit = parameter.metavar or ""
+                rows.append(f"| {flags} | {unit} | {meaning} | {default_of(parameter)} |")
             elif parameter.param_type_name == "argument":
-                rows.append(f"| `{parameter.metavar or parameter.name}` | {_plain(parameter.help or '')} |")
-        lines += ["| argument or option | meaning |", "| --- | --- |", *rows, ""]
+                shown = parameter.metavar or parameter.name
+                default = "needed" if parameter.required else "none"
+                rows.append(f"| `{shown}` | | {_plain(parameter.help or '')} | {default} |")
+        lines += ["| argument or option | unit | meaning | default |", "| --- | --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
+
+
+def default_of(option: Any) -> str | None:
+    """What holds where an option is not given; None where nothing says it."""
+    _, told = _meaning_and_default(option)
+    if told is not None:
+        return told
+    if option.required:
+        return "needed"
+    if option.is_flag:
+        return "yes" if option.default else "no"
+    if option.multiple:
+        return "none"
+    return None if option.default is None else str(option.default)
+
+
+def option_problems(program: Any) -> list[str]:
+    """Options without a unit or default, and help that names an option of another command as if its own."""
+    problems = []
+    for name, command in _commands(program).items():
+        options = [one for one in command.params if one.param_type_name == "option"]
+        own = {flag for one in options for flag in [*one.opts, *one.secondary_opts]} | {"--help"}
+        for option in options:
+            called = f"everlearn {name} {option.opts[0]}"
+            if default_of(option) is None:
+                problems.append(f"{called}: nothing says its default")
+            if not option.is_flag and option.metavar not in UNITS.keys() | _WORDS_OF_THEIR_OWN:
+                problems.append(f"{called}: no unit is known by the name {option.metavar}")
+        for text in [command.help or "", *(one.help or "" for one in options)]:
+            for command_named, flag in re.findall(r"(\w+ )?(?<![\w-])(--[a-z][a-z-]*)", _plain(text)):
+                if flag not in own and command_named.strip() not in _commands(program):
+                    problems.append(f"everlearn {name} has no option {flag}, but its help names it")
+    return problems
+
+
+def _meaning_and_default(option: Any) -> tuple[str, str | None]:
+    """The help of an option, and what it says of the default."""
+    meaning, found, default = _plain(option.help or "").partition("Default: ")
+    return meaning.strip(), default.strip().rstrip(".") if found else None
 
 
 def _commands(program: Any) -> dict[str, Any]:

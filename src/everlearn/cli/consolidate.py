@@ -49,7 +49,7 @@ def consolidate(
     ] = 6,
     learning_rate: Annotated[
         float,
-        typer.Option(metavar="R", show_default=False, help="Peak rate of the adapters. Default: 1e-3."),
+        typer.Option(metavar="RATE", show_default=False, help="Peak rate of the adapters. Default: 1e-3."),
     ] = 1e-3,
     rank: Annotated[
         int,

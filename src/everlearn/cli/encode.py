@@ -41,7 +41,7 @@ def encode(
     time_field: options.TimeField = None,
     strict: options.Strict = None,
     max_record_bytes: options.MaxRecordBytes = None,
-    model: options.Model = None,
+    model: options.EncoderModel = None,
     max_length: options.MaxLength = None,
     windows: options.Windows = None,
     dtype: options.Dtype = None,

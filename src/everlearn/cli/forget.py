@@ -75,8 +75,8 @@ def forget(
         typer.Option(
             metavar="FIELD=VALUE",
             help="All examples with this value in this field; if given many times, all must hold. A field is "
-            "one of the record's, by its name in the file (also one that --domain-field or the like has "
-            "named), or id, target (label), domain, time. Text must be equal to the letter; true equals "
+            "one of the record's, by its name in the file (also one that learn --domain-field or the like "
+            "has named), or id, target (label), domain, time. Text must be equal to the letter; true equals "
             "True, and the number 1 equals 1.0. A field that no record has is an error.",
         ),
     ] = None,

@@ -56,7 +56,7 @@ def learn(
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Held-out examples with targets; never learned."),
+        typer.Option(metavar="FILE", help="Held-out examples with targets; never learned. Default: none."),
     ] = None,
     general: text_options.General = None,
     task: text_options.Task = None,

@@ -24,6 +24,7 @@ __all__ = [
     "Device",
     "DomainField",
     "Dtype",
+    "EncoderModel",
     "Experiences",
     "Guard",
     "GuardEvery",
@@ -190,7 +191,8 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE.yaml",
-        help="Settings as YAML; options given here win. The settings of a run are in its run.json.",
+        help="Settings as YAML; options given here win. The settings of a run are in its run.json. "
+        "Default: none.",
         rich_help_panel=_RUN,
     ),
 ]
@@ -318,6 +320,16 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto, cpu or cuda. Default: auto.", rich_help_panel=_MODEL)
 ]
+EncoderModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Encoder: minilm, a local folder, package:NAME, or a name on the Hugging Face hub. "
+        "Default: minilm.",
+        rich_help_panel=_MODEL,
+    ),
+]
 BatchInvariant = Annotated[
     bool | None,
     typer.Option(
@@ -342,7 +354,8 @@ MemoryBudget = Annotated[
     typer.Option(
         metavar="SIZE",
         parser=parse_size,
-        help="Choose the closed-form learner's sizes to fit in SIZE, such as 512MB; without the encoder.",
+        help="Choose the closed-form learner's sizes to fit in SIZE, such as 512MB; without the encoder. "
+        "Default: none, the sizes are chosen one by one.",
         rich_help_panel=_LEARNER,
     ),
 ]
@@ -357,7 +370,11 @@ NumFeatures = Annotated[
 ]
 MaxClasses = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Refuse more labels than this. Default: 10000.", rich_help_panel=_LEARNER),
+    typer.Option(
+        metavar="N",
+        help="Records with a label beyond so many are rejected; may be changed later. Default: 10000.",
+        rich_help_panel=_LEARNER,
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -374,7 +391,8 @@ LearningRate = Annotated[
     float | None,
     typer.Option(
         metavar="RATE",
-        help="Peak rate below the head. Default: chosen for the optimizer (adamw: 1e-4).",
+        help="Peak rate below the head; may be changed later, for what is learned then. "
+        "Default: chosen for the optimizer (adamw: 4e-5; LoRA: 2e-4).",
         rich_help_panel=_GRADIENT,
     ),
 ]
@@ -403,7 +421,9 @@ WarmupSteps = Annotated[
 TotalSteps = Annotated[
     int | None,
     typer.Option(
-        metavar="STEPS", help="Where linear and cosine end; needed by them.", rich_help_panel=_GRADIENT
+        metavar="STEPS",
+        help="Where linear and cosine end; needed by them. Default: none.",
+        rich_help_panel=_GRADIENT,
     ),
 ]
 Clip = Annotated[
@@ -429,9 +449,9 @@ LoraRank = Annotated[
 Replay = Annotated[
     int | None,
     typer.Option(
-        metavar="SIZE",
-        help="Examples (of language models: pieces of up to a chunk) kept for experience replay; 0: none. "
-        "Default: 0.",
+        metavar="N",
+        help="Examples (of language models: pieces of up to a chunk) kept for experience replay, in up to "
+        "900 bytes and 4 a token each; 0: none. Default: 0.",
         rich_help_panel=_GRADIENT,
     ),
 ]

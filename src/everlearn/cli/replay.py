@@ -25,7 +25,8 @@ def replay(
     context: typer.Context,
     run: options.RunPath,
     test: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Held-out examples with targets; never learned.")
+        str | None,
+        typer.Option(metavar="FILE", help="Held-out examples with targets; never learned. Default: none."),
     ] = None,
     json_output: options.Json = False,
     learner: options.LearnerKind = None,
@@ -43,7 +44,7 @@ def replay(
 ) -> None:
     """Fold another learner over a run's journal, step by step, and compare with what was predicted then.
 
-    The run stays as it is. A gradient learner needs the texts (--keep-text).
+    The run stays as it is. A gradient learner needs the texts (learn --keep-text).
     """
     from everlearn.runtime.replay import replay_run
 

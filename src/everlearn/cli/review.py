@@ -41,7 +41,10 @@ def review(
     ] = None,
     readmit: Annotated[
         int | None,
-        typer.Option(metavar="DECISION", help="Learn everything that this decision of the guard set aside."),
+        typer.Option(
+            metavar="DECISION",
+            help="Learn everything that this decision of the guard set aside. Default: none.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="List at most so many.")] = 20,
     json_output: options.Json = False,

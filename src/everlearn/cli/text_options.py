@@ -68,7 +68,8 @@ General = Annotated[
     typer.Option(
         metavar="FILE",
         help="Other text (or pairs), never learned: the summary says how well the model knew it before the "
-        "run and how well it does now, so that forgetting shows.",
+        "run and how well it does now, so that forgetting shows. "
+        "Default: none.",
         rich_help_panel=_LANGUAGE,
     ),
 ]
@@ -162,12 +163,18 @@ GrowVocabulary = Annotated[
 ]
 MaxSourceLength = Annotated[
     int | None,
-    typer.Option(metavar="TOKENS", help="Tokens of a source that are read.", rich_help_panel=_TRANSLATION),
+    typer.Option(
+        metavar="TOKENS",
+        help="Tokens of a source that are read. Default: what the model takes.",
+        rich_help_panel=_TRANSLATION,
+    ),
 ]
 MaxTargetLength = Annotated[
     int | None,
     typer.Option(
-        metavar="TOKENS", help="Tokens of a target, learned or written.", rich_help_panel=_TRANSLATION
+        metavar="TOKENS",
+        help="Tokens of a target, learned or written. Default: what the model takes.",
+        rich_help_panel=_TRANSLATION,
     ),
 ]
 Beams = Annotated[
@@ -195,7 +202,7 @@ Methods = Annotated[
     typer.Option(
         metavar="NAME",
         help="Another continual-learning method with its default settings (distillation, orthogonal, "
-        "anchor …); can be given several times.",
+        "anchor …); can be given several times. Default: none.",
         rich_help_panel=_GRADIENT,
     ),
 ]

@@ -27,7 +27,9 @@ def verify(
     run: options.RunPath,
     certificate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Check this deletion certificate instead of the newest state."),
+        typer.Option(
+            metavar="FILE", help="Check this deletion certificate instead of the newest state. Default: none."
+        ),
     ] = None,
     ids: Annotated[
         list[str] | None,
