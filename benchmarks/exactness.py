@@ -1,12 +1,15 @@
 """One fingerprint, whatever the order, batch size, threads and number of merged learners.
 
-Run: ``python -m benchmarks.exactness [--data DIR] [--set clinc150] [--texts N]``
+Run: ``python -m benchmarks.exactness [--data DIR] [--set clinc150] [--texts N] [--parts 1 2 3 4]``
 
 1. ``everlearn encode`` once; the codes are learned in three orders, at batch sizes 1, 32 and 256,
    with 1 and 2 threads, and as four runs merged.
 2. 500 random ids are forgotten; the fingerprint must be that of a run without them.
 3. The same from texts with ``--batch-invariant`` (the first N texts, 0: all of them), and what that
    costs.
+4. Late targets, corrections, delays and deletions mixed, in several orders and batches: the fingerprint must
+   be that of a run of what remains. With a guard too, whose run must equal one of just what it holds. Every
+   run is verified after each deletion.
 
 Exits with 1 if any fingerprint differs.
 """
@@ -19,24 +22,34 @@ import itertools
 import json
 import random
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
+from benchmarks.later_targets import with_later_targets
+from everlearn.journal.held import held_examples
+from everlearn.runtime.forget import forget_in_run
+from everlearn.runtime.learn import LearnRequest, learn_stream
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.verify import verify_run
 from everlearn.stream import CodesSource
+from everlearn.types import Example
 
-__all__ = ["main"]
+__all__ = ["MIXTURES", "Mixture", "main", "mixed"]
 
 
 def main() -> None:
-    """Run the three parts."""
+    """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
     parser.add_argument("--set", default="clinc150")
     parser.add_argument("--texts", type=int, default=0)
-    parser.add_argument("--parts", type=int, nargs="+", choices=(1, 2, 3), default=[1, 2, 3])
+    parser.add_argument("--parts", type=int, nargs="+", choices=(1, 2, 3, 4), default=[1, 2, 3, 4])
+    parser.add_argument("--examples", type=int, default=0, help="only so many in part 4; 0: all")
     options = parser.parse_args()
     print(environment_line(), flush=True)
     folder = scratch_folder()
@@ -50,6 +63,8 @@ def main() -> None:
         same &= _forgetting(codes, folder)
     if 3 in options.parts:
         same &= _from_texts(train, folder, options.texts)
+    if 4 in options.parts:
+        same &= mixed(codes, folder, num_examples=options.examples)
     print("all equal" if same else "FINGERPRINTS DIFFER")
     sys.exit(0 if same else 1)
 
@@ -116,6 +131,99 @@ def _from_texts(train: Path, folder: Path, num_texts: int) -> bool:
     free = run_json(["learn", path, "--out", folder / "free"])["encode_seconds"]
     print(f"encoding takes {fixed / free:.2f} times as long that way ({fixed:.1f} s, {free:.1f} s)")
     return _equal(prints)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How one run of part 4 takes the stream.
+
+    Attributes:
+        seed: Of the order, and of what comes late or is corrected.
+        batch: Examples a batch.
+        delay: Examples between an example and its turn.
+        has_guard: Whether a guard examines it.
+    """
+
+    seed: int
+    batch: int
+    delay: int
+    has_guard: bool = False
+
+
+MIXTURES = (
+    Mixture(1, 32, 0),
+    Mixture(2, 250, 50),
+    Mixture(3, 100, 500),
+    Mixture(4, 32, 50, has_guard=True),
+    Mixture(5, 100, 120, has_guard=True),
+)
+
+
+def mixed(
+    codes: Path,
+    folder: Path,
+    mixtures: Sequence[Mixture] = MIXTURES,
+    *,
+    num_examples: int = 0,
+    learner: Mapping[str, object] | None = None,
+) -> bool:
+    """Part 4; returns whether everything holds.
+
+    Args:
+        codes: The codes file.
+        folder: For the runs.
+        mixtures: How it is taken.
+        num_examples: Only so many of its examples; 0: all.
+        learner: Settings of the learner.
+    """
+    print("\nlate targets, corrections, delays, deletions")
+    examples = read_codes(codes)[: num_examples or None]
+    gone = random.Random(0).sample([one.id for one in examples], len(examples) // 20)
+    sizes = dict(learner or {})
+    guard = {"guard.enabled": True, "guard.every": max(50, len(examples) // 20)}
+
+    def learned(name: str, part: Sequence[Example], settings: Mapping[str, object]) -> str:
+        stream = folder / f"{name}-{len(list(folder.glob(f'{name}-*.parquet')))}.parquet"
+        write_codes(stream, part, CodesSource(codes))
+        summary = learn_stream(
+            LearnRequest(stream=str(stream), out=folder / name, settings={**sizes, **settings})
+        ).summary
+        return str(summary["fingerprint"])
+
+    plain = learned("rest", [one for one in examples if one.id not in set(gone)], {})
+    prints, holds = {plain}, True
+    for one in mixtures:
+        name, order = f"mixed-{one.seed}", list(examples)
+        random.Random(one.seed).shuffle(order)
+        records = with_later_targets(order, one.seed)
+        middle, half = len(records) // 2, len(gone) // 2
+        settings = {
+            "stream.batch_size": one.batch,
+            "stream.delay": one.delay,
+            **(guard if one.has_guard else {}),
+        }
+        for part, ids in ((records[:middle], gone[:half]), (records[middle:], gone)):
+            learned(name, part, settings)
+            after = forget_in_run(folder / name, ids=ids).fingerprint_after
+            holds &= _verified(folder / name)
+        print(f"{after[:16]}  {one}", flush=True)
+        if one.has_guard:
+            holds &= _equal({after, learned(f"held-{one.seed}", _held(folder / name), {})})
+        else:
+            prints.add(after)
+    return _equal(prints) and holds
+
+
+def _verified(run: Path) -> bool:
+    found = verify_run(run)
+    for one in found.failed:
+        print(f"DOES NOT HOLD: {one}", flush=True)
+    return found.is_valid
+
+
+def _held(run: Path) -> list[Example]:
+    with RunFolder.open_to_read(run) as folder:
+        return [one for _, one in held_examples(folder.journal)]
 
 
 def _equal(prints: set[str]) -> bool:

@@ -1,6 +1,7 @@
 """What wrong labels do to the model that is served, with the guard and without it.
 
-Run: ``python -m benchmarks.poison [--data DIR] [--scenarios NAME ...] [--seeds N ...] [--chart FILE.svg]``
+Run: ``python -m benchmarks.poison [--data DIR] [--scenarios NAME ...] [--seeds N ...] [--mixed]
+[--chart FILE.svg]``
 
 CLINC150 in random order. Bursts of 500 consecutive examples pass through a fault that changes a share of
 their labels (20 %, 50 %, 100 %):
@@ -12,6 +13,10 @@ their labels (20 %, 50 %, 100 %):
 Every 500 examples the model that would be served then is scored on the clean test set: without guard the
 learner's newest state, with guard the version accepted last. Each is compared at the same offset with the run
 of the same kind over the clean stream.
+
+With ``--mixed`` the guarded runs learn each target 50 examples later, a tenth of the targets come later still
+or are corrections, and everything is verified; in the end the wrongly labelled examples that were learned are
+deleted, and it is verified again. Exits with 1 where that does not hold.
 """
 
 from __future__ import annotations
@@ -31,12 +36,15 @@ from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
+from benchmarks.later_targets import with_later_targets
 from benchmarks.poison_chart import Course, Panel, write_chart
 from everlearn.journal.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
+from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.learn import LearnRequest, learn_stream
 from everlearn.runtime.learners import rebuild_learner
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.verify import verify_run
 from everlearn.stream import CodesSource
 from everlearn.types import Example, Predictor
 
@@ -45,6 +53,7 @@ __all__ = ["main"]
 EVERY = 500
 BURST = 500
 BATCH = 250
+DELAY = 50  # with --mixed
 SHARES = (0.2, 0.5, 1.0)
 SCORED_FROM = 3_000  # before, nothing is wrong yet and the clean curves are steep
 CHARTED = ("bursts", "default")
@@ -102,6 +111,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="orders of the stream")
     parser.add_argument("--guard-every", type=int, default=EVERY, help="examples between two candidates")
     parser.add_argument("--chart", type=Path, help="draw the first seed's courses into this SVG file")
+    parser.add_argument("--mixed", action="store_true", help="delays, corrections and deletions too")
     options = parser.parse_args()
     print(environment_line(), flush=True)
     folder = scratch_folder()
@@ -120,7 +130,9 @@ def main() -> None:
             wrong = stream if name == "clean" else with_fault(stream, SCENARIOS[name], share, seed)
             off = unguarded(Course(name, share, False, seed), stream, wrong, test)
             on = Course(name, share, True, seed)
-            on = guarded(on, stream, wrong, test, sets["train"], folder, options.guard_every)
+            on = guarded(
+                on, stream, wrong, test, sets["train"], folder, options.guard_every, is_mixed=options.mixed
+            )
             courses += [off, on]
             print(json.dumps([_figures(courses, [one]) for one in (off, on)]), flush=True)
     print(table(courses))
@@ -165,11 +177,13 @@ def guarded(
     like: Path,
     folder: Path,
     guard_every: int,
+    *,
+    is_mixed: bool = False,
 ) -> Course:
     """A run with the guard; each version is scored from its checkpoint."""
     codes, run = folder / "poisoned.parquet", folder / "run"
     shutil.rmtree(run, ignore_errors=True)
-    write_codes(codes, stream, CodesSource(like))
+    write_codes(codes, with_later_targets(stream, course.seed) if is_mixed else stream, CodesSource(like))
     learn_stream(
         LearnRequest(
             stream=str(codes),
@@ -179,6 +193,7 @@ def guarded(
                 "guard.every": guard_every,
                 "run.keep_versions": 1_000,
                 "stream.batch_size": BATCH,
+                "stream.delay": DELAY if is_mixed else 0,
             },
         )
     )
@@ -201,6 +216,8 @@ def guarded(
             accuracies[offset] = scores[newest]
         served = [one for _, one in held_examples(journal, versions[newest].step, with_codes=False)]
         decisions = [one for one in opened.history.decisions() if one.kind == "guard"]
+    if is_mixed:
+        without_wrong(run, clean)
     return replace(
         course,
         accuracies=accuracies,
@@ -208,6 +225,27 @@ def guarded(
         num_rejected=sum(one.verdict == "rejected" for one in decisions),
         num_candidates=len(decisions),
     )
+
+
+def without_wrong(run: Path, clean: Sequence[Example]) -> None:
+    """Delete what a run has learned with another label than its own; it must hold before and after.
+
+    Raises:
+        SystemExit: It does not.
+    """
+    labels = {one.id: one.target for one in clean}
+    failed = verify_run(run).failed
+    wrong = [one.id for one in _held(run) if one.target != labels[one.id]]
+    if wrong:
+        forget_in_run(run, ids=wrong)
+        failed += verify_run(run).failed
+    if failed or any(one.target != labels[one.id] for one in _held(run)):
+        raise SystemExit(f"DOES NOT HOLD: {'; '.join(failed) or 'a copy is left'}")
+
+
+def _held(run: Path) -> list[Example]:
+    with RunFolder.open_to_read(run) as folder:
+        return [one for _, one in held_examples(folder.journal, with_codes=False)]
 
 
 def num_wrong(clean: Sequence[Example], learned: Sequence[Example]) -> int:

@@ -1,9 +1,12 @@
 """Kill runs at random moments and compare their ends with those of runs that nobody killed.
 
-Run: ``python -m benchmarks.crashes [--times 200] [--guarded-times 50] [--gradient-times 50] [--data DIR]``
+Run: ``python -m benchmarks.crashes [--times 200] [--guarded-times 50] [--mixed-times 60]
+[--gradient-times 50] [--data DIR]``
 
 Half of the kills come at a moment that the process itself counts off (just before or after something became
-durable, or was learned), half from a clock outside. Exits with 1 if anything differs.
+durable, or was learned), half from a clock outside. ``mixed`` is a run with a guard and delayed targets in
+three sittings, between which examples are deleted and an earlier version is gone back to; these commands are
+killed too. Exits with 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -17,13 +20,19 @@ from benchmarks.command_line import scratch_folder
 from benchmarks.crashes.campaign import CampaignResult, campaign
 from benchmarks.crashes.nursery import Nursery
 from benchmarks.crashes.probe import PHASES
+from benchmarks.crashes.stages import mixed_campaign
 from benchmarks.crashes.streams import CrashStream, coded_stream, text_stream
 from benchmarks.environment import environment_line
 
 __all__ = ["main"]
 
+_MIXED_TITLE = "guard, delay, corrections, late targets, deletions and a rollback"
 _CLOSED_FORM = ("--delay", "100", "--batch-size", "32", "--threads", "1")
 _GUARDED = ("--guard", "--guard-every", "400", "--batch-size", "32", "--threads", "1")
+_MIXED = (
+    *("--guard", "--guard-every", "250", "--guard-share", "0.1", "--delay", "60"),
+    *("--batch-size", "32", "--threads", "1"),
+)
 _GRADIENT = (
     *("--learner", "gradient", "--train", "head", "--replay", "200"),
     *("--batch-size", "8", "--threads", "1"),
@@ -35,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--times", type=int, default=200, help="kills of the closed-form learner; 0: none")
     parser.add_argument("--guarded-times", type=int, default=50, help="kills of one with a guard")
+    parser.add_argument("--mixed-times", type=int, default=60, help="kills of one with all else mixed in")
     parser.add_argument("--gradient-times", type=int, default=50, help="kills of the gradient learner")
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--guarded-examples", type=int, default=4_000)
@@ -56,10 +66,11 @@ def main() -> None:
         return text_stream(folder / "stream.jsonl", options.texts, options.data, options.seed)
 
     same = [
-        _kill_and_tell(title, make_stream, settings, num_kills, options)
+        _kill_and_tell(title, make_stream, settings, num_kills, options, is_mixed=title == _MIXED_TITLE)
         for title, make_stream, settings, num_kills in (
             ("closed-form learner", codes(options.examples), (*_CLOSED_FORM, *features), options.times),
             ("with a guard", codes(options.guarded_examples), (*_GUARDED, *features), options.guarded_times),
+            (_MIXED_TITLE, codes(options.guarded_examples), (*_MIXED, *features), options.mixed_times),
             ("gradient learner with replay", texts, _GRADIENT, options.gradient_times),
         )
         if num_kills
@@ -73,22 +84,29 @@ def _kill_and_tell(
     settings: tuple[str, ...],
     num_kills: int,
     options: argparse.Namespace,
+    *,
+    is_mixed: bool,
 ) -> bool:
     folder = scratch_folder()
     stream = make_stream(folder)
     print(f"\n{title}: {' '.join(settings)}", flush=True)
     print(f"{stream.num_records:,} records ({stream.description}) in {folder}", flush=True)
     with Nursery(folder) as nursery:
-        result = campaign(
-            nursery,
-            folder,
-            stream,
-            settings,
-            num_kills=num_kills,
-            seed=options.seed,
-            learns_all="--guard" not in settings,
-            show=options.show,
-        )
+        if is_mixed:
+            result = mixed_campaign(
+                nursery, folder, stream, settings, num_kills=num_kills, seed=options.seed, show=options.show
+            )
+        else:
+            result = campaign(
+                nursery,
+                folder,
+                stream,
+                settings,
+                num_kills=num_kills,
+                seed=options.seed,
+                learns_all="--guard" not in settings,
+                show=options.show,
+            )
     _print_table(result)
     return not result.differences
 

@@ -38,6 +38,8 @@ PHASES = (
     "between steps",
     "compaction",
     "another command",
+    "deletion",
+    "rollback",
 )
 """What a process may be doing; ``migration`` includes that of an empty file, which makes the tables."""
 

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.crashes.campaign import CampaignError, Interlude, campaign
 from benchmarks.crashes.nursery import Nursery
 from benchmarks.crashes.outcome import differences, outcome_of
+from benchmarks.crashes.stages import mixed_campaign
 from benchmarks.crashes.streams import CrashStream, made_up_stream, text_stream
 
 from everlearn.journal.journal import Journal
@@ -55,6 +56,22 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_nobody_killed(
     assert sum(result.kills.values()) == NUM_KILLS // 2
     assert {by for _, by in result.kills} == {"moment", "clock"}
     assert len({phase for phase, _ in result.kills}) >= 4
+
+
+def test_deletions_and_a_rollback_are_killed_too(tmp_path: Path, nursery: Nursery) -> None:
+    stream = made_up_stream(tmp_path / "stream.parquet", 420, seed=3)
+    result = mixed_campaign(
+        nursery,
+        tmp_path,
+        stream,
+        [*SMALL, "--guard", "--guard-every", "60", "--guard-share", "0.15", "--delay", "25"],
+        num_kills=9,
+        seed=7,
+    )
+    assert result.differences == []
+    killed = {phase for phase, _ in result.kills}
+    assert {"deletion", "rollback"} <= killed
+    assert sum(result.kills.values()) >= 5
 
 
 def test_a_campaign_sees_an_example_that_is_lost_and_one_learned_twice(tmp_path: Path) -> None:
