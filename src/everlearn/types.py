@@ -284,7 +284,8 @@ class ForgetReport:
     """What one call of ``forget`` changed.
 
     Attributes:
-        num_forgotten: Examples whose influence is gone.
+        num_forgotten: Examples of which something was taken away: of closed-form learners all that they
+            learned of them, of others what they kept of them (``exact`` tells).
         removed_labels: Labels that no remaining example carries.
         exact: Whether the state now equals that of a learner that never saw them.
     """

@@ -350,7 +350,7 @@ def test_forgetting_drops_what_is_watched(make_model: MakeModel) -> None:
     secret = Example(id="secret", text="zebra zebra zebra zebra zebra zebra zebra zebra")
     learner.learn([secret, *_examples(2)])
     assert "zebra" in repr(learner.state().data)
-    assert learner.forget([secret]).num_forgotten >= 1
+    assert learner.forget([secret]).num_forgotten == 1
     assert "zebra" not in repr(learner.state().data)
     learner.settle()
     reports = _learn(learner, 2, start=2)

@@ -211,6 +211,19 @@ def test_forgetting_empties_memory_lanes_and_context(make_model: MakeModel) -> N
     learner.settle()
 
 
+def test_what_is_forgotten_is_counted_in_examples(make_model: MakeModel) -> None:
+    learner = _make_with_everything(make_model)
+    texts = ["a long text of many chunks " * 3, "short", "another that is long enough to be cut up"]
+    secrets = _examples(texts, name="secret")
+    learner.learn(secrets)  # some tokens of them wait, some are in the memory, in several segments
+    never = Example(id="never", text="not learned")
+    assert learner.forget([*secrets, never, secrets[0]]).num_forgotten == 3
+    assert learner.forget(secrets).num_forgotten == 0
+    learner.learn(_examples())
+    learner.settle()
+    assert learner.forget(_examples()[:2]).num_forgotten == 2
+
+
 def test_a_loss_spike_is_left_out_and_told(make_model: MakeModel) -> None:
     config = _config(
         stability=StabilityConfig(spike_deviations=3.0, spike_warmup_steps=3),

@@ -274,6 +274,17 @@ class Lanes:
         keys = {example_key(example_id) for example_id in example_ids}
         return [lane for lane, queue in enumerate(self._queues) if queue.has_seen(keys)]
 
+    def examples_of(self, example_ids: Collection[str]) -> set[str]:
+        """Those of these examples that tokens wait of, or that a carried context has seen."""
+        left = [document for lane, document in self._open.values() if lane is None]
+        waiting = {
+            piece.example_id
+            for document in [*(one for queue in self._queues for one in queue.documents), *left]
+            for piece in document.pieces
+        }
+        seen = {key for queue in self._queues for key in queue.context_examples}
+        return {one for one in example_ids if one in waiting or example_key(one) in seen}
+
     def forget(self, example_ids: Collection[str]) -> int:
         """Drop the pending tokens of these examples; returns how many.
 

@@ -112,8 +112,10 @@ class ExperienceReplay(Method):
         self.memory.restore(state)
 
     def forget(self, ids: Collection[str]) -> int:
-        """Remove examples from the memory; returns how many were in it."""
-        return self.memory.remove(ids)
+        """Remove examples from the memory; returns how many had something in it."""
+        found = {one.example_id for one in self.memory.examples() if one.example_id in ids}
+        self.memory.remove(found)
+        return len(found)
 
 
 def _group(example: ModelExample) -> tuple[str, str | None]:

@@ -18,6 +18,7 @@ from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.learner_state import (
     check_weights,
     methods_state,
+    most_forgotten,
     restore_methods,
     with_prefix,
     without_prefix,
@@ -252,12 +253,13 @@ class GradientLearner:
         """Remove examples from the methods' memories, so that they are never replayed again.
 
         The weights keep what they learned from them, and the report says so: ``exact`` is False, and
-        ``num_forgotten`` counts what was taken from the memories. Use the closed-form learner where
+        ``num_forgotten`` counts the examples that were in the memories. Use the closed-form learner where
         deletion must be exact.
         """
         ids = {example.id for example in examples}
-        num_removed = sum(method.forget(ids) for method in self.methods)
-        return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
+        return ForgetReport(
+            num_forgotten=most_forgotten(self.methods, ids), exact=self.num_examples == 0 or not ids
+        )
 
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the trunk."""

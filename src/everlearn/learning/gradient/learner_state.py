@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -10,7 +10,14 @@ from everlearn.errors import StateError
 from everlearn.learning.method import Method
 from everlearn.types import State
 
-__all__ = ["check_weights", "methods_state", "restore_methods", "with_prefix", "without_prefix"]
+__all__ = [
+    "check_weights",
+    "methods_state",
+    "most_forgotten",
+    "restore_methods",
+    "with_prefix",
+    "without_prefix",
+]
 
 
 def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -22,6 +29,14 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
     """The tensors whose names begin with the prefix, without it."""
     start = f"{prefix}/"
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def most_forgotten(methods: Sequence[Method], ids: Collection[str]) -> int:
+    """Let all methods forget examples; returns of how many something was kept.
+
+    Methods say how many, and not which: those that several of them kept are counted once.
+    """
+    return max((method.forget(ids) for method in methods), default=0)
 
 
 def methods_state(methods: Sequence[Method]) -> State:

@@ -136,12 +136,14 @@ class GrowingVocabulary:
         self._watched, self._is_at_boundary = [], False
         return self.growth
 
-    def forget(self, ids: Collection[str]) -> int:
-        """Drop the texts of these examples; returns of how many something was kept."""
-        found = {one.example_id for one in self._watched if one.example_id in ids}
-        self._watched = [one for one in self._watched if one.example_id not in found]
+    def examples_of(self, ids: Collection[str]) -> set[str]:
+        """Those of these examples whose texts are watched."""
+        return {one.example_id for one in self._watched if one.example_id in ids}
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Drop the texts of these examples."""
+        self._watched = [one for one in self._watched if one.example_id not in ids]
         self._is_at_boundary = self._is_at_boundary and bool(self._watched)
-        return len(found)
 
     def state(self) -> dict[str, Json]:
         """What was watched, or what was added; the rows are among the trained parameters."""

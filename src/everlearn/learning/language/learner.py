@@ -18,7 +18,7 @@ from everlearn.context import LaneChunk, Lanes, make_carry
 from everlearn.context.decoder import decoder_of, evaluating
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.gradient.body import sha256_of_tensors
-from everlearn.learning.gradient.learner_state import with_prefix, without_prefix
+from everlearn.learning.gradient.learner_state import most_forgotten, with_prefix, without_prefix
 from everlearn.learning.gradient.step import StepResult
 from everlearn.learning.gradient.trainable import select_trainable_parameters
 from everlearn.learning.gradient.training import Training
@@ -266,15 +266,20 @@ class LanguageLearner:
     def forget(self, examples: Sequence[Example]) -> ForgetReport:
         """Drop what waits of these examples, what lanes carry of them, and what memories hold.
 
-        The weights keep what they learned, and the report says so: ``exact`` is False.
+        The weights keep what they learned, and the report says so: ``exact`` is False, and
+        ``num_forgotten`` counts the examples of which something was kept.
         """
         ids = {example.id for example in examples}
-        self._carry.reset(self._lanes.lanes_of(ids))
-        num_removed = self._lanes.forget(ids)
+        kept = self._lanes.examples_of(ids)
         if self._vocabulary is not None:
-            num_removed += self._vocabulary.forget(ids)
-        num_removed += sum(method.forget(ids) for method in self.methods)
-        return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
+            kept |= self._vocabulary.examples_of(ids)
+            self._vocabulary.forget(ids)
+        self._carry.reset(self._lanes.lanes_of(ids))
+        self._lanes.forget(ids)
+        for method in self.methods:
+            method.forget(kept)
+        num_others = most_forgotten(self.methods, ids - kept)
+        return ForgetReport(num_forgotten=len(kept) + num_others, exact=self.num_examples == 0 or not ids)
 
     def state(self) -> State:
         """Weights, optimizer, methods, lanes and carried context; not the frozen part of the model."""

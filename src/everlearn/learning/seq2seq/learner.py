@@ -16,6 +16,7 @@ from torch import nn
 from everlearn.errors import InputError, ModelError, StateError
 from everlearn.learning.batch import Batch
 from everlearn.learning.gradient.body import sha256_of_tensors
+from everlearn.learning.gradient.learner_state import most_forgotten
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq.config import Seq2SeqConfig
@@ -193,11 +194,12 @@ class Seq2SeqLearner:
         """Remove examples from the methods' memories, so that they are never replayed again.
 
         The weights keep what they learned from them, and the report says so: ``exact`` is False, and
-        ``num_forgotten`` counts what was taken from the memories.
+        ``num_forgotten`` counts the examples that were in the memories.
         """
         ids = {example.id for example in examples}
-        num_removed = sum(method.forget(ids) for method in self.methods)
-        return ForgetReport(num_forgotten=num_removed, exact=self.num_examples == 0 or not ids)
+        return ForgetReport(
+            num_forgotten=most_forgotten(self.methods, ids), exact=self.num_examples == 0 or not ids
+        )
 
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the model."""
