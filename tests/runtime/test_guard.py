@@ -16,7 +16,8 @@ from everlearn.errors import ConfigError
 from everlearn.evaluation.paired import compare_paired
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import Change, Decision, NewStep
-from everlearn.runtime.exams import Exams, hash_share
+from everlearn.runtime.exam_rows import hash_share
+from everlearn.runtime.exams import Exams
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.learners import settle

@@ -22,7 +22,7 @@ from tests.runtime.text_runs import (
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.journal.records import Decision
-from everlearn.runtime.exams import hash_share
+from everlearn.runtime.exam_rows import hash_share
 from everlearn.runtime.lineage import list_versions
 from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.review import review_run

@@ -148,7 +148,11 @@ class Generations:
 
     def drop_codes_from(self, offset: int) -> None:
         """Delete all codes, of any generation, of examples from an offset on."""
-        self._database.execute("DELETE FROM tuned_codes WHERE number & ? >= ?", ((1 << _SHIFT) - 1, offset))
+        for generation in range(1, self.next + 1):
+            first, last = _range(generation)
+            self._database.execute(
+                "DELETE FROM tuned_codes WHERE number BETWEEN ? AND ?", (first | offset, last)
+            )
 
     def delete_offset(self, offset: int) -> None:
         """Delete an example's codes of all generations, one that is being made included."""

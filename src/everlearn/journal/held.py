@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,15 +13,20 @@ from everlearn.types import Example
 __all__ = ["HeldTargets", "held_examples", "held_more_than_once"]
 
 
+_OFFSETS_AT_ONCE = 1_024
+
+
 @dataclass(frozen=True, slots=True)
 class _Turn:
     first: int
     last: int
-    step: int
+    step: int | None
 
 
 class HeldTargets:
     """Tells of each example whether the state after a step holds it, and with which target.
+
+    It takes no room that grows with the journal, and of one example it is told in constant time, nearly.
 
     Args:
         journal: The journal.
@@ -32,24 +36,13 @@ class HeldTargets:
     """
 
     def __init__(self, journal: Journal, until: int | None = None, revision: int | None = None) -> None:
-        last = journal.last_step if until is None else until
-        known = -1 if revision is None else revision
-        counts = "(s.set_aside IS NULL OR (? >= 0 AND s.set_aside > ?))"
-        rows = journal.database.rows(
-            f"SELECT s.learned_first, s.learned_last, s.step FROM steps s "
-            f"WHERE s.learned_first IS NOT NULL AND {counts} AND s.step <= ? ORDER BY s.learned_first",
-            (known, known, last),
-        )
-        self._turns = [_Turn(*row) for row in rows]
-        self._firsts = [one.first for one in self._turns]
+        self._database = journal.database
+        self._until = journal.last_step if until is None else until
+        self._known = -1 if revision is None else revision
+        # What was asked of is remembered a little: examples are asked of one after the other.
+        self._turn = _Turn(0, -1, None)
+        self._loaded = range(0)
         self._changes: dict[int, list[ChangeOf]] = {}
-        for offset, *values in journal.database.rows(
-            "SELECT c.offset, c.step, c.kind, c.previous, c.target FROM changes c "
-            "JOIN steps s ON s.step = c.step "
-            f"WHERE c.step <= ? AND ({counts} OR c.kind = 'pending') ORDER BY c.number",
-            (last, known, known),
-        ):
-            self._changes.setdefault(offset, []).append(ChangeOf(*values))
 
     def __call__(self, offset: int, role: str, arrived_with: str | None) -> str | None:
         """The target with which the state holds an example; None: it does not.
@@ -65,16 +58,39 @@ class HeldTargets:
     def all(self, offset: int, role: str, arrived_with: str | None) -> tuple[str, ...]:
         """As a call; more than one where the journal is unsound and the example was learned again."""
         turn = self._turn_of(offset) if role == "learn" else None
-        changes = self._changes.get(offset)
+        changes = self._changes_of(offset)
         if changes is None:
             return () if turn is None or arrived_with is None else (arrived_with,)
         return targets_held(turn, arrived_with, changes)
 
     def _turn_of(self, offset: int) -> int | None:
-        at = bisect_right(self._firsts, offset) - 1
-        if at < 0 or self._turns[at].last < offset:
-            return None
-        return self._turns[at].step
+        if not self._turn.first <= offset <= self._turn.last:
+            row = self._database.first(
+                "SELECT learned_first, learned_last, step, set_aside FROM steps WHERE learned_last >= ? "
+                "ORDER BY learned_last LIMIT 1",
+                (offset,),
+            )
+            if row is None or row[0] > offset:
+                return None
+            first, last, step, set_aside = row
+            counts = set_aside is None or 0 <= self._known < set_aside
+            self._turn = _Turn(first, last, step if counts and step <= self._until else None)
+        return self._turn.step
+
+    def _changes_of(self, offset: int) -> list[ChangeOf] | None:
+        if offset not in self._loaded:
+            follows = 0 <= offset - self._loaded.stop < _OFFSETS_AT_ONCE
+            self._loaded = range(offset, offset + (_OFFSETS_AT_ONCE if follows else 1))
+            self._changes = {}
+            for at, *values in self._database.rows(
+                "SELECT c.offset, c.step, c.kind, c.previous, c.target FROM changes c "
+                "JOIN steps s ON s.step = c.step WHERE c.offset BETWEEN ?1 AND ?2 AND c.step <= ?3 AND "
+                "(s.set_aside IS NULL OR (?4 >= 0 AND s.set_aside > ?4) OR c.kind = 'pending') "
+                "ORDER BY c.offset, c.number",
+                (offset, self._loaded.stop - 1, self._until, self._known),
+            ):
+                self._changes.setdefault(at, []).append(ChangeOf(*values))
+        return self._changes.get(offset)
 
 
 def held_examples(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
@@ -245,6 +245,14 @@ class History:
             "ORDER BY decision"
         )
         return [_decision_of(row) for row in rows]
+
+    def newest_decisions(self) -> Iterator[Decision]:
+        """The newest first, read as they are asked for."""
+        for row in self._database.rows(
+            "SELECT decision, step, first_step, kind, verdict, reason, numbers, time, crc FROM decisions "
+            "ORDER BY decision DESC"
+        ):
+            yield _decision_of(row)
 
     def decide(
         self,

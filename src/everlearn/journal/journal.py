@@ -41,10 +41,7 @@ from everlearn.journal.step_rows import (
 )
 from everlearn.types import Example, Json
 
-__all__ = ["Journal", "Matcher"]
-
-Matcher = Callable[[Mapping[str, Any]], bool]
-"""Says of a row (id, target, domain, time and ``fields`` as a dict) whether it is meant."""
+__all__ = ["Journal"]
 
 _EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
 _CHANGE_COUNTS = "(s.set_aside IS NULL OR c.kind = 'pending')"
@@ -186,8 +183,12 @@ class Journal:
         """Take everything out that came after a step, as if it had never come."""
         database = self.database
         with database.transaction():
-            first = database.one("SELECT COALESCE(MIN(offset), 0) FROM examples WHERE step > ?", (step,))[0]
-            if first:
+            row = database.first(
+                "SELECT offset FROM examples WHERE offset > ? AND step > ? ORDER BY offset LIMIT 1",
+                (self.last_offset_of(step), step),
+            )
+            if row is not None:
+                first = row[0]
                 for table in ("codes", "texts", "predictions", "flags", "examples"):
                     database.execute(f"DELETE FROM {table} WHERE offset >= ?", (first,))
                 # Offsets are given again, so nothing of theirs may stay.
@@ -409,28 +410,26 @@ class Journal:
         """Offset of the last example that was learned in turn; 0: none was."""
         return int(self.database.one("SELECT COALESCE(MAX(learned_last), 0) FROM steps")[0])
 
-    def select(self, matches: Matcher) -> list[int]:
-        """Offsets of the examples that are meant; codes and texts are not read."""
-        changed: dict[int, str] = dict(
-            self.database.rows(
-                "SELECT c.offset, c.target FROM changes c JOIN steps s ON s.step = c.step "
-                f"WHERE {_CHANGE_COUNTS} ORDER BY c.number"
-            )
+    def offsets_of(self, ids: Sequence[str]) -> list[int]:
+        """Offsets of the examples with one of these ids, in order."""
+        rows = self.database.all(
+            f"SELECT {_EXAMPLE_COLUMNS} FROM json_each(?) j JOIN examples e ON e.id = j.value",
+            (json.dumps(list(dict.fromkeys(ids))),),
         )
+        return sorted(int(str(verified(row, "examples")[0])) for row in rows)
+
+    def offsets_with_field(self, name: str, matches: Callable[[str, Mapping[str, Any]], bool]) -> list[int]:
+        """Offsets of the examples whose records have a field of this name, and of whose id and fields
+        ``matches`` is true. Reads all records; their codes and texts are not read.
+        """
         rows = self.database.rows(
-            "SELECT offset, id, step, role, target, domain, time, fields, crc FROM examples ORDER BY offset"
+            f"SELECT {_EXAMPLE_COLUMNS} FROM examples e WHERE instr(e.fields, ?) ORDER BY e.offset",
+            (json.dumps(name, ensure_ascii=False) + ":",),
         )
         found = []
-        for offset, id_, _, _, target, domain, time, fields in (verified(row, "examples") for row in rows):
-            row = {
-                "id": id_,
-                "target": changed.get(int(str(offset)), target),
-                "domain": domain,
-                "time": time,
-                "fields": json.loads(str(fields)) if fields else {},
-            }
-            if matches(row):
-                found.append(int(offset))  # type: ignore[call-overload]
+        for offset, id_, *_, fields in (verified(row, "examples") for row in rows):
+            if matches(str(id_), json.loads(str(fields))):
+                found.append(int(str(offset)))
         return found
 
     def rejections(self) -> Iterator[Refused]:
@@ -457,8 +456,12 @@ class Journal:
 
     def last_offset_of(self, step: int) -> int:
         """The last offset after a step; 0: there was none."""
-        row = self.database.one("SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ?", (step,))
-        return int(row[0])
+        row = self.database.first(
+            "SELECT last_offset FROM steps WHERE step <= ? AND last_offset IS NOT NULL "
+            "ORDER BY step DESC LIMIT 1",
+            (step,),
+        )
+        return 0 if row is None else int(row[0])
 
     def meta(self, key: str) -> str | None:
         """A single value kept under a key."""
@@ -485,11 +488,8 @@ class Journal:
         """Newest step, its chain, and the next offset."""
         row = self.database.first("SELECT step, chain FROM steps ORDER BY step DESC LIMIT 1")
         step, chain = row if row is not None else (0, b"")
-        largest = self.database.one(
-            "SELECT MAX(COALESCE((SELECT MAX(last_offset) FROM steps), 0), "
-            "COALESCE((SELECT MAX(offset) FROM examples), 0))"
-        )[0]
-        return int(step), chain, int(largest) + 1
+        largest = self.database.one("SELECT COALESCE(MAX(offset), 0) FROM examples")[0]
+        return int(step), chain, max(self.last_offset_of(step), int(largest)) + 1
 
     def _source(self, key: str) -> int:
         if key not in self._sources:

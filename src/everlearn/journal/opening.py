@@ -62,8 +62,8 @@ def open_journal(path: Path) -> OpenedJournal:
     """Open a journal for writing, under the lock of its run.
 
     After a clean end there is no write-ahead log, and the file is checked as far as that is quick. If
-    there is one, a crash came: log and file are checked as a whole. A damaged log is copied aside, and the
-    journal goes on from its last valid state.
+    there is one, a crash came, and both are checked together; as a whole, however large, where the log is
+    damaged. A damaged log is copied aside, and the journal goes on from its last valid state.
 
     Raises:
         StateError: No valid state can be had without a repair. Nothing was changed.
@@ -132,7 +132,7 @@ def set_aside(path: Path, number: int | None = None) -> Path:
 
 def _settle_log(path: Path, log: LogState) -> tuple[str, ...]:
     """Make sure that what SQLite will recover is sound; returns what to tell."""
-    with_log = _looked_at(path, with_log=True)
+    with_log = _looked_at(path, with_log=True, whole=bool(log.damage))
     if with_log.is_foreign or (not log.damage and with_log.problem is None):
         return ()
     alone = _looked_at(path, with_log=False)
@@ -168,7 +168,7 @@ def _settle_log(path: Path, log: LogState) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _looked_at(path: Path, *, with_log: bool) -> Part:
+def _looked_at(path: Path, *, with_log: bool, whole: bool = True) -> Part:
     try:
         database = Database.open_to_check(path, with_log=with_log)
     except (StateError, RunError) as error:
@@ -176,7 +176,7 @@ def _looked_at(path: Path, *, with_log: bool) -> Part:
     try:
         if database.version < SCHEMA_VERSION:
             return Part(None, 0)  # it is checked once it is up to date
-        problem = find_problem(database, whole=True)
+        problem = find_problem(database, whole=whole)
         last_step = int(database.one("SELECT COALESCE(MAX(step), 0) FROM steps")[0])
         return Part(problem, last_step)
     except StateError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -148,7 +148,7 @@ class DueQueue:
 
     def __init__(self, delay: int, waiting: Sequence[tuple[int, Example]], learned_up_to: int) -> None:
         self._delay = delay
-        self._waiting = deque(waiting)
+        self._waiting = OrderedDict(waiting)
         self._learned_up_to = learned_up_to
 
     def __len__(self) -> int:
@@ -163,13 +163,13 @@ class DueQueue:
             arrived: Offsets and examples.
             last_offset: Of the last example that came, also of those that are not to be learned.
         """
-        self._waiting.extend(arrived)
-        due = [self._waiting.popleft() for _ in range(len(self._waiting) - self._delay)]
+        self._waiting.update(arrived)
+        due = [self._waiting.popitem(last=False) for _ in range(len(self._waiting) - self._delay)]
         return self._released(due, None if self._waiting else last_offset)
 
     def flush(self, limit: int) -> tuple[list[Example], tuple[int, int] | None]:
         """Release at most ``limit`` examples although their time has not come."""
-        due = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        due = [self._waiting.popitem(last=False) for _ in range(min(limit, len(self._waiting)))]
         return self._released(due, None)
 
     def labels(self) -> set[str]:
@@ -178,9 +178,8 @@ class DueQueue:
 
     def correct(self, offset: int, target: str) -> None:
         """Give a waiting example another target."""
-        for k, (at, example) in enumerate(self._waiting):
-            if at == offset:
-                self._waiting[k] = (at, example.with_target(target))
+        if offset in self._waiting:
+            self._waiting[offset] = self._waiting[offset].with_target(target)
 
     def _released(
         self, due: Sequence[tuple[int, Example]], last_offset: int | None

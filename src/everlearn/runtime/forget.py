@@ -13,7 +13,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.runtime.certificates import reissue_certificates
 from everlearn.runtime.deletion import Deletion
-from everlearn.runtime.matching import id_matcher, offsets_where
+from everlearn.runtime.matching import offsets_of, offsets_where
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
@@ -161,10 +161,11 @@ def forget_in_run(
             notes += deletion.notes
             if deletion.num_tuned_before:
                 notes.append(_trunk_note(run, deletion.num_tuned_before))
+        remaining = frozenset(learner.labels)
         return ForgetOutcome(
             num_forgotten=len(offsets),
             unknown_ids=unknown,
-            removed_labels=tuple(one for one in labels_before if one not in set(learner.labels)),
+            removed_labels=tuple(one for one in labels_before if one not in remaining),
             exact=exact,
             fingerprint_before=before,
             fingerprint_after=learner.fingerprint(),
@@ -195,7 +196,7 @@ def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, st
     matching = offsets_where(folder, where) if where else []
     if not ids:
         return matching
-    named = folder.journal.select(id_matcher(ids, whole_documents=folder.config.task == "lm"))
+    named = offsets_of(folder.journal, ids, whole_documents=folder.config.task == "lm")
     return sorted(set(named) & set(matching)) if where else named
 
 
@@ -242,8 +243,8 @@ def _plan(
         )
     count, without_text = journal.database.one(
         "SELECT COUNT(*), COALESCE(SUM(t.offset IS NULL), 0) FROM examples e "
-        "LEFT JOIN texts t ON t.offset = e.offset WHERE e.step > ?",
-        (from_step,),
+        "LEFT JOIN texts t ON t.offset = e.offset WHERE e.offset > ? AND e.step > ?",
+        (journal.last_offset_of(from_step), from_step),
     )
     if without_text:
         raise RunError(

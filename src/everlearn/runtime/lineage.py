@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError
-from everlearn.journal.held import held_examples
+from everlearn.journal.held import HeldTargets, held_examples
 from everlearn.journal.records import Decision, Version
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
@@ -175,14 +175,16 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
     """
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
         one, other = _version(folder, first), _version(folder, second)
-        held = [_held(folder, version) for version in (one, other)]
-        learned = {key: label for key, label in held[1].items() if held[0].get(key) != label}
-        unlearned = {key: label for key, label in held[0].items() if held[1].get(key) != label}
-        names = [*list(learned)[:_MAX_IDS], *list(unlearned)[:_MAX_IDS]]
-        ids = {
-            offset: str(folder.journal.database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0])
-            for offset in names
-        }
+        in_first = HeldTargets(folder.journal, one.step, one.revision)
+        in_second = HeldTargets(folder.journal, other.step, other.revision)
+        learned, unlearned = _Told(folder), _Told(folder)
+        for offset, id_, role, target, domain in folder.journal.database.rows(
+            "SELECT offset, id, role, target, domain FROM examples ORDER BY offset"
+        ):
+            before, after = in_first(offset, role, target), in_second(offset, role, target)
+            if before != after:
+                learned.note(id_, after, domain)
+                unlearned.note(id_, before, domain)
         scores = {
             name: (one.scores.get(name), other.scores.get(name))
             for name in sorted({*one.scores, *other.scores})
@@ -190,10 +192,10 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
         return VersionDiff(
             first=one,
             second=other,
-            learned=_counted(folder, learned),
-            unlearned=_counted(folder, unlearned),
-            learned_ids=[ids[offset] for offset in list(learned)[:_MAX_IDS]],
-            unlearned_ids=[ids[offset] for offset in list(unlearned)[:_MAX_IDS]],
+            learned=dict(learned.counts.most_common()),
+            unlearned=dict(unlearned.counts.most_common()),
+            learned_ids=learned.ids,
+            unlearned_ids=unlearned.ids,
             scores=scores,
         )
 
@@ -234,12 +236,20 @@ def blame_example(run: Path, id_: str) -> Blame:
         )
 
 
-def _counted(folder: RunFolder, labels: Mapping[int, str]) -> dict[str, int]:
-    """How many examples have each label; where targets are texts, how many are from each domain."""
-    if folder.config.task == "classify":
-        return dict(Counter(labels.values()).most_common())
-    domains: dict[int, str | None] = dict(folder.journal.database.rows("SELECT offset, domain FROM examples"))
-    return dict(Counter(domains[offset] or "without domain" for offset in labels).most_common())
+class _Told:
+    # How many examples there are of each label (of each domain, where targets are texts); the first ids.
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.counts: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self._by_label = folder.config.task == "classify"
+
+    def note(self, id_: str, label: str | None, domain: str | None) -> None:
+        if label is None:
+            return
+        self.counts[label if self._by_label else domain or "without domain"] += 1
+        if len(self.ids) < _MAX_IDS:
+            self.ids.append(id_)
 
 
 def _version(folder: RunFolder, number: int) -> Version:
@@ -248,13 +258,3 @@ def _version(folder: RunFolder, number: int) -> Version:
         known = ", ".join(str(one.version) for one in folder.history.versions()) or "none"
         raise RunError(f"{folder.path} has no version {number}; it has: {known}")
     return version
-
-
-def _held(folder: RunFolder, version: Version) -> dict[int, str]:
-    """Offsets and labels of what a version holds."""
-    return {
-        offset: str(example.target)
-        for offset, example in held_examples(
-            folder.journal, version.step, revision=version.revision, with_codes=False
-        )
-    }

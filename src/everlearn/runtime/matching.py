@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from everlearn.config import StreamSettings
 from everlearn.errors import ConfigError
-from everlearn.journal.journal import Journal, Matcher
+from everlearn.journal.journal import Journal
 from everlearn.journal.selection import COLUMNS, Column, Condition, has_field, known_fields, select_where
 from everlearn.learning.language.reading import document_of
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Example
 
-__all__ = ["adopt_field_names", "id_matcher", "note_field_names", "offsets_where"]
+__all__ = ["adopt_field_names", "note_field_names", "offsets_of", "offsets_where"]
 
 _FIELD_NAMES = "field_names"
 """Key in ``meta``: what the fields that became target, id, domain and time were called in the files."""
@@ -27,22 +26,22 @@ _USUAL: dict[str, Column] = {
 }
 
 
-def id_matcher(ids: Sequence[str], *, whole_documents: bool = False) -> Matcher:
-    """A matcher of examples with one of these ids.
+def offsets_of(journal: Journal, ids: Sequence[str], *, whole_documents: bool = False) -> list[int]:
+    """Offsets of the examples with one of these ids, in order.
 
     Args:
+        journal: Holds them.
         ids: Ids.
         whole_documents: A document's id stands for all pieces that it came in.
     """
+    named = journal.offsets_of(ids)
+    if not whole_documents:
+        return named
     wanted = frozenset(ids)
-
-    def matches(row: Mapping[str, Any]) -> bool:
-        names = {row["id"]}
-        if whole_documents:
-            names.add(document_of(Example(id=row["id"], fields=row["fields"]))[0])
-        return not wanted.isdisjoint(names)
-
-    return matches
+    pieces = journal.offsets_with_field(
+        "document", lambda id_, fields: document_of(Example(id=id_, fields=fields))[0] in wanted
+    )
+    return sorted({*named, *pieces})
 
 
 def note_field_names(journal: Journal, settings: StreamSettings) -> None:

@@ -26,12 +26,16 @@ class Surprise:
         num_examples: Examples learned in the interval, with a target that was known when they came.
         num_contradicted: Those that contradict.
         usual_rate: Share in what was accepted before.
+        usual_examples: Examples that this rests on.
+        usual_contradicted: Those of them that contradict.
         p_value: How probable so many are at the usual rate.
     """
 
     num_examples: int
     num_contradicted: int
     usual_rate: float
+    usual_examples: int
+    usual_contradicted: int
     p_value: float
 
     @property
@@ -48,6 +52,8 @@ class Surprise:
             "examples": self.num_examples,
             "contradicted": self.num_contradicted,
             "usual_rate": self.usual_rate,
+            "usual_examples": self.usual_examples,
+            "usual_contradicted": self.usual_contradicted,
             "p_value": self.p_value,
         }
 
@@ -62,16 +68,35 @@ def surprise_of(folder: RunFolder, confidence: float, first_step: int, last_step
         last_step: Its last.
     """
     count, contradicted = _contradictions(folder, confidence, first_step, last_step)
-    known = known_contradicted = 0
-    for decision in folder.history.decisions():
-        found = decision.numbers.get("surprise")
-        # What was accepted in spite of many contradictions is not usual for that.
-        if decision.verdict == "accepted" and found is not None and found["p_value"] >= _SURPRISE_LEVEL:
-            known += found["examples"]
-            known_contradicted += found["contradicted"]
+    known, known_contradicted = _usual(folder)
     usual = (known_contradicted + _USUAL_RATE * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT)
     p_value = float(binom.sf(contradicted - 1, count, usual)) if contradicted else 1.0
-    return Surprise(num_examples=count, num_contradicted=contradicted, usual_rate=usual, p_value=p_value)
+    return Surprise(
+        num_examples=count,
+        num_contradicted=contradicted,
+        usual_rate=usual,
+        usual_examples=known,
+        usual_contradicted=known_contradicted,
+        p_value=p_value,
+    )
+
+
+def _usual(folder: RunFolder) -> tuple[int, int]:
+    """Examples of all that was accepted, and how many contradicted."""
+    known = known_contradicted = 0
+    for decision in folder.history.newest_decisions():
+        found = decision.numbers.get("surprise")
+        if found is None:
+            continue
+        # What was accepted in spite of many contradictions is not usual for that.
+        if decision.verdict == "accepted" and found["p_value"] >= _SURPRISE_LEVEL:
+            known += found["examples"]
+            known_contradicted += found["contradicted"]
+        if "usual_examples" in found:  # older ones lack it, and tell of themselves alone
+            known += found["usual_examples"]
+            known_contradicted += found["usual_contradicted"]
+            break
+    return known, known_contradicted
 
 
 def _contradictions(folder: RunFolder, confidence: float, first_step: int, last_step: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from everlearn.config import GuardSettings
 from everlearn.journal.records import Flag, Role
-from everlearn.runtime.exams import hash_share
+from everlearn.runtime.exam_rows import hash_share
 from everlearn.types import Example, Prediction
 
 __all__ = ["role_of"]

@@ -8,18 +8,18 @@ again, so the same paired test answers it.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from everlearn.evaluation.paired import PairedTest, compare_paired
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.journal.journal import Journal
 from everlearn.learning.language.reading import document_of
-from everlearn.runtime.exams import balanced, hash_share
+from everlearn.runtime.exam_rows import ExamRows, balanced
 from everlearn.types import Example, Json, TextLoss
 
 __all__ = ["TextComparison", "TextExams", "TextItem", "TextPredictor"]
@@ -110,6 +110,7 @@ class TextExams:
         self._num_recent = recent
         self._num_long_term = long_term
         self._whole_documents = whole_documents
+        self._rows = ExamRows(journal, lambda domain, _: (domain,), self._name_of)
         self._live: TextPredictor | None = None
         self._of_live: dict[TextItem, TextLoss] = {}
         self._of_candidate: dict[TextItem, TextLoss] = {}
@@ -121,20 +122,19 @@ class TextExams:
             first_offset: The long-term exam is on what came before this offset: any text makes a model better
                 at its like, garbage too, and only other text tells what it costs. None: on everything.
         """
-        items = self._usable()
-        groups: dict[str | None, list[tuple[float, int, int]]] = defaultdict(list)
-        for index, one in enumerate(items):
-            if first_offset is None or one.offsets[0] < first_offset:
-                groups[one.domain].append((hash_share(one.name, "long-term"), one.offsets[0], index))
-        long_term = [items[index] for _, index in balanced(list(groups.values()), self._num_long_term)]
-        recent = items[-self._num_recent :]
+        firsts, items = self._items()
+        is_before = np.full(len(firsts), True) if first_offset is None else firsts["offset"] < first_offset
+        eligible = np.flatnonzero(is_before)
+        long_term = [self._item(items[k]) for k in eligible[balanced(firsts[eligible], self._num_long_term)]]
+        recent = [self._item(offsets) for offsets in items[-self._num_recent :]]
         wanted = {*recent, *long_term}
         self._of_live = {item: loss for item, loss in self._of_live.items() if item in wanted}
         return recent, long_term
 
     def since(self, first_offset: int) -> list[TextItem]:
         """Documents that began, and pairs that came, from an offset on."""
-        return [one for one in self._usable() if one.offsets[0] >= first_offset]
+        firsts, items = self._items()
+        return [self._item(one) for one in items[np.searchsorted(firsts["offset"], first_offset) :]]
 
     def begin(self, live: TextPredictor) -> None:
         """Another candidate is to be compared with the model that serves."""
@@ -210,22 +210,28 @@ class TextExams:
             pieces[-1] = replace(pieces[-1], fields={**pieces[-1].fields, "last": True})
         return pieces
 
-    def _usable(self) -> list[TextItem]:
-        """All documents or pairs that are held back and not set aside, in the order of their beginnings."""
-        rows = self._journal.database.all(
-            "SELECT e.offset, e.id, e.domain, e.fields, COALESCE((SELECT c.target FROM changes c "
-            "WHERE c.offset = e.offset ORDER BY c.number DESC LIMIT 1), e.target) AS present "
-            "FROM examples e JOIN steps s ON s.step = e.step "
-            "WHERE e.role = 'exam' AND s.set_aside IS NULL AND present IS NOT NULL ORDER BY e.offset"
+    def _items(self) -> tuple[npt.NDArray[np.void], list[tuple[int, ...]]]:
+        """Documents or pairs in the order of their beginnings: the first row of each, and its offsets."""
+        self._rows.refresh()
+        rows = self._rows.rows
+        # Pieces of a document have its name's hash.
+        order = np.lexsort((rows["offset"], rows["hash"]))
+        hashes = rows["hash"][order]
+        starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]])[: len(rows)])
+        ends = np.append(starts[1:], len(rows))
+        begin = np.argsort(rows["offset"][order[starts]])
+        offsets = rows["offset"][order]
+        items = [tuple(offsets[starts[k] : min(ends[k], starts[k] + _MAX_PIECES)].tolist()) for k in begin]
+        return rows[order[starts[begin]]], items
+
+    def _item(self, offsets: tuple[int, ...]) -> TextItem:
+        id_, domain, fields, arrived_with = self._journal.database.one(
+            "SELECT id, domain, fields, target FROM examples WHERE offset = ?", (offsets[0],)
         )
-        items: dict[str, TextItem] = {}
-        for offset, id_, domain, fields, target in rows:
-            name = id_
-            if self._whole_documents and fields:
-                name = document_of(Example(id=id_, fields=json.loads(fields)))[0]
-            known = items.get(name)
-            if known is None:
-                items[name] = TextItem(name=name, domain=domain, offsets=(offset,), target=target)
-            elif len(known.offsets) < _MAX_PIECES:
-                items[name] = replace(known, offsets=(*known.offsets, offset))
-        return list(items.values())
+        target = self._journal.present_target(offsets[0], arrived_with)
+        return TextItem(name=self._name_of(id_, fields), domain=domain, offsets=offsets, target=str(target))
+
+    def _name_of(self, id_: str, fields: str | None) -> str:
+        if self._whole_documents and fields:
+            return document_of(Example(id=id_, fields=json.loads(fields)))[0]
+        return id_
