@@ -2,22 +2,22 @@
 
 Run: ``python -m benchmarks.growth [--examples 100000 1000000] [--labels 1000 10000] [--features N]``
 
-Guarded runs are learned from made-up codes (a place for each label, and noise), through the journal as any other
-run: one for each number of examples with the fewest labels, one for each number of labels with the fewest
-examples. Then, each in a process of its own:
+Guarded runs are learned from made-up codes (a place for each label, and noise), through the journal as any
+other run: one for each number of examples with the fewest labels, one for each number of labels with the
+fewest examples. Then, each in a process of its own:
 
 open
     The run is brought back, as every command that writes does.
 candidate
-    More of the stream is learned, and the guard examines two candidates; the second is timed, as the first one
-    of a process also reads what the run holds back for exams.
+    More of the stream is learned, and the guard examines two candidates; the second is timed, as the first of
+    a process also reads what the run holds back for exams.
 forget
     One example is forgotten by its id, with its certificate: state, journal, checkpoints and versions.
 
 Printed are seconds and the peak of the resident memory, and their ratios to the smallest run. What is learned
-takes room: a row of sums for each label. The last columns say how large a saved state is, so that times and
-memory that have to follow it can be told from those that should not: of ten times the labels, everything that
-makes, checks or writes a state has ten times the rows of it to go through; of ten times the examples, nothing.
+takes room, a row of sums for each label: the last columns say how large a saved state is, so that times and
+memory that follow it can be told from those that should not. Of ten times the labels, everything that makes,
+checks or writes a state has ten times the rows of it to go through; of ten times the examples, nothing.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class HeldTargets:
         self._known = -1 if revision is None else revision
         # What was asked of is remembered a little: examples are asked of one after the other.
         self._turn = _Turn(0, -1, None)
-        self._loaded = range(0)
+        self._loaded = range(-2 * _OFFSETS_AT_ONCE, -_OFFSETS_AT_ONCE)
         self._changes: dict[int, list[ChangeOf]] = {}
 
     def __call__(self, offset: int, role: str, arrived_with: str | None) -> str | None:

@@ -9,10 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everlearn.journal.held import HeldTargets
 from everlearn.journal.journal import Journal
 from everlearn.journal.standing import Standing
 
-__all__ = ["SetAside", "set_aside_by", "set_aside_by_guard"]
+__all__ = ["SetAside", "num_taken_back", "set_aside_by", "set_aside_by_guard"]
+
+# Examples that steps learned, in turn or out of it, which a revision has set aside. CROSS and + keep SQLite,
+# which knows no sizes, from going through all examples for it.
+_SET_ASIDE = (
+    "SELECT e.offset, e.role, e.target FROM steps s "
+    "CROSS JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
+    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND +e.role = 'learn' "
+    "UNION SELECT e.offset, e.role, e.target FROM steps s CROSS JOIN changes c ON c.step = s.step "
+    "CROSS JOIN examples e ON e.offset = c.offset "
+    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND c.kind <> 'pending'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +72,22 @@ def set_aside_by(journal: Journal, revision: int, *, before_step: int | None = N
     )
     if before_step is not None:
         last = min(last, before_step - 1)
-    rows = journal.database.all(
-        "SELECT e.offset, e.role, e.target FROM steps s "
-        "JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
-        "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND e.role = 'learn' "
-        "UNION SELECT e.offset, e.role, e.target FROM steps s JOIN changes c ON c.step = s.step "
-        "JOIN examples e ON e.offset = c.offset "
-        "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND c.kind <> 'pending' "
-        "ORDER BY 1 DESC",
-        (first, last, revision),
-    )
+    rows = journal.database.all(f"{_SET_ASIDE} ORDER BY 1 DESC", (first, last, revision))
     for offset, role, arrived_with in rows:
         yield SetAside(
             offset,
             journal.present_target(offset, arrived_with, and_of=revision),
             journal.standing(offset, role, arrived_with),
         )
+
+
+def num_taken_back(journal: Journal, revision: int) -> int:
+    """How many examples, or targets of them, the state held before a revision and holds no more since."""
+    first, last = journal.database.one(
+        "SELECT first_step, last_step FROM revisions WHERE revision = ?", (revision,)
+    )
+    before, now = HeldTargets(journal, last, revision - 1), HeldTargets(journal)
+    return sum(
+        len({*before.all(*row)} - {*now.all(*row)})
+        for row in journal.database.rows(f"{_SET_ASIDE} ORDER BY 1", (first, last, revision))
+    )

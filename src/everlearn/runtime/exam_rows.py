@@ -77,17 +77,18 @@ class ExamRows:
         first = journal.last_offset_of(first_step - 1) + 1
         kept = self.rows[: int(np.searchsorted(self.rows["offset"], first))]
         read = [self._row(*values) for values in database.rows(f"{_USABLE} AND e.offset >= ?", (first,))]
-        changed = [
+        # CROSS JOIN: SQLite, which knows no sizes, would begin with the larger table.
+        changed = {
             offset
             for (offset,) in database.all(
-                "SELECT DISTINCT c.offset FROM changes c JOIN examples e ON e.offset = c.offset "
+                "SELECT c.offset FROM changes c CROSS JOIN examples e ON e.offset = c.offset "
                 "WHERE c.number > ? AND e.role = 'exam'",
                 (self._change,),
             )
             if offset < first
-        ]
+        }
         if changed:
-            kept = kept[~np.isin(kept["offset"], changed)]
+            kept = kept[~np.isin(kept["offset"], list(changed))]
             for offset in changed:
                 found = database.first(f"{_USABLE} AND e.offset = ?", (offset,))
                 read += [] if found is None else [self._row(*found)]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy.typing as npt
 
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
+from everlearn.journal.database import Row
 from everlearn.journal.records import Change, Decision, NewStep, Step
 from everlearn.journal.set_aside import set_aside_by_guard
 from everlearn.runtime.exams import Chosen, Exams
@@ -39,6 +41,7 @@ __all__ = ["Examination", "Guard", "Verdict"]
 
 _PREDICTED_AT_ONCE = 512
 _READMITTED_AT_ONCE = 5_000
+_LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,8 @@ class Guard:
             else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
         )
         self._live: _Examined | None = None
+        self._known_history: Row | None = None
+        self._last_examined = 0
 
     @property
     def last_examined(self) -> int:
@@ -110,12 +115,23 @@ class Guard:
         Going back to a version judges nothing: what it takes back is out of the fold, the rest waits for the
         next candidate.
         """
-        database = self._folder.journal.database
-        judged, is_guarded = database.one(
-            "SELECT COALESCE(MAX(step), 0), COALESCE(MAX(kind = 'guard'), 0) FROM decisions "
-            "WHERE kind = 'guard' OR (kind = 'consolidation' AND verdict = 'accepted')"
+        # Asked at each batch, so found out only where history has gone on.
+        history = self._folder.journal.database.one(
+            "SELECT (SELECT MAX(decision) FROM decisions), (SELECT MAX(revision) FROM revisions), "
+            "(SELECT MAX(version) FROM versions)"
         )
-        if not is_guarded:
+        if history != self._known_history:
+            self._known_history, self._last_examined = history, self._find_last_examined()
+        return self._last_examined
+
+    def _find_last_examined(self) -> int:
+        database = self._folder.journal.database
+        row = database.first(
+            "SELECT step FROM decisions WHERE kind = 'guard' OR "
+            "(kind = 'consolidation' AND verdict = 'accepted') ORDER BY decision DESC LIMIT 1"
+        )
+        judged = 0 if row is None else row[0]
+        if database.first("SELECT 1 FROM decisions WHERE kind = 'guard' ORDER BY decision LIMIT 1") is None:
             judged = max(judged, database.one("SELECT COALESCE(MAX(step), 0) FROM versions")[0])
         for first_step, last_step in database.rows(
             "SELECT first_step, last_step FROM revisions WHERE kind = 'rollback' ORDER BY revision"
@@ -326,16 +342,18 @@ class Guard:
 
     def _first_offset(self, first_step: int) -> int | None:
         """Of the examples that came with an interval; None: none did."""
-        row = self._folder.journal.database.one(
-            "SELECT MIN(first_offset) FROM steps WHERE step >= ? AND set_aside IS NULL", (first_step,)
+        row = self._folder.journal.database.first(
+            "SELECT first_offset FROM steps "
+            "WHERE step >= ? AND set_aside IS NULL AND first_offset IS NOT NULL ORDER BY step LIMIT 1",
+            (first_step,),
         )
-        return None if row[0] is None else int(row[0])
+        return None if row is None else int(row[0])
 
     def _proved_right(self, live: Predictor) -> list[Change]:
         """Examples that a rejection set aside, with which the new version agrees."""
         journal = self._folder.journal
         examples: list[tuple[int, Example]] = []
-        for one in set_aside_by_guard(journal):
+        for one in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
             if one.target is None or not one.standing.is_out:
                 continue
             example = journal.example_at(one.offset)

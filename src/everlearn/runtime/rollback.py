@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError, StateError
-from everlearn.journal.held import held_examples
 from everlearn.journal.records import Version
+from everlearn.journal.set_aside import num_taken_back
 from everlearn.runtime.learners import solve
 from everlearn.runtime.opened_run import brought_back
 from everlearn.runtime.rebuild_report import rebuild_report
@@ -72,8 +72,8 @@ def rollback_run(
             return _serve_head(folder, reason)
         chosen = _chosen(folder, version)
         chosen = _with_state(folder, chosen)  # verified before anything is changed
-        before = _held(folder)
         steps: list[int] = []
+        num_changed = 0
         with folder.saving(), folder.journal.database.transaction():
             last = folder.journal.last_step
             _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
@@ -86,8 +86,8 @@ def rollback_run(
                 revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
                 steps = folder.history.set_aside(chosen.step + 1, last, revision)
                 folder.journal.read_generation()
+                num_changed = num_taken_back(folder.journal, revision)
             continue_from(folder, version)
-            num_changed = len(before - _held(folder))
             is_pinned = keep_learned or folder.config.guard.enabled
             folder.serve(version if is_pinned else None)
         folder.remove_outdated()
@@ -123,11 +123,6 @@ def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
         num_examples=0,
         fingerprint=fingerprint,
     )
-
-
-def _held(folder: RunFolder) -> set[tuple[int, str]]:
-    """Offsets and labels of what the state holds."""
-    return {(offset, str(one.target)) for offset, one in held_examples(folder.journal, with_codes=False)}
 
 
 def _chosen(folder: RunFolder, number: int) -> Version:

@@ -370,7 +370,7 @@ class RunFolder:
     def write_rejections(self) -> None:
         """Write ``rejected.jsonl`` for readers, if there is anything to tell."""
         path = self.path / REJECTED
-        if not self.journal.num_rejections():
+        if self.journal.database.first("SELECT 1 FROM rejections LIMIT 1") is None:
             path.unlink(missing_ok=True)
             return
         with self.saving(), replacing(path) as temporary:

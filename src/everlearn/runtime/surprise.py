@@ -103,8 +103,8 @@ def _contradictions(folder: RunFolder, confidence: float, first_step: int, last_
     # Of what these steps learned: with a delay, it came earlier.
     row = folder.journal.database.one(
         "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM steps s "
-        "JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
-        "JOIN predictions p ON p.offset = e.offset "
+        "CROSS JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
+        "CROSS JOIN predictions p ON p.offset = e.offset "
         "WHERE s.step BETWEEN ? AND ? AND s.set_aside IS NULL AND e.target IS NOT NULL "
         "AND p.target_probability IS NOT NULL",
         (confidence, first_step, last_step),
