@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ from benchmarks.environment import environment_line
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.guard import Guard, Verdict
 from everlearn.runtime.learn import LearnRequest, learn_stream
+from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.opened_run import recovered_run
+from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.summary import peak_memory_mb
 from everlearn.stream import CodesWriter
 from everlearn.types import Code, Example
@@ -137,9 +139,9 @@ def candidate_seconds(run: Path, num_examples: int, num_labels: int, features: i
     seconds: list[float] = []
     consider = Guard.consider
 
-    def timed(guard: Guard, *values: Any) -> Verdict:
+    def timed(self: Guard, learner: RunLearner, status: Callable[[], RunStatus]) -> Verdict:
         began = time.perf_counter()
-        verdict = consider(guard, *values)
+        verdict = consider(self, learner, status)
         seconds.append(time.perf_counter() - began)
         return verdict
 

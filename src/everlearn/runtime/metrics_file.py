@@ -39,7 +39,7 @@ def restore_scores(folder: RunFolder, scores: AnyRunScores, status: RunStatus) -
         with pq.ParquetFile(path) as file:  # read_table would import pandas, half a second at each start
             table = file.read()
         scores.restore_metrics(table)
-    except (pa.ArrowException, OSError, KeyError, StateError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, StateError) as error:
         with suppress(OSError):
             path.replace(path.with_name(_ASIDE))
         reason = " ".join(str(error).split())

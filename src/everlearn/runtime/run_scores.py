@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 
 import psutil
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
@@ -102,7 +102,9 @@ class RunScores:
 
         Raises:
             KeyError: It has other columns.
+            TypeError: Columns of other types.
             StateError: It is damaged.
         """
-        within = pc.less_equal(table["examples"], self.counts.examples)
-        self.metrics = MetricsLog.from_table(table.filter(within))
+        # Comparing in Arrow would import pandas.
+        within = bisect_right(table["examples"].to_pylist(), self.counts.examples)
+        self.metrics = MetricsLog.from_table(table.slice(0, within))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 
 import psutil
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from everlearn.config import RunConfig
 from everlearn.evaluation.text_metrics import MAX_SHOWN_DOMAINS, TextMetricsLog, TextMetricsRow
@@ -189,10 +189,12 @@ class TextRunScores:
 
         Raises:
             KeyError: It has other columns.
+            TypeError: Columns of other types.
             StateError: It is damaged.
         """
-        within = pc.less_equal(table["bytes"], self.text.summary(max_domains=0)["bytes"])
-        self.metrics = TextMetricsLog.from_table(table.filter(within))
+        # Comparing in Arrow would import pandas.
+        within = bisect_right(table["bytes"].to_pylist(), self.text.summary(max_domains=0)["bytes"])
+        self.metrics = TextMetricsLog.from_table(table.slice(0, within))
 
 
 AnyRunScores = RunScores | TextRunScores
