@@ -2,9 +2,10 @@
 
 Run: ``python -m benchmarks.growth [--examples 100000 1000000] [--labels 1000 10000] [--features N]``
 
-Guarded runs are learned from made-up codes (a place for each label, and noise), through the journal as any
-other run: one for each number of examples with the fewest labels, one for each number of labels with the
-fewest examples. Then, each in a process of its own:
+Guarded runs are learned from made-up codes (a place for each label, and noise): one for each number of
+examples with the fewest labels, one for each number of labels with the fewest examples. Their beginning comes
+through `learn`; the rest is journaled and learned batch by batch as there, but not predicted, to be quick.
+Then, each in a process of its own:
 
 open
     The run is brought back, as every command that writes does.
@@ -35,20 +36,24 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment_line
+from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
+from everlearn.runtime.exam_rows import hash_share
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.guard import Guard, Verdict
 from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import RunLearner
+from everlearn.runtime.learners import RunLearner, settle
 from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.summary import peak_memory_mb
+from everlearn.runtime.versions import add_version
 from everlearn.stream import CodesWriter
 from everlearn.types import Code, Example
 
 __all__ = ["main"]
 
 CODE_SIZE = 32
-EVERY = 20_000
+EVERY = 4_000
+BEGINNING = 2 * EVERY
 BATCH = 2_000
 KEPT_VERSIONS = 2
 PARTS = ("open", "candidate", "forget")
@@ -119,7 +124,8 @@ def measure(part: str, run: Path, num_examples: int, num_labels: int, features: 
     """Seconds of a part, and the peak memory of this process."""
     began = time.perf_counter()
     if part == "learn":
-        learn(run, range(num_examples), num_labels, features)
+        learn(run, range(BEGINNING), num_labels, features)
+        extend(run, range(BEGINNING, num_examples), num_labels)
     elif part == "open":
         with recovered_run(run):
             seconds = time.perf_counter() - began
@@ -166,6 +172,51 @@ def learn(run: Path, numbers: range, num_labels: int, features: int) -> None:
     }
     learn_stream(LearnRequest(stream=str(codes), out=run, settings=settings))
     codes.unlink()
+
+
+def extend(run: Path, numbers: range, num_labels: int) -> None:
+    """Journal and learn more examples of a run, and make a version of what it holds then."""
+    with recovered_run(run) as opened:
+        folder, journal, learner = opened.folder, opened.folder.journal, opened.learner
+        share = folder.config.guard.share
+        for batch in made_up(numbers, num_labels):
+            arrivals = [
+                Arrival(
+                    one,
+                    "exam" if hash_share(one.id, "exam") < share else "learn",
+                    JournaledPrediction(one.target, 0.5, 0.5, None, False),
+                )
+                for one in batch
+            ]
+            span = journal.next_offset, journal.next_offset + len(batch) - 1
+            step = journal.append(NewStep(arrivals=arrivals, learned=span), keep_text=False)
+            learner.learn([one.example for one in arrivals if one.role == "learn"])
+            opened.scores.counts.examples += len(batch)
+            if span[1] % EVERY == 0:
+                surprise = {"examples": EVERY, "contradicted": 0, "p_value": 1.0}
+                folder.history.decide(
+                    step=step.step,
+                    first_step=step.step - EVERY // BATCH + 1,
+                    kind="guard",
+                    verdict="accepted",
+                    reason="made up",
+                    numbers={"surprise": surprise},
+                )
+        journal.append(NewStep(after={"settle": True}), keep_text=False)
+        settle(learner)
+        for _ in range(KEPT_VERSIONS):
+            saved = folder.save(learner.state(), opened.status(learner))
+            version = add_version(
+                folder,
+                file=saved.file,
+                fingerprint=learner.fingerprint(),
+                num_examples=learner.num_examples,
+                reason="made up",
+                scores={},
+                author="guard",
+            )
+            folder.serve(version.version)
+        folder.prune()
 
 
 def made_up(numbers: range, num_labels: int) -> Iterator[list[Example]]:

@@ -174,7 +174,7 @@ class DueQueue:
 
     def labels(self) -> set[str]:
         """The targets of all that wait."""
-        return {example.target for _, example in self._waiting if example.target is not None}
+        return {one.target for one in self._waiting.values() if one.target is not None}
 
     def correct(self, offset: int, target: str) -> None:
         """Give a waiting example another target."""
