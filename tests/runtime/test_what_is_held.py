@@ -20,7 +20,7 @@ from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.lineage import list_versions
 from everlearn.runtime.online_loop import BatchResult
-from everlearn.runtime.opened_run import recovered_run
+from everlearn.runtime.opened_run import open_learner, recovered_run
 from everlearn.runtime.review import flagged_examples, review_run
 from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.run_folder import RunFolder
@@ -109,6 +109,19 @@ def check(run: Path) -> None:
             assert standing.is_waiting == waits
     found = verify_run(run)
     assert found.is_valid, found.failed
+
+
+def check_served(run: Path) -> None:
+    """What is served is a version, with the very state that it was accepted with but for deletions."""
+    found = list_versions(run)
+    (served,) = (one for one in found.versions if one.version == found.serving)
+    folder, learner = open_learner(run)
+    with folder:
+        held = [one for _, one in held_examples(folder.journal, served.step, revision=served.revision)]
+        fresh = folder.fresh_learner()
+    assert not folder.notes
+    fresh.learn(held)
+    assert learner.fingerprint() == served.fingerprint == fresh.fingerprint()
 
 
 class History:
@@ -263,6 +276,8 @@ def test_everything_is_held_once(
     check(history.run)  # with what waits still
     history.close()
     check(history.run)
+    if is_guarded:
+        check_served(history.run)
     with RunFolder.open_to_read(history.run) as opened:
         assert not opened.journal.unlearned_since(opened.journal.last_learned_in_turn + 1)
 

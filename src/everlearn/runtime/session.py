@@ -273,11 +273,8 @@ class LearnSession:
     def guard_notes(self) -> list[str]:
         """What the guard decided in this sitting, and what is served, in sentences."""
         serving = self.folder.serving
-        decisions = [
-            one
-            for one in self.folder.history.decisions()
-            if one.kind == "guard" and one.step > self._first_step
-        ]
+        everything = self.folder.history.decisions()
+        decisions = [one for one in everything if one.kind == "guard" and one.step > self._first_step]
         notes = [
             f"Refused, and steps {one.first_step:,} to {one.step:,} set aside (decision {one.decision}): "
             f"{one.reason}."
@@ -288,7 +285,12 @@ class LearnSession:
             accepted = sum(one.verdict == "accepted" for one in decisions)
             notes.append(f"{accepted:,} of {len(decisions):,} candidates became versions.")
         if serving is not None:
-            kept = "the guard accepted it" if self._guard is not None else "a rollback keeps it"
+            last = next(
+                (one for one in reversed(everything) if one.kind == "rollback" or one.verdict == "accepted"),
+                None,
+            )
+            is_chosen = self._guard is None or (last is not None and last.kind == "rollback")
+            kept = "a rollback keeps it" if is_chosen else "the guard accepted it"
             notes.append(f"Version {serving} is served: {kept}.")
         return notes
 
