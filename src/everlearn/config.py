@@ -67,6 +67,8 @@ class StreamSettings(_Settings):
     strict: bool = False
     max_record_bytes: int | None = Field(default=None, ge=16)
     """Longer records are rejected; None: 1 MB, for language models 64 MB."""
+    max_rejected: float = Field(default=0.5, ge=0.0, le=1.0)
+    """A sitting that rejects a greater share of its records ends as an error; what it learned is kept."""
     documents: Literal["blank-lines", "file", "lines"] = "blank-lines"
     """What a document is in a plain text that a language model reads."""
     piece_bytes: int = Field(default=16_384, ge=64)

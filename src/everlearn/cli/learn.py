@@ -9,8 +9,9 @@ import typer
 
 from everlearn.cli import options, text_options
 from everlearn.cli.display import ProgressDisplay
-from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
+from everlearn.cli.failures import STOPPED_EXIT_CODE, print_error, print_note
 from everlearn.cli.tables import print_json, print_table, summary_rows
+from everlearn.errors import InputError
 
 __all__ = ["learn"]
 
@@ -72,6 +73,7 @@ def learn(
     delay: options.Delay = None,
     strict: options.Strict = None,
     max_record_bytes: options.MaxRecordBytes = None,
+    max_rejected: options.MaxRejected = None,
     model: options.Model = None,
     max_length: options.MaxLength = None,
     windows: options.Windows = None,
@@ -154,6 +156,9 @@ def learn(
         piped = " What is piped counts as new text: pipe what was not read yet." if stream == "-" else ""
         print_note(f"{saved} Go on with: {again}{piped}")
         raise typer.Exit(STOPPED_EXIT_CODE)
+    if outcome.loss is not None:
+        print_error(outcome.loss)
+        raise typer.Exit(InputError.exit_code)
 
 
 learn.epilog = EPILOG  # type: ignore[attr-defined]

@@ -42,6 +42,7 @@ __all__ = [
     "MaxClasses",
     "MaxLength",
     "MaxRecordBytes",
+    "MaxRejected",
     "MemoryBudget",
     "Model",
     "NumFeatures",
@@ -87,6 +88,7 @@ _SETTING_OF = {
     "time_field": "stream.time_field",
     "strict": "stream.strict",
     "max_record_bytes": "stream.max_record_bytes",
+    "max_rejected": "stream.max_rejected",
     "order": "stream.order",
     "experiences": "stream.experiences",
     "batch_size": "stream.batch_size",
@@ -251,6 +253,15 @@ MaxRecordBytes = Annotated[
         metavar="SIZE",
         parser=parse_size,
         help="Longer records are rejected unread. Default: 1MB.",
+        rich_help_panel=_STREAM,
+    ),
+]
+MaxRejected = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Where a greater share of the records (of 10 or more) is rejected, exit with code 3; what was "
+        "learned is kept. Repeated ids do not count. Default: 0.5.",
         rich_help_panel=_STREAM,
     ),
 ]

@@ -10,7 +10,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Change, ChangeKind, KnownExample
 from everlearn.runtime.label_limit import LabelLimit
-from everlearn.runtime.rejections import duplicate, refused
+from everlearn.runtime.rejections import DELETED, duplicate, refused
 from everlearn.runtime.same_input import has_other_words
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
@@ -26,11 +26,13 @@ class Sorted:
         fresh: Examples whose ids are new.
         changes: Targets for examples that are known.
         refused: What can be neither.
+        refused_at: Where in the batch each of those was.
     """
 
     fresh: list[Example] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     refused: list[Rejection] = field(default_factory=list)
+    refused_at: list[int] = field(default_factory=list)
 
 
 def sort_arrivals(
@@ -72,7 +74,7 @@ def sort_arrivals(
         if one.id in deleted:
             kind, when = "example" if has_input else "target", deleted[one.id][:10]
             digest = journal.deleted_ids.digest_of(one.id).hex()
-            reason = f"{kind} for an id that was deleted on {when} (its hash: {digest})"
+            reason = f"{kind} {DELETED} {when} (its hash: {digest})"
             result.refused.append(refused(source_name, number, one, reason))
         elif (
             before is None
@@ -110,6 +112,8 @@ def sort_arrivals(
             result.changes.append(change)
             is_held = before.is_held or change.kind == "target"
             known[one.id] = replace(before, target=one.target, is_held=is_held)
+        if len(result.refused) > len(result.refused_at):
+            result.refused_at.append(number - first_number)
     return result
 
 

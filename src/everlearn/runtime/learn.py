@@ -37,6 +37,8 @@ from everlearn.types import Json
 __all__ = ["LearnOutcome", "LearnRequest", "learn_stream"]
 
 _IDLE_SECONDS = 0.02
+# Of fewer records, a rejected one or two say nothing of the whole.
+_MIN_RECORDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +72,14 @@ class LearnOutcome:
         summary: Its figures.
         interrupted: Whether it was asked to stop before the stream's end.
         notes: What the user should know, in sentences.
+        loss: Where more records were rejected than ``stream.max_rejected`` allows: how many, in a sentence.
     """
 
     folder: Path
     summary: dict[str, Json]
     interrupted: bool
     notes: Sequence[str]
+    loss: str | None = None
 
 
 def learn_stream(
@@ -194,7 +198,27 @@ def _run(
     without_target = session.scores.counts.without_target - without_target
     notes = _notes(session, before, without_target, interrupted)
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
-    return LearnOutcome(folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes)
+    return LearnOutcome(
+        folder=session.folder.path,
+        summary=summary,
+        interrupted=interrupted,
+        notes=notes,
+        loss=_loss(session),
+    )
+
+
+def _loss(session: LearnSession) -> str | None:
+    """What to say of a stream most of which could not be used; None where that is not so."""
+    lost, records, most = session.num_lost, session.num_records, session.config.stream.max_rejected
+    if records < _MIN_RECORDS or lost <= most * records:
+        return None
+    first = session.first_rejection
+    assert first is not None, "it was counted"
+    return (
+        f"{lost:,} of {records:,} records of {session.source.name} were rejected, more than the share of "
+        f"{most:g} that --max-rejected allows; the first: {first.place}: {first.reason}. What could be used "
+        f"is learned and saved in {session.folder.path}, where rejected.jsonl lists the rest"
+    )
 
 
 def _figures(tested: Tested | None) -> Mapping[str, Json]:

@@ -10,9 +10,11 @@ from everlearn.journal.records import Refused
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["append_rejections", "duplicate", "is_duplicate", "refused"]
+__all__ = ["DELETED", "append_rejections", "duplicate", "is_duplicate", "is_loss", "refused"]
 
 _DUPLICATE = "duplicate id "
+DELETED = "for an id that was deleted on"
+"""What the reason says of a record whose id was deleted."""
 
 
 def duplicate(source_name: str, number: int, example: Example) -> Rejection:
@@ -39,6 +41,11 @@ def refused(source_name: str, number: int, example: Example, reason: str) -> Rej
 def is_duplicate(rejection: Rejection) -> bool:
     """Whether a record was rejected because its id was taken before."""
     return rejection.reason.startswith(_DUPLICATE)
+
+
+def is_loss(rejection: Rejection) -> bool:
+    """Whether a record is lost that somebody meant to be learned: neither taken before nor deleted."""
+    return not is_duplicate(rejection) and DELETED not in rejection.reason
 
 
 def append_rejections(path: Path, rejections: Sequence[Rejection] | Iterable[Refused]) -> None:

@@ -22,7 +22,7 @@ from everlearn.journal.records import (
     Role,
 )
 from everlearn.learning.language.reading import document_of
-from everlearn.runtime.arrivals import DueQueue, sort_arrivals
+from everlearn.runtime.arrivals import DueQueue, Sorted, sort_arrivals
 from everlearn.runtime.certificates import Issued, finish_deletions
 from everlearn.runtime.experiences import Experiences
 from everlearn.runtime.fold import Fold
@@ -34,10 +34,11 @@ from everlearn.runtime.matching import note_field_names
 from everlearn.runtime.metrics_file import write_metrics
 from everlearn.runtime.online_loop import BatchResult, Observer
 from everlearn.runtime.recovery import Recovered, recover
-from everlearn.runtime.rejections import is_duplicate
+from everlearn.runtime.rejections import is_duplicate, is_loss
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
 from everlearn.runtime.stream_place import StreamPlace
+from everlearn.runtime.strict_reading import StrictReader
 from everlearn.runtime.summary import Tested
 from everlearn.runtime.suspicion import role_of
 from everlearn.runtime.text_held_out import TextHeldOut
@@ -77,6 +78,8 @@ class LearnSession:
         place: Where the run is in the stream.
         recovered: How the state was brought back.
         issued: Certificates of deletions that a crash had interrupted.
+        num_records: Records of this sitting, usable or not.
+        num_lost: Those of them that were to be learned and cannot be: all but repeated and deleted ones.
         num_rejected: Records of this sitting that gave no example, those of taken ids left out.
         num_duplicates: Records of this sitting whose id was taken before.
         num_changes: Targets of this sitting for examples taken before.
@@ -123,11 +126,13 @@ class LearnSession:
         self._judge_undecided()
         self._queue = self._open_queue()
         self._first_step = self._journal.last_step
+        self._first_offset = self._journal.next_offset
+        self._strict = StrictReader(self.place.feed) if config.stream.strict else None
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
         self._reads_documents = config.task == "lm"
         self._max_labels = label_limit(config, folder.record.learner)
         self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
-        self.num_rejected = self.num_duplicates = self.num_changes = 0
+        self.num_rejected = self.num_duplicates = self.num_changes = self.num_records = self.num_lost = 0
         self.first_rejection: Rejection | None = None
         self._saved_step = self.recovered.checkpoint_step
         self._saved_at = time.monotonic()
@@ -173,7 +178,7 @@ class LearnSession:
             BrokenStreamError: The stream cannot be read any further; all before is learned.
         """
         try:
-            batch = self.place.feed.next_batch(self.config.stream.batch_size)
+            batch = (self._strict or self.place.feed).next_batch(self.config.stream.batch_size)
         except EndOfStream:
             self._end(self.place.feed.take_rejected())
             raise
@@ -181,6 +186,8 @@ class LearnSession:
             self._take((), self.place.feed.take_rejected())
             raise BrokenStreamError(str(error)) from error
         rejected = self.place.feed.take_rejected()
+        if rejected and self._strict is not None:
+            raise _unusable(rejected[0])
         if batch or rejected:
             self._take(batch, rejected)
         return len(batch) + len(rejected)
@@ -315,7 +322,12 @@ class LearnSession:
         """Let go of the stream."""
         self.place.feed.close()
 
-    def _take(self, batch: Sequence[Example], rejected: Sequence[Rejection]) -> None:
+    def _take(
+        self,
+        batch: Sequence[Example],
+        rejected: Sequence[Rejection],
+        cursor: dict[str, Json] | None = None,
+    ) -> None:
         examples = self.place.with_own_ids(batch)
         if self._reads_documents:
             examples = as_documents(examples)
@@ -329,6 +341,12 @@ class LearnSession:
             problem_of=partial(reading_problem, self.learner),
             labels=self._labels_for(len(batch)),
         )
+        unusable = self._first_unusable(arrived)
+        if self._strict is not None and unusable is not None:
+            index, rejection = unusable
+            if index:
+                self._take(batch[:index], rejected, self._strict.cursor_before(index))
+            raise _unusable(rejection)
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
         first = self._journal.next_offset
@@ -345,10 +363,11 @@ class LearnSession:
         )
         # With the batch's own examples in the queue, for which it may bring other targets.
         changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
-        self.place.took(len(batch))
+        self.place.took(len(batch), cursor)
         self.num_changes += len(changes)
         refusals = [*rejected, *arrived.refused]
         self._count(refusals)
+        self.num_records += len(batch) + len(rejected)
         self._make(
             NewStep(
                 source=self.progress.key,
@@ -371,6 +390,24 @@ class LearnSession:
         if len(self.scores.labels) + len(self._queue) + num_examples <= self._max_labels:
             return None
         return LabelLimit(self._max_labels, {*self.learner.labels, *self._queue.labels()})
+
+    def _first_unusable(self, arrived: Sorted) -> tuple[int, Rejection] | None:
+        """The first record that a strict run stops at, and where it is in the batch.
+
+        What an earlier sitting has taken is passed over: files are read again. So is what was deleted, which
+        nobody could mend.
+        """
+        if self._strict is None:
+            return None
+        for index, one in zip(arrived.refused_at, arrived.refused, strict=True):
+            if is_duplicate(one):
+                known = self._journal.known([one.id]) if one.id is not None else {}
+                if one.id in known and known[one.id].offset < self._first_offset:
+                    continue
+            elif not is_loss(one):
+                continue
+            return index, one
+        return None
 
     def _with_queue(self, changes: Sequence[Change], new_roles: Mapping[int, Role]) -> list[Change]:
         """Targets for examples that came before, or earlier in the same batch; waiting ones are changed."""
@@ -426,6 +463,7 @@ class LearnSession:
             due, learned = self._queue.flush(self.config.stream.batch_size)
             self._make(NewStep(learned=learned), due)
         self._count(rejected)
+        self.num_records += len(rejected)
         examine = self._guard is not None and self._guard.has_unexamined
         if rejected or examine or not self.progress.finished:
             self.place.finish()
@@ -505,6 +543,13 @@ class LearnSession:
     def _count(self, rejections: Sequence[Rejection]) -> None:
         real = [one for one in rejections if not is_duplicate(one)]
         self.num_rejected += len(real)
+        self.num_lost += sum(map(is_loss, real))
         self.num_duplicates += len(rejections) - len(real)
         if self.first_rejection is None and real:
             self.first_rejection = real[0]
+
+
+def _unusable(rejection: Rejection) -> BrokenStreamError:
+    return BrokenStreamError(
+        f"{rejection.place}: {rejection.reason}; mend the record, or run without strict to pass it over"
+    )

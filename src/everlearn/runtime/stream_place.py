@@ -57,10 +57,15 @@ class StreamPlace:
         """Examples of the stream, if that is known."""
         return self.feed.total if isinstance(self.feed, ArrangedFeed) else self._source.count()
 
-    def took(self, num_examples: int) -> None:
-        """Note that so many more were taken."""
+    def took(self, num_examples: int, cursor: dict[str, Json] | None = None) -> None:
+        """Note that so many more were taken.
+
+        Args:
+            num_examples: How many.
+            cursor: Where to go on; None: behind what was read.
+        """
         self.progress.examples += num_examples
-        self.progress.cursor = self.feed.cursor()
+        self.progress.cursor = self.feed.cursor() if cursor is None else cursor
 
     def finish(self) -> None:
         """Note that the end was reached."""
