@@ -39,6 +39,7 @@ _LATENT: dict[str, Any] = {
     "v_head_dim": 16,
 }
 _SCALES = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "attention_multiplier": 0.0625}
+_PER_LAYER = {"vocab_size_per_layer_input": VOCABULARY, "hidden_size_per_layer_input": 8}
 _RECURRENT = {**_ENDS, "hidden_size": 32, "num_hidden_layers": 2}
 _STATES = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1}
 
@@ -131,7 +132,24 @@ FAMILIES: dict[str, Family] = {
         "capped logits, capped attention",
     ),
     "gemma3": Family("gemma3_text", {**_HEADS, "sliding_window": 24}, "two rotations, by kind of layer"),
-    "gemma4": Family("gemma4_text", {**_HEADS, "sliding_window": 24}, "embeddings of each layer"),
+    "gemma3n": Family(
+        "gemma3n_text",
+        {
+            **_HEADS,
+            **_PER_LAYER,
+            "sliding_window": 24,
+            "num_hidden_layers": 4,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "num_kv_shared_layers": 2,
+            "activation_sparsity_pattern": [0.5, 0.0, 0.0, 0.0],
+            "laurel_rank": 8,
+        },
+        "several streams of states, keys shared by layers",
+        _NO_ONE_CACHE,
+    ),
+    "gemma4": Family(
+        "gemma4_text", {**_HEADS, **_PER_LAYER, "sliding_window": 24}, "embeddings of each layer"
+    ),
     "nanochat": Family(
         "nanochat", {**_GROUPED, "final_logit_softcapping": 3.0}, "capped logits, no weights in norms"
     ),
@@ -330,12 +348,12 @@ def build(family: Family, folder: Path, tokenizer: Any) -> None:
 
 
 def as_markdown() -> str:
-    """The rows of docs/models.md."""
+    """The table of docs/models.md."""
     lines = [
-        "| family | stands for | score, learn | export, resume | carried context |",
-        "| --- | --- | --- | --- | --- |",
+        "| family | stands for | score | learn: LoRA, all | carry | export: full, adapter | resume |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, family in FAMILIES.items():
-        carried = "yes" if family.refusal is None else f"refused: the model {family.refusal}; `--carry none`"
-        lines.append(f"| {name} | {family.stands_for} | yes | yes | {carried} |")
+        carried = "yes" if family.refusal is None else f"refused: {family.refusal}; `--carry none`"
+        lines.append(f"| {name} | {family.stands_for} | yes | yes, yes | {carried} | yes, yes | yes |")
     return "\n".join(lines)

@@ -69,3 +69,18 @@ def test_a_copy_runs_its_own_layers() -> None:
 def test_layers_that_are_not_plain_keep_pefts_way() -> None:
     assert use_direct_lora_forward(_network(lora_dropout=0.1)) == 0
     assert use_direct_lora_forward(_network(use_dora=True)) == 0
+
+
+def test_a_model_may_go_on_in_place() -> None:
+    network = _network()
+    use_direct_lora_forward(network)
+    inputs = torch.randn(2, 3, 6, dtype=torch.float64)
+    expected = network[0](inputs) / 3  # type: ignore[index]
+    divided = network[0](inputs)  # type: ignore[index]
+    divided.view(6, 8)[:, :4] /= 3
+    divided[..., 4:] /= 3
+    torch.testing.assert_close(divided, expected)
+    result = network(inputs)
+    result /= 2
+    result.sum().backward()
+    assert all(one.grad is not None for one in network.parameters() if one.requires_grad)

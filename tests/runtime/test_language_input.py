@@ -176,6 +176,12 @@ def test_lengths_are_made_to_fit_a_small_model_unless_they_are_given(tmp_path: P
     ):
         with pytest.raises(ConfigError, match=text):
             learn(stream, tmp_path / "none", settings | changed)
+    rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+    changing = write_language_model(tmp_path / "rope", chat=False, rope_parameters=rope)
+    with pytest.raises(
+        ConfigError, match=r"window of 0, the whole document, does not fit: .* beyond 2048 tokens"
+    ):
+        learn(stream, tmp_path / "none", language_settings(changing, learner__language__window=0))
     assert not (tmp_path / "none").exists()
 
 

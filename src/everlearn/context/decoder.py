@@ -21,6 +21,7 @@ __all__ = [
     "evaluating",
     "is_mixed",
     "position_limit",
+    "rotates_by_length",
     "takes",
 ]
 
@@ -130,7 +131,13 @@ def position_limit(model: nn.Module) -> int | None:
     rope = getattr(config, "rope_parameters", None) or {}
     # Beyond its original length such a model rotates by other frequencies, which old keys would not fit.
     original = rope.get("original_max_position_embeddings")
-    if original and rope.get("rope_type") in ("longrope", "dynamic"):
+    if original and rotates_by_length(model):
         return int(original)
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def rotates_by_length(model: nn.Module) -> bool:
+    """Whether the model's rotary embeddings are others in longer texts."""
+    rope = getattr(causal_lm_of(model).config, "rope_parameters", None) or {}
+    return rope.get("rope_type") in ("longrope", "dynamic")

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from everlearn.config import LanguageSettings, RunConfig
 from everlearn.context import CarryConfig
-from everlearn.context.decoder import position_limit
+from everlearn.context.decoder import position_limit, rotates_by_length
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
@@ -227,6 +227,11 @@ def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) 
         raise ConfigError(
             f"learner.language.chunk_length must be at most {limit} tokens, the length that "
             f"{language_model.name} was trained with, not {length}"
+        )
+    if window == 0 and settings.carry != "none" and rotates_by_length(language_model.model):
+        raise ConfigError(
+            f"learner.language.window of 0, the whole document, does not fit: {language_model.name} rotates "
+            f"by other frequencies beyond {limit} tokens; leave it out, so that it is as large as fits"
         )
     if settings.carry == "none" or window == 0:
         return length, CarryConfig.window if window is None else None if window == 0 else window

@@ -112,7 +112,7 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
     if not modules:
         raise ConfigError(
             f"trainable cannot be {config.trainable!r}: {type(network).__name__} has no linear layers that "
-            "take adapters; set trainable to 'all' (--trainable all)"
+            "take adapters; set trainable to 'all' (--train all)"
         )
     lora = LoraConfig(
         r=config.lora_rank,

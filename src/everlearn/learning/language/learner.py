@@ -98,7 +98,7 @@ class LanguageLearner:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ConfigError(
                 f"trainable: {optimization.trainable!r} leaves nothing to learn in {type(model).__name__}; "
-                "set it to 'lora' or 'all' (--trainable)"
+                "set it to 'lora' or 'all' (--train)"
             )
         if self._vocabulary is not None:
             _freeze_head_bias(model)

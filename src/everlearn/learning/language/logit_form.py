@@ -254,7 +254,7 @@ def _observe(causal_lm: Any, head: Any, size: int) -> _Seen | None:
     weight: Tensor = head.weight.detach()
     noise_TD = torch.randn(_NUM_TOKENS, size, generator=torch.Generator().manual_seed(0))
     deviation = float(weight.float().std()) * math.sqrt(size)
-    states_TD = torch.cat([noise_TD * (1e-3 / deviation), noise_TD * (1e4 / deviation)])
+    states_TD = torch.cat([noise_TD * (1e-5 / deviation), noise_TD * (1e7 / deviation)])
     states_TD = states_TD.to(weight.device, weight.dtype)
     handle = head.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
     try:

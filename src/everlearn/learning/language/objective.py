@@ -202,6 +202,8 @@ class LanguageObjective:
             self.on_chunk(chunk, result)
         for rows, carried in result.carried:
             self.carry.advance(rows, carried, detach=detach)
+        if detach:
+            self.carry.detach()  # lanes too that only earlier chunks of the group had tokens of
 
     def _plan(self, segments: Sequence[ModelExample]) -> list[RowBatch]:
         if not segments:
