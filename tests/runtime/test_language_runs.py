@@ -363,7 +363,7 @@ def test_forgetting_is_measured_domain_by_domain(tmp_path: Path, settings: Setti
     assert export_journal(tmp_path / "whole", tmp_path / f"{lines}.jsonl") == whole["examples"]
     parts: dict[str, list[int]] = {}
     for line in (tmp_path / f"{lines}.jsonl").read_text(encoding="utf-8").splitlines():
-        fields = json.loads(line).get("fields", {})
+        fields = json.loads(line)
         if "document" in fields:
             parts.setdefault(fields["document"], []).append(fields["part"])
     assert parts
