@@ -199,7 +199,8 @@ class RunSettings(_Settings):
     keep_versions: int = Field(default=10, ge=1)
     """Versions whose state is kept, so that they can be served again."""
     keep_text: bool | None = None
-    """Whether the journal keeps the texts; None: the gradient learner does, which cannot fold without."""
+    """Whether the journal keeps the texts; None: the gradient learner does, which cannot fold without. Where
+    it is not to, it keeps them until a checkpoint holds what was learned from them."""
     text_days: float | None = Field(default=None, ge=0.0)
     """Kept texts are dropped after so many days, their codes kept; None: never."""
     threads: int | None = Field(default=None, ge=1, le=1_024)

@@ -21,6 +21,7 @@ from everlearn.journal.held import HeldTargets, held_examples
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, ChangeKind, JournaledPrediction, NewStep, Refused
+from everlearn.journal.schema import SCHEMA_VERSION
 from everlearn.types import Code, Example, State
 
 
@@ -77,7 +78,7 @@ def test_a_journal_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     for opened in (Journal.open_to_write, Journal.open_to_read):
-        with pytest.raises(RunError, match=r"newer format version 99.*up to 2"):
+        with pytest.raises(RunError, match=rf"newer format version 99.*up to {SCHEMA_VERSION}"):
             opened(path)
     connection = sqlite3.connect(tmp_path / "other.sqlite")
     connection.execute("CREATE TABLE mine (a)")

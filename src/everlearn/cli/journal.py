@@ -100,8 +100,9 @@ def compact(
         float | None,
         typer.Option(
             metavar="DAYS",
-            help="Drop the texts of examples that came longer ago than this; codes are kept. 0: all. "
-            "Default: none.",
+            help="Drop the texts of examples that came longer ago than this, with fields that repeat them, "
+            "targets that are texts, translations and excerpts; codes, labels and other fields are kept, and "
+            "what replay holds. 0: all. Default: none.",
         ),
     ] = None,
     json_output: options.Json = False,
@@ -110,6 +111,11 @@ def compact(
     from everlearn.runtime.journal_views import compact_run
 
     outcome = compact_run(run, drop_text_after_days=drop_text_after)
+    if not outcome.is_log_empty:
+        print_note(
+            f"Another process reads the journal of {run}: what was dropped may still lie in its write-ahead "
+            "log. Run this again once that process has ended."
+        )
     if json_output:
         print_json(outcome.to_json())
     else:

@@ -538,7 +538,8 @@ KeepText = Annotated[
     bool | None,
     typer.Option(
         "--keep-text/--no-keep-text",
-        help="Keep the texts beside their codes. Default: no; learners without codes: yes.",
+        help="Keep the texts beside their codes, and how refused records begin. A learner without codes "
+        "drops texts at its next save where it is to keep none. Default: no; learners without codes: yes.",
         show_default=False,
         rich_help_panel=_RUN,
     ),
@@ -547,7 +548,8 @@ TextDays = Annotated[
     float | None,
     typer.Option(
         metavar="DAYS",
-        help="Drop kept texts after so many days; their codes stay. Default: never.",
+        help="Drop kept texts after so many days, with fields that repeat them, targets that are texts and "
+        "excerpts; codes, labels and other fields stay, and what replay holds. Default: never.",
         rich_help_panel=_RUN,
     ),
 ]

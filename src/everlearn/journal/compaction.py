@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from everlearn.journal.dropped_texts import TextRule, drop_texts
 from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
@@ -22,12 +23,15 @@ class Compacted:
         num_codes_dropped: Codes dropped that a tuned trunk had made, of which no state is left.
         bytes_before: Of the file.
         bytes_after: Of the file.
+        is_log_empty: Whether nothing of what was dropped is left in the write-ahead log; False: another
+            process reads the journal.
     """
 
     num_texts_dropped: int
     num_codes_dropped: int
     bytes_before: int
     bytes_after: int
+    is_log_empty: bool = True
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``journal compact --json``."""
@@ -36,10 +40,17 @@ class Compacted:
             "codes_dropped": self.num_codes_dropped,
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
+            "log_emptied": self.is_log_empty,
         }
 
 
-def compact_journal(journal: Journal, *, drop_text_after_days: float | None = None) -> Compacted:
+def compact_journal(
+    journal: Journal,
+    *,
+    drop_text_after_days: float | None = None,
+    rule: TextRule | None = None,
+    only_learned: bool = False,
+) -> Compacted:
     """Drop old texts and codes of trunks that nothing uses, then rewrite the file without unused pages.
 
     SQLite does the rewriting in one transaction, so a crash leaves the file as it was.
@@ -47,6 +58,8 @@ def compact_journal(journal: Journal, *, drop_text_after_days: float | None = No
     Args:
         journal: Open for writing.
         drop_text_after_days: Texts that came longer ago than this are dropped; None: no text is.
+        rule: What else of an example is text.
+        only_learned: Keep what waits to be learned yet.
     """
     database = journal.database
     database.empty_log()
@@ -54,14 +67,15 @@ def compact_journal(journal: Journal, *, drop_text_after_days: float | None = No
     num_codes = _drop_unused_codes(journal)
     dropped = 0
     if drop_text_after_days is not None:
-        dropped = drop_old_texts(journal, drop_text_after_days)
+        dropped = drop_old_texts(journal, drop_text_after_days, rule, only_learned=only_learned)
     database.execute("VACUUM")
-    database.empty_log()
+    is_log_empty = database.empty_log()
     return Compacted(
         num_texts_dropped=dropped,
         num_codes_dropped=num_codes,
         bytes_before=before,
         bytes_after=database.path.stat().st_size,
+        is_log_empty=is_log_empty,
     )
 
 
@@ -75,23 +89,28 @@ def _drop_unused_codes(journal: Journal) -> int:
         return sum(generations.drop_codes(one) for one in unused)
 
 
-def drop_old_texts(journal: Journal, days: float) -> int:
-    """Drop texts that came longer ago than this; returns how many.
+def drop_old_texts(
+    journal: Journal, days: float, rule: TextRule | None = None, *, only_learned: bool = False
+) -> int:
+    """Drop texts that came longer ago than this, and excerpts of records; returns how many texts.
 
     Age is counted from the newest step of the journal: a clock that was set back makes nothing older.
+
+    Args:
+        journal: Open for writing.
+        days: 0: all.
+        rule: What else of an example is text.
+        only_learned: Keep what waits to be learned yet.
     """
     database = journal.database
     newest = datetime.fromisoformat(database.now())
     limit = (newest - timedelta(days=days)).isoformat(timespec="milliseconds")
     with database.transaction():
-        last_step = database.one("SELECT COALESCE(MAX(step), 0) FROM steps WHERE time <= ?", (limit,))[0]
-        journal.refusals.drop_excerpts(int(last_step))
-        row = database.first(
-            "SELECT MAX(last_offset) FROM steps WHERE time <= ? AND last_offset IS NOT NULL", (limit,)
+        last_step = int(database.one("SELECT COALESCE(MAX(step), 0) FROM steps WHERE time <= ?", (limit,))[0])
+        journal.refusals.drop_excerpts(last_step)
+        last_offset = journal.last_learned_in_turn if only_learned else journal.next_offset - 1
+        row = database.one(
+            "SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ? AND last_offset <= ?",
+            (last_step, last_offset),
         )
-        if row is None or row[0] is None:
-            return 0
-        count = int(database.one("SELECT COUNT(*) FROM texts WHERE offset <= ?", (row[0],))[0])
-        if count:
-            database.execute("DELETE FROM texts WHERE offset <= ?", (row[0],))
-    return count
+        return drop_texts(journal, int(row[0]), rule or TextRule())

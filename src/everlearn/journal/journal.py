@@ -41,7 +41,10 @@ from everlearn.journal.step_rows import (
 )
 from everlearn.types import Example, Json
 
-__all__ = ["Journal"]
+__all__ = ["DROPPED_TO", "Journal"]
+
+DROPPED_TO = "texts_dropped_to"
+"""Key in ``meta``: up to this offset no example has a text any more."""
 
 _EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
 _CHANGE_COUNTS = "(s.set_aside IS NULL OR c.kind = 'pending')"
@@ -193,6 +196,8 @@ class Journal:
                     database.execute(f"DELETE FROM {table} WHERE offset >= ?", (first,))
                 # Offsets are given again, so nothing of theirs may stay.
                 Generations(database).drop_codes_from(first)
+                if int(self.meta(DROPPED_TO) or 0) >= first:
+                    self.set_meta(DROPPED_TO, str(first - 1))
             for table in ("changes", "rejections", "steps", "checkpoints", "versions", "decisions"):
                 database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
         self._last_step, self._chain, self._next_offset = self._end()
@@ -286,6 +291,10 @@ class Journal:
     def generation_of(self, offset: int) -> int:
         """The generation of the code that an example arrived with."""
         return generation_at(self._switches, self.step_of(offset)) if self._switches else 0
+
+    def has_text(self, offset: int) -> bool:
+        """Whether the text of an example is kept."""
+        return self.database.first("SELECT 1 FROM texts WHERE offset = ?", (offset,)) is not None
 
     def lacks_code(self, offset: int) -> bool:
         """Whether an example came with a code, but has none of the generation that counts."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
 from everlearn.journal.example_rows import code_row, example_row, prediction_row, text_row, verified
-from everlearn.journal.records import Flag, NewStep, Refused, Step
+from everlearn.journal.fields import fields_without
+from everlearn.journal.records import Arrival, Flag, NewStep, Refused, Step
 
 __all__ = ["STEP_COLUMNS", "ArrivalRows", "insert_flags", "insert_refused", "insert_step", "step_of"]
 
@@ -39,8 +40,9 @@ class ArrivalRows:
     def of(cls, new: NewStep, step: int, first: int, *, keep_text: bool) -> ArrivalRows:
         """The rows of a step, whose examples begin at offset ``first``."""
         arrivals = list(enumerate(new.arrivals, start=first))
+        kept = [(offset, one if keep_text else _without_text(one)) for offset, one in arrivals]
         return cls(
-            examples=[example_row(offset, step, one.example, one.role) for offset, one in arrivals],
+            examples=[example_row(offset, step, one.example, one.role) for offset, one in kept],
             codes=[
                 code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
             ],
@@ -67,6 +69,14 @@ class ArrivalRows:
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+
+def _without_text(arrival: Arrival) -> Arrival:
+    """Without fields that repeat the example's text."""
+    example = arrival.example
+    if not example.fields or example.text is None:
+        return arrival
+    return replace(arrival, example=replace(example, fields=fields_without(example.fields, [example.text])))
 
 
 def insert_step(database: Database, step: Step, source: int | None) -> None:

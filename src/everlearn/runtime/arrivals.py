@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from everlearn.journal.dropped_texts import DROPPED_TARGET
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Change, ChangeKind, KnownExample
@@ -44,6 +45,7 @@ def sort_arrivals(
     *,
     learns_targets: bool = True,
     problem_of: Callable[[Example], str | None] = lambda _: None,
+    needs_text: bool = False,
     labels: LabelLimit | None = None,
 ) -> Sorted:
     """Sort a batch.
@@ -61,6 +63,7 @@ def sort_arrivals(
         ngram_max: Of the codes' lexical part, by which texts are compared.
         learns_targets: Whether targets are learned; if not, another one is no correction.
         problem_of: Why the learner cannot read a new example; None: it can.
+        needs_text: Whether the learner learns an example again from its text.
         labels: Refuses labels beyond the run's limit; None: there is room for all of the batch's.
     """
     ids = [one.id for one in batch]
@@ -97,6 +100,12 @@ def sort_arrivals(
             result.refused.append(refused(source_name, number, one, reason))
         elif not learns_targets or one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
+        elif needs_text and before.offset < journal.next_offset and not journal.has_text(before.offset):
+            if before.target == DROPPED_TARGET:  # nothing says any more whether it is another one
+                result.refused.append(duplicate(source_name, number, one))
+            else:
+                reason = f"target for id {one.id!r}, whose text was dropped: it cannot be learned again"
+                result.refused.append(refused(source_name, number, one, reason))
         elif before.is_held and journal.step_of(before.offset) in lost:
             reason = f"target for id {one.id!r}, something of whose step was lost to damage"
             result.refused.append(refused(source_name, number, one, reason))

@@ -21,6 +21,7 @@ from everlearn.runtime.rewritten_versions import (
     expect_versions,
     fold_versions_again,
 )
+from everlearn.runtime.text_run_scores import TextRunScores
 from everlearn.runtime.versions import servable_versions
 from everlearn.types import Example, Json
 
@@ -77,6 +78,7 @@ class Deletion:
         folds_again = learner.reads_text and self._exact
         rewriter = VersionRewriter(folder, self._offsets)
         newest = None
+        self._forget_samples()
         if not folds_again:
             newest = self._newest_without(learner)
             rewriter.prepare()
@@ -162,6 +164,11 @@ class Deletion:
             "fingerprint_after": None,
         }
         return CertificateRecord(revision, value, is_issued=False)
+
+    def _forget_samples(self) -> None:
+        scores = self._opened.scores
+        if isinstance(scores, TextRunScores):
+            scores.forget(set(self._ids()))
 
     def _ids(self) -> Iterator[str]:
         for offset in self._offsets:

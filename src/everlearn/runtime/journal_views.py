@@ -11,10 +11,13 @@ from everlearn.errors import ConfigError, RunError
 from everlearn.journal.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
 from everlearn.journal.held import HeldTargets
+from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import Arrival
 from everlearn.json_text import json_text
 from everlearn.runtime.exported_record import exported_record
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.run_folder import JOURNAL, RunFolder
+from everlearn.runtime.text_rules import text_rule
 from everlearn.stream.codes import CodesWriter
 from everlearn.types import Json
 
@@ -159,9 +162,18 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
                     "its newest checkpoint; run `everlearn learn` on its stream to the end first"
                 )
         with folder.saving():
-            compacted = compact_journal(folder.journal, drop_text_after_days=drop_text_after_days)
+            compacted = compact_journal(
+                folder.journal,
+                drop_text_after_days=drop_text_after_days,
+                rule=text_rule(folder.config),
+                only_learned=folder.record.learner.kind != "closed-form",
+            )
+            if drop_text_after_days is not None:
+                remove_kept_aside(run / JOURNAL)  # damaged files hold texts too
         if drop_text_after_days is not None:
             folder.write_rejections()
+            if (run / "report.html").is_file():
+                rebuild_report(run)
         return compacted
 
 

@@ -407,7 +407,7 @@ class RunFolder:
             for entry in self.path.glob(f"{TRUNKS}/*"):
                 if entry.name not in known:
                     shutil.rmtree(entry, ignore_errors=True)
-            for entry in self.path.glob(".*.tmp"):
+            for entry in self.path.glob(".*.tmp*"):
                 entry.unlink()
 
     def remove_outdated(self) -> None:

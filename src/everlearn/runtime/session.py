@@ -43,6 +43,7 @@ from everlearn.runtime.summary import Tested
 from everlearn.runtime.suspicion import role_of
 from everlearn.runtime.text_held_out import TextHeldOut
 from everlearn.runtime.text_learners import as_documents, reading_problem
+from everlearn.runtime.text_rules import days_kept, text_rule
 from everlearn.runtime.text_run_scores import run_scores
 from everlearn.runtime.versions import add_version, latest_version
 from everlearn.stream.source import EndOfStream, Rejection, Source
@@ -131,7 +132,9 @@ class LearnSession:
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
         self._reads_documents = config.task == "lm"
         self._max_labels = label_limit(config, folder.record.learner)
-        self._keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
+        self._keep_excerpts = learner.reads_text if config.run.keep_text is None else config.run.keep_text
+        # What was journaled must be learned again after a crash: see ``days_kept``.
+        self._keep_text = learner.reads_text or self._keep_excerpts
         self.num_rejected = self.num_duplicates = self.num_changes = self.num_records = self.num_lost = 0
         self.first_rejection: Rejection | None = None
         self._saved_step = self.recovered.checkpoint_step
@@ -235,13 +238,21 @@ class LearnSession:
         with self.fold.clock.measure("save"):
             self.folder.write_config(self.config)
             self._saved = self.folder.save(self.learner.state(), self._status(summary))
-            if self.config.run.text_days is not None:
-                with self.folder.saving():
-                    drop_old_texts(self._journal, self.config.run.text_days)
+            self._drop_texts()
             self.folder.write_rejections()
         self._saved_at = time.monotonic()
         self._saved_step = self._journal.last_step
         self.scores.rest()
+
+    def _drop_texts(self) -> None:
+        """Drop what is not to be kept any longer; the checkpoint that was just written holds it."""
+        reads_text = self.learner.reads_text
+        days = days_kept(self.config, reads_text=reads_text)
+        if days is not None:
+            with self.folder.saving():
+                drop_old_texts(self._journal, days, text_rule(self.config), only_learned=reads_text)
+                # Where somebody reads the log it is emptied another time.
+                self._journal.database.empty_log(0)
 
     def _status(self, summary: Mapping[str, Json] | None = None) -> RunStatus:
         """What a checkpoint of now keeps beside the state; the metrics table is written with it."""
@@ -340,6 +351,7 @@ class LearnSession:
             learns_targets=not self._reads_documents,
             problem_of=partial(reading_problem, self.learner),
             labels=self._labels_for(len(batch)),
+            needs_text=self.learner.reads_text,
         )
         unusable = self._first_unusable(arrived)
         if self._strict is not None and unusable is not None:
@@ -536,7 +548,9 @@ class LearnSession:
         A record with an id was understood: how it begins is somebody's text, kept only where texts are.
         """
         return [
-            Refused(one.place, one.reason, one.excerpt if one.id is None or self._keep_text else "", one.id)
+            Refused(
+                one.place, one.reason, one.excerpt if one.id is None or self._keep_excerpts else "", one.id
+            )
             for one in rejections
         ]
 

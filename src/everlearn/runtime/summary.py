@@ -13,6 +13,7 @@ from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report import write_report
 from everlearn.evaluation.report_language import write_language_report
 from everlearn.journal.durable_files import write_json
+from everlearn.journal.journal import Journal
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import Counts, Seconds
 from everlearn.runtime.text_run_scores import AnyRunScores, TextRunScores
@@ -120,6 +121,25 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
+def _samples(journal: Journal, chosen: Sequence[Mapping[str, Json]]) -> list[dict[str, Json]]:
+    """What was written along the way, as far as the journal keeps it."""
+    shown = []
+    for one in chosen:
+        row = journal.database.first("SELECT offset FROM examples WHERE id = ?", (one["id"],))
+        arrival = (
+            None if row is None else next((found for _, found in journal.arrivals(row[0], row[0])), None)
+        )
+        if row is None or arrival is None or arrival.example.text is None:
+            continue  # deleted, or its text was dropped
+        sample: dict[str, Json] = {
+            "input": arrival.example.text,
+            "output": "" if arrival.prediction is None else arrival.prediction.label or "",
+            "target": journal.present_target(row[0], arrival.example.target),
+        }
+        shown.append(sample | {"examples": one["examples"]})
+    return shown
+
+
 def write_reader_files(
     folder: RunFolder,
     scores: AnyRunScores,
@@ -153,7 +173,7 @@ def write_reader_files(
                 matrix=scores.matrix,
                 config=folder.record.config,
                 notes=notes,
-                samples=scores.samples,
+                samples=_samples(folder.journal, scores.samples),
                 decisions=[asdict(one) for one in folder.history.decisions()],
             )
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Collection
 
 import psutil
 import pyarrow as pa
@@ -38,7 +39,8 @@ class TextRunScores:
         rolling: The newest rolling score, for display: bits per byte, or BLEU.
         matrix: Bits per byte of each domain after each, where a test set was given.
         growth: What the vocabulary gained, where it was to grow and has tried.
-        samples: Translations made along the way, with their targets.
+        samples: Ids of pairs that were translated along the way, and how many examples had come by then.
+            What was written lies in the journal alone.
     """
 
     def __init__(self, rolling_window: int, bleu_tokenizer: str | None = None) -> None:
@@ -109,8 +111,12 @@ class TextRunScores:
         first = result.examples[0]
         # The first of ever rarer batches, so that few samples tell of all the stream.
         if self.counts.examples >= 2 * (self.samples[-1]["examples"] if self.samples else 0):
-            sample = {"input": first.text, "output": written[0], "target": first.target}
-            self.samples = [*self.samples, sample | {"examples": self.counts.examples}][-_MAX_SAMPLES:]
+            sample: dict[str, Json] = {"id": first.id, "examples": self.counts.examples}
+            self.samples = [*self.samples, sample][-_MAX_SAMPLES:]
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Let go of samples that are deleted."""
+        self.samples = [one for one in self.samples if one["id"] not in ids]
 
     def rest(self) -> None:
         """Leave out of the throughput what happened since the last batch (saving, testing, waiting)."""
@@ -181,7 +187,9 @@ class TextRunScores:
         if self.pairs is not None:
             self.pairs.restore(saved["pairs"])
         self.matrix = None if saved["matrix"] is None else DomainMatrix.from_json(saved["matrix"])
-        self.num_skipped, self.samples = int(saved["skipped"]), list(saved["samples"])
+        self.num_skipped = int(saved["skipped"])
+        # Those of before spelled their texts and did not say whose they were.
+        self.samples = [one for one in saved["samples"] if "id" in one]
         self.growth = None if "growth" not in saved else VocabularyGrowth.from_json(saved["growth"])
 
     def restore_metrics(self, table: pa.Table) -> None:
