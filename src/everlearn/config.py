@@ -168,6 +168,9 @@ class TranslationSettings(_Settings):
 
     max_source_length: int | None = Field(default=None, ge=1)
     max_target_length: int | None = Field(default=None, ge=1)
+    source_language: str | None = Field(default=None, min_length=1)
+    """Code of the sources' language, where the model's tokenizer marks languages."""
+    target_language: str | None = Field(default=None, min_length=1)
     beams: int | None = Field(default=None, ge=1, le=64)
     label_smoothing: float | None = Field(default=None, ge=0.0, lt=1.0)
     bleu_tokenizer: str = "13a"

@@ -111,6 +111,8 @@ def learn(
     grow_vocabulary: text_options.GrowVocabulary = None,
     max_source_length: text_options.MaxSourceLength = None,
     max_target_length: text_options.MaxTargetLength = None,
+    source_language: text_options.SourceLanguage = None,
+    target_language: text_options.TargetLanguage = None,
     beams: text_options.Beams = None,
     bleu_tokenizer: text_options.BleuTokenizer = None,
     guard: options.Guard = None,

@@ -24,7 +24,9 @@ __all__ = [
     "Methods",
     "ReplayShare",
     "Sinks",
+    "SourceLanguage",
     "SpikeDeviations",
+    "TargetLanguage",
     "Task",
     "TokensPerStep",
     "Window",
@@ -47,6 +49,8 @@ SETTING_OF = {
     "grow_vocabulary": "learner.vocabulary.words",
     "max_source_length": "learner.translation.max_source_length",
     "max_target_length": "learner.translation.max_target_length",
+    "source_language": "learner.translation.source_language",
+    "target_language": "learner.translation.target_language",
     "beams": "learner.translation.beams",
     "bleu_tokenizer": "learner.translation.bleu_tokenizer",
     "replay_share": "learner.gradient.replay_share",
@@ -173,9 +177,23 @@ MaxTargetLength = Annotated[
     int | None,
     typer.Option(
         metavar="TOKENS",
-        help="Tokens of a target, learned or written. Default: what the model takes.",
+        help="Tokens of a target, learned or written. Default: as many as the model takes; written are at "
+        "most twice the source's and 16 more.",
         rich_help_panel=_TRANSLATION,
     ),
+]
+SourceLanguage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        help="Language of the sources, as the model's tokenizer calls it (en_XX, eng_Latn, en …). Needed "
+        "where it marks languages and was saved without one.",
+        rich_help_panel=_TRANSLATION,
+    ),
+]
+TargetLanguage = Annotated[
+    str | None,
+    typer.Option(metavar="CODE", help="The same of the targets.", rich_help_panel=_TRANSLATION),
 ]
 Beams = Annotated[
     int | None,

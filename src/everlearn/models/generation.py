@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from everlearn.errors import ConfigError, InputError
+from everlearn.models.pair_tokens import PairTokenizer
 from everlearn.models.pretrained import max_length_of
 from everlearn.models.quiet import quiet_transformers
 from everlearn.models.tokens import tokenize_prompt
@@ -162,8 +163,8 @@ def _sources(
     tokenizer: Any, sources: list[str], limit: int | None, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """Token ids and mask (B, S), padded on the right by hand: there may be no padding token."""
-    settings = {"truncation": True, "max_length": limit} if limit is not None else {}
-    rows = tokenizer(sources, **settings)["input_ids"]
+    pairs = PairTokenizer(tokenizer)
+    rows = [pairs.source(source, limit) for source in sources]
     width = max(1, *(len(row) for row in rows))
     padding = tokenizer.pad_token_id or 0
     ids_BS = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)

@@ -66,18 +66,24 @@ _copies: WeakKeyDictionary[Any, _Copies] = WeakKeyDictionary()
 _copies_lock = Lock()
 
 
-def encode_plain(tokenizer: Any, text: str) -> Encoded:
+def encode_plain(tokenizer: Any, text: str, *, is_target: bool = False) -> Encoded:
     """Tokenize a text in which special tokens have no meaning; nothing is added to it.
+
+    Args:
+        tokenizer: Of transformers.
+        text: The text.
+        is_target: It is the target of a pair, which some tokenizers read by a vocabulary of its own.
 
     Raises:
         InputError: The text holds half of a surrogate pair.
     """
-    whole = _encode_whole(tokenizer, text, split_special_tokens=True)
+    settings = {"split_special_tokens": True, "is_target": is_target}
+    whole = _encode_whole(tokenizer, text, **settings)
     cuts = _cuts(tokenizer, text, whole.ids)
     if not cuts:
         return whole
     pieces = [text[start:stop] for start, stop in pairwise([0, *cuts, len(text)])]
-    return join([_encode_whole(tokenizer, piece, split_special_tokens=True) for piece in pieces])
+    return join([_encode_whole(tokenizer, piece, **settings) for piece in pieces])
 
 
 def encode_marked(tokenizer: Any, text: str) -> Encoded:
@@ -111,7 +117,9 @@ def join(parts: Sequence[Encoded]) -> Encoded:
     return Encoded(np.concatenate(ids), joined, num_bytes)
 
 
-def _encode_whole(tokenizer: Any, text: str, *, split_special_tokens: bool) -> Encoded:
+def _encode_whole(
+    tokenizer: Any, text: str, *, split_special_tokens: bool, is_target: bool = False
+) -> Encoded:
     try:
         num_bytes = len(text.encode())
     except UnicodeEncodeError as error:
@@ -126,7 +134,8 @@ def _encode_whole(tokenizer: Any, text: str, *, split_special_tokens: bool) -> E
         ends = _ends_by_offsets(text, encoding, copies.byte_level)
     else:
         settings = {"add_special_tokens": False, "truncation": False, "verbose": False}
-        found = tokenizer(text, split_special_tokens=split_special_tokens, **settings)
+        side = {"text_target" if is_target else "text": text}
+        found = tokenizer(**side, split_special_tokens=split_special_tokens, **settings)
         ids = np.array(found["input_ids"], dtype=np.int64)
         ends = _ends_by_strings(tokenizer.convert_ids_to_tokens(ids.tolist()), num_bytes)
     if len(ends):

@@ -20,6 +20,7 @@ from everlearn.memory.model_example import OVERHEAD_BYTES
 from everlearn.methods.registry import create_method
 from everlearn.methods.replay import ReplayConfig
 from everlearn.models.causal import LanguageModel, load_language_model
+from everlearn.models.languages import keep_own_language, resolve_languages
 from everlearn.models.seq2seq import Seq2SeqModel, load_seq2seq_model
 from everlearn.runtime.run_record import LearnerRecord
 from everlearn.types import Example
@@ -60,7 +61,8 @@ def new_text_learner(config: RunConfig) -> tuple[TextLearner, LearnerRecord]:
         language_model = _load_language_model(config)
         learner = LanguageLearner(language_model, _language_config(config, language_model), methods)
     else:
-        learner = Seq2SeqLearner(_load_seq2seq_model(config), _seq2seq_config(config), methods)
+        seq2seq_model = _load_seq2seq_model(config)
+        learner = Seq2SeqLearner(seq2seq_model, _seq2seq_config(config, seq2seq_model), methods)
     settings = {"learner": _to_json(asdict(learner.config)), "methods": method_settings(config)}
     return learner, LearnerRecord(kind=_KINDS[config.task], config=settings | _identity(learner))
 
@@ -85,7 +87,10 @@ def text_learner(config: RunConfig, record: LearnerRecord) -> TextLearner:
         learner = LanguageLearner(_load_language_model(config), language_config, methods, dtype=dtype)
     else:
         seq2seq_config = _rebuilt(Seq2SeqConfig, settings)
-        learner = Seq2SeqLearner(_load_seq2seq_model(config), seq2seq_config, methods, dtype=dtype)
+        seq2seq_model = _load_seq2seq_model(config)
+        if seq2seq_config.target_language is None:
+            keep_own_language(seq2seq_model.tokenizer)
+        learner = Seq2SeqLearner(seq2seq_model, seq2seq_config, methods, dtype=dtype)
     for name, found in _identity(learner).items():
         if record.config.get(name, found) != found:
             raise RunError(
@@ -250,11 +255,16 @@ def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) 
     return length, window
 
 
-def _seq2seq_config(config: RunConfig) -> Seq2SeqConfig:
+def _seq2seq_config(config: RunConfig, seq2seq_model: Seq2SeqModel) -> Seq2SeqConfig:
     settings = config.learner.translation
+    source, target = resolve_languages(
+        seq2seq_model.tokenizer, settings.source_language, settings.target_language
+    )
     given = {
         "max_source_length": settings.max_source_length,
         "max_target_length": settings.max_target_length,
+        "source_language": source,
+        "target_language": target,
         "num_beams": settings.beams,
         "label_smoothing": settings.label_smoothing,
     }

@@ -20,7 +20,11 @@ class Seq2SeqConfig:
         max_source_length: Tokens of a source that are read, special tokens included; None: as many as the
             model takes.
         max_target_length: Tokens of a target that are learned, and that are generated at most; None: as many
-            as the model takes.
+            as the model takes are learned, and generated are at most twice the source's and 16 more, which
+            ends a model that repeats itself.
+        source_language: Code of the sources' language, as a multilingual tokenizer has it; None: there are
+            no languages, or the tokenizer's own.
+        target_language: The same of targets.
         num_beams: Width of the beam search; 1: the most probable token at each step (greedy).
         length_penalty: Beams are ranked by log probability / tokens ** length_penalty.
         label_smoothing: Share of the target probability that is spread evenly over the vocabulary.
@@ -38,6 +42,8 @@ class Seq2SeqConfig:
 
     max_source_length: int | None = None
     max_target_length: int | None = None
+    source_language: str | None = None
+    target_language: str | None = None
     num_beams: int = 1
     length_penalty: float = 1.0
     label_smoothing: float = 0.0

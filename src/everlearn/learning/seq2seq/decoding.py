@@ -24,7 +24,7 @@ IdArray = npt.NDArray[np.integer[Any]]
 
 # A step of the decoder takes about as long for a hundred rows as for one, so splitting seldom pays.
 _GROUP_COST = 4_096
-# A target may have so many times the source's tokens, and so many more. It ends a model that repeats itself.
+# Where nobody says how long a target may be: it ends a model that repeats itself.
 _LENGTH_RATIO, _LENGTH_MARGIN = 2.0, 16
 
 
@@ -38,6 +38,7 @@ class Decoding:
         pad_id: Is never generated.
         first_id: The first token of every target, where the model wants one (a language); else None.
         max_target_length: Tokens at most, end token included.
+        bounded_by_source: A target has at most twice the source's tokens and 16 more, too.
         max_source_length: Tokens that the encoder takes; None: any number.
         num_beams: 1: greedy.
         length_penalty: For beams.
@@ -51,6 +52,7 @@ class Decoding:
     pad_id: int
     first_id: int | None = None
     max_target_length: int
+    bounded_by_source: bool = True
     max_source_length: int | None = None
     num_beams: int = 1
     length_penalty: float = 1.0
@@ -103,6 +105,8 @@ def generate(model: Any, sources: Sequence[IdArray], decoding: Decoding) -> list
 
 
 def _limit(source_length: int, decoding: Decoding) -> int:
+    if not decoding.bounded_by_source:
+        return decoding.max_target_length
     return min(decoding.max_target_length, int(_LENGTH_RATIO * source_length) + _LENGTH_MARGIN)
 
 
@@ -173,7 +177,7 @@ def _log_probabilities(logits_RV: Tensor, decoding: Decoding, *, is_first: bool)
 def _beams(
     model: Any, encoded: Any, mask_BS: Tensor, limits: Sequence[int], decoding: Decoding
 ) -> list[Generated]:
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteriaList
 
     make_config: Any = GenerationConfig  # it has no annotations
     never = [[decoding.pad_id]] if decoding.pad_id != decoding.end_id else None
@@ -193,10 +197,28 @@ def _beams(
             return_dict_in_generate=True,
             output_scores=True,
         ),
+        stopping_criteria=StoppingCriteriaList([_RowLimits(limits)]),
     )
     results = []
-    for row, score in zip(output.sequences[:, 1:].tolist(), output.sequences_scores.tolist(), strict=True):
-        length = row.index(decoding.end_id) + 1 if decoding.end_id in row else len(row)
-        ids = tuple(row[:length])
+    rows, scores = output.sequences[:, 1:].tolist(), output.sequences_scores.tolist()
+    for row, score, limit in zip(rows, scores, limits, strict=True):
+        ended = row.index(decoding.end_id) + 1 if decoding.end_id in row else len(row)
+        ids = tuple(row[: min(ended, limit)])
         results.append(Generated(ids, score * len(ids) ** decoding.length_penalty))
     return results
+
+
+class _RowLimits:
+    """Ends each row's beams at its own limit; what ``model.generate`` asks at every step.
+
+    Without it the longest limit of a group would count for all, and a target would depend on its neighbours.
+    """
+
+    def __init__(self, limits: Sequence[int]) -> None:
+        self._limits = limits
+
+    def __call__(self, ids_RL: Tensor, _scores: Any, **_others: Any) -> Tensor:
+        limits_R = torch.tensor(self._limits, device=ids_RL.device)
+        limits_R = limits_R.repeat_interleave(len(ids_RL) // len(self._limits))
+        # One token more: what the decoder reads first.
+        return ids_RL.shape[1] - 1 >= limits_R

@@ -28,6 +28,8 @@ from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targe
 from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
 from everlearn.models.dtype import DtypeName, choose_dtype
+from everlearn.models.languages import language_id, set_languages
+from everlearn.models.pair_tokens import PairTokenizer
 from everlearn.models.seq2seq import Seq2SeqModel
 from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
@@ -70,6 +72,8 @@ class Seq2SeqLearner:
     ) -> None:
         self.config = config if config is not None else Seq2SeqConfig()
         self.seq2seq_model = seq2seq_model
+        if self.config.source_language is not None and self.config.target_language is not None:
+            set_languages(seq2seq_model.tokenizer, self.config.source_language, self.config.target_language)
         self.model = _prepared(seq2seq_model.model)
         self._tokenizer_sha256 = tokenizer_sha256(seq2seq_model.tokenizer)
         select_seq2seq_parameters(self.model, self.config.optimization)
@@ -235,7 +239,10 @@ class Seq2SeqLearner:
     def description(self) -> dict[str, Json]:
         """What a state must agree with to be restored: the model, the tokenizer, the configuration."""
         # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
-        config: Json = json.loads(json.dumps(asdict(self.config)))
+        config = json.loads(json.dumps(asdict(self.config)))
+        for name in ("source_language", "target_language"):
+            if config[name] is None:
+                del config[name]  # as runs have it that were made before there were languages
         return {
             "kind": "seq2seq",
             "format_version": _FORMAT_VERSION,
@@ -274,20 +281,40 @@ def _decoding(
     tokenizer = seq2seq_model.tokenizer
     end_id = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else token("eos_token_id")
     start_id = token("decoder_start_token_id")
+    if start_id is None and config.target_language is not None:
+        start_id = language_id(tokenizer, config.target_language)
     if end_id is None or start_id is None:
         lacking = "eos_token_id" if end_id is None else "decoder_start_token_id"
         raise ModelError(f"model {seq2seq_model.name!r} says no {lacking}, so targets cannot be generated")
+    first_id = token("forced_bos_token_id")
+    if config.target_language is not None:
+        start_id, first_id = _with_language(seq2seq_model, config.target_language, start_id)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else token("pad_token_id")
     limit = seq2seq_model.max_length or _DEFAULT_MAX_LENGTH
     return Decoding(
         start_id=start_id,
         end_id=int(end_id),
         pad_id=int(pad_id if pad_id is not None else end_id),
-        first_id=token("forced_bos_token_id"),
+        first_id=first_id,
         max_target_length=min(config.max_target_length or limit, limit),
+        bounded_by_source=config.max_target_length is None,
         max_source_length=seq2seq_model.max_length,
         num_beams=config.num_beams,
         length_penalty=config.length_penalty,
         tokens_at_once=config.tokens_at_once,
         autocast_dtype=autocast_dtype,
     )
+
+
+def _with_language(seq2seq_model: Seq2SeqModel, language: str, start_id: int) -> tuple[int, int | None]:
+    """The token that the decoder reads first and the one that it writes first, for targets of a language.
+
+    Some models write the language as a target's first token, others read it as the start. It is written into
+    the model's settings for generation as well, so that whoever generates by the model does the same.
+    """
+    tokenizer, model = seq2seq_model.tokenizer, seq2seq_model.model
+    number = language_id(tokenizer, language)
+    before, _ = PairTokenizer(tokenizer).target_frame
+    start_id, first_id = (start_id, number) if number in before else (number, None)
+    model.generation_config.update(decoder_start_token_id=start_id, forced_bos_token_id=first_id)
+    return start_id, first_id

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from everlearn.errors import InputError
 from everlearn.memory import InputArray, ModelExample
+from everlearn.models.languages import check_target_language
+from everlearn.models.pair_tokens import PairTokenizer
 from everlearn.types import Example
 
 __all__ = ["PairReader", "pack_pair", "unpack_pair"]
@@ -43,7 +45,7 @@ def unpack_pair(array: InputArray) -> tuple[IdArray, IdArray]:
 
 
 class PairReader:
-    """Tokenizes sources and targets.
+    """Tokenizes sources and targets; what looks like a special token in a text is text.
 
     A source is cut so that its special tokens stay; a target that is too long is cut at its end and then
     lacks the end token, so that the model does not learn to stop there.
@@ -53,10 +55,15 @@ class PairReader:
         end_id: The token that ends a target, which is added where the tokenizer does not.
         max_source_length: Tokens of a source, special tokens included.
         max_target_length: Tokens of a target, end token included.
+
+    Raises:
+        ConfigError: The tokenizer is multilingual, and nobody has said of which language targets are.
     """
 
     def __init__(self, tokenizer: Any, end_id: int, max_source_length: int, max_target_length: int) -> None:
+        check_target_language(tokenizer)
         self.tokenizer = tokenizer
+        self._pair_tokenizer = PairTokenizer(tokenizer)
         self.end_id = end_id
         self.max_source_length = max_source_length
         self.max_target_length = max_target_length
@@ -67,23 +74,18 @@ class PairReader:
         Raises:
             InputError: An example has no text.
         """
-        texts = []
+        sequences: list[IdArray] = []
         for example in examples:
             if example.text is None:
                 raise InputError(f"example {example.id!r} has no text; this learner translates texts")
-            texts.append(example.text)
-        if not texts:
-            return []
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_source_length)["input_ids"]
-        return [np.asarray(ids or [self.end_id], dtype=np.int32) for ids in encoded]
+            ids = self._pair_tokenizer.source(example.text, self.max_source_length)
+            sequences.append(np.asarray(ids or [self.end_id], dtype=np.int32))
+        return sequences
 
     def targets(self, texts: Sequence[str]) -> list[IdArray]:
         """Token ids int32 (T,) of target texts, end token included unless cut."""
-        if not texts:
-            return []
-        encoded = self.tokenizer(text_target=list(texts), truncation=False, verbose=False)["input_ids"]
-        ended = [ids if ids and ids[-1] == self.end_id else [*ids, self.end_id] for ids in encoded]
-        return [np.asarray(ids[: self.max_target_length], dtype=np.int32) for ids in ended]
+        sequences = [self._pair_tokenizer.target(text, self.end_id) for text in texts]
+        return [np.asarray(ids[: self.max_target_length], dtype=np.int32) for ids in sequences]
 
     def pairs(self, examples: Sequence[Example], targets: Sequence[str]) -> list[ModelExample]:
         """Examples as steps and memories keep them.
