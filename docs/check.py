@@ -43,6 +43,7 @@ UNITS = {
     "DECISION": "the number of a decision, as `versions` lists it",
     "VERSION": "the number of a version, as `versions` lists it; head: the newest state",
     "NAME": "a name",
+    "CODE": "a language's code, as the model's tokenizer has it",
     "TEXT": "text",
     "FIELD=VALUE": "a field's name and value",
 }

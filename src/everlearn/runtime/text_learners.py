@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any, cast
 
 from everlearn.config import LanguageSettings, RunConfig
@@ -62,7 +62,12 @@ def new_text_learner(config: RunConfig) -> tuple[TextLearner, LearnerRecord]:
         learner = LanguageLearner(language_model, _language_config(config, language_model), methods)
     else:
         seq2seq_model = _load_seq2seq_model(config)
-        learner = Seq2SeqLearner(seq2seq_model, _seq2seq_config(config, seq2seq_model), methods)
+        wanted = _seq2seq_config(config)
+        source, target = resolve_languages(
+            seq2seq_model.tokenizer, wanted.source_language, wanted.target_language
+        )
+        wanted = replace(wanted, source_language=source, target_language=target)
+        learner = Seq2SeqLearner(seq2seq_model, wanted, methods)
     settings = {"learner": _to_json(asdict(learner.config)), "methods": method_settings(config)}
     return learner, LearnerRecord(kind=_KINDS[config.task], config=settings | _identity(learner))
 
@@ -255,16 +260,13 @@ def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) 
     return length, window
 
 
-def _seq2seq_config(config: RunConfig, seq2seq_model: Seq2SeqModel) -> Seq2SeqConfig:
+def _seq2seq_config(config: RunConfig) -> Seq2SeqConfig:
     settings = config.learner.translation
-    source, target = resolve_languages(
-        seq2seq_model.tokenizer, settings.source_language, settings.target_language
-    )
     given = {
         "max_source_length": settings.max_source_length,
         "max_target_length": settings.max_target_length,
-        "source_language": source,
-        "target_language": target,
+        "source_language": settings.source_language,
+        "target_language": settings.target_language,
         "num_beams": settings.beams,
         "label_smoothing": settings.label_smoothing,
     }
