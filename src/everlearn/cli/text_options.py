@@ -186,14 +186,18 @@ SourceLanguage = Annotated[
     str | None,
     typer.Option(
         metavar="CODE",
-        help="Language of the sources, as the model's tokenizer calls it (en_XX, eng_Latn, en …). Needed "
-        "where it marks languages and was saved without one.",
+        help="Language of the sources, as the model's tokenizer calls it (en_XX, eng_Latn, en …). Default: what "
+        "the tokenizer was saved with; needed where it marks languages and was saved without one.",
         rich_help_panel=_TRANSLATION,
     ),
 ]
 TargetLanguage = Annotated[
     str | None,
-    typer.Option(metavar="CODE", help="The same of the targets.", rich_help_panel=_TRANSLATION),
+    typer.Option(
+        metavar="CODE",
+        help="The same of the targets. Default: as of the sources.",
+        rich_help_panel=_TRANSLATION,
+    ),
 ]
 Beams = Annotated[
     int | None,

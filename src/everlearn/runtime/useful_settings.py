@@ -102,6 +102,7 @@ _TABLE: tuple[tuple[tuple[_Condition, ...], str], ...] = (
     (_OF_PAIRS, "learner.translation.max_source_length learner.translation.max_target_length"),
     (_OF_PAIRS, "learner.translation.beams learner.translation.label_smoothing"),
     (_OF_PAIRS, "learner.translation.bleu_tokenizer"),
+    (_OF_PAIRS, "learner.translation.source_language learner.translation.target_language"),
     (_ALWAYS, "guard.enabled"),
     (_GUARDED, "guard.share guard.every guard.seconds guard.tolerance guard.level guard.test guard.recent"),
     (_GUARDED, "guard.long_term"),
