@@ -186,8 +186,8 @@ SourceLanguage = Annotated[
     str | None,
     typer.Option(
         metavar="CODE",
-        help="Language of the sources, as the model's tokenizer calls it (en_XX, eng_Latn, en …). Default: what "
-        "the tokenizer was saved with; needed where it marks languages and was saved without one.",
+        help="Language of the sources, as the model's tokenizer calls it (en_XX, eng_Latn, en …). Default: "
+        "what the tokenizer was saved with; needed where it marks languages and was saved without one.",
         rich_help_panel=_TRANSLATION,
     ),
 ]
