@@ -259,7 +259,7 @@ def test_a_crash_within_a_deletion_loses_no_version(
         if moment == "before":
             patched.setattr("everlearn.runtime.deletion.delete_examples", crash)
         else:
-            patched.setattr("everlearn.runtime.deletion.choose_served", crash)
+            patched.setattr(RunFolder, "prune", crash)
         with pytest.raises(KeyboardInterrupt):
             forget_in_run(run, ids=["message-7"])
     folder, learner = open_learner(run)  # before anybody has put it right
