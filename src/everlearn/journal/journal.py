@@ -454,6 +454,11 @@ class Journal:
         row = self.database.one("SELECT COUNT(*) FROM examples WHERE offset < ?", (self._next_offset,))
         return int(row[0])
 
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether the text of any example is kept."""
+        return self.database.first("SELECT 1 FROM texts LIMIT 1") is not None
+
     def num_without_text(self) -> int:
         """Examples that count, or are to be looked at, and whose text is not kept."""
         row = self.database.one(
