@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from everlearn.context import LaneChunk, Lanes, make_carry
-from everlearn.context.decoder import decoder_of, evaluating
+from everlearn.context.decoder import decoder_of, evaluating, takes
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.gradient.learner_state import most_forgotten, with_prefix, without_prefix
@@ -427,10 +427,11 @@ def _runs(model: Any, autocast_dtype: torch.dtype) -> bool:
     """Whether a model runs on weights that were rounded; some have float32 within that goes with none."""
     if getattr(model, "is_rnn_language_model", False):
         return True
-    device = next(model.parameters()).device
+    device, decoder = next(model.parameters()).device, decoder_of(model)
+    uncached = {"use_cache": False} if takes(decoder, "use_cache") else {}
     try:
         with evaluating(model), torch.autocast(device.type, autocast_dtype):
-            decoder_of(model)(input_ids=torch.zeros(1, 2, dtype=torch.long, device=device))
+            decoder(input_ids=torch.zeros(1, 2, dtype=torch.long, device=device), **uncached)
     except RuntimeError:
         return False
     return True
