@@ -16,26 +16,23 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from benchmarks.datasets import data_folder, split_path
-from benchmarks.environment import describe_environment, environment_line
+from benchmarks.datasets import split_path
+from benchmarks.environment import environment_line
 from benchmarks.line_chart import Line, Panel, Style, write_chart
-from everlearn.context import Carry, CarryConfig, Lanes, Rows, TokenRun, make_carry
+from benchmarks.long_texts import first_tokens, plain_text
+from benchmarks.reading import CHUNK, IntArray, Losses, SavedLosses, losses, read
+from everlearn.context import CarryConfig
 from everlearn.models.causal import LanguageModel, load_language_model
-from everlearn.models.tokens import tokenize_document
 
 __all__ = ["main"]
 
-CHUNK = 256
 BLOCK = 1_000
 STREAM_BLOCK = 5_000
 CHECKED_TOKENS = 2_000
@@ -48,10 +45,6 @@ SETTINGS: dict[str, CarryConfig] = {
     WHOLE: CarryConfig(window=None),
 }
 CHARTED = (NO_CARRY, "window 256", STREAMED, WHOLE)
-
-IntArray = npt.NDArray[np.int32]
-Losses = npt.NDArray[np.float64]
-
 
 STYLES: dict[str, Style] = {
     "no carry": ("#8a8a8a", "4 3"),
@@ -73,14 +66,14 @@ def main() -> None:
     parser.add_argument("--chart", type=Path, help="draw the courses into this SVG file")
     options = parser.parse_args()
     print(environment_line(), flush=True)
-    saved = _Results(options.out, options.tokens)
+    saved = SavedLosses(options.out, options.tokens)
     loaded = load_language_model("smollm2", dtype="bfloat16", device="cpu")
     texts = dict(_texts(loaded, options.data, options.texts, options.tokens))
     for name, ids in texts.items():
         for setting, config in SETTINGS.items():
             saved.measure(f"{name}: {setting}", partial(losses, loaded, ids, config))
     if options.stream_tokens:
-        ids = _tokens(loaded, _plain("lm_moby_dick", "train", options.data), options.stream_tokens)
+        ids = first_tokens(loaded, plain_text("lm_moby_dick", "train", options.data), options.stream_tokens)
         for setting in (NO_CARRY, STREAMED):
             key = f"stream of {len(ids):,}: {setting}"
             saved.measure(key, partial(losses, loaded, ids, SETTINGS[setting]))
@@ -101,36 +94,6 @@ def main() -> None:
         )
 
 
-@torch.no_grad()
-def losses(loaded: LanguageModel, ids_T: IntArray, config: CarryConfig) -> Losses:
-    """Nats of each token but the first (T - 1,), read in chunks with the carry, or whole."""
-    length = len(ids_T) if config.window is None else CHUNK
-    found = []
-    for states_LH, labels_L in read(loaded.model, ids_T, config, length):
-        for start in range(0, len(labels_L), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits_LV = loaded.model.get_output_embeddings()(states_LH[part]).float()
-            found.append(torch.nn.functional.cross_entropy(logits_LV, labels_L[part], reduction="none"))
-    return torch.cat(found).double().numpy()
-
-
-@torch.no_grad()
-def read(
-    model: Any, ids_T: IntArray, config: CarryConfig, chunk_length: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Last hidden states (L, H) and labels (L,) of one text, chunk by chunk."""
-    carry: Carry = make_carry(model, config, num_lanes=1)
-    lanes = Lanes(1, chunk_length, carry.one_document_per_row)
-    everything = np.ones(len(ids_T), bool)
-    parts: dict[str, Any] = {"ids": ids_T, "is_target": everything, "num_bytes": everything.astype(np.int32)}
-    lanes.add(TokenRun(example_id="text", document="text", **parts))
-    while (chunk := lanes.take(chunk_length, flush=True)) is not None:
-        rows = Rows.from_chunk(chunk)
-        result = carry.forward(model, rows)
-        carry.advance(rows, result)
-        yield result.states_RLH[0], torch.from_numpy(chunk.labels[0])
-
-
 def _difference(ids_T: IntArray) -> float:
     loaded = load_language_model("smollm2", dtype="float32", device="cpu")
     head = loaded.model.get_output_embeddings()
@@ -144,44 +107,13 @@ def _difference(ids_T: IntArray) -> float:
     return largest
 
 
-class _Results:
-    """Losses by name, in a JSON file that grows."""
-
-    def __init__(self, path: Path, num_tokens: int) -> None:
-        self._path = path
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if known and known["tokens"] != num_tokens:
-            raise SystemExit(f"{path} holds results for --tokens {known['tokens']}; give another --out")
-        self._json = known or {"tokens": num_tokens, "environment": describe_environment(), "results": {}}
-
-    @property
-    def losses(self) -> dict[str, Losses]:
-        return {name: np.array(one["nats"]) for name, one in self._json["results"].items()}
-
-    def measure(self, name: str, run: Callable[[], Losses]) -> None:
-        if name in self._json["results"]:
-            return
-        start = time.perf_counter()
-        found = run()
-        seconds = time.perf_counter() - start
-        rounded = [float(f"{nats:.6g}") for nats in found]
-        self._json["results"][name] = {"seconds": round(seconds, 1), "nats": rounded}
-        part = self._path.with_suffix(".part")
-        part.write_text(json.dumps(self._json), encoding="utf-8")
-        part.replace(self._path)
-        print(
-            json.dumps({"name": name, "mean": round(float(found.mean()), 6), "seconds": round(seconds, 1)}),
-            flush=True,
-        )
-
-
 def _texts(
     loaded: LanguageModel, data: str | None, count: int, num_tokens: int
 ) -> Iterator[tuple[str, IntArray]]:
     for title, name in (("Moby-Dick", "lm_moby_dick"), ("Shakespeare", "lm_shakespeare")):
-        text, start = _plain(name, "test", data), 0
+        text, start = plain_text(name, "test", data), 0
         for number in range(1, count + 1):
-            ids = _tokens(loaded, text[start:], num_tokens)
+            ids = first_tokens(loaded, text[start:], num_tokens)
             # Where the next text begins need not be exact: about four characters a token.
             start += 4 * num_tokens
             yield f"{title} {number}", ids
@@ -191,22 +123,10 @@ def _texts(
             speeches.setdefault(f"{record['domain']} {record['date']}", []).append(record["text"])
     joined = sorted((" ".join(pieces) for pieces in speeches.values()), key=len, reverse=True)
     for number, text in enumerate(joined[:count], start=1):
-        yield f"Speech {number}", _tokens(loaded, text, num_tokens)
+        yield f"Speech {number}", first_tokens(loaded, text, num_tokens)
 
 
-def _plain(name: str, split: str, data: str | None) -> str:
-    with gzip.open(data_folder(data) / name / f"{split}.txt.gz", "rt", encoding="utf-8") as file:
-        return file.read()
-
-
-def _tokens(loaded: LanguageModel, text: str, count: int) -> IntArray:
-    # Far more characters than the tokens have, far fewer than the book.
-    ids = tokenize_document(loaded.tokenizer, text[: 12 * count], starts=True, ends=False).ids[:count]
-    assert len(ids) == count, f"the text has only {len(ids):,} tokens"
-    return ids
-
-
-def _table(saved: _Results, texts: Sequence[str]) -> str:
+def _table(saved: SavedLosses, texts: Sequence[str]) -> str:
     kinds = list(dict.fromkeys(name.rsplit(" ", 1)[0] for name in texts))
     rows = [
         f"| nats per token | {' | '.join(kinds)} | mean | share of the gap |",
@@ -220,7 +140,7 @@ def _table(saved: _Results, texts: Sequence[str]) -> str:
     return "\n".join(rows)
 
 
-def _means(saved: _Results, texts: Sequence[str], kinds: Sequence[str], setting: str) -> list[float]:
+def _means(saved: SavedLosses, texts: Sequence[str], kinds: Sequence[str], setting: str) -> list[float]:
     """The mean of each kind's texts, and that of the kinds."""
     means = [
         float(np.mean([saved.losses[f"{name}: {setting}"].mean() for name in texts if name.startswith(kind)]))
@@ -233,7 +153,7 @@ def _blocks(losses_T: Losses, size: int) -> list[float]:
     return [float(losses_T[start : start + size].mean()) for start in range(0, len(losses_T), size)]
 
 
-def _stream_table(saved: _Results, num_tokens: int) -> str:
+def _stream_table(saved: SavedLosses, num_tokens: int) -> str:
     courses = {
         setting: _blocks(saved.losses[f"stream of {num_tokens:,}: {setting}"], STREAM_BLOCK)
         for setting in (NO_CARRY, STREAMED)
@@ -244,7 +164,7 @@ def _stream_table(saved: _Results, num_tokens: int) -> str:
     return "\n".join(rows)
 
 
-def _panels(saved: _Results, texts: Sequence[str], stream_tokens: int) -> list[Panel]:
+def _panels(saved: SavedLosses, texts: Sequence[str], stream_tokens: int) -> list[Panel]:
     lines = []
     for setting in CHARTED:
         means = np.mean([_blocks(saved.losses[f"{name}: {setting}"], BLOCK) for name in texts], axis=0)
