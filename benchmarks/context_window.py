@@ -3,10 +3,10 @@
 Run: ``python -m benchmarks.context_window [--choosing] [--tokens N] [--out FILE]``
 
 SmolLM2-135M-Instruct in bfloat16 reads texts of 8,000 tokens in chunks of 256: without carry, with a window
-of the last tokens and the first ones (sinks), and with all that came before. The share of a window is how much
-of the gap between the first and the last it closes. ``--choosing`` reads the texts that the default was chosen
-on, with more windows; without it, others, with today's default and the one of before. Results go to ``--out``
-as they come; a benchmark that was interrupted goes on with them.
+of the last tokens and the first ones (sinks), and with all that came before. The share of a window is how
+much of the gap between the first and the last it closes. ``--choosing`` reads the texts that the default was
+chosen on, with more windows; without it, others, with today's default and the one of before. Results go to
+``--out`` as they come; a benchmark that was interrupted goes on with them.
 """
 
 from __future__ import annotations
