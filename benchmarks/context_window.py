@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 NO_CARRY, WHOLE = "no carry", "all"
 DEFAULT, BEFORE = (CarryConfig.window or 0, CarryConfig.sinks), (1_024, 4)
-CHOICES = [BEFORE, (1_024, 64), (1_536, 64), (2_048, 4), (2_048, 64), (2_048, 256), (3_072, 64)]
+CHOICES = [BEFORE, (1_024, 64), (2_048, 4), (2_048, 64), (3_072, 64)]
 
 
 def main() -> None:
