@@ -43,14 +43,18 @@ def test_fields_of_a_record(tmp_path: Path) -> None:
         tmp_path / "some.train.jsonl",
         '{"text": "one", "label": "a", "domain": "d", "date": "2024-01-01", "id": 7, "k": [1, {"k": null}]}',
         '{"text": "two", "intent": "b", "time": 12.5, "id": "", "domain": {"not": "a name"}}',
-        '{"text": "three", "target": null, "label": "kept as a field"}',
+        '{"text": "three", "target": null, "label": "where the target is null"}',
     )
     one, two, three = read(open_source(path))[0]
     assert (one.id, one.text, one.target, one.domain, one.time) == ("7", "one", "a", "d", "2024-01-01")
     assert one.fields == {"k": [1, {"k": None}]}
     assert (two.id, two.target, two.time, two.domain) == ("some.train:2", "b", "12.5", None)
     assert two.fields == {"domain": {"not": "a name"}}
-    assert (three.id, three.target, three.fields) == ("some.train:3", None, {"label": "kept as a field"})
+    assert (three.id, three.target, three.fields) == (
+        "some.train:3",
+        None,
+        {"label": "where the target is null"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (b"{}", "no field 'text'; it has no fields"),
     (b'{"msg": "a", "cat": 1}', r"no field 'text'; its fields are msg, cat \(see --text-field\)$"),
     (json.dumps({f"f{k}": k for k in range(11)}).encode(), r"f8, f9, \.\.\. \("),
-    (b'{"\\ud800\\n": 1}', r"its fields are [^\n\ud800]+ \(see"),
+    (b'{"\\ud800\\n": 1}', r"field '[^\n\ud800]+' is not valid Unicode"),
     (b'{"text": 5}', "field 'text' must be a string, not int"),
     (b'{"text": null}', "not null"),
     (b'{"text": "  \\n"}', "field 'text' is blank"),
@@ -201,7 +205,7 @@ def test_truncated_files_give_their_good_lines_first(tmp_path: Path, suffix: str
     assert len(examples) > 5_000
     assert [e.text for e in examples] == [json.loads(line)["text"] for line in lines[: len(examples)]]
     assert message.startswith(f"{path}:{len(examples) + 1}: ")
-    assert reader.cursor() == {"line": len(examples)}
+    assert reader.cursor()["line"] == len(examples)
     assert open_source(path).count() is None
 
 
@@ -234,12 +238,13 @@ def test_csv_quotes_and_widths(tmp_path: Path) -> None:
         "k7,in\rside,x,",
         "k8,,x,",
         'k9,"open quote,x,',
-        "k10,swallowed,x,",
+        "k10,swallowed no more,x,",
     )
     examples, rejected = read(open_source(path))
     assert [(e.id, e.text, e.target, e.fields) for e in examples] == [
         ("k1", 'line one\nline "two", more', "x", {}),
         ("k4", "ok", None, {}),
+        ("k10", "swallowed no more", "x", {}),
     ]
     assert [(r.place, r.reason.split(":")[0][:28]) for r in rejected] == [
         ("t.csv:4", "3 cells where the header has"),
@@ -248,7 +253,7 @@ def test_csv_quotes_and_widths(tmp_path: Path) -> None:
         ("t.csv:8", "not UTF-8"),
         ("t.csv:10", "new-line character seen in u"),
         ("t.csv:11", "field 'text' is blank"),
-        ("t.csv:12", "a quote is left open until t"),
+        ("t.csv:12", "a quote is left open"),
     ]
 
 
@@ -265,8 +270,8 @@ def test_csv_records_that_are_too_long(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", "message;label", "a;b")
-    with pytest.raises(InputError, match=r"no column 'text'.*message;label.*--text-field"):
+    path = write(tmp_path / "t.csv", "message:label", "a:b")
+    with pytest.raises(InputError, match=r"no column 'text'.*message:label.*--text-field.*--delimiter"):
         open_source(path).open()
     pq.write_table(pa.table({"message": ["a"], "kind": ["b"]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"no column 'text'.*message, kind"):
@@ -299,7 +304,7 @@ def test_typed_columns(tmp_path: Path) -> None:
         ("t:1", "1", "2024-05-06T07:08:00", "d"),
         ("t:3", None, "2024-05-06T07:08:00", None),
     ]
-    assert examples[0].fields == {"price": "1.50", "blob": "<3 bytes>", "score": None, "nested": {"a": [1]}}
+    assert examples[0].fields == {"price": "1.50", "blob": "123", "score": None, "nested": {"a": [1]}}
     assert json.loads(json.dumps(examples[0].fields)) == examples[0].fields
     assert [(r.place, r.reason) for r in rejected] == [
         ("t.parquet:2", "field 'text' must be a string, not null"),
@@ -318,7 +323,7 @@ def test_strings_of_a_table_that_are_not_utf8(tmp_path: Path) -> None:
         out.write_table(pa.table({"text": bad}))
     examples, rejected = read(open_source(pyarrow_file))
     assert [(e.text, e.id) for e in examples] == [("a", "t:1"), ("b", "t:3")]
-    assert [(r.place, r.reason) for r in rejected] == [("t.arrow:2", "not UTF-8")]
+    assert [(r.place, r.reason) for r in rejected] == [("t.arrow:2", "field 'text': not UTF-8")]
 
 
 def test_plain_text_lines(tmp_path: Path) -> None:

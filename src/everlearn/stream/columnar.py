@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
-from everlearn.stream.delimited import require_columns
+from everlearn.stream.delimited import require_columns, tell_apart
 from everlearn.stream.line_files import cursor_number
 from everlearn.stream.lines import stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of, json_value
@@ -30,6 +31,14 @@ __all__ = [
 
 _ROWS_PER_PIECE = 512
 _PARQUET_BUFFER_BYTES = 1 << 20
+
+
+class _Unreadable:
+    # Stands for a value that Python has no object for: a string that is not UTF-8, a date of the year 12000.
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
 
 Row = dict[str, Any]
 RowParser = Callable[[Row, int], Example]
@@ -57,7 +66,7 @@ class RowRecords:
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._pieces = pieces
-        self._rows: Iterator[Row | None] = iter(())
+        self._rows: Iterator[Row] = iter(())
         self._row = first_row
         self._parse = parse
         self._name = name
@@ -73,14 +82,12 @@ class RowRecords:
                 self._rows = self._next_rows()
         self._row += 1
         place = f"{self._name}:{self._row}"
-        if row is None:
-            return Rejection(place, "not UTF-8", "")
         try:
             return self._parse(row, self._row)
         except RecordError as error:
             return Rejection(place, str(error), _excerpt(row))
 
-    def _next_rows(self) -> Iterator[Row | None]:
+    def _next_rows(self) -> Iterator[Row]:
         try:
             piece = next(self._pieces)
         except StopIteration:
@@ -101,22 +108,38 @@ class RowRecords:
         self._close()
 
 
-def _rows_of(piece: Any) -> list[Row | None]:
+def _rows_of(piece: Any) -> list[Row]:
+    columns = [_values_of(piece.column(index)) for index in range(piece.num_columns)]
+    names = piece.schema.names
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values_of(column: Any) -> list[Any]:
+    """A column's values as Python has them, one by one where it has none for some."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python counts microseconds; a column of other instants is not to fail for it.
+        column = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False)
     try:
-        rows: list[Row | None] = piece.to_pylist()
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError, ImportError, LookupError, pa.ArrowException):
+        values = [_value_of(column[index]) for index in range(len(column))]
+    return values
+
+
+def _value_of(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
     except UnicodeDecodeError:
-        # One bad string spoils a whole piece; find it row by row.
-        rows = []
-        for index in range(piece.num_rows):
-            try:
-                rows += piece.slice(index, 1).to_pylist()
-            except UnicodeDecodeError:
-                rows.append(None)
-    return rows
+        return _Unreadable("not UTF-8")
+    except (ValueError, OverflowError, ImportError, LookupError, pa.ArrowException) as error:
+        return _Unreadable(f"not a value that Python knows: {error}")
 
 
 def _excerpt(row: Row) -> str:
-    shown = ", ".join(f"{name}: {str(value)[:100]}" for name, value in list(row.items())[:8])
+    shown = ", ".join(
+        f"{name}: {'?' if isinstance(value, _Unreadable) else str(value)[:100]}"
+        for name, value in list(row.items())[:8]
+    )
     return excerpt_of(shown)
 
 
@@ -134,7 +157,17 @@ def mapped_rows(config: SourceConfig, stem: str) -> RowParser:
             and len(text.encode(errors="replace")) > max_bytes
         ):
             raise RecordError(f"longer than {max_bytes:,} bytes")
-        return mapper.example({name: json_value(value) for name, value in row.items()}, number)
+        record = {}
+        for name, value in row.items():
+            try:
+                if isinstance(value, _Unreadable):
+                    raise RecordError(value.reason)
+                record[name] = json_value(value)
+            except RecordError as error:
+                if name in mapper.names:
+                    raise RecordError(f"field {name!r}: {error}") from None
+                record[name] = None
+        return mapper.example(record, number)
 
     return parse
 
@@ -178,6 +211,12 @@ def first_row_of(cursor: Cursor | None, num_rows: int | None, name: str) -> int:
     return row
 
 
+def _require_columns(columns: Sequence[str], config: SourceConfig, place: str) -> None:
+    """See ``require_columns``; of two columns of one name that nobody looks at, the last is kept."""
+    tell_apart(columns, RecordMapper(config.fields, "").names, place)
+    require_columns(columns, config.fields, place)
+
+
 class ParquetSource:
     """A Parquet file. Rows are numbered from 1.
 
@@ -195,7 +234,7 @@ class ParquetSource:
         """See Source."""
         file = open_parquet(self._path)
         try:
-            require_columns(file.schema_arrow.names, self._config.fields, str(self._path))
+            _require_columns(file.schema_arrow.names, self._config, str(self._path))
             row = first_row_of(cursor, file.metadata.num_rows, self.name)
         except InputError:
             file.close()
@@ -235,7 +274,7 @@ class ArrowSource:
         """See Source."""
         file, batches, columns = self._batches()
         try:
-            require_columns(columns, self._config.fields, str(self._path))
+            _require_columns(columns, self._config, str(self._path))
             row = first_row_of(cursor, None, self.name)
         except InputError:
             file.close()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
-from everlearn.stream.line_files import cursor_number
-from everlearn.stream.lines import ChunkFile, compression_of, stem_of
+from everlearn.stream.line_files import check_digest, cursor_number
+from everlearn.stream.lines import ChunkFile, stem_of
 from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieces import PieceScanner, Place, RawPiece
 from everlearn.stream.source import DocumentConfig, Rejection, SourceConfig
@@ -40,16 +40,19 @@ class DocumentsSource:
     def open(self, cursor: Cursor | None = None) -> BatchReader:
         """See Source."""
         offset = 0 if cursor is None else cursor_number(cursor, "offset", self.name)
-        can_seek = compression_of(self._path) == "none"
-        file = ChunkFile(self._path, offset if can_seek else 0)
+        documents = self._config.documents or DocumentConfig()
+        file = ChunkFile(self._path, self._config.encoding, lookahead_bytes=4 * documents.max_piece_bytes)
         try:
+            file.skip(offset)
+            check_digest(file, offset, cursor, self._path)
             return document_reader(
-                file.read if can_seek else _skipping(file, offset, self._path),
+                file.read,
                 self._config,
                 name=self.name,
                 stem=stem_of(self._path),
                 cursor=cursor,
                 close=file.close,
+                digest=file.digest,
             )
         except InputError:
             file.close()
@@ -60,23 +63,6 @@ class DocumentsSource:
         return None
 
 
-def _skipping(file: ChunkFile, num_bytes: int, path: Path) -> ReadChunk:
-    """Reads a file's chunks without its first bytes, which an earlier pass has read."""
-    remaining = num_bytes
-
-    def read() -> bytes:
-        nonlocal remaining
-        while True:
-            chunk = file.read()
-            if not chunk and remaining:
-                raise InputError(f"{path} ends before byte {num_bytes}, where reading stopped: another file?")
-            kept, remaining = chunk[remaining:], max(remaining - len(chunk), 0)
-            if kept or not chunk:
-                return kept
-
-    return read
-
-
 def document_reader(
     read_chunk: ReadChunk,
     config: SourceConfig,
@@ -85,6 +71,7 @@ def document_reader(
     stem: str,
     cursor: Cursor | None,
     close: Callable[[], None],
+    digest: Callable[[int], str | None] | None = None,
 ) -> BatchReader:
     """A reader of documents.
 
@@ -95,11 +82,13 @@ def document_reader(
         stem: Begins the ids.
         cursor: Where the chunks begin.
         close: Called when the reader is closed.
+        digest: Of the bytes before a place, which cursors then hold.
 
     Raises:
         InputError: The cursor is not one of documents.
     """
-    records = _DocumentRecords(read_chunk, config.documents or DocumentConfig(), name, stem, cursor, close)
+    documents = config.documents or DocumentConfig()
+    records = _DocumentRecords(read_chunk, documents, name, stem, cursor, close, digest)
     return BatchReader(records, strict=config.strict)
 
 
@@ -125,7 +114,9 @@ class _DocumentRecords:
         stem: str,
         cursor: Cursor | None,
         close: Callable[[], None],
+        digest: Callable[[int], str | None] | None,
     ) -> None:
+        self._digest = digest
         place, self._part = (Place(), 0) if cursor is None else _place_of(cursor, name)
         self._scanner = PieceScanner(read_chunk, config, name, place)
         self._name = name
@@ -156,7 +147,8 @@ class _DocumentRecords:
 
     def cursor(self) -> Cursor:
         """See Records."""
-        return self._cursor
+        digest = None if self._digest is None else self._digest(int(self._cursor["offset"]))
+        return self._cursor if digest is None else {**self._cursor, "sha256": digest}
 
     def close(self) -> None:
         """See Records."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.lines import ChunkFile, LineScanner, stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of
-from everlearn.stream.source import EndOfStream, Rejection, SourceConfig
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
 __all__ = [
@@ -19,9 +20,15 @@ __all__ = [
     "LineParser",
     "LineRecords",
     "TextLinesSource",
+    "check_digest",
+    "check_record",
     "count_lines",
     "cursor_number",
     "json_parser",
+    "line_cursor",
+    "not_text",
+    "open_lines",
+    "refuse_constant",
     "text_parser",
 ]
 
@@ -33,19 +40,25 @@ _MAX_COUNTED_FILE_BYTES = {"none": 1 << 28, "gzip": 1 << 24, "zstd": 1 << 24}
 _MAX_COUNTED_BYTES = 1 << 28
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and the infinities, which JSON does not have."""
     raise RecordError(f"not JSON: {name} is no JSON value")
+
+
+def not_text(index: int) -> str:
+    """Why a line cannot be used that holds a byte, at an index, that is no text."""
+    return f"not UTF-8: byte {index + 1} of the line; another encoding? (--encoding, for example cp1252)"
 
 
 def json_parser(mapper: RecordMapper) -> LineParser:
     """A parser of lines that are each one JSON object."""
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+    decode = json.JSONDecoder(parse_constant=refuse_constant).decode
 
     def parse(line: bytes, number: int) -> Example:
         try:
             record = decode(line.decode())
         except UnicodeDecodeError as error:
-            raise RecordError(f"not UTF-8: byte {error.start + 1} of the line") from None
+            raise RecordError(not_text(error.start)) from None
         except json.JSONDecodeError as error:
             raise RecordError(f"not JSON: {error.msg} at column {error.colno}") from None
         except RecursionError:
@@ -56,9 +69,28 @@ def json_parser(mapper: RecordMapper) -> LineParser:
             raise RecordError(f"not usable JSON: {error}") from None
         if type(record) is not dict:
             raise RecordError(f"not a JSON object but {_json_kind(record)}")
+        if b"\\ud" in line or b"\\uD" in line:  # only an escape can spell half a surrogate pair
+            check_record(record)
         return mapper.example(record, number)
 
     return parse
+
+
+def check_record(record: dict[str, Json]) -> None:
+    """Make sure that every name and value of a record can be encoded; raises RecordError where one cannot."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        bad = next((name for name, value in record.items() if not _is_encodable({name: value})), "")
+        raise RecordError(f"field {bad!a} is not valid Unicode: half a surrogate pair") from None
+
+
+def _is_encodable(value: Json) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _json_kind(value: Json) -> str:
@@ -76,7 +108,7 @@ def text_parser(mapper: RecordMapper, text_field: str) -> LineParser:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
-            raise RecordError(f"not UTF-8: byte {error.start + 1} of the line") from None
+            raise RecordError(not_text(error.start)) from None
         return mapper.example({text_field: text.removesuffix("\n").removesuffix("\r")}, number)
 
     return parse
@@ -90,7 +122,7 @@ class LineRecords:
         parse: What makes examples of them.
         name: The source's name, for the places of rejections.
         max_record_bytes: Named in the reason of lines that are too long.
-        seekable: Whether the cursor holds the byte offset beside the line number.
+        place: Makes a cursor of a number of lines and of bytes.
         close: Called by ``close``.
     """
 
@@ -101,14 +133,14 @@ class LineRecords:
         *,
         name: str,
         max_record_bytes: int,
-        seekable: bool,
+        place: Callable[[int, int], Cursor],
         close: Callable[[], None],
     ) -> None:
         self._scanner = scanner
         self._parse = parse
         self._name = name
         self._max_record_bytes = max_record_bytes
-        self._seekable = seekable
+        self._place = place
         self._close = close
 
     def read(self) -> Example | Rejection | None:
@@ -133,9 +165,7 @@ class LineRecords:
 
     def cursor(self) -> Cursor:
         """See Records."""
-        if self._seekable:
-            return {"line": self._scanner.line, "offset": self._scanner.offset}
-        return {"line": self._scanner.line}
+        return self._place(self._scanner.line, self._scanner.offset)
 
     def close(self) -> None:
         """See Records."""
@@ -154,35 +184,76 @@ def cursor_number(cursor: Cursor, key: str, name: str) -> int:
     return value
 
 
-def open_lines(path: Path, config: SourceConfig, cursor: Cursor | None) -> tuple[LineScanner, ChunkFile]:
-    """A scanner of a file that stands where the cursor says."""
+def open_lines(
+    path: Path, config: SourceConfig, cursor: Cursor | None, *, lookahead_bytes: int = 0
+) -> tuple[LineScanner, ChunkFile]:
+    """A scanner of a file that stands where the cursor says.
+
+    Args:
+        path: The file.
+        config: Its encoding, the longest line.
+        cursor: Where to go on; None: the beginning.
+        lookahead_bytes: How far the scanner may be ahead of the places that cursors are made of.
+
+    Raises:
+        ChangedSourceError: What lies before the cursor is not what was read then.
+        InputError: The file cannot be read, or the cursor is not one of it.
+    """
     line = offset = 0
     if cursor is not None:
         line = cursor_number(cursor, "line", path.name)
         if "offset" in cursor:
             offset = cursor_number(cursor, "offset", path.name)
-    file = ChunkFile(path, offset)
+    file = ChunkFile(path, config.encoding, lookahead_bytes=lookahead_bytes, any_line_end=True)
     scanner = LineScanner(file.read, max_bytes=config.max_record_bytes, place=str(path))
     try:
         if offset:
+            file.skip(offset)
             scanner.line, scanner.offset = line, offset
         else:
             scanner.skip_lines(line)
+        check_digest(file, scanner.offset, cursor, path)
     except InputError:
         file.close()
         raise
     return scanner, file
 
 
-def count_lines(path: Path, *, unless_containing: bytes | None = None) -> int | None:
+def line_cursor(file: ChunkFile, line: int, offset: int) -> Cursor:
+    """A place in a file of lines.
+
+    Args:
+        file: The file.
+        line: Lines before it.
+        offset: Bytes before it, as the file's chunks are read.
+    """
+    cursor: dict[str, Json] = {"line": line, "offset": offset} if file.is_seekable else {"line": line}
+    digest = file.digest(offset)
+    return cursor if digest is None else cursor | {"sha256": digest}
+
+
+def check_digest(file: ChunkFile, num_bytes: int, cursor: Cursor | None, path: Path) -> None:
+    """Compare what was passed over with what was read when a cursor was made; an older cursor says nothing.
+
+    Raises:
+        ChangedSourceError: It is something else.
+    """
+    if cursor is not None and cursor.get("sha256", found := file.digest(num_bytes)) != found:
+        raise ChangedSourceError(f"{path} was changed before byte {num_bytes:,}, where reading stopped")
+
+
+def count_lines(
+    path: Path, encoding: str | None = None, *, unless_containing: bytes | None = None
+) -> int | None:
     """Lines of a file, or None where counting would take long.
 
     Args:
         path: The file.
+        encoding: See ``ChunkFile``.
         unless_containing: Give None where the file holds these bytes.
     """
     try:
-        file = ChunkFile(path)
+        file = ChunkFile(path, encoding, any_line_end=True)
     except InputError:
         return None
     try:
@@ -220,14 +291,14 @@ class _LineFile:
             self._parse,
             name=self.name,
             max_record_bytes=self._config.max_record_bytes,
-            seekable=file.compression == "none",
+            place=partial(line_cursor, file),
             close=file.close,
         )
         return BatchReader(records, strict=self._config.strict)
 
     def count(self) -> int | None:
         """Lines, blank ones included; None for large files."""
-        return count_lines(self._path)
+        return count_lines(self._path, self._config.encoding)
 
 
 class JsonLinesSource(_LineFile):

@@ -2,9 +2,11 @@ r"""Lines of bytes out of files, compressed or not, in bounded memory. A line en
 
 from __future__ import annotations
 
+import codecs
 import gzip
-import os
+import hashlib
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -21,6 +23,13 @@ _CHUNK_BYTES = 1 << 16
 # One compressed byte can stand for 32 KiB, so a chunk of this size unfolds to 16 MiB at the worst.
 _ZSTD_INPUT_BYTES = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The longer ones first: that of UTF-32 begins like that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def compression_of(path: Path) -> Compression:
@@ -36,33 +45,62 @@ def stem_of(path: Path) -> str:
 
 
 class ChunkFile:
-    """A file as chunks of bytes, decompressed by its suffix (``.gz``, ``.zst``).
+    r"""A file as chunks of UTF-8 bytes, decompressed by its suffix (``.gz``, ``.zst``).
+
+    Another encoding, named or told by a byte order mark, is turned into UTF-8; a byte that it does not know
+    stays as it is, so that its line is not UTF-8 and is refused. Lines that end with ``\r`` only, in all of
+    the first chunk, end with ``\n`` here.
 
     Args:
         path: The file.
-        offset: Where to begin, in bytes; only where the file is not compressed.
+        encoding: As Python names it; None: UTF-8, or what a byte order mark says.
+        lookahead_bytes: How far behind what was read ``digest`` is asked for; None: it is not.
+        any_line_end: Whether lines may end with ``\\r`` only.
 
     Raises:
-        InputError: The file cannot be opened, or ends before ``offset``.
+        InputError: The file cannot be opened, or looks like UTF-16 without saying so.
     """
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        encoding: str | None = None,
+        *,
+        lookahead_bytes: int | None = None,
+        any_line_end: bool = False,
+    ) -> None:
         self._path = path
         self.compression: Compression = compression_of(path)
         try:
             buffer_bytes = 0 if self.compression == "none" else _CHUNK_BYTES
             self._file: BinaryIO = open(path, "rb", buffering=buffer_bytes)  # noqa: SIM115
-            if offset:
-                if os.fstat(self._file.fileno()).st_size < offset:
-                    self._file.close()
-                    raise InputError(
-                        f"{path} ends before byte {offset}, where reading stopped: another file?"
-                    )
-                self._file.seek(offset)
-        except OSError as error:
-            raise InputError(f"{path} cannot be opened: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{path} cannot be opened: {reason}") from error
         self._gzip = gzip.GzipFile(fileobj=self._file) if self.compression == "gzip" else None
         self._zstd = _zstd_chunks(self._file) if self.compression == "zstd" else None
+        self._hash = None if lookahead_bytes is None else hashlib.sha256()
+        self._lookahead_bytes = (lookahead_bytes or 0) + 2 * _CHUNK_BYTES
+        self._num_hashed = self._num_unhashed = 0
+        self._unhashed: deque[bytes] = deque()
+        self._failure: InputError | None = None
+        try:
+            first = self._read_stored()
+        except InputError as failure:  # told when it is read, with its place
+            self._failure, first = failure, b""
+        try:
+            self._decoder = _decoder_of(path, first, encoding)
+        except InputError:
+            self._file.close()
+            raise
+        first = self._decoded(first)
+        self._ends_lines_with_cr = any_line_end and b"\r" in first[:-1] and b"\n" not in first
+        self._pending: bytes | None = first.replace(b"\r", b"\n") if self._ends_lines_with_cr else first
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether a place in it can be told by the bytes that were read."""
+        return self.compression == "none" and self._decoder is None
 
     def read(self) -> bytes:
         """The next chunk; empty at the end.
@@ -70,6 +108,73 @@ class ChunkFile:
         Raises:
             InputError: The file is truncated or damaged here. All before it was returned.
         """
+        if self._pending is not None:
+            chunk, self._pending = self._pending, None
+            if not chunk and self._failure is not None:
+                raise self._failure
+        else:
+            chunk = self._decoded(self._read_stored())
+            if self._ends_lines_with_cr:
+                chunk = chunk.replace(b"\r", b"\n")
+        if self._hash is not None:
+            self._keep(chunk)
+        return chunk
+
+    def skip(self, num_bytes: int) -> None:
+        """Pass over what an earlier pass has read.
+
+        Raises:
+            InputError: The file is shorter.
+        """
+        remaining = num_bytes
+        while remaining:
+            chunk = self.read()
+            if not chunk:
+                raise InputError(
+                    f"{self._path} ends before byte {num_bytes}, where reading stopped: another file?"
+                )
+            if len(chunk) > remaining:
+                self._pending = chunk[remaining:]
+                if self._hash is not None:
+                    self._unhashed[-1] = chunk[:remaining]
+                    self._num_unhashed -= len(self._pending)
+                chunk = chunk[:remaining]
+            remaining -= len(chunk)
+
+    def digest(self, num_bytes: int) -> str | None:
+        """A digest of the first bytes that were read; never of fewer than at the last call.
+
+        None where more lies between them and what was read than was foreseen.
+        """
+        assert self._hash is not None, "lookahead_bytes"
+        if num_bytes < self._num_hashed:
+            return None
+        while self._num_hashed < num_bytes:
+            chunk = self._unhashed.popleft()
+            part = chunk[: num_bytes - self._num_hashed]
+            if len(part) < len(chunk):
+                self._unhashed.appendleft(chunk[len(part) :])
+            self._add(part)
+        return self._hash.hexdigest()[:32]
+
+    def _keep(self, chunk: bytes) -> None:
+        """Keep a chunk until it is known how much of it counts, and no more than needed."""
+        self._unhashed.append(chunk)
+        self._num_unhashed += len(chunk)
+        while self._num_unhashed - len(self._unhashed[0]) >= self._lookahead_bytes:
+            self._add(self._unhashed.popleft())
+
+    def _add(self, part: bytes) -> None:
+        assert self._hash is not None
+        self._hash.update(part)
+        self._num_hashed += len(part)
+        self._num_unhashed -= len(part)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read_stored(self) -> bytes:
         try:
             if self._gzip is not None:
                 return self._gzip.read1(_CHUNK_BYTES)
@@ -79,9 +184,42 @@ class ChunkFile:
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise InputError(f"the file cannot be read any further: {error}") from error
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _decoded(self, chunk: bytes) -> bytes:
+        """A chunk in UTF-8; empty at the end only."""
+        if self._decoder is None:
+            return chunk
+        while True:
+            decoded = self._decoder.decode(chunk, final=not chunk)
+            if decoded or not chunk:
+                return decoded.encode("utf-8", "surrogateescape")
+            chunk = self._read_stored()
+
+
+def _decoder_of(path: Path, first: bytes, encoding: str | None) -> codecs.IncrementalDecoder | None:
+    """What makes text of a file's bytes; None: they are UTF-8 already."""
+    if encoding is None:
+        encoding = next((name for mark, name in _MARKS if first.startswith(mark)), None)
+        if encoding is None:
+            _refuse_zeros(path, first)
+            return None
+    name = codecs.lookup(encoding).name
+    if name in ("utf-8", "utf-8-sig", "ascii"):
+        return None
+    # A byte that the encoding does not know comes out as it went in; of UTF-16 no single byte can.
+    errors = "replace" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    return codecs.getincrementaldecoder(encoding)(errors)
+
+
+def _refuse_zeros(path: Path, first: bytes) -> None:
+    half = len(first) // 2
+    zeros = first.count(0)
+    if half < 4 or zeros < half // 3:
+        return
+    for name, start in (("utf-16-le", 1), ("utf-16-be", 0)):
+        if first[start::2].count(0) > 0.9 * zeros:
+            raise InputError(
+                f"{path} looks like UTF-16 without a byte order mark: name it (--encoding {name})"
+            )
 
 
 def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:

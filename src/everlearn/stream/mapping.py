@@ -5,18 +5,22 @@ from __future__ import annotations
 import datetime
 import decimal
 import math
+import re
 from typing import Any
 
 from everlearn.stream.source import FieldNames
 from everlearn.types import Example, Json
 
-__all__ = ["RecordError", "RecordMapper", "excerpt_of", "json_value"]
+__all__ = ["RecordError", "RecordMapper", "excerpt_of", "json_value", "whole_number"]
 
 _TARGET_NAMES = ("target", "label", "intent", "category")
 _ID_NAMES = ("id",)
 _DOMAIN_NAMES = ("domain",)
 _TIME_NAMES = ("time", "date", "timestamp")
 
+_WHOLE = re.compile(r"-?\d+\.0")
+# Beyond it a float is not told from its neighbours, and its digits mean little.
+_MAX_WHOLE = 2.0**53
 _EXCERPT_CHARACTERS = 200
 _MAX_NAMES = 10
 
@@ -29,10 +33,14 @@ class RecordMapper:
     """Makes examples of records.
 
     - The text must be a string that is not blank and holds no NUL.
-    - The target: a string is taken as it is, a number or boolean as its ``str()``; null, a missing
-      field, NaN and a blank string are no target; a list or an object is an error.
+    - The target: a string is taken as it is, a boolean as its ``str()``, a number likewise, but whole ones
+      without a decimal point (1.0 is "1": a column of whole numbers becomes one of floats where a value is
+      missing); null, a missing field, NaN and a blank string are no target, and the next of the usual
+      names is looked at; a list or an object is an error.
     - Id, domain and time are taken likewise; a list or an object under one of the usual names (not
       one that was asked for) is left among the other fields.
+    - A record with an id and a target, whose text is missing or blank, is a target for an example that came
+      before, where ``fields.text_optional`` says so.
     - An example without id gets ``<stem>:<number>``.
     - Where chats are asked for and there is no text, the contents of the messages, joined by line ends,
       are the text; the messages stay among the other fields.
@@ -40,10 +48,19 @@ class RecordMapper:
     Args:
         fields: Names of the fields.
         stem: Begins the ids of records that have none.
+        typed: Whether numbers are told from strings; where not, as in CSV, a target or id of "1.0" is "1".
+
+    Attributes:
+        names: The fields that are looked at; all others are kept as they are.
+        target_names: Those among them that hold a target.
+        id_names: Those that hold an id.
     """
 
-    def __init__(self, fields: FieldNames, stem: str) -> None:
+    def __init__(self, fields: FieldNames, stem: str, *, typed: bool = True) -> None:
         self._stem = stem
+        self._typed = typed
+        self._lenient_target = fields.lenient_target
+        self._target_is_label = fields.target_is_label
         self._text_names = fields.text_names
         self._messages = fields.messages
         asked_for = {
@@ -60,10 +77,20 @@ class RecordMapper:
 
         self._target_names = candidates(fields.target, _TARGET_NAMES)
         self._id_names = candidates(fields.id, _ID_NAMES)
+        self.target_names = frozenset(self._target_names)
+        self.id_names = frozenset(self._id_names)
         self._domain_names = candidates(fields.domain, _DOMAIN_NAMES)
         self._time_names = candidates(fields.time, _TIME_NAMES)
         self._asked_for = asked_for
         self._text_optional = fields.text_optional
+        self.names = frozenset(
+            name
+            for names in (
+                self._text_names, self._target_names, self._id_names, self._domain_names, self._time_names
+            )
+            for name in (*names, self._messages)
+            if name is not None
+        )  # fmt: skip
 
     def example(self, record: dict[str, Json], number: int) -> Example:
         """The example of a record.
@@ -77,6 +104,8 @@ class RecordMapper:
         """
         text_name = next((name for name in self._text_names if record.get(name) is not None), None)
         text: str | None
+        if text_name is not None and _is_blank(record[text_name]) and self._brings_target(record):
+            record[text_name], text_name = None, None
         if text_name is None and self._messages is not None and record.get(self._messages) is not None:
             text = _text_of_messages(record[self._messages], self._messages)
         elif text_name is None and self._brings_target(record):
@@ -86,12 +115,10 @@ class RecordMapper:
         for name in self._text_names:
             if name in record and record[name] is None:
                 del record[name]
-        target = None
-        for name in self._target_names:
-            if name in record:
-                target = _string(record.pop(name), name)
-                break
+        target = self._target_of(record)
         identity = self._optional(record, self._id_names)
+        if identity is not None and not self._typed:
+            identity = whole_number(identity)
         return Example(
             id=f"{self._stem}:{number}" if identity is None else identity,
             text=text,
@@ -117,15 +144,43 @@ class RecordMapper:
             raise RecordError(f"no field {names}; {_names_of(record)} (see --text-field)")
         return check_text(record.pop(name), name)
 
+    def _target_of(self, record: dict[str, Json]) -> str | None:
+        for name in self._target_names:
+            if name in record:
+                try:
+                    target = _string(record.pop(name), name)
+                except RecordError:
+                    if not self._lenient_target:
+                        raise
+                    continue
+                if target is not None:
+                    return target if self._typed or not self._target_is_label else whole_number(target)
+        return None
+
     def _optional(self, record: dict[str, Json], names: tuple[str, ...]) -> str | None:
         for name in names:
             if name in record:
                 value = record[name]
                 if isinstance(value, (list, dict)) and name not in self._asked_for:
-                    return None
+                    continue
                 del record[name]
-                return _string(value, name)
+                found = _string(value, name)
+                if found is not None:
+                    return found
         return None
+
+
+def _is_blank(value: Json) -> bool:
+    return isinstance(value, str) and (not value or value.isspace())
+
+
+def whole_number(cell: str) -> str:
+    """A cell as written, but "1.0" as "1", where nothing says whether it is a number.
+
+    >>> [whole_number(cell) for cell in ("1.0", "-2.0", "1.5", "1.00", "v1.0", "1")]
+    ['1', '-2', '1.5', '1.00', 'v1.0', '1']
+    """
+    return cell[:-2] if _WHOLE.fullmatch(cell) else cell
 
 
 def _names_of(record: dict[str, Json]) -> str:
@@ -189,7 +244,11 @@ def _string(value: Any, name: str) -> str | None:
         _check_encodable(value, name)
         return value if value and not value.isspace() else None
     if isinstance(value, float):
-        return None if math.isnan(value) else str(value)
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            raise RecordError(f"field {name!r} is infinite")
+        return str(int(value)) if value.is_integer() and abs(value) <= _MAX_WHOLE else str(value)
     if isinstance(value, (bool, int)):
         return str(value)
     kind = (
@@ -203,7 +262,11 @@ def _string(value: Any, name: str) -> str | None:
 
 
 def json_value(value: Any) -> Json:
-    """A value of a typed table as JSON: dates in ISO 8601, NaN as null, bytes by their length only."""
+    """A value of a typed table as JSON: dates in ISO 8601, NaN as null, bytes as the text they spell.
+
+    Raises:
+        RecordError: Bytes are not UTF-8.
+    """
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -211,14 +274,24 @@ def json_value(value: Any) -> Json:
     if isinstance(value, (datetime.date, datetime.time)):
         return value.isoformat()
     if isinstance(value, decimal.Decimal):
-        return str(value)
+        return _decimal(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return f"<{len(value)} bytes>"
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            raise RecordError("not UTF-8") from None
     if isinstance(value, dict):
         return {str(key): json_value(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_value(each) for each in value]
     return str(value)
+
+
+def _decimal(value: decimal.Decimal) -> str | None:
+    if value.is_nan():
+        return None
+    is_whole = value.is_finite() and abs(value) <= _MAX_WHOLE and value == value.to_integral_value()
+    return str(int(value)) if is_whole else str(value)
 
 
 def excerpt_of(raw: bytes | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from everlearn.stream.columnar import ArrowSource, ParquetSource
 from everlearn.stream.delimited import DelimitedSource
 from everlearn.stream.documents import DocumentsSource
 from everlearn.stream.hf_datasets import HuggingFaceSource
+from everlearn.stream.json_values import JsonValuesSource, holds_json_values
 from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
 from everlearn.stream.pieced import PiecedSource
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.stream.standard_input import StandardInputSource
 
-__all__ = ["open_source"]
+__all__ = ["is_pipe", "open_source"]
 
 _HUGGING_FACE_PREFIX = "hf:"
 _MESSAGES = "messages"
@@ -29,14 +31,20 @@ def _parquet(path: Path, config: SourceConfig) -> Source:
     return CodesSource(path, config) if is_codes_file(path) else ParquetSource(path, config)
 
 
+def _json(path: Path, config: SourceConfig) -> Source:
+    return (
+        JsonValuesSource(path, config) if holds_json_values(path, config) else JsonLinesSource(path, config)
+    )
+
+
 def _tab_separated(path: Path, config: SourceConfig) -> Source:
     return DelimitedSource(path, config, delimiter="\t")
 
 
 _COMPRESSIBLE: dict[str, Callable[[Path, SourceConfig], Source]] = {
-    ".jsonl": JsonLinesSource,
-    ".ndjson": JsonLinesSource,
-    ".json": JsonLinesSource,
+    ".jsonl": _json,
+    ".ndjson": _json,
+    ".json": _json,
     ".csv": DelimitedSource,
     ".tsv": _tab_separated,
     ".txt": TextLinesSource,
@@ -53,7 +61,9 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
 
     - ``-``: standard input;
     - ``hf:NAME`` or ``hf:NAME:SPLIT``, or a folder: a Hugging Face data set;
-    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``), ``.csv``, ``.tsv``, ``.txt``
+    - a named pipe, ``/dev/stdin``: read once, as standard input;
+    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``; an array of objects,
+      or objects over several lines, too), ``.csv``, ``.tsv``, ``.txt``
       (one text a line), each also with ``.gz`` or ``.zst``; ``.parquet`` (a codes file is recognised);
       ``.arrow``, ``.feather``.
 
@@ -86,6 +96,8 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     text = os.fspath(spec)
     if text == "-":
         return StandardInputSource(config)
+    if is_pipe(text):
+        return StandardInputSource(config, path=Path(text))
     if text.startswith(_HUGGING_FACE_PREFIX) and not Path(text).exists():
         name = text.removeprefix(_HUGGING_FACE_PREFIX)
         split = None
@@ -109,6 +121,15 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     return _COMPRESSIBLE[inner](path, config)
 
 
+def is_pipe(spec: str) -> bool:
+    """Whether a name is that of something that can be read once only: a named pipe, a terminal, a socket."""
+    try:
+        mode = os.stat(spec).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode))
+
+
 def _open_documents(spec: str | os.PathLike[str], config: SourceConfig, documents: DocumentConfig) -> Source:
     fields = config.fields
     if fields.messages is None:
@@ -118,6 +139,8 @@ def _open_documents(spec: str | os.PathLike[str], config: SourceConfig, document
     name = path.stem if compression_of(path) != "none" else path.name
     if os.fspath(spec) == "-":
         return StandardInputSource(config)
+    if is_pipe(os.fspath(spec)):
+        return StandardInputSource(config, path=path)
     if path.is_file() and Path(name).suffix.lower() == ".txt":
         return DocumentsSource(path, config)
     source = open_source(spec, replace(config, documents=None))

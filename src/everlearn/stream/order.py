@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -139,11 +140,14 @@ def _moment(example: Example) -> float:
         moment = datetime.datetime.fromisoformat(time)
     except ValueError:
         try:
-            return float(time)
+            seconds = float(time)
         except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds):  # one NaN would leave all others unsorted
             raise InputError(
                 f"example {example.id!r} has time {example.time!r}, which is neither ISO 8601 nor a number"
             ) from None
+        return seconds
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return moment.timestamp()

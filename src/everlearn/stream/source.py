@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, InputError
 from everlearn.types import Cursor, Example
 
 __all__ = [
+    "ChangedSourceError",
     "DocumentConfig",
     "EndOfStream",
     "FieldNames",
@@ -27,6 +28,10 @@ _MIN_PIECE_BYTES = 16
 
 class EndOfStream(Exception):
     """The stream is over: every example has been returned, and no more will come."""
+
+
+class ChangedSourceError(InputError):
+    """What lies before a cursor is not what was there when the cursor was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,9 @@ class FieldNames:
     ``date``, ``timestamp`` for the time.
 
     With ``text_optional`` a record that lacks the text but has an id and a target gives an example
-    without text: a target for an example that came before.
+    without text: a target for an example that came before. With ``lenient_target`` a value that is no target,
+    a list say, counts as none: nobody will look at it. ``target_is_label`` is off where targets are texts,
+    which stay as they are written.
 
     ``text_alternatives`` are names under which the text is looked for, in this order, where a record
     has no field ``text``. ``messages`` names a field with a chat, a list of objects with ``role`` and
@@ -73,6 +80,8 @@ class FieldNames:
     text_optional: bool = False
     text_alternatives: tuple[str, ...] = ()
     messages: str | None = None
+    lenient_target: bool = False
+    target_is_label: bool = True
 
     @property
     def text_names(self) -> tuple[str, ...]:
@@ -134,19 +143,44 @@ class SourceConfig:
         fields: Names of the fields.
         strict: Raise InputError at the first record that cannot be used, instead of passing it over.
         max_record_bytes: Longer records are rejected without being read into memory whole.
+        encoding: Of text files, as Python names it; None: UTF-8, or what a byte order mark says.
+        delimiter: Between the cells of CSV and TSV files; None: by the file's suffix and header.
         documents: Read texts as documents, cut long ones, and take chats; None: a record is an example.
 
     Raises:
-        ConfigError: ``max_record_bytes`` is not a positive integer.
+        ConfigError: ``max_record_bytes`` is not a positive integer, the encoding is not known, or the
+            delimiter is not one character.
     """
 
     fields: FieldNames = field(default_factory=FieldNames)
     strict: bool = False
     max_record_bytes: int = 1_000_000
+    encoding: str | None = None
+    delimiter: str | None = None
     documents: DocumentConfig | None = None
 
     def __post_init__(self) -> None:
         _check_size("max_record_bytes", self.max_record_bytes, 1)
+        if self.encoding is not None:
+            check_encoding(self.encoding)
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
+            raise ConfigError(
+                f"delimiter must be one character, and no quote or line end, not {self.delimiter!r}"
+            )
+
+
+def check_encoding(name: str) -> None:
+    """Make sure that an encoding is known and is one of text.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"encoding {name!r} is not known; usual ones are utf-8, utf-16, cp1252, latin-1 and gb18030"
+        ) from None
 
 
 def _check_size(name: str, size: object, least: int) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
@@ -45,13 +46,20 @@ class StandardInputSource:
     Args:
         config: Names of fields, strictness, longest line.
         descriptor: The file descriptor; by default that of standard input.
+        path: A named pipe to read instead; opened when reading begins, which waits for its writer.
         patience_seconds: How long ``next_batch`` waits at most.
     """
 
     def __init__(
-        self, config: SourceConfig, *, descriptor: int | None = None, patience_seconds: float = 0.05
+        self,
+        config: SourceConfig,
+        *,
+        descriptor: int | None = None,
+        path: Path | None = None,
+        patience_seconds: float = 0.05,
     ) -> None:
-        self.name = "stdin"
+        self.name = "stdin" if path is None else path.name
+        self._path = path
         self._config = config
         self._descriptor = descriptor
         self._patience_seconds = patience_seconds
@@ -59,16 +67,25 @@ class StandardInputSource:
     def open(self, cursor: Cursor | None = None) -> SourceReader:
         """See Source."""
         try:
-            descriptor = sys.stdin.fileno() if self._descriptor is None else self._descriptor
+            descriptor = self._open_descriptor()
             is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         except (OSError, ValueError, AttributeError) as error:
-            raise InputError(f"standard input cannot be read: {error}") from error
+            raise InputError(f"{self._called} cannot be read: {error}") from error
         if self._config.documents is not None:
             return self._open_documents(self._config.documents, descriptor, is_file, cursor)
         offset = cursor_number(cursor, "offset", self.name) if is_file and cursor is not None else 0
         line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
         chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
         return self._line_reader(chunks.read, line, offset, is_file, chunks.close)
+
+    @property
+    def _called(self) -> str:
+        return "standard input" if self._path is None else str(self._path)
+
+    def _open_descriptor(self) -> int:
+        if self._path is not None:
+            return os.open(self._path, os.O_RDONLY)
+        return sys.stdin.fileno() if self._descriptor is None else self._descriptor
 
     def _open_documents(
         self, documents: DocumentConfig, descriptor: int, is_file: bool, cursor: Cursor | None
@@ -119,7 +136,7 @@ class StandardInputSource:
             _either_parser(self._config, self.name),
             name=self.name,
             max_record_bytes=self._config.max_record_bytes,
-            seekable=is_file,
+            place=_offset_and_line if is_file else _line,
             close=close,
         )
         return BatchReader(records, strict=self._config.strict)
@@ -127,6 +144,14 @@ class StandardInputSource:
     def count(self) -> int | None:
         """None: nobody knows."""
         return None
+
+
+def _offset_and_line(line: int, offset: int) -> Cursor:
+    return {"line": line, "offset": offset}
+
+
+def _line(line: int, _: int) -> Cursor:
+    return {"line": line}
 
 
 def _either_parser(config: SourceConfig, stem: str) -> LineParser:
