@@ -46,6 +46,7 @@ UNITS = {
     "CODE": "a language's code, as the model's tokenizer has it",
     "TEXT": "text",
     "FIELD=VALUE": "a field's name and value",
+    "CHARACTER": "one character",
 }
 """What the words in capitals stand for; others stand for a file, or one of the words that the option's own
 text lists.

@@ -69,6 +69,10 @@ class StreamSettings(_Settings):
     """Longer records are rejected; None: 1 MB, for language models 64 MB."""
     max_rejected: float = Field(default=0.5, ge=0.0, le=1.0)
     """A sitting that rejects a greater share of its records ends as an error; what it learned is kept."""
+    encoding: str | None = None
+    """Of text files; None: UTF-8, or what a byte order mark says."""
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    """Between cells of CSV and TSV files; None: what the suffix and the header say."""
     documents: Literal["blank-lines", "file", "lines"] = "blank-lines"
     """What a document is in a plain text that a language model reads."""
     piece_bytes: int = Field(default=16_384, ge=64)

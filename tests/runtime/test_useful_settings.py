@@ -31,6 +31,8 @@ CONTEXTS: dict[str, Settings] = {
     "seq2seq": {"task": "seq2seq", "model.name": "any"},
 }
 OTHER_VALUES: Settings = {
+    "stream.delimiter": ";",
+    "stream.encoding": "cp1252",
     "task": "lm",
     "model.layers": [1, 2],
     "learner.gradient.trainable": "encoder",

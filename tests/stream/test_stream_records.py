@@ -52,8 +52,8 @@ def test_fields_of_a_record(tmp_path: Path) -> None:
     assert two.fields == {"domain": {"not": "a name"}}
     assert (three.id, three.target, three.fields) == (
         "some.train:3",
-        None,
-        {"label": "where the target is null"},
+        "where the target is null",
+        {},
     )
 
 

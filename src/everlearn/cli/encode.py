@@ -41,6 +41,8 @@ def encode(
     time_field: options.TimeField = None,
     strict: options.Strict = None,
     max_record_bytes: options.MaxRecordBytes = None,
+    encoding: options.Encoding = None,
+    delimiter: options.Delimiter = None,
     model: options.EncoderModel = None,
     max_length: options.MaxLength = None,
     windows: options.Windows = None,

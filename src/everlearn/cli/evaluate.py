@@ -36,6 +36,8 @@ def evaluate(
     ] = False,
     json_output: options.Json = False,
     text_field: options.TextField = None,
+    encoding: options.Encoding = None,
+    delimiter: options.Delimiter = None,
     target_field: options.TargetField = None,
     id_field: options.IdField = None,
     threads: options.Threads = None,

@@ -74,6 +74,8 @@ def learn(
     strict: options.Strict = None,
     max_record_bytes: options.MaxRecordBytes = None,
     max_rejected: options.MaxRejected = None,
+    encoding: options.Encoding = None,
+    delimiter: options.Delimiter = None,
     model: options.Model = None,
     max_length: options.MaxLength = None,
     windows: options.Windows = None,

@@ -89,6 +89,8 @@ _SETTING_OF = {
     "strict": "stream.strict",
     "max_record_bytes": "stream.max_record_bytes",
     "max_rejected": "stream.max_rejected",
+    "encoding": "stream.encoding",
+    "delimiter": "stream.delimiter",
     "order": "stream.order",
     "experiences": "stream.experiences",
     "batch_size": "stream.batch_size",
@@ -184,6 +186,18 @@ def parse_size(text: str | int) -> int:
     return int(float(match[1]) * _UNITS[match[2] or ""])
 
 
+def parse_delimiter(text: str) -> str:
+    """One character, or "tab" for a tab.
+
+    >>> parse_delimiter(";"), parse_delimiter("tab"), parse_delimiter("\\\\t")
+    (';', '\\t', '\\t')
+    """
+    text = "\t" if text in ("tab", "\\t") else text
+    if len(text) != 1:
+        raise typer.BadParameter(f"{text!r} is not one character; write for example ';', or tab for a tab")
+    return text
+
+
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder made by [cyan]learn[/].", show_default=False)
 ]
@@ -262,6 +276,25 @@ MaxRejected = Annotated[
         metavar="SHARE",
         help="Where a greater share of the records (of 10 or more) is rejected, exit with code 3; what was "
         "learned is kept. Repeated ids do not count. Default: 0.5.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How text files are encoded, for example cp1252 or utf-16. Default: utf-8, or what a byte order "
+        "mark says.",
+        rich_help_panel=_STREAM,
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHARACTER",
+        parser=parse_delimiter,
+        help="Between the cells of a CSV file; tab for a tab. Default: a comma, or what the header has "
+        "instead of commas.",
         rich_help_panel=_STREAM,
     ),
 ]

@@ -17,6 +17,7 @@ from everlearn.errors import RunError
 from everlearn.learning.language.reading import document_of
 from everlearn.runtime.rejections import duplicate, refused
 from everlearn.runtime.same_input import has_other_words
+from everlearn.stream.open import is_standard_input
 from everlearn.stream.order import Experience, arrange
 from everlearn.stream.source import (
     DocumentConfig,
@@ -231,7 +232,11 @@ def read_all(source: Source, *, corrects: bool = True) -> tuple[list[Example], l
 
 
 def source_config(
-    settings: StreamSettings, *, task: TaskName = "classify", text_optional: bool = False
+    settings: StreamSettings,
+    *,
+    task: TaskName = "classify",
+    text_optional: bool = False,
+    with_targets: bool = True,
 ) -> SourceConfig:
     """The settings of a run as the streams' own configuration.
 
@@ -239,6 +244,7 @@ def source_config(
         settings: The run's.
         task: Language models read documents and chats; encoder-decoders texts named ``source``, too.
         text_optional: See ``FieldNames.text_optional``.
+        with_targets: Whether anybody looks at the targets.
     """
     limits = {} if settings.max_record_bytes is None else {"max_record_bytes": settings.max_record_bytes}
     documents = None
@@ -254,8 +260,12 @@ def source_config(
             text_optional=text_optional and task != "lm",
             text_alternatives=("source",) if task == "seq2seq" and settings.text_field == "text" else (),
             messages="messages" if task == "lm" else None,
+            lenient_target=not with_targets,
+            target_is_label=task == "classify",
         ),
         strict=settings.strict,
+        encoding=settings.encoding,
+        delimiter=settings.delimiter,
         documents=documents,
         **limits,
     )
@@ -263,7 +273,7 @@ def source_config(
 
 def source_key(spec: str) -> str:
     """What identifies a stream in a run: the absolute path of a file, else the name as given."""
-    if spec == "-":
+    if is_standard_input(spec):
         status = os.fstat(sys.stdin.fileno())
         return f"-:{status.st_dev}:{status.st_ino}" if stat.S_ISREG(status.st_mode) else "-"
     path = Path(spec)

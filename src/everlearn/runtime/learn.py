@@ -355,6 +355,11 @@ def _no_target_message(session: LearnSession) -> str:
 def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
     notes = recovery_notes(session.recovered)
     notes += issued_notes(session.folder.path, session.issued)
+    if session.place.was_changed:
+        notes.append(
+            f"{session.source.name} was changed before the place where it was left, so it was read again from "
+            "the beginning; records with known ids were passed over."
+        )
     if session.progress.examples == before and not interrupted:
         notes.append(
             f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."

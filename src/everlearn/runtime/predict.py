@@ -128,7 +128,7 @@ def predict_stream(
     with folder:
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
-        source = open_source(spec, source_config(config.stream, task=config.task))
+        source = open_source(spec, source_config(config.stream, task=config.task, with_targets=False))
         check_codes(source, folder.learner_record(folder.served_generation), str(run))
     settle(learner)
     reader = source.open()

@@ -36,7 +36,7 @@ _FREE_ALL_THE_SAME = frozenset(
 )
 _ORDERING = {"stream.order": "order", "stream.experiences": "experiences"}
 # The cursor in a stream counts what these make of it.
-_OF_THE_CURSOR = ("stream.documents", "stream.piece_bytes")
+_OF_THE_CURSOR = ("stream.documents", "stream.piece_bytes", "stream.encoding", "stream.delimiter")
 
 
 def settings_in_file(config_file: Path | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
 from everlearn.runtime.run_settings import is_arranged, known_source
 from everlearn.stream.lines import stem_of
-from everlearn.stream.source import Source
+from everlearn.stream.source import ChangedSourceError, Source
 from everlearn.types import Example, Json
 
 __all__ = ["StreamPlace"]
@@ -33,6 +33,8 @@ class StreamPlace:
     Attributes:
         progress: How far the run is.
         feed: Gives what comes next.
+        was_changed: What was read before is not what lies there now, so it is read again from the beginning;
+            ids that were taken stay so.
 
     Raises:
         RunError: The stream changed since the run began on it.
@@ -46,6 +48,7 @@ class StreamPlace:
         self._journal: Journal = folder.journal
         self.progress = known_source(sources, key) or _begun(config, key)
         self._num_sources = len(sources) + all(one is not self.progress for one in sources)
+        self.was_changed = False
         self.feed: Feed = self._open_feed(config)
 
     @property
@@ -82,7 +85,8 @@ class StreamPlace:
             return batch
         made_up = [self._made_up.fullmatch(one.id) for one in batch]
         ids = [one.id for one, match in zip(batch, made_up, strict=True) if match]
-        if ids and not self.progress.id_suffix and self._journal.known(ids):
+        # The lines of a file that was changed have the numbers that they had: nothing is to be learned twice.
+        if ids and not self.was_changed and not self.progress.id_suffix and self._journal.known(ids):
             self.progress.id_suffix = f"@{self._num_sources}"
         suffix = self.progress.id_suffix
         if not suffix:
@@ -94,7 +98,13 @@ class StreamPlace:
 
     def _open_feed(self, config: RunConfig) -> Feed:
         if not is_arranged(config):
-            return DirectFeed(self._source, self.progress.cursor)
+            try:
+                return DirectFeed(self._source, self.progress.cursor)
+            except ChangedSourceError:
+                before, self.progress = self.progress, _begun(config, self.progress.key)
+                self.progress.id_suffix = before.id_suffix
+                self.was_changed = True
+                return DirectFeed(self._source, None)
         feed = ArrangedFeed(
             self._source,
             config.stream,

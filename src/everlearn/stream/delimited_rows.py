@@ -104,7 +104,7 @@ class DelimitedRows:
             row = next(csv.reader(self._texts(lines), delimiter=self.delimiter, strict=True))
         except (csv.Error, _Unfinished):
             row = None
-        if row is not None and (len(lines) == 1 or not self._look_like_rows(lines)):
+        if row is not None and (len(lines) == 1 or self._is_one_row(row, lines)):
             self._commit(lines[-1])
             for line in lines:  # all of the row was needed to know where it ends
                 _text(line.raw)
@@ -131,6 +131,10 @@ class DelimitedRows:
                 raise _Unfinished
             yield line.raw.decode(errors="replace")
         raise _Unfinished
+
+    def _is_one_row(self, row: Sequence[str], lines: Sequence[_Line]) -> bool:
+        """Whether a quote was meant that holds several lines together."""
+        return len(row) == (self._num_columns or len(row)) and not self._look_like_rows(lines)
 
     def _look_like_rows(self, lines: Sequence[_Line]) -> bool:
         """Whether each line is a row of its own: a stray quote has swallowed all but the first."""

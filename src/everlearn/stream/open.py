@@ -17,11 +17,12 @@ from everlearn.stream.hf_datasets import HuggingFaceSource
 from everlearn.stream.json_values import JsonValuesSource, holds_json_values
 from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
+from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieced import PiecedSource
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.stream.standard_input import StandardInputSource
 
-__all__ = ["is_pipe", "open_source"]
+__all__ = ["is_pipe", "is_standard_input", "open_source"]
 
 _HUGGING_FACE_PREFIX = "hf:"
 _MESSAGES = "messages"
@@ -94,23 +95,23 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     if config.documents is not None:
         return _open_documents(spec, config, config.documents)
     text = os.fspath(spec)
-    if text == "-":
+    if is_standard_input(text):
         return StandardInputSource(config)
     if is_pipe(text):
         return StandardInputSource(config, path=Path(text))
-    if text.startswith(_HUGGING_FACE_PREFIX) and not Path(text).exists():
+    if text.startswith(_HUGGING_FACE_PREFIX) and not _exists(Path(text)):
         name = text.removeprefix(_HUGGING_FACE_PREFIX)
         split = None
-        if ":" in name and not Path(name).exists():
+        if ":" in name and not _exists(Path(name)):
             name, split = name.rsplit(":", 1)
         if not name or split == "":
             raise InputError(f"{text!r} does not name a data set; write hf:NAME or hf:NAME:SPLIT")
         return HuggingFaceSource(name, config, split=split)
     path = Path(text)
+    if not _exists(path):
+        raise InputError(f"{excerpt_of(text)} does not exist")
     if path.is_dir():
         return HuggingFaceSource(text, config)
-    if not path.exists():
-        raise InputError(f"{text} does not exist")
     suffix = path.suffix.lower()
     if suffix in _TABLES:
         return _TABLES[suffix](path, config)
@@ -119,6 +120,18 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
         known = ", ".join([*(f"{each}[.gz|.zst]" for each in _COMPRESSIBLE), *_TABLES])
         raise InputError(f"{text} has a suffix that names no known format; known are {known}")
     return _COMPRESSIBLE[inner](path, config)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # longer than a name may be, or with a character that none has
+        return False
+
+
+def is_standard_input(spec: str) -> bool:
+    """Whether a name is one of standard input."""
+    return spec in ("-", "/dev/stdin", "/dev/fd/0")
 
 
 def is_pipe(spec: str) -> bool:
@@ -137,7 +150,7 @@ def _open_documents(spec: str | os.PathLike[str], config: SourceConfig, document
     config = replace(config, fields=fields, max_record_bytes=documents.max_record_bytes)
     path = Path(spec)
     name = path.stem if compression_of(path) != "none" else path.name
-    if os.fspath(spec) == "-":
+    if is_standard_input(os.fspath(spec)):
         return StandardInputSource(config)
     if is_pipe(os.fspath(spec)):
         return StandardInputSource(config, path=path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import stat
 import sys
 import threading
@@ -24,6 +25,7 @@ from everlearn.types import Cursor, Example
 
 __all__ = ["StandardInputSource"]
 
+_COLUMN = re.compile(r"[\w.-]{1,40}")
 _CHUNK_BYTES = 1 << 16
 _MAX_WAITING_CHUNKS = 16
 
@@ -159,9 +161,26 @@ def _either_parser(config: SourceConfig, stem: str) -> LineParser:
     parse_json, parse_text = json_parser(mapper), text_parser(mapper, config.fields.text)
 
     def parse(line: bytes, number: int) -> Example:
+        if number == 1 and (kind := _other_format(line, config.fields.text)):
+            raise InputError(f"{stem} begins like {kind}")
         return parse_json(line, number) if line.lstrip().startswith(b"{") else parse_text(line, number)
 
     return parse
+
+
+def _other_format(line: bytes, text_field: str) -> str | None:
+    """What a first line says of input that is neither JSON lines nor plain text, and what helps."""
+    start = line.removeprefix(b"\xef\xbb\xbf").strip()
+    if start.startswith(b"[") and start[1:].lstrip()[:1] in (b"", b"{"):
+        return (
+            "a list of JSON objects; write one object a line (jq -c '.[]' does), or give it as a .json file"
+        )
+    text = start.decode(errors="replace")
+    for delimiter in (",", ";", "\t"):
+        names = [cell.strip(' "') for cell in text.split(delimiter)]
+        if len(names) > 1 and text_field in names and all(map(_COLUMN.fullmatch, names)):
+            return "the header of a table; give it as a .csv file, or write JSON lines"
+    return None
 
 
 class _WaitingChunks:
