@@ -357,8 +357,8 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
     notes += issued_notes(session.folder.path, session.issued)
     if session.place.was_changed:
         notes.append(
-            f"{session.source.name} was changed before the place where it was left, so it was read again from "
-            "the beginning; records with known ids were passed over."
+            f"{session.source.name} was changed before the place where it was left, so it was read again; "
+            "records with known ids were passed over."
         )
     if session.progress.examples == before and not interrupted:
         notes.append(
