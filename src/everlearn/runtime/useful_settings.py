@@ -70,12 +70,8 @@ _TABLE: tuple[tuple[tuple[_Condition, ...], str], ...] = (
     (_OF_LABELS, "model.max_length learner.kind"),
     (_CLOSED_FORM, "model.windows model.layers model.batch_invariant"),
     (_ALWAYS, "stream.text_field stream.target_field stream.id_field stream.domain_field stream.time_field"),
-<<<<<<< HEAD
     (_ALWAYS, "stream.strict stream.max_record_bytes stream.max_rejected stream.order stream.batch_size"),
-=======
-    (_ALWAYS, "stream.strict stream.max_record_bytes stream.order stream.batch_size"),
     (_ALWAYS, "stream.encoding stream.delimiter"),
->>>>>>> e3d9a45 (Files are read as help desks and databases write them; a changed file is read again; settings for encoding and delimiter)
     (_OF_DOCUMENTS, "stream.documents stream.piece_bytes"),
     ((_is_not("stream.order", "by-domain"),), "stream.experiences"),
     (_NOT_OF_DOCUMENTS, "stream.delay"),
