@@ -7,7 +7,7 @@ it. One that learns again from an earlier checkpoint comes by its versions on th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -131,7 +131,7 @@ class VersionRewriter:
         learner.forget(pairs)
         if needs_resample(learner):
             resample(learner, _held_by(folder, version, generation, self._offsets))
-        return learner, dict(checkpoint.run)
+        return learner, _without_samples(checkpoint.run, {one.id for one in pairs})
 
 
 def refolded(
@@ -226,6 +226,15 @@ def choose_served(folder: RunFolder, note: Callable[[str], None]) -> None:
             f"Version {wanted} lost its state with the deletion; version {version.version}, its nearest "
             "ancestor, is served."
         )
+
+
+def _without_samples(run: Mapping[str, Json], ids: set[str]) -> dict[str, Json]:
+    """What a checkpoint keeps beside the state, without samples of these; older ones do not say of whom."""
+    scores = run.get("scores")
+    if not isinstance(scores, Mapping) or "samples" not in scores:
+        return dict(run)
+    kept = [one for one in scores["samples"] if one.get("id", "") not in {*ids, ""}]
+    return {**run, "scores": {**scores, "samples": kept}}
 
 
 def _held_by(
