@@ -148,9 +148,17 @@ def in_option_names(message: str) -> str:
 
     >>> in_option_names("settings: stream.batch_size = 0: too small")
     '--batch-size = 0: too small'
+    >>> in_option_names("/data/stream.delay/my seed: made with other settings: seed is 1 in the run")
+    '/data/stream.delay/my seed: made with other settings: --seed is 1 in the run'
     """
     for name, path in _SETTING_OF.items():
-        message = re.sub(rf"(?<![\w.]){re.escape(path)}(?![\w.])", f"--{name.replace('_', '-')}", message)
+        # A setting of one word is a word of sentences and file names too, unless something is said of it.
+        before, behind = (
+            (r"(?<![\w./\\'\"-])", r"(?!\.?[\w/\\'\"-])")
+            if "." in path
+            else (r"(?:(?<=^)|(?<=[:;(,] ))", r"(?= = | is | must|: )")
+        )
+        message = re.sub(before + re.escape(path) + behind, f"--{name.replace('_', '-')}", message)
     return message.removeprefix("settings: ")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from everlearn.errors import ModelError
 from everlearn.models.gguf_folder import SMOLLM2_NAME, smollm2_folder
 
-__all__ = ["MINILM_NAME", "find_model_folder", "weights_sha256"]
+__all__ = ["MINILM_NAME", "find_model_folder", "lasting_spec", "weights_sha256"]
 
 MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_ALIASES = frozenset({"minilm", "all-minilm-l6-v2", MINILM_NAME.lower()})
@@ -45,7 +45,7 @@ def find_model_folder(spec: str, on_message: Callable[[str], None] | None = None
         return spec, _package_folder(spec.removeprefix("package:"))
     path = Path(spec).expanduser()
     if path.is_dir():
-        return path.resolve().name, path
+        return path.resolve().name, path.resolve()
     if path.exists():
         raise ModelError(f"model {spec!r} is a file; give the folder that holds config.json and the weights")
     if path.is_absolute() or spec.startswith((".", "~")) or spec.count("/") > 1:
@@ -54,6 +54,18 @@ def find_model_folder(spec: str, on_message: Callable[[str], None] | None = None
         return spec, _hub_folder(spec)
     except ModelError as error:
         raise ModelError(f"{error}; {_KNOWN}") from error
+
+
+def lasting_spec(spec: str) -> str:
+    """A spec that stands for the same model from every working directory: of a folder its absolute path.
+
+    >>> lasting_spec("smollm2"), lasting_spec("package:some_model")
+    ('smollm2', 'package:some_model')
+    """
+    if spec.lower() in {*_MINILM_ALIASES, "smollm2"} or spec.startswith("package:"):
+        return spec
+    path = Path(spec).expanduser()
+    return str(path.resolve()) if path.is_dir() else spec
 
 
 def weights_sha256(folder: Path) -> str:

@@ -35,7 +35,8 @@ def evaluate_texts(
 
     Args:
         run: The run folder.
-        specs: The files. Where there are several, texts without a domain have the file's name as theirs.
+        specs: The files. Where there are several, texts without a domain have the file's name as theirs,
+            with its folder where two have one name.
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
         adapt: Dynamic evaluation: learn while reading (language models only).
         forget_documents: With ``adapt``: forget after each document.
@@ -64,12 +65,11 @@ def evaluate_texts(
     tokenizer = bleu_tokenizer(config)
     examples: list[Example] = []
     num_rejected = 0
-    for spec in specs:
+    for spec, domain in zip(specs, _domains(specs), strict=True):
         source = open_source(spec, reading)
         TextHeldOut(source, tokenizer)  # refuses a file with nothing to score
         found, rejected = read_all(source)
         num_rejected += len(rejected)
-        domain = stem_of(Path(spec)) if len(specs) > 1 else None
         examples += [one if one.domain is not None else replace(one, domain=domain) for one in found]
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
@@ -92,3 +92,23 @@ def evaluate_texts(
         **figures,
         "fingerprint": learner.fingerprint(),
     }
+
+
+def _domains(specs: Sequence[str]) -> list[str | None]:
+    """The domains of files without their own: their names, with as many folders as tell them apart.
+
+    One file is no domain of anything.
+    """
+    if len(specs) == 1:
+        return [None]
+    parts = [(*Path(spec).absolute().parts[1:-1], stem_of(Path(spec))) for spec in specs]
+    named: list[str | None] = []
+    for index, one in enumerate(parts):
+        others = [other for other in parts[:index] + parts[index + 1 :] if other != one]
+        length = 1
+        while length < len(one) and any(other[-length:] == one[-length:] for other in others):
+            length += 1
+        same = [place for place, other in enumerate(parts) if other == one]
+        # Two files of one folder may differ in what follows the stem only, or be given twice.
+        named.append("/".join(one[-length:]) if len(same) == 1 else specs[index])
+    return named

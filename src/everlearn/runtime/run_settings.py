@@ -9,6 +9,7 @@ from typing import Any
 
 from everlearn.config import RunConfig, flatten_settings
 from everlearn.errors import ConfigError
+from everlearn.models.folder import lasting_spec
 from everlearn.runtime.feeds import head_of
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
@@ -72,6 +73,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     Raises:
         ConfigError: A setting is wrong, or differs from one that the run keeps; all are named.
     """
+    if given.get("model.name") is not None:
+        given = {**given, "model.name": lasting_spec(str(given["model.name"]))}
     if folder is None:
         config = RunConfig().with_settings(given)
         defaults = task_defaults(config)

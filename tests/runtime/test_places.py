@@ -1,0 +1,52 @@
+"""Models and files are found by where they are, not by where somebody stood."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from everlearn.config import RunConfig
+from everlearn.runtime.evaluate_texts import evaluate_texts
+from everlearn.runtime.export import export_run
+from everlearn.runtime.generate import GenerateRequest, generate_text
+
+from .text_runs import corpus, language_settings, learn, write_language_model
+
+
+def test_a_model_given_by_a_relative_path_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, run = write_language_model(tmp_path / "models" / "tiny"), tmp_path / "run"
+    text = corpus(tmp_path / "corpus.txt", 3)
+    monkeypatch.chdir(tmp_path)
+    settings = language_settings(Path("models/tiny"), learner__gradient__trainable="lora")
+    first = learn(text, run, settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert generate_text(run, GenerateRequest(prompt="the", max_new_tokens=2)) is not None
+    export_run(run, tmp_path / "adapter", "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert Path(config["base_model_name_or_path"]) == model
+    # Said as it is seen from here, it is the same model, and the run goes on.
+    again = learn(text, run, settings | {"model.name": os.path.relpath(model)})
+    assert RunConfig.from_mapping(json.loads((run / "run.json").read_text())["config"]).model.name == str(
+        model
+    )
+    assert again.summary["fingerprint"] == first.summary["fingerprint"]
+
+
+def test_files_of_one_name_are_domains_of_their_own(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = language_settings(write_language_model(tmp_path / "tiny"))
+    learn(corpus(tmp_path / "corpus.txt", 3), run, settings)
+    files = []
+    for seed, name in enumerate(("law/a/test.txt", "law/b/test.txt", "prose/test.txt", "prose/other.txt")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        files.append(str(corpus(tmp_path / name, 2, seed=seed)))
+    found = evaluate_texts(run, files)
+    assert set(found["domains"]) == {"a/test", "b/test", "prose/test", "other"}
+    assert found["bytes"] == sum(one["bytes"] for one in found["domains"].values())
+    assert set(evaluate_texts(run, [files[0], files[3]])["domains"]) == {"test", "other"}
