@@ -44,8 +44,6 @@ class DelimitedRows:
         line: Lines up to the end of the last row.
         offset: Bytes up to it.
         first_line: The line in which the last row began.
-        excerpt: How it begins.
-        delimiter: Between cells.
     """
 
     def __init__(self, scanner: LineScanner, max_record_bytes: int, delimiter: str | None) -> None:
@@ -53,7 +51,7 @@ class DelimitedRows:
         csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes))
         self.line, self.offset = scanner.line, scanner.offset
         self.first_line = 0
-        self.excerpt = ""
+        self._excerpted = b""
         self._scanner = scanner
         self._max_record_bytes = max_record_bytes
         self._given_back: deque[_Line] = deque()
@@ -61,6 +59,11 @@ class DelimitedRows:
         self._target_columns: list[int] = []
         self._seen: set[str] = set()
         self._found = delimiter
+
+    @property
+    def excerpt(self) -> str:
+        """How the last row begins."""
+        return excerpt_of(self._excerpted)
 
     @property
     def delimiter(self) -> str:
@@ -80,14 +83,29 @@ class DelimitedRows:
             RecordError: The line cannot be used; the next call goes on behind it.
             InputError: The lines cannot be read any further.
         """
-        first = self._next_line()
+        scanner = self._scanner
+        if self._found is not None and not self._given_back:  # what nearly all rows need
+            raw = scanner.read()
+            if (
+                raw
+                and b'"' not in raw
+                and b"\r" not in raw[:-2]
+                and not scanner.oversized
+                and not raw.isspace()
+            ):
+                self.line, self.offset = self.first_line, _ = scanner.line, scanner.offset
+                self._excerpted = raw
+                return self._learned(_text(raw).rstrip("\r\n").split(self._found))
+            first = _Line(raw, scanner.line, scanner.offset, scanner.oversized) if raw else None
+        else:
+            first = self._next_line()
         while first is not None and first.raw.isspace() and not first.is_oversized:
             self._commit(first)
             first = self._next_line()
         if first is None:
             raise EndOfStream
         self.first_line = first.number
-        self.excerpt = excerpt_of(first.raw)
+        self._excerpted = first.raw
         if self._found is None:
             self._found = _delimiter_of(first.raw)
         if first.is_oversized:
@@ -101,14 +119,25 @@ class DelimitedRows:
     def _quoted(self, first: _Line) -> list[str]:
         lines = [first]
         try:
-            row = next(csv.reader(self._texts(lines), delimiter=self.delimiter, strict=True))
+            shown = (first.raw.decode(errors="replace"),)
+            row = next(csv.reader(shown, delimiter=self.delimiter, strict=True))
+        except csv.Error:
+            pass  # it goes on, or its quotes are no quotes
+        else:
+            self._commit(first)
+            _text(first.raw)
+            return self._learned(row)
+        try:
+            whole: list[str] | None = next(
+                csv.reader(self._texts(lines), delimiter=self.delimiter, strict=True)
+            )
         except (csv.Error, _Unfinished):
-            row = None
-        if row is not None and (len(lines) == 1 or self._is_one_row(row, lines)):
+            whole = None
+        if whole is not None and self._is_one_row(whole, lines):
             self._commit(lines[-1])
             for line in lines:  # all of the row was needed to know where it ends
                 _text(line.raw)
-            return self._learned(row)
+            return self._learned(whole)
         self._given_back.extendleft(reversed(lines[1:]))
         self._commit(first)
         alone = self._lenient(first.raw)

@@ -104,7 +104,7 @@ class RecordMapper:
         """
         text_name = next((name for name in self._text_names if record.get(name) is not None), None)
         text: str | None
-        if text_name is not None and _is_blank(record[text_name]) and self._brings_target(record):
+        if self._text_optional and text_name and _is_blank(record[text_name]) and self._brings_target(record):
             record[text_name], text_name = None, None
         if text_name is None and self._messages is not None and record.get(self._messages) is not None:
             text = _text_of_messages(record[self._messages], self._messages)
@@ -238,6 +238,8 @@ def _check_encodable(value: str, name: str) -> None:
 
 
 def _string(value: Any, name: str) -> str | None:
+    if type(value) is str and value.isalnum() and value.isascii():
+        return value
     if value is None:
         return None
     if isinstance(value, str):
