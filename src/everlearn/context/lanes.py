@@ -269,6 +269,13 @@ class Lanes:
             self._open[document.name] = (None, document)
         return row
 
+    def waiting_ids(self) -> list[str]:
+        """Examples with waiting tokens, lane by lane."""
+        pieces = [
+            piece for queue in self._queues for document in queue.documents for piece in document.pieces
+        ]
+        return list(dict.fromkeys(piece.example_id for piece in pieces))
+
     def lanes_of(self, example_ids: Collection[str]) -> list[int]:
         """Lanes whose carried context has seen these examples: ask before ``forget``, and reset them."""
         keys = {example_key(example_id) for example_id in example_ids}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everlearn.journal.checksums import chained
+from everlearn.journal.checksums import chained, checksum
 from everlearn.journal.database import Database
 
 __all__ = ["COMPACTED_STEP", "link", "step_holds"]
@@ -65,13 +65,17 @@ def step_holds(database: Database, step: int) -> bool | None:
     progress, first, last, learned_first, learned_last, num_refused, after, chain, no_source, key = row
     if not no_source and key is None:
         return False
-    crcs = []
+    crcs: list[tuple[int, int | None]] = []
     if first is not None:
-        crcs = database.all(
-            "SELECT e.crc, c.crc FROM examples e LEFT JOIN codes c ON c.offset = e.offset "
-            "WHERE e.offset BETWEEN ? AND ? ORDER BY e.offset",
-            (first, last),
-        )
+        crcs = [
+            (_crc_on_arrival(*rest) if role == "quarantined" else crc, code_crc)
+            for crc, code_crc, role, *rest in database.rows(
+                "SELECT e.crc, c.crc, e.role, e.offset, e.id, e.step, e.target, e.domain, e.time, e.fields "
+                "FROM examples e LEFT JOIN codes c ON c.offset = e.offset "
+                "WHERE e.offset BETWEEN ? AND ? ORDER BY e.offset",
+                (first, last),
+            )
+        ]
     changes = database.all(
         "SELECT offset, kind, previous, target FROM changes WHERE step = ? ORDER BY number", (step,)
     )
@@ -94,3 +98,8 @@ def step_holds(database: Database, step: int) -> bool | None:
         (step, COMPACTED_STEP),
     )
     return None if is_thinned else False
+
+
+def _crc_on_arrival(offset: int, id_: str, step: int, *rest: object) -> int:
+    """What the checksum of a quarantined example was when it came, to be learned."""
+    return checksum(offset, id_, step, "learn", *rest)

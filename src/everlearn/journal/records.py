@@ -26,9 +26,9 @@ __all__ = [
     "Version",
 ]
 
-Role = Literal["learn", "exam", "thinned", "held"]
-"""What an example is for: to be learned, to be examined on (never learned), left out by its weight, or held
-back until somebody has looked at it."""
+Role = Literal["learn", "exam", "thinned", "held", "quarantined"]
+"""What an example is for: to be learned, to be examined on (never learned), left out by its weight, held back
+until somebody has looked at it, or left out because it cannot be learned."""
 
 ChangeKind = Literal["target", "correction", "pending", "readmitted"]
 """``target``: one that came later than its example. ``correction``: another one for a learned example, whose
@@ -239,7 +239,7 @@ class Revision:
 
     Attributes:
         revision: Its number, from 1.
-        kind: "deletion", "rollback", "quarantine", "consolidation" or "damage".
+        kind: "deletion", "rollback", "quarantine", "unlearnable", "consolidation" or "damage".
         first_step: The first step concerned.
         last_step: The last.
         reason: Why, in a sentence.

@@ -19,6 +19,7 @@ from everlearn.models.lexical import gram_features
 from everlearn.models.load import Trunk
 from everlearn.models.quantization import round_unit_vectors
 from everlearn.models.rows import plan_fixed, plan_packed, plan_single
+from everlearn.models.token_limits import may_exceed, token_problem
 from everlearn.models.vectors import VectorCoder
 from everlearn.types import Code, Example, Json
 
@@ -194,6 +195,13 @@ class TextCoder:
             "batch_invariant": self.config.batch_invariant,
             "ngram_max": self.config.ngram_max,
         }
+
+    def reading_problem(self, text: str) -> str | None:
+        """Why a text cannot be read; None: it can."""
+        if not may_exceed(self.trunk.tokenizer, self.trunk.model):
+            return None
+        ids = [one for window in self._tokenize([text])[0] for one in window]
+        return token_problem(self.trunk.tokenizer, self.trunk.model, ids)
 
     def _row_forward(self) -> RowForward:
         if self._forward is None:  # costs a few forward passes, which a run from codes never needs

@@ -14,6 +14,7 @@ import torch
 from everlearn.models.load import Trunk
 from everlearn.models.pooling import Pooler
 from everlearn.models.rows import RowBatch, plan_packed, plan_single
+from everlearn.models.token_limits import num_rows
 
 __all__ = ["RowForward", "find_row_forward"]
 
@@ -56,7 +57,8 @@ def find_row_forward(trunk: Trunk) -> RowForward:
     """
     plain = RowForward(trunk, None)
     specials = set(trunk.tokenizer.all_special_ids)
-    ordinary = [token for token in range(len(trunk.tokenizer)) if token not in specials]
+    known = min(len(trunk.tokenizer), num_rows(trunk.model))
+    ordinary = [token for token in range(known) if token not in specials]
     if not ordinary or _has_local_attention(trunk):
         return plain
     lengths = [min(length, trunk.max_length) for length in _PROBE_LENGTHS]

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from everlearn.errors import StateError
+from everlearn.errors import StateError, StorageError
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
+from everlearn.runtime.failed_steps import UnmadeStepError
 from everlearn.runtime.learners import (
     RunLearner,
     change_learning_rates,
@@ -99,6 +100,7 @@ class Fold:
 
         Raises:
             StateError: What a step needs is damaged or was dropped.
+            UnmadeStepError: A step cannot be made.
         """
         num_steps = num_examples = 0
         lost = set(lost_steps(journal))
@@ -127,7 +129,12 @@ class Fold:
                 )
                 raise StateError(f"step {step.step} cannot be made again: {what.format(missing)}")
             predictions = [recorded_prediction(one) for one in made.arrivals]
-            self.make(made, predictions)
+            try:
+                self.make(made, predictions)
+            except StorageError:
+                raise
+            except Exception as error:
+                raise UnmadeStepError(step.step, error) from error
             num_steps += 1
             num_examples += len(made.arrivals)
         return num_steps, num_examples

@@ -14,6 +14,7 @@ from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.learning.language import LanguageLearner, VocabularyConfig
 from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.runtime.certificates import issued_notes
+from everlearn.runtime.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.feeds import source_config, source_key
 from everlearn.runtime.general_text import GeneralText
 from everlearn.runtime.interruption import StopFlag
@@ -151,6 +152,10 @@ def learn_stream(
         gc.collect()
         gc.freeze()
         return _run(session, listener, stop or StopFlag(), general)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error, str(out)) from error
     finally:
         gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
@@ -195,6 +200,7 @@ def _run(
         session.settle()
         with session.fold.clock.measure("evaluate"):
             tested = {**_figures(tested), **general.figures(session.learner)}
+    session.settle(goes_on=interrupted)  # before the notes, as what waits may turn out not to be learnable
     without_target = session.scores.counts.without_target - without_target
     notes = _notes(session, before, without_target, interrupted)
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
@@ -339,6 +345,13 @@ def _records_were(count: int) -> str:
 
 
 def _no_target_message(session: LearnSession) -> str:
+    first = session.first_rejection
+    if session.num_unlearnable and first is not None:
+        count = session.progress.examples
+        return (
+            f"{session.source.name}: none of its {count:,} examples was learned; the first: {first.place}: "
+            f"{first.reason}"
+        )
     if session.config.task == "lm":
         return (
             f"{session.source.name}: all of its {session.progress.examples:,} examples are held back for the "

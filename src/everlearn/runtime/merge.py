@@ -139,6 +139,8 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
                 role = "learn"
             elif role == "learn" and present is not None:
                 role = "held"  # it had been set aside
+            elif role == "quarantined":
+                role = "held"
             kept = present if target is None else target
             example = replace(one.example, id=ids(one.example.id), target=kept)
             arrivals.append(replace(one, example=example, role=role))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from everlearn.config import RunConfig
 from everlearn.runtime.certificates import Issued, finish_deletions, issued_notes
+from everlearn.runtime.failed_steps import UnmadeStepError
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner
-from everlearn.runtime.recovery import Recovered, recover, recovery_notes
+from everlearn.runtime.recovery import Recovered, recover, recovery_notes, take_back
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.summary import summarize
@@ -114,8 +115,16 @@ def brought_back(folder: RunFolder, *, own_threads: bool = True) -> OpenedRun:
     config = folder.config
     if own_threads:
         use_threads(config.run.threads)
+    try:
+        return _folded(folder)
+    except UnmadeStepError as failed:
+        take_back(folder, failed, config)
+    return _folded(folder)
+
+
+def _folded(folder: RunFolder) -> OpenedRun:
     learner = folder.fresh_learner()
-    scores = run_scores(config)
+    scores = run_scores(folder.config)
     recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
     opened = OpenedRun(folder, learner, scores, recovered)
 

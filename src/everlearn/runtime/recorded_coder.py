@@ -69,6 +69,10 @@ class RecordedCoder:
         """
         return self._text_coder().encode_examples(examples)
 
+    def reading_problem(self, text: str) -> str | None:
+        """Why a text cannot be read; None: it can. Raises as ``encode_examples``."""
+        return self._text_coder().reading_problem(text)
+
     def _text_coder(self) -> TextCoder:
         if self._coder is None:
             coder = self._load()

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from everlearn.config import RunConfig
 from everlearn.errors import StateError
+from everlearn.journal.journal import Journal
+from everlearn.learning.language import LanguageLearner
+from everlearn.runtime.failed_steps import (
+    UnmadeStepError,
+    is_out_of_memory,
+    may_be_of_an_example,
+    out_of_memory,
+)
 from everlearn.runtime.fold import Fold
+from everlearn.runtime.learners import RunLearner
 from everlearn.runtime.metrics_file import restore_scores
+from everlearn.runtime.quarantine import require_sound
 from everlearn.runtime.rewritten_versions import fold_versions_again
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.text_run_scores import AnyRunScores
+from everlearn.types import Example
 
-__all__ = ["Recovered", "recover", "recovery_notes"]
+__all__ = ["Recovered", "learned_before", "recover", "recovery_notes", "take_back"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +49,20 @@ class Recovered:
     status: RunStatus
 
 
-def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -> Recovered:
+def recover(
+    folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None, *, until: int | None = None
+) -> Recovered:
     """Bring a fresh fold to the newest step of the journal.
 
     Args:
         folder: The run.
         fold: Holds a fresh learner; its observers include ``scores``.
         scores: Fresh scores.
+        until: Only to this step, from a state of it or of an earlier one; None: the newest.
 
     Raises:
         StateError: Something that is needed is damaged.
+        UnmadeStepError: A step cannot be made.
     """
     skipped: list[str] = []
     checkpoint = folder.checkpoints.newest(skipped.append)
@@ -64,7 +80,10 @@ def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -
         )
     if scores is not None:
         scores.is_past = True
-    num_steps, num_examples = fold_versions_again(folder, fold, step)
+    if until is None:
+        num_steps, num_examples = fold_versions_again(folder, fold, step)
+    else:
+        num_steps, num_examples = fold.replay(folder.journal, step, until)
     if scores is not None:
         scores.is_past = False
         scores.rest()
@@ -77,6 +96,63 @@ def recover(folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None) -
         damage=tuple(folder.notes),
         status=status,
     )
+
+
+def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> None:
+    """Take the newest step back out of the journal, as it cannot be made, and note that.
+
+    It was journaled, but never made, so nothing depends on it: its stream is read again from there, and what
+    cannot be learned is found then.
+
+    Args:
+        folder: The run, open for writing.
+        failed: What happened.
+        config: Settings to make the learner with.
+
+    Raises:
+        EverlearnError: It is not the step: another one failed, memory ran out, or the model or the machine
+            fails at what was learned before as well.
+    """
+    journal, error = folder.journal, failed.error
+    step = journal.step(failed.step) if failed.step == journal.last_step else None
+    if step is None:
+        raise failed
+    is_piped = step.source is not None and (step.source == "-" or step.source.startswith("-:"))
+    if is_out_of_memory(error):
+        if not is_piped:  # else what came with it would be lost
+            with folder.saving():
+                journal.rewind(step.step - 1)
+        raise out_of_memory(error, str(folder.path)) from error
+    if not (may_be_of_an_example(error) or type(error) is StateError):
+        raise error
+    learner = folder.fresh_learner(config=config)
+    recover(folder, Fold(learner), until=step.step - 1)
+    require_sound(learner, learned_before(folder.journal, learner, step.step), error)
+    ids = [] if step.arrived is None else [one.example.id for _, one in journal.arrivals(*step.arrived)]
+    with folder.saving():
+        journal.rewind(step.step - 1)
+    what = f" ({len(ids):,} examples, the first {ids[0]!r})" if ids else ""
+    folder.notes.append(
+        f"The newest step{what} was journaled, but could not be made ({type(error).__name__}: {error}), and "
+        "was taken back out of the journal: its stream is read again from there."
+    )
+
+
+def learned_before(journal: Journal, learner: RunLearner, step: int, count: int = 3) -> list[Example]:
+    """A few of the newest examples that were learned before a step, as far as they can be read still."""
+    waiting = set(learner.waiting_ids()) if isinstance(learner, LanguageLearner) else set()
+    rows = journal.database.all(
+        "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step WHERE e.role = 'learn' "
+        "AND e.step < ? AND s.set_aside IS NULL AND e.offset <= ? AND e.target IS NOT NULL "
+        "ORDER BY e.offset DESC LIMIT ?",
+        (step, journal.last_learned_in_turn, count + len(waiting)),
+    )
+    found = (journal.example_at(offset) for (offset,) in rows)
+    return [
+        one
+        for one in found
+        if one is not None and one.id not in waiting and (one.text is not None or one.code is not None)
+    ][:count]
 
 
 def recovery_notes(recovered: Recovered) -> list[str]:

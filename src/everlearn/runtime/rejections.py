@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from everlearn.journal.records import Refused
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["DELETED", "append_rejections", "duplicate", "is_duplicate", "is_loss", "refused"]
+__all__ = ["DELETED", "append_rejections", "duplicate", "is_duplicate", "is_loss", "refused", "unlearnable"]
 
 _DUPLICATE = "duplicate id "
 DELETED = "for an id that was deleted on"
@@ -36,6 +37,18 @@ def refused(source_name: str, number: int, example: Example, reason: str) -> Rej
         excerpt=(example.text or "")[:200],
         id=example.id,
     )
+
+
+def unlearnable(source_name: str, example: Example, reason: str) -> Rejection:
+    """The rejection of an example that was taken, and then could not be learned.
+
+    Args:
+        source_name: The stream.
+        example: The example; it may have come some time before.
+        reason: What happened.
+    """
+    told = refused(source_name, 0, example, f"it cannot be learned and is left out: {reason}")
+    return replace(told, place=f"{source_name}, id {example.id!r}")
 
 
 def is_duplicate(rejection: Rejection) -> bool:

@@ -8,23 +8,32 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from everlearn.config import RunConfig
-from everlearn.errors import ConfigError, InputError, ModelError
+from everlearn.errors import InputError, StorageError
 from everlearn.journal.compaction import drop_old_texts
 from everlearn.journal.records import (
     Arrival,
     Change,
     CheckpointRecord,
-    FoldStep,
     JournaledPrediction,
     NewStep,
     Refused,
     Role,
+    Step,
 )
+from everlearn.learning.language import LanguageLearner
 from everlearn.learning.language.reading import document_of
 from everlearn.runtime.arrivals import DueQueue, Sorted, sort_arrivals
 from everlearn.runtime.certificates import Issued, finish_deletions
 from everlearn.runtime.experiences import Experiences
+from everlearn.runtime.failed_steps import (
+    UnmadeStepError,
+    is_out_of_memory,
+    may_be_of_an_example,
+    out_of_memory,
+)
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.guard import Guard
 from everlearn.runtime.held_out import HeldOut
@@ -32,11 +41,13 @@ from everlearn.runtime.label_limit import LabelLimit, label_limit
 from everlearn.runtime.learners import RunLearner, is_settled, learning_rate_of
 from everlearn.runtime.matching import note_field_names
 from everlearn.runtime.metrics_file import write_metrics
-from everlearn.runtime.online_loop import BatchResult, Observer
-from everlearn.runtime.recovery import Recovered, recover
-from everlearn.runtime.rejections import is_duplicate, is_loss
+from everlearn.runtime.online_loop import BatchResult, Observer, WorkClock
+from everlearn.runtime.quarantine import find_unlearnable, prediction_problem, require_sound
+from everlearn.runtime.recovery import Recovered, learned_before, recover, take_back
+from everlearn.runtime.rejections import is_duplicate, is_loss, unlearnable
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus, Seconds, SourceProgress
+from everlearn.runtime.step_attempt import StepAttempt
 from everlearn.runtime.stream_place import StreamPlace
 from everlearn.runtime.strict_reading import StrictReader
 from everlearn.runtime.summary import Tested
@@ -44,7 +55,7 @@ from everlearn.runtime.suspicion import role_of
 from everlearn.runtime.text_held_out import TextHeldOut
 from everlearn.runtime.text_learners import as_documents, reading_problem
 from everlearn.runtime.text_rules import days_kept, text_rule
-from everlearn.runtime.text_run_scores import run_scores
+from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
 from everlearn.runtime.versions import add_version, latest_version
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json, Prediction
@@ -83,6 +94,7 @@ class LearnSession:
         num_lost: Those of them that were to be learned and cannot be: all but repeated and deleted ones.
         num_rejected: Records of this sitting that gave no example, those of taken ids left out.
         num_duplicates: Records of this sitting whose id was taken before.
+        num_unlearnable: Examples of this sitting, or that waited for it, that could not be learned.
         num_changes: Targets of this sitting for examples taken before.
         first_rejection: The first of the rejected.
 
@@ -116,12 +128,11 @@ class LearnSession:
         self.place = StreamPlace(folder, config, source, key)
         feed = self.place.experiences
         self._experiences = None if feed is None else Experiences(feed, config.stream.order, held_out)
-        self.scores = run_scores(config)
-        self.fold = Fold(learner, observers=(self.scores, self._observe), on_boundary=self._test_experiences)
-        self.recovered: Recovered = recover(folder, self.fold, self.scores)
+        self.scores, self.fold = self._new_fold(WorkClock())
+        self.recovered = self._first_recovery()
         self._seconds_before = self.recovered.status.seconds
         self._is_live = True
-        self.issued: Issued = finish_deletions(folder, learner, self._save_without_deleted)
+        self.issued: Issued = finish_deletions(folder, self.learner, self._save_without_deleted)
         self._guard = Guard(folder, config.guard) if config.guard.enabled else None
         self._examined_at = time.monotonic()
         self._judge_undecided()
@@ -136,10 +147,35 @@ class LearnSession:
         # What was journaled must be learned again after a crash: see ``days_kept``.
         self._keep_text = learner.reads_text or self._keep_excerpts
         self.num_rejected = self.num_duplicates = self.num_changes = self.num_records = self.num_lost = 0
+        self.num_unlearnable = 0
         self.first_rejection: Rejection | None = None
         self._saved_step = self.recovered.checkpoint_step
         self._saved_at = time.monotonic()
         self._saved: CheckpointRecord | None = None
+
+    def _new_fold(self, clock: WorkClock) -> tuple[AnyRunScores, Fold]:
+        scores = run_scores(self.config)
+        observers = (scores, self._observe)
+        return scores, Fold(
+            self.learner, observers=observers, clock=clock, on_boundary=self._test_experiences
+        )
+
+    def _first_recovery(self) -> Recovered:
+        try:
+            return recover(self.folder, self.fold, self.scores)
+        except UnmadeStepError as failed:
+            take_back(self.folder, failed, self.config)
+        return self._bring_back()
+
+    def _bring_back(self) -> Recovered:
+        """Fold to the newest step again, with a fresh learner."""
+        is_live, self._is_live = self._is_live, False
+        try:
+            self.learner = self.folder.fresh_learner(config=self.config)
+            self.scores, self.fold = self._new_fold(self.fold.clock)
+            return recover(self.folder, self.fold, self.scores)
+        finally:
+            self._is_live = is_live
 
     @property
     def is_first(self) -> bool:
@@ -361,20 +397,36 @@ class LearnSession:
             raise _unusable(rejection)
         prepared = self.fold.prepare(arrived.fresh)
         predictions = self.fold.predict(prepared) if prepared else []
+        problems = {k: problem for k, one in enumerate(predictions) if (problem := prediction_problem(one))}
+        if problems:
+            require_sound(
+                self.learner, learned_before(self._journal, self.learner, self._journal.last_step + 1)
+            )
+            nothing = Prediction(None, (), np.zeros(0))
+            predictions = [nothing if k in problems else one for k, one in enumerate(predictions)]
         first = self._journal.next_offset
         arrivals, flags = [], []
         for k, (example, prediction) in enumerate(zip(prepared, predictions, strict=True)):
             group = document_of(example)[0] if self._reads_documents else None
             role, flag = role_of(example, prediction, self.config.guard, group=group)
+            if k in problems:
+                role, flag = "learn", None  # to be left out, as soon as it is journaled
             arrivals.append(Arrival(example, role, JournaledPrediction.of(prediction, example.target)))
             if flag is not None:
                 flags.append(replace(flag, offset=first + k))
         due, learned = self._queue.push(
-            [(first + k, one.example) for k, one in enumerate(arrivals) if one.role == "learn"],
+            [
+                (first + k, one.example)
+                for k, one in enumerate(arrivals)
+                if one.role == "learn" and k not in problems
+            ],
             first + len(arrivals) - 1,
         )
         # With the batch's own examples in the queue, for which it may bring other targets.
-        changes = self._with_queue(arrived.changes, {first + k: one.role for k, one in enumerate(arrivals)})
+        roles: dict[int, Role] = {
+            first + k: "quarantined" if k in problems else one.role for k, one in enumerate(arrivals)
+        }
+        changes = self._with_queue(arrived.changes, roles)
         self.place.took(len(batch), cursor)
         self.num_changes += len(changes)
         refusals = [*rejected, *arrived.refused]
@@ -387,12 +439,14 @@ class LearnSession:
                 arrivals=arrivals,
                 learned=learned,
                 changes=changes,
-                refused=self._refused(refusals),
+                refused=self._refused(refusals)
+                + self._leave_out({prepared[k]: problem for k, problem in problems.items()}),
                 flags=flags,
                 after=self._after_batch(len(arrivals)),
             ),
             due,
             predictions,
+            {first + k: problem for k, problem in problems.items()},
         )
 
     def _labels_for(self, num_examples: int) -> LabelLimit | None:
@@ -489,25 +543,74 @@ class LearnSession:
             )
 
     def _make(
-        self, new: NewStep, due: Sequence[Example] = (), predictions: Sequence[Prediction] = ()
+        self,
+        new: NewStep,
+        due: Sequence[Example] = (),
+        predictions: Sequence[Prediction] = (),
+        unlearnable: Mapping[int, str] | None = None,
     ) -> None:
-        """Journal a step, then make it."""
-        with self.fold.clock.measure("save"), self.folder.saving():
-            step = self._journal.append(new, keep_text=self._keep_text)
-        if new.changes:
-            made = self._journal.fold_step(step)
-            made = FoldStep(step=step, arrivals=new.arrivals, forgotten=made.forgotten, learned=made.learned)
-        else:
-            made = FoldStep(step=step, arrivals=new.arrivals, forgotten=(), learned=due)
-        try:
-            self.fold.make(made, predictions)
-        except (ConfigError, InputError, ModelError):
-            # Nothing of it was learned, and a journal that says otherwise could never be folded again.
-            with self.folder.saving():
-                self._journal.rewind(step.step - 1)
-            raise
+        """Journal a step, then make it; what of it cannot be learned is left out, and said."""
+        attempt = StepAttempt(new, due, unlearnable or {})
+        while True:
+            with self.fold.clock.measure("save"), self.folder.saving():
+                step = attempt.journal(self._journal, keep_text=self._keep_text)
+            try:
+                if attempt.changes_the_past:
+                    self._bring_back()
+                else:
+                    self.fold.make(attempt.fold_step(self._journal, step), predictions)
+                break
+            except StorageError:
+                raise
+            except Exception as error:
+                attempt = self._next_attempt(attempt, step, error)
         if new.after.get("examine"):
             self._examine()
+
+    def _next_attempt(self, failed: StepAttempt, step: Step, error: Exception) -> StepAttempt:
+        """The same step without what cannot be learned of it.
+
+        Raises:
+            EverlearnError: It is not an example that is at fault, or none is left; the step is taken back out
+                of the journal, as one that cannot be made could never be folded again.
+        """
+        learned = failed.fold_step(self._journal, step).learned
+        with self.folder.saving():
+            self._journal.rewind(step.step - 1)
+        cause = error.error if isinstance(error, UnmadeStepError) else error
+        if is_out_of_memory(cause):
+            raise out_of_memory(cause, str(self.folder.path)) from error
+        if not may_be_of_an_example(cause) or (isinstance(error, UnmadeStepError) and error.step < step.step):
+            raise error
+        self._bring_back()
+        candidates = {one.id: one for one in [*self._waiting(), *learned]}
+        control = learned_before(self._journal, self.learner, step.step)
+        found = (
+            find_unlearnable(self.learner, list(candidates.values()), control, cause) if candidates else {}
+        )
+        if not found:
+            raise error
+        refused = self._leave_out({candidates[id_]: reason for id_, reason in found.items()})
+        return failed.without(found, refused, self._journal, self._reads_documents)
+
+    def _leave_out(self, reasons: Mapping[Example, str]) -> list[Refused]:
+        """Count examples that cannot be learned, and tell of them; a strict run stops here."""
+        rejections = [unlearnable(self.source.name, one, reason) for one, reason in reasons.items()]
+        if self.config.stream.strict and rejections:
+            raise InputError(
+                f"{rejections[0].place}: {rejections[0].reason}. Go on with --no-strict, which leaves it "
+                f"out, or take it out: everlearn forget {self.folder.path} --id ID"
+            )
+        self._count(rejections)
+        self.num_unlearnable += len(rejections)
+        return self._refused(rejections)
+
+    def _waiting(self) -> list[Example]:
+        """What waits within the learner, not to be learned before there is enough of it."""
+        ids = self.learner.waiting_ids() if isinstance(self.learner, LanguageLearner) else []
+        known = self._journal.known(ids)
+        found = [self._journal.example_at(known[id_].offset) for id_ in ids if id_ in known]
+        return [one for one in found if one is not None and one.text is not None]
 
     def _after_batch(self, num_arrived: int) -> dict[str, Json]:
         ended = {}

@@ -9,11 +9,11 @@ from typing import Any, cast
 from everlearn.config import LanguageSettings, RunConfig
 from everlearn.context import CarryConfig
 from everlearn.context.decoder import position_limit, rotates_by_length
-from everlearn.errors import ConfigError, InputError, RunError
-from everlearn.learning.gradient import GradientConfig
+from everlearn.errors import ConfigError, RunError
+from everlearn.learning.closed_form import ClosedFormLearner
+from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner, VocabularyConfig
-from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.memory.model_example import OVERHEAD_BYTES
@@ -22,6 +22,7 @@ from everlearn.methods.replay import ReplayConfig
 from everlearn.models.causal import LanguageModel, load_language_model
 from everlearn.models.languages import keep_own_language, resolve_languages
 from everlearn.models.seq2seq import Seq2SeqModel, load_seq2seq_model
+from everlearn.runtime.recorded_coder import RecordedCoder
 from everlearn.runtime.run_record import LearnerRecord
 from everlearn.types import Example
 
@@ -133,13 +134,12 @@ def as_documents(examples: Sequence[Example]) -> list[Example]:
 
 
 def reading_problem(learner: object, example: Example) -> str | None:
-    """Why a learner cannot read an example; None: it can."""
-    if not isinstance(learner, LanguageLearner) or chat_of(example) is None:
-        return None
-    try:
-        read_example(learner.tokenizer, example)
-    except InputError as error:
-        return str(error).removeprefix(f"example {example.id!r}: ")
+    """Why a learner cannot read an example; None: it can, as far as is told before it is learned."""
+    if isinstance(learner, LanguageLearner | Seq2SeqLearner | GradientLearner):
+        return learner.reading_problem(example)
+    coder = learner.coder if isinstance(learner, ClosedFormLearner) else None
+    if isinstance(coder, RecordedCoder) and example.code is None and example.text is not None:
+        return coder.reading_problem(example.text)
     return None
 
 

@@ -45,6 +45,10 @@ class Body(nn.Module, ABC):
             InputError: An example lacks what this body reads; names its id.
         """
 
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read, where that is told without a forward pass; None: it can."""
+        return None
+
     @abstractmethod
     def forward(self, inputs: Sequence[InputArray]) -> Tensor:
         """Features (B, H), not in reduced precision."""

@@ -145,6 +145,10 @@ class GradientLearner:
         """The same examples: nothing is computed once, as every step changes what could be kept."""
         return examples
 
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read; None: it can."""
+        return self._body.reading_problem(example)
+
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Probabilities over the labels known now, by a forward pass of its own.
 

@@ -18,6 +18,7 @@ from everlearn.learning.gradient.body import Body
 from everlearn.learning.gradient.length_groups import length_groups
 from everlearn.memory import InputArray
 from everlearn.models.load import Trunk
+from everlearn.models.token_limits import may_exceed, token_problem
 from everlearn.types import Example, Json
 
 __all__ = ["TextBody", "pool"]
@@ -77,6 +78,12 @@ class TextBody(Body):
             return []
         encoded = self._tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+
+    def reading_problem(self, example: Example) -> str | None:
+        """Why a text cannot be read; None: it can."""
+        if not may_exceed(self._tokenizer, self.network):
+            return None
+        return token_problem(self._tokenizer, self.network, self.to_inputs([example])[0])
 
     def forward(self, inputs: Sequence[InputArray]) -> Tensor:
         """Pooled features float32 (B, H)."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from everlearn.context import LaneChunk, Lanes, make_carry
 from everlearn.context.decoder import decoder_of, evaluating, takes
-from everlearn.errors import ConfigError, StateError
+from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.gradient.learner_state import most_forgotten, with_prefix, without_prefix
 from everlearn.learning.gradient.step import StepResult
@@ -29,7 +29,7 @@ from everlearn.learning.language.logit_form import check_logit_form, find_logit_
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
 from everlearn.learning.language.progress import StepProgress
-from everlearn.learning.language.reading import read_example
+from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
@@ -37,6 +37,7 @@ from everlearn.memory import ModelExample
 from everlearn.models.causal import LanguageModel
 from everlearn.models.dtype import DtypeName, choose_dtype
 from everlearn.models.grouped_attention import use_grouped_attention
+from everlearn.models.token_limits import may_exceed, token_problem
 from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
@@ -169,6 +170,21 @@ class LanguageLearner:
         """Empty predictions; see ``score`` for losses without learning."""
         nothing = np.empty(0)
         return [Prediction(None, (), nothing) for _ in examples]
+
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read; None: it can."""
+        may_lack_rows = may_exceed(self.tokenizer, self.model)
+        if chat_of(example) is None and not may_lack_rows:
+            return None
+        try:
+            run = read_example(self.tokenizer, example)
+        except InputError as error:
+            return str(error).removeprefix(f"example {example.id!r}: ")
+        return token_problem(self.tokenizer, self.model, run.ids) if may_lack_rows else None
+
+    def waiting_ids(self) -> list[str]:
+        """Examples with tokens that wait in the lanes, in order."""
+        return self._lanes.waiting_ids()
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Append the examples to their documents, and make as many steps as are due.

@@ -31,6 +31,7 @@ from everlearn.models.dtype import DtypeName, choose_dtype
 from everlearn.models.languages import language_id, set_languages
 from everlearn.models.pair_tokens import PairTokenizer
 from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.models.token_limits import may_exceed, token_problem
 from everlearn.models.tokens import tokenizer_sha256
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
@@ -123,6 +124,14 @@ class Seq2SeqLearner:
     def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
         """The same examples."""
         return examples
+
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read; None: it can."""
+        tokenizer = self.seq2seq_model.tokenizer
+        if not may_exceed(tokenizer, self.model):
+            return None
+        ids = [*self._reader.sources([example])[0], *self._reader.targets([example.target or ""])[0]]
+        return token_problem(tokenizer, self.model, ids)
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Generate a target for each source, by the averaged weights where weights are averaged.
