@@ -1,26 +1,25 @@
 """Checkpoints: states of a run in one file each, whole or not there, verified when they are read.
 
-A checkpoint is a safetensors file whose metadata holds the rest of the state as JSON. It is written under
+A checkpoint is a safetensors file that also holds the rest of the state as JSON. It is written under
 a temporary name, brought to the disk and renamed; then the journal records it with its SHA-256. What the
 journal does not record does not count.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from everlearn.errors import StateError
 from everlearn.journal.durable_files import fsync_folder, replacing, sha256_of
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import CheckpointRecord
+from everlearn.journal.state_files import read_state_file, write_state_file
 from everlearn.types import Json, State
 
 __all__ = ["Checkpoint", "CheckpointStore"]
@@ -107,10 +106,7 @@ class CheckpointStore:
         }
         path = self._folder / name
         with replacing(path) as temporary:
-            metadata = {_METADATA_KEY: json.dumps(data, ensure_ascii=False, allow_nan=False)}
-            save_file(
-                {key: tensor.contiguous() for key, tensor in learner.tensors.items()}, temporary, metadata
-            )
+            write_state_file(temporary, _METADATA_KEY, data, learner.tensors)
             digest, size = sha256_of(temporary), temporary.stat().st_size
         return CheckpointRecord(
             file=name,
@@ -173,11 +169,7 @@ class CheckpointStore:
                 "SHA-256 in the journal"
             )
         try:
-            with safe_open(path, framework="pt") as opened:
-                data = json.loads(opened.metadata()[_METADATA_KEY])
-                # Copied to where torch would have put them: some products depend, in the last bit, on
-                # how their operands are aligned, and those of a file are as it happens.
-                tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+            data, tensors = read_state_file(path, _METADATA_KEY)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise StateError(f"{path} cannot be read: {error}") from None
         if data["format_version"] > FORMAT_VERSION:

@@ -16,7 +16,15 @@ from safetensors import SafetensorError
 from everlearn.errors import StorageError
 from everlearn.types import Json
 
-__all__ = ["fsync_folder", "replacing", "sha256_of", "storage_errors", "write_json", "write_text"]
+__all__ = [
+    "fsync_folder",
+    "make_folder",
+    "replacing",
+    "sha256_of",
+    "storage_errors",
+    "write_json",
+    "write_text",
+]
 
 _STORAGE_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -82,6 +90,18 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that lack; none of them is lost with the power.
+
+    Raises:
+        FileExistsError: There is something else of that name.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        fsync_folder(one.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -34,6 +34,13 @@ def acquire_lock(folder: Path) -> IO[str]:
         holder = _described(lock.read())
         lock.close()
         raise RunError(f"{folder} is in use by {holder}; wait until it has ended, or stop it") from None
+    try:
+        is_gone = not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK_NAME).stat())
+    except FileNotFoundError:
+        is_gone = True
+    if is_gone:  # its holder removed the folder, and then let go of the lock
+        lock.close()
+        raise RunError(f"{folder} was removed by another everlearn, which had learned nothing; try again")
     owner = {
         "process": os.getpid(),
         "host": platform.node(),

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from everlearn.journal.certificates import CertificateRecord
-from everlearn.journal.durable_files import fsync_folder, write_json
+from everlearn.journal.durable_files import make_folder, write_json
 from everlearn.journal.held import held_examples
 from everlearn.journal.opening import remove_kept_aside
 from everlearn.runtime.fold import Fold
@@ -140,9 +140,7 @@ def _completed(folder: RunFolder, learner: RunLearner, record: CertificateRecord
 
 def _write(folder: RunFolder, record: CertificateRecord) -> Path:
     path = _path(folder, record.revision)
-    if not path.parent.is_dir():
-        path.parent.mkdir()
-        fsync_folder(folder.path)
+    make_folder(path.parent)
     command: dict[str, Json] = {"verify": f"everlearn verify {folder.path} --certificate {path}"}
     write_json(path, {name: record.value[name] for name in _in_order(record.value)} | command, indent=1)
     return path

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from everlearn.errors import StateError
 from everlearn.evaluation.paired import PairedComparison, compare_paired
-from everlearn.journal.durable_files import fsync_folder, storage_errors
+from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors
 from everlearn.journal.held import held_examples
 from everlearn.journal.records import NewStep
 from everlearn.learning.closed_form import ClosedFormLearner, SampleScores
@@ -404,7 +404,7 @@ class _Consolidation:
         assert target is not None, "a new generation is above 0"
         with storage_errors(folder.path, "Nothing of the run was changed."):
             shutil.rmtree(target, ignore_errors=True)
-            target.mkdir(parents=True)
+            make_folder(target)
             for file in self.store.adapter_folder.iterdir():
                 with (target / file.name).open("wb") as copy:
                     copy.write(file.read_bytes())

@@ -13,7 +13,7 @@ from everlearn.learning.language import LanguageLearner, dynamic_losses
 from everlearn.runtime.feeds import read_all, source_config
 from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.text_held_out import TextHeldOut, bleu_tokenizer, score_text
+from everlearn.runtime.text_held_out import bleu_tokenizer, score_text, testable
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.lines import stem_of
 from everlearn.stream.open import open_source
@@ -67,8 +67,9 @@ def evaluate_texts(
     num_rejected = 0
     for spec, domain in zip(specs, _domains(specs), strict=True):
         source = open_source(spec, reading)
-        TextHeldOut(source, tokenizer)  # refuses a file with nothing to score
+        # Read once: standard input gives what it gives one time.
         found, rejected = read_all(source)
+        testable(source.name, found, rejected, tokenizer)
         num_rejected += len(rejected)
         examples += [one if one.domain is not None else replace(one, domain=domain) for one in found]
     folder, learner = open_learner(run, on_note=on_note)

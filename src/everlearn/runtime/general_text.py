@@ -13,14 +13,12 @@ from pathlib import Path
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError
 from everlearn.journal.durable_files import write_json
+from everlearn.runtime.run_folder import GENERAL_FILE
 from everlearn.runtime.text_held_out import TextHeldOut, bleu_tokenizer
 from everlearn.stream.source import Source
 from everlearn.types import Json, Learner
 
-__all__ = ["GENERAL_FILE", "GeneralText"]
-
-GENERAL_FILE = "general.json"
-"""In the run folder: what the model lost on the text before it learned."""
+__all__ = ["GeneralText"]
 
 
 class GeneralText:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from everlearn.evaluation.confusion import Confusion
+from everlearn.journal.checkpoints import Checkpoint
 from everlearn.runtime.metrics_file import restore_scores
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.summary import write_reader_files
-from everlearn.runtime.text_run_scores import run_scores
+from everlearn.runtime.summary import summarize, write_reader_files
+from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
+from everlearn.types import Json
 
 __all__ = ["rebuild_report"]
 
@@ -29,7 +31,8 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
         StorageError: The report cannot be written.
     """
     with RunFolder.open_to_read(run) as folder:
-        status = RunStatus.model_validate(folder.newest_checkpoint().run)
+        checkpoint = folder.newest_checkpoint()
+        status = RunStatus.model_validate(checkpoint.run)
         scores = run_scores(folder.config)
         restore_scores(folder, scores, status)
         for note in folder.notes:
@@ -44,12 +47,26 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
         write_reader_files(
             folder,
             scores,
-            status.summary,
+            _summary(status, scores, checkpoint),
             title=", ".join(Path(one.key).name for one in folder.sources()),
             confusion=_read_confusion(folder.path / "confusion.json"),
             notes=notes,
         )
     return run / "report.html"
+
+
+def _summary(status: RunStatus, scores: AnyRunScores, checkpoint: Checkpoint) -> dict[str, Json]:
+    """The figures of the sitting that ended there; of one that did not end, those that its scores give."""
+    if "examples" in status.summary:
+        return status.summary
+    figures = summarize(
+        scores,
+        status.seconds,
+        num_classes=len(checkpoint.learner.data.get("labels", ())),
+        fingerprint="",
+        tested=None,
+    )
+    return figures | status.summary
 
 
 def _read_confusion(path: Path) -> Confusion | None:

@@ -24,7 +24,7 @@ from typing import IO, Self
 from everlearn.config import RunConfig
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
-from everlearn.journal.durable_files import replacing, storage_errors, write_json
+from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
 from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
@@ -41,6 +41,7 @@ __all__ = [
     "CERTIFICATES",
     "CHECKPOINTS",
     "CONSOLIDATION",
+    "GENERAL_FILE",
     "JOURNAL",
     "METRICS",
     "REJECTED",
@@ -56,9 +57,11 @@ TRUNKS = "trunks"
 CONSOLIDATION = "consolidation"
 METRICS = "metrics.parquet"
 REJECTED = "rejected.jsonl"
+GENERAL_FILE = "general.json"
+"""What the model lost on other text before it learned."""
 _OWN_FILES = frozenset(
     {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", REJECTED, METRICS, "metrics.damaged.parquet"}
-    | {"confusion.json", "matrix.json", "report.html"}
+    | {"confusion.json", "matrix.json", "report.html", GENERAL_FILE}
 )
 _SERVING = "serving"
 EXPECTED_VERSIONS = "versions_to_fold_again"
@@ -108,7 +111,7 @@ class RunFolder:
         """
         with storage_errors(path, "Nothing was learned yet."):
             try:
-                path.mkdir(parents=True, exist_ok=True)
+                make_folder(path)
             except FileExistsError:
                 raise RunError(f"{path} exists and is not a folder; choose another with --out") from None
         if is_run_folder(path):
@@ -128,7 +131,7 @@ class RunFolder:
             lock = acquire_lock(path)
             try:
                 _remove_own(path)
-                (path / CHECKPOINTS).mkdir()
+                make_folder(path / CHECKPOINTS)
                 journal = Journal.create(path / JOURNAL)
                 try:
                     write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
@@ -153,7 +156,7 @@ class RunFolder:
             lock = acquire_lock(path)
             try:
                 record = read_record(path / _RECORD)
-                (path / CHECKPOINTS).mkdir(exist_ok=True)
+                make_folder(path / CHECKPOINTS)
                 opened = open_journal(path / JOURNAL)
                 folder = cls(path, record, opened.journal, lock)
                 folder.notes += opened.notes
@@ -390,13 +393,14 @@ class RunFolder:
             ) from error
 
     def remove(self) -> None:
-        """Delete a new run folder that holds nothing."""
-        self.close()
+        """Delete a new run folder that holds nothing; nobody else gets its lock before it is gone."""
+        self.journal.close()
         _remove_own(self.path)
         with suppress(OSError):
             (self.path / _RECORD).unlink(missing_ok=True)
             (self.path / LOCK_NAME).unlink(missing_ok=True)
             self.path.rmdir()
+        self.close()
 
     def remove_leftovers(self) -> None:
         """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""

@@ -298,8 +298,13 @@ class LearnSession:
             counts=self.scores.counts.model_copy(),
             seconds=self.seconds(),
             scores=self.scores.to_json(),
-            summary=dict(summary or {}),
+            summary=dict(self._tested_before() if summary is None else summary),
         )
+
+    def _tested_before(self) -> dict[str, Json]:
+        """Figures of held-out sets that were taken at the end of an earlier sitting: the newest there are."""
+        before = self.recovered.status.summary
+        return {name: value for name, value in before.items() if name.startswith(("test_", "general_"))}
 
     def make_version(self, summary: Mapping[str, Json]) -> None:
         """Make a version of the checkpoint that was just written, unless its parent equals it."""

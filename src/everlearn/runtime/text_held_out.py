@@ -18,7 +18,7 @@ from everlearn.runtime.held_out import HeldOut
 from everlearn.stream.source import Rejection, Source
 from everlearn.types import Example, Json, Learner
 
-__all__ = ["TextHeldOut", "bleu_tokenizer", "held_out_set", "score_text"]
+__all__ = ["TextHeldOut", "bleu_tokenizer", "held_out_set", "score_text", "testable"]
 
 _PREDICTED_AT_ONCE = 64
 
@@ -40,10 +40,8 @@ class TextHeldOut:
     def __init__(self, source: Source, bleu_tokenizer: str | None = None) -> None:
         examples, rejected = read_all(source)
         self._bleu_tokenizer = bleu_tokenizer
-        self._examples = [one for one in examples if bleu_tokenizer is None or one.target is not None]
+        self._examples = testable(source.name, examples, rejected, bleu_tokenizer)
         self.num_rejected = len(rejected)
-        if not self._examples:
-            raise InputError(f"{source.name} cannot be tested on: {_reason(len(examples), rejected)}")
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -63,6 +61,20 @@ class TextHeldOut:
         """SHA-256 of all texts and targets, in order (hex)."""
         rows = [[one.text, one.target, one.fields] for one in self._examples]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
+
+
+def testable(
+    name: str, examples: Sequence[Example], rejected: Sequence[Rejection], bleu_tokenizer: str | None
+) -> list[Example]:
+    """The examples of a file that can be tested on; arguments as of ``TextHeldOut``.
+
+    Raises:
+        InputError: There are none.
+    """
+    found = [one for one in examples if bleu_tokenizer is None or one.target is not None]
+    if not found:
+        raise InputError(f"{name} cannot be tested on: {_reason(len(examples), rejected)}")
+    return found
 
 
 def _reason(num_without_target: int, rejected: Sequence[Rejection]) -> str:

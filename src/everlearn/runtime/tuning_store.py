@@ -17,12 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from everlearn.errors import RunError
-from everlearn.journal.durable_files import fsync_folder, replacing, storage_errors, write_json
+from everlearn.journal.durable_files import (
+    fsync_folder,
+    make_folder,
+    replacing,
+    storage_errors,
+    write_json,
+)
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.state_files import read_state_file, write_state_file
 from everlearn.models.adapters import Adapter, write_adapter
 from everlearn.types import State
 
@@ -99,7 +105,7 @@ class TuningStore:
             StorageError: The folder cannot be written; epochs saved before are whole.
         """
         with storage_errors(self._folder, "Epochs that were saved are intact; the same command goes on."):
-            self._folder.mkdir(exist_ok=True)
+            make_folder(self._folder)
             lock = acquire_lock(self._folder)
             try:
                 yield
@@ -120,16 +126,13 @@ class TuningStore:
         """Save a state after an epoch."""
         data = {"learner": dict(state.data), "record": record.model_dump(mode="json")}
         with replacing(self._folder / _STATE) as temporary:
-            metadata = {_METADATA_KEY: json.dumps(data, allow_nan=False)}
-            save_file({key: one.contiguous() for key, one in state.tensors.items()}, temporary, metadata)
+            write_state_file(temporary, _METADATA_KEY, data, state.tensors)
         write_json(self._folder / _RECORD, record.model_dump(mode="json"), indent=1)
 
     def load(self) -> tuple[TuningRecord, State] | None:
         """The record and the state that were saved together; None where there is none that can be used."""
         try:
-            with safe_open(self._folder / _STATE, framework="pt") as opened:
-                data = json.loads(opened.metadata()[_METADATA_KEY])
-                tensors = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+            data, tensors = read_state_file(self._folder / _STATE, _METADATA_KEY)
             return TuningRecord.model_validate(data["record"]), State(tensors, data["learner"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, ValidationError):
             return None

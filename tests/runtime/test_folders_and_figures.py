@@ -1,0 +1,126 @@
+"""What surrounds a run: its folders on the disk, their removal, figures of a sitting that did not end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.text_runs import (
+    Crash,
+    crash_at_step,
+    documents,
+    language_settings,
+    learn,
+    write_jsonl,
+    write_language_model,
+)
+
+from everlearn.config import RunConfig
+from everlearn.errors import InputError, RunError
+from everlearn.journal.durable_files import make_folder
+from everlearn.journal.lock import acquire_lock
+from everlearn.runtime import run_folder
+from everlearn.runtime.evaluate_texts import evaluate_texts
+from everlearn.runtime.fold import Fold
+from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.run_record import LearnerRecord
+
+Settings = dict[str, Any]
+
+
+@pytest.fixture
+def fsynced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is brought to the disk, in order."""
+    found: list[str] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        found.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return found
+
+
+def test_new_folders_are_brought_to_the_disk(tmp_path: Path, fsynced: list[str]) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert fsynced == [str(tmp_path), str(tmp_path / "a")]
+    make_folder(tmp_path / "a" / "b")
+    assert len(fsynced) == 2
+    with RunFolder.create(tmp_path / "runs" / "one", RunConfig(), LearnerRecord(kind="gradient")):
+        assert {str(tmp_path), str(tmp_path / "runs"), str(tmp_path / "runs" / "one")} <= set(fsynced)
+
+
+def test_nobody_gets_the_lock_of_a_folder_before_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run"
+    folder = RunFolder.create(path, RunConfig(), LearnerRecord(kind="gradient"))
+    remove_own = run_folder._remove_own
+    tried = []
+
+    def removing(of: Path) -> None:
+        with pytest.raises(RunError, match="in use"):
+            acquire_lock(path)
+        tried.append(of)
+        remove_own(of)
+
+    monkeypatch.setattr(run_folder, "_remove_own", removing)
+    folder.remove()
+    assert tried == [path]
+    assert not path.exists()
+
+
+def test_an_empty_stream_leaves_no_folder_behind_although_other_text_was_scored(tmp_path: Path) -> None:
+    model = write_language_model(tmp_path / "model")
+    other = write_jsonl(tmp_path / "other.jsonl", [{"text": documents(1)[0]}])
+    empty, run = tmp_path / "empty.jsonl", tmp_path / "run"
+    empty.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        learn(empty, run, language_settings(model), general=str(other))
+    assert not run.exists()
+
+
+def test_standard_input_is_scored_and_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, run = write_language_model(tmp_path / "model"), tmp_path / "run"
+    stream = write_jsonl(tmp_path / "all.jsonl", [{"text": text} for text in documents(3)])
+    learn(stream, run, language_settings(model))
+    with monkeypatch.context() as patch, stream.open() as piped:
+        patch.setattr("sys.stdin", piped)
+        assert evaluate_texts(run, ["-"]) == evaluate_texts(run, [str(stream)])
+    with monkeypatch.context() as patch, Path(os.devnull).open() as nothing:
+        patch.setattr("sys.stdin", nothing)
+        with pytest.raises(InputError, match="it is empty"):
+            evaluate_texts(run, ["-"])
+
+
+def test_a_report_after_a_crash_has_the_figures_up_to_there(
+    tmp_path: Path,
+    write_codes: Callable[..., Path],
+    clustered: Callable[..., list[Any]],
+    small: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream, run = write_codes("stream.parquet", clustered(200)), tmp_path / "run"
+    test = write_codes("test.parquet", clustered(40, start=900))
+    short = learn(write_codes("first.parquet", clustered(40, start=500)), run, small, test=str(test))
+    assert short.summary["test_accuracy"] is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Fold, "make", crash_at_step(8))
+        with pytest.raises(Crash):
+            learn(stream, run, {"run.checkpoint_seconds": 0.0})
+    with RunFolder.open_to_read(run) as folder:
+        saved = folder.newest_checkpoint()
+        assert saved.step > 3
+    report = rebuild_report(run).read_text(encoding="utf-8")
+    counts = saved.run["counts"]
+    assert counts["examples"] > 40
+    assert f"{counts['examples']:,}" in report
+    assert saved.run["summary"]["test_accuracy"] == short.summary["test_accuracy"]
+    assert "examples per second" in report.lower()
