@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,3 +21,16 @@ def smollm2(pytestconfig: pytest.Config) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(pytestconfig.cache.mkdir("everlearn-models")))
         yield smollm2_folder()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _libraries_are_not_walked_again() -> Iterator[None]:
+    """A run collects all garbage first, which walks every object of the libraries: once is enough."""
+    import transformers  # noqa: F401
+
+    import everlearn  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

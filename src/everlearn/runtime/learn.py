@@ -115,6 +115,7 @@ def learn_stream(
     out = request.out if request.out is not None else new_folder_name(request.stream)
     folder = RunFolder.open_to_write(out) if is_run_folder(out) else None
     is_new = folder is None
+    is_frozen = gc.get_freeze_count() > 0  # by a program that sees to it for itself
     session = None
     try:
         key = source_key(request.stream)
@@ -149,15 +150,17 @@ def learn_stream(
         session.change_learning_rates({**in_file, **request.settings})
         # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
         # made so far stays anyway.
-        gc.collect()
-        gc.freeze()
+        if not is_frozen:
+            gc.collect()
+            gc.freeze()
         return _run(session, listener, stop or StopFlag(), general)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(error, str(out)) from error
     finally:
-        gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
+        if not is_frozen:
+            gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
             session.close()
         if folder is not None:
