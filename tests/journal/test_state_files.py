@@ -25,7 +25,7 @@ def test_json_comes_back_beside_the_tensors(tmp_path: Path, length: int) -> None
 
 
 def test_a_checkpoint_with_more_json_than_a_header_holds_is_read_again(tmp_path: Path) -> None:
-    # Each quote takes four bytes in a header, which safetensors reads up to 100 MB.
+    # Each quote takes four bytes in a header, which must not exceed 100 MB.
     text = '"' * 26_000_000
     journal = Journal.create(tmp_path / "journal.sqlite")
     (tmp_path / "checkpoints").mkdir()

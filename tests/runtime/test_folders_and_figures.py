@@ -91,13 +91,18 @@ def test_standard_input_is_scored_and_nothing_is_an_error(
     model, run = write_language_model(tmp_path / "model"), tmp_path / "run"
     stream = write_jsonl(tmp_path / "all.jsonl", [{"text": text} for text in documents(3)])
     learn(stream, run, language_settings(model))
-    with monkeypatch.context() as patch, stream.open() as piped:
-        patch.setattr("sys.stdin", piped)
-        assert evaluate_texts(run, ["-"]) == evaluate_texts(run, [str(stream)])
-    with monkeypatch.context() as patch, Path(os.devnull).open() as nothing:
-        patch.setattr("sys.stdin", nothing)
-        with pytest.raises(InputError, match="it is empty"):
-            evaluate_texts(run, ["-"])
+    from_file = evaluate_texts(run, [str(stream)])
+    for text in (stream.read_text(), ""):
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(text)
+        with monkeypatch.context() as patch, os.fdopen(reading) as piped:
+            patch.setattr("sys.stdin", piped)
+            if text:
+                assert evaluate_texts(run, ["-"]) == from_file
+            else:
+                with pytest.raises(InputError, match="it is empty"):
+                    evaluate_texts(run, ["-"])
 
 
 def test_a_report_after_a_crash_has_the_figures_up_to_there(

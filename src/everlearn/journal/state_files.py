@@ -15,8 +15,8 @@ from everlearn.types import Json
 __all__ = ["read_state_file", "write_state_file"]
 
 _LARGEST_IN_HEADER = 16 << 20
-"""Bytes of JSON that go into the header. A header above 100 MB is written, but not read again; quotes are
-escaped there once more."""
+"""Bytes of JSON that go into the header. safetensors refuses one above 100 MB, in which quotes are escaped
+once more."""
 
 
 def write_state_file(path: Path, key: str, data: Json, tensors: Mapping[str, torch.Tensor]) -> None:
