@@ -314,3 +314,47 @@ def test_the_real_tokenizer(smollm2: Path) -> None:
     assert (found, num_bytes) == ("it sleeps 🤗<|im_end|>|on<|im_end|>", len("it sleeps 🤗on".encode()))
     found, _ = targets(tokenizer, CHAT[1:])  # the template adds a system message of its own
     assert found == "it sleeps 🤗<|im_end|>|on<|im_end|>"
+
+
+TOOLS = [{"type": "function", "function": {"name": "clock", "parameters": {}}}]
+CALLING = [
+    {"role": "user", "content": "the time?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"type": "function", "function": {"name": "clock", "arguments": {"zone": "ü"}}}],
+    },
+    {"role": "tool", "content": "12"},
+    {"role": "assistant", "content": "noon"},
+]
+CALL_TEMPLATE = (
+    "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}"
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}call {{ call.function.name }} {{ call.function.arguments.zone }}"
+    "{% endfor %}<|end|>{% endfor %}"
+)
+
+
+def test_calls_are_learned_with_their_bytes_and_tools_reach_the_template() -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = CALL_TEMPLATE
+    assert targets(tokenizer, CALLING) == (
+        "call clock ü<|end|>|noon<|end|>",
+        len("call clock ünoon".encode()),
+    )
+    ids, is_target, num_bytes = tokenize_chat(tokenizer, CALLING, TOOLS)
+    assert tokenizer.decode(ids).startswith("[clock]")
+    alone = tokenize_chat(tokenizer, CALLING)
+    assert num_bytes.sum() == alone.num_bytes.sum()
+    assert ids[is_target].tolist() == alone.ids[alone.is_target].tolist()
+
+
+def test_a_call_that_the_template_does_not_show_is_no_empty_answer() -> None:
+    with pytest.raises(InputError, match=r"messages\[1\]: .* does not show 'tool_calls'"):
+        tokenize_chat(BYTE_LEVEL, CALLING)
+
+
+@pytest.mark.parametrize("tools", ["clock", [1], {"name": "clock"}])
+def test_tools_that_are_none(tools: object) -> None:
+    with pytest.raises(InputError, match="tools: expected a list of objects"):
+        tokenize_chat(BYTE_LEVEL, CHAT, tools)

@@ -13,9 +13,20 @@ from typing import Any
 
 from everlearn.errors import InputError
 
-__all__ = ["ChatRegion", "Messages", "check_messages", "content_region", "render_chat", "turn_stop"]
+__all__ = [
+    "ChatRegion",
+    "Messages",
+    "Tools",
+    "check_calls",
+    "check_messages",
+    "check_tools",
+    "content_region",
+    "render_chat",
+    "turn_stop",
+]
 
 Messages = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
 
 _MARKER = "marker0of0a0content"
 
@@ -62,13 +73,29 @@ def check_messages(messages: object, *, answered: bool = True) -> Messages:
     return messages
 
 
-def render_chat(tokenizer: Any, messages: Messages, *, for_answer: bool = False) -> str:
+def check_tools(tools: object) -> Tools | None:
+    """Check the tools of a chat; None where there are none.
+
+    Raises:
+        InputError: They are no list of objects.
+    """
+    if tools is None or tools == []:
+        return None
+    if not isinstance(tools, list) or not all(isinstance(one, Mapping) for one in tools):
+        raise InputError(f"tools: expected a list of objects, got {tools!r:.80}")
+    return tools
+
+
+def render_chat(
+    tokenizer: Any, messages: Messages, *, for_answer: bool = False, tools: Tools | None = None
+) -> str:
     """The text of a chat.
 
     Args:
         tokenizer: Has a chat template.
         messages: Of the form that ``check_messages`` checks.
         for_answer: Let it end where the assistant's answer begins.
+        tools: That the assistant may call, as the template takes them.
 
     Raises:
         InputError: There is no chat template, or it does not take these messages.
@@ -81,15 +108,42 @@ def render_chat(tokenizer: Any, messages: Messages, *, for_answer: bool = False)
     try:
         return str(
             tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=for_answer
+                [dict(message) for message in messages],
+                tokenize=False,
+                add_generation_prompt=for_answer,
+                **({} if tools is None else {"tools": [dict(tool) for tool in tools]}),
             )
         )
     except Exception as error:  # templates raise what they like, by Jinja or through it
         raise InputError(f"messages: the model's chat template does not take them: {error}") from error
 
 
+def check_calls(tokenizer: Any, messages: Messages, rendered: str, *, tools: Tools | None = None) -> None:
+    """Make sure that the template shows calls: one that it leaves out would be learned as silence.
+
+    Raises:
+        InputError: It does not; names the message.
+    """
+    for number, message in enumerate(messages):
+        if not message.get("tool_calls"):
+            continue
+        without = {key: value for key, value in message.items() if key != "tool_calls"}
+        changed = [*messages[:number], without, *messages[number + 1 :]]
+        if render_chat(tokenizer, changed, tools=tools) == rendered:
+            raise InputError(
+                f"messages[{number}]: the model's chat template does not show 'tool_calls'; write the call "
+                "into 'content', or leave such chats out"
+            )
+
+
 def content_region(
-    tokenizer: Any, messages: Messages, number: int, rendered: str, *, for_answer: bool = False
+    tokenizer: Any,
+    messages: Messages,
+    number: int,
+    rendered: str,
+    *,
+    for_answer: bool = False,
+    tools: Tools | None = None,
 ) -> ChatRegion:
     """Where the content of a message lies, as far as the template shows it.
 
@@ -99,6 +153,7 @@ def content_region(
         number: Which message.
         rendered: The whole chat as ``render_chat`` gives it.
         for_answer: As of ``render_chat``.
+        tools: As of ``render_chat``.
 
     Raises:
         InputError: The template does not show that message's content.
@@ -107,7 +162,8 @@ def content_region(
     while marker in rendered:
         marker += "0"
     changed = [*messages[:number], {**messages[number], "content": marker}, *messages[number + 1 :]]
-    before, found, behind = render_chat(tokenizer, changed, for_answer=for_answer).partition(marker)
+    shown = render_chat(tokenizer, changed, for_answer=for_answer, tools=tools)
+    before, found, behind = shown.partition(marker)
     if not found:
         role = messages[number]["role"]
         raise InputError(f"messages[{number}]: the model's chat template does not show the role {role!r}")
@@ -116,7 +172,15 @@ def content_region(
     return ChatRegion(start, stop)
 
 
-def turn_stop(tokenizer: Any, messages: Messages, number: int, rendered: str, content: ChatRegion) -> int:
+def turn_stop(
+    tokenizer: Any,
+    messages: Messages,
+    number: int,
+    rendered: str,
+    content: ChatRegion,
+    *,
+    tools: Tools | None = None,
+) -> int:
     """The character at which a message's turn ends: what follows belongs to the next one.
 
     Args:
@@ -125,17 +189,19 @@ def turn_stop(tokenizer: Any, messages: Messages, number: int, rendered: str, co
         number: Which message.
         rendered: The whole chat as ``render_chat`` gives it.
         content: Where the message's content lies in it.
+        tools: As of ``render_chat``.
     """
     if number + 1 == len(messages):
         return len(rendered)
     until = messages[: number + 1]
     try:
-        alone = render_chat(tokenizer, until)
+        alone = render_chat(tokenizer, until, tools=tools)
     except InputError:  # a chat that ends there may be one that the template does not take
-        return content_region(tokenizer, messages, number + 1, rendered).start
+        return content_region(tokenizer, messages, number + 1, rendered, tools=tools).start
     if not alone.startswith(rendered[: content.stop]):
         # What precedes the content of a last turn is written otherwise, by templates of reasoning models.
-        alone = rendered[: content.stop] + alone[content_region(tokenizer, until, number, alone).stop :]
+        own = content_region(tokenizer, until, number, alone, tools=tools)
+        alone = rendered[: content.stop] + alone[own.stop :]
     return _shared_length(rendered, alone)
 
 

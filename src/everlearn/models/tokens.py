@@ -18,7 +18,10 @@ from everlearn.errors import InputError
 from everlearn.models.chat_regions import (
     ChatRegion,
     Messages,
+    Tools,
+    check_calls,
     check_messages,
+    check_tools,
     content_region,
     render_chat,
     turn_stop,
@@ -110,30 +113,33 @@ def tokenize_document(tokenizer: Any, text: str, *, starts: bool, ends: bool) ->
     )
 
 
-def tokenize_chat(tokenizer: Any, messages: object) -> TokenizedText:
+def tokenize_chat(tokenizer: Any, messages: object, tools: object = None) -> TokenizedText:
     """Tokenize a chat as the model's chat template writes it; the assistant's turns are to be learned.
 
     A target is every token of an assistant's content and what closes the turn, up to the first special token
-    (the one that stops generation) or, where there is none, the turn's end. Bytes are those of the
-    assistant's contents alone. Special tokens that a message's content spells out are text: for such a chat,
-    contents are tokenized apart from what the template writes around them.
+    (the one that stops generation) or, where there is none, the turn's end; of a turn with calls, all up to
+    its last special token. Bytes are those of the contents and calls of the assistant. Special tokens that a
+    message's content spells out are text: for such a chat, contents are tokenized apart from what the template
+    writes around them.
 
     Args:
         tokenizer: Of transformers, with a chat template. It is not changed.
         messages: A list of objects with the texts "role" and "content", at least one of the role "assistant".
+        tools: That the assistant may call: a list of objects as the template takes them.
 
     Raises:
         InputError: The tokenizer has no chat template, the messages are malformed (the place is named), or
-            the template does not take them.
+            the template does not take them, or does not show a call.
     """
-    checked = check_messages(messages)
-    rendered = render_chat(tokenizer, checked)
+    checked, offered = check_messages(messages), check_tools(tools)
+    rendered = render_chat(tokenizer, checked, tools=offered)
+    check_calls(tokenizer, checked, rendered, tools=offered)
     answers = {
-        number: content_region(tokenizer, checked, number, rendered)
+        number: content_region(tokenizer, checked, number, rendered, tools=offered)
         for number, message in enumerate(checked)
         if message["role"] == "assistant"
     }
-    encoded = _encode_chat(tokenizer, checked, rendered, answers)
+    encoded = _encode_chat(tokenizer, checked, rendered, answers, tools=offered)
     byte_starts = np.concatenate(([0], encoded.byte_ends[:-1]))
     special_ids = np.array(tokenizer.convert_tokens_to_ids(list(special_strings(tokenizer))), dtype=np.int64)
     is_special = np.isin(encoded.ids, special_ids)
@@ -145,12 +151,16 @@ def tokenize_chat(tokenizer: Any, messages: object) -> TokenizedText:
             for character in (
                 region.start,
                 region.stop,
-                turn_stop(tokenizer, checked, number, rendered, region),
+                turn_stop(tokenizer, checked, number, rendered, region, tools=offered),
             )
         )
-        num_bytes += np.clip(np.minimum(encoded.byte_ends, stop) - np.maximum(byte_starts, start), 0, None)
         closing = np.flatnonzero(is_special & (byte_starts >= stop) & (byte_starts < turn))
+        if checked[number].get("tool_calls"):  # they stand behind the content, between special tokens or not
+            closing = closing[-1:]
+            stop = byte_starts[closing[0]] if len(closing) else turn
         learned_stop = encoded.byte_ends[closing[0]] if len(closing) else max(turn, stop)
+        length = np.minimum(encoded.byte_ends, stop) - np.maximum(byte_starts, start)
+        num_bytes += np.where(is_special, 0, np.clip(length, 0, None))
         is_target |= (encoded.byte_ends > start) & (byte_starts < learned_stop)
     return TokenizedText(encoded.ids.astype(np.int32), is_target, num_bytes.astype(np.int32))
 
@@ -184,6 +194,7 @@ def _encode_chat(
     regions: Mapping[int, ChatRegion],
     *,
     for_answer: bool = False,
+    tools: Tools | None = None,
 ) -> Encoded:
     """Tokenize a rendered chat; apart where a content spells out special tokens.
 
@@ -193,6 +204,7 @@ def _encode_chat(
         rendered: As ``render_chat`` gives it.
         regions: Of the contents that were looked for already.
         for_answer: As of ``render_chat``.
+        tools: As of ``render_chat``.
     """
     specials = special_strings(tokenizer)
     spelled = [
@@ -204,7 +216,7 @@ def _encode_chat(
         return encode_marked(tokenizer, rendered)
     missing = set(spelled) - set(regions)
     found = {
-        number: content_region(tokenizer, messages, number, rendered, for_answer=for_answer)
+        number: content_region(tokenizer, messages, number, rendered, for_answer=for_answer, tools=tools)
         for number in missing
     }
     apart = sorted([*regions.values(), *found.values()], key=lambda region: (region.start, region.stop))

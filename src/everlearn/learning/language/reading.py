@@ -17,7 +17,8 @@ def read_example(tokenizer: Any, example: Example) -> TokenRun:
     """The tokens of an example.
 
     A text is a document, unless its fields ``document``, ``part`` and ``last`` say that it is a piece of
-    one. Where the text was made of a field ``messages`` it is a chat, of which the answers are learned.
+    one. Where the text was made of a field ``messages`` it is a chat, of which the answers are learned; a
+    field ``tools`` holds what the assistant may call.
 
     Raises:
         InputError: It has no text, or its messages cannot be rendered; names the example.
@@ -25,7 +26,7 @@ def read_example(tokenizer: Any, example: Example) -> TokenRun:
     messages = chat_of(example)
     if messages is not None:
         try:
-            ids, is_target, num_bytes = tokenize_chat(tokenizer, messages)
+            ids, is_target, num_bytes = tokenize_chat(tokenizer, messages, example.fields.get("tools"))
         except InputError as error:
             raise InputError(f"example {example.id!r}: {error}") from error
         return TokenRun(
