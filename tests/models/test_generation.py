@@ -96,6 +96,67 @@ def test_whole_characters_are_told(tokenizer: Any) -> None:
     assert len(pieces) >= 8
 
 
+class _Parrot(torch.nn.Module):
+    """Changes a tiny model's logits so that it writes given tokens after a prompt."""
+
+    def __init__(self, head: torch.nn.Module, ids: list[int]) -> None:
+        super().__init__()
+        self.head = head
+        self.ids = ids
+        self.told = 0
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros_like(self.head(states))
+        logits[..., self.ids[min(self.told, len(self.ids) - 1)]] = 1.0
+        self.told += 1
+        return logits
+
+
+def writing(tokenizer: Any, text: str, prompt: str) -> Any:
+    """A model that goes on from a prompt as a text does."""
+    model = tiny_llama(vocab_size=len(tokenizer))
+    ids = tokenizer(prompt + text)["input_ids"][len(tokenizer(prompt)["input_ids"]) :]
+    model.set_output_embeddings(_Parrot(model.get_output_embeddings(), ids))
+    return model
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, byte_fallback_tokenizer()], ids=["bytes", "pieces"])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_the_space_before_the_first_word_is_kept(tokenizer: Any, is_told: bool) -> None:
+    pieces: list[str] = []
+    model = writing(tokenizer, " quick dog", "the")
+    size = len(tokenizer("the quick dog")["input_ids"]) - len(tokenizer("the")["input_ids"])
+    told = pieces.append if is_told else None
+    assert generate(model, tokenizer, "the", max_new_tokens=size, on_text=told) == " quick dog"
+    assert "".join(pieces) == (" quick dog" if is_told else "")
+
+
+@pytest.mark.parametrize(
+    ("stop", "expected"),
+    [(["dog"], " quick "), (["ck do", "never"], " qui"), ([" q"], ""), (["cat", "dog sleepy"], None)],
+)
+def test_what_is_written_ends_at_a_stop(stop: list[str], expected: str | None) -> None:
+    whole = " quick dog sleeps"
+    pieces: list[str] = []
+    model = writing(TOKENIZER, whole, "the")
+    size = len(TOKENIZER("the" + whole)["input_ids"]) - len(TOKENIZER("the")["input_ids"])
+    text = generate(model, TOKENIZER, "the", max_new_tokens=size, stop=stop, on_text=pieces.append)
+    assert text == "".join(pieces) == (whole if expected is None else expected)
+    assert (model.get_output_embeddings().told < size) == (expected is not None)
+
+
+def test_what_is_left_out_of_a_long_prompt_is_said() -> None:
+    model = tiny_llama()
+    model.config.max_position_embeddings = 16
+    notes: list[str] = []
+    generate(model, TOKENIZER, "the quick dog " * 20, max_new_tokens=6, on_note=notes.append)
+    (note,) = notes
+    assert "the model takes 16" in note
+    notes.clear()
+    generate(model, TOKENIZER, "the", max_new_tokens=6, on_note=notes.append)
+    assert not notes
+
+
 def test_mode_and_dropout_are_as_before() -> None:
     model = tiny_llama(attention_dropout=0.5).train()
     model.lm_head.eval()

@@ -41,6 +41,14 @@ def generate(
         float, typer.Option(metavar="P", help="Draw from the most probable tokens with this share.")
     ] = 1.0,
     beams: Annotated[int, typer.Option(metavar="N", help="Width of the beam search.")] = 1,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="End where this is written; may be given several times. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Answer as the assistant of a chat.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draws.")] = 0,
     json_output: options.Json = False,
@@ -58,6 +66,7 @@ def generate(
         num_beams=beams,
         seed=seed,
         chat=chat,
+        stop=tuple(one for one in stop or () if one),
     )
     is_shown = stream and not json_output
     written = generate_text(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.models.pair_tokens import PairTokenizer
@@ -24,6 +25,7 @@ __all__ = ["generate", "generate_targets"]
 OnText = Callable[[str], None]
 
 _REPLACEMENT = "\ufffd"
+_CONTEXT = 8
 
 
 def generate(
@@ -37,7 +39,9 @@ def generate(
     num_beams: int = 1,
     seed: int = 0,
     chat: bool = False,
+    stop: Sequence[str] = (),
     on_text: OnText | None = None,
+    on_note: OnText = lambda _: None,
 ) -> str:
     """Generate text for one prompt, by ``model.generate`` of transformers.
 
@@ -56,8 +60,10 @@ def generate(
         num_beams: Width of the beam search; 1: none.
         seed: Of the draws.
         chat: The prompt is a chat; the model answers as the assistant.
+        stop: Texts that end the generation where one of them is written; it is not part of the result.
         on_text: Is told each piece of text as soon as it is certain; the pieces joined are the result (save
             for the signs that stand for invalid UTF-8). With beams there is one piece, at the end.
+        on_note: Is told what was left out of a prompt that is too long.
 
     Returns:
         The generated text, without the prompt and without special tokens.
@@ -72,18 +78,23 @@ def generate(
     if model.config.is_encoder_decoder:
         inputs = _sources(tokenizer, [str(prompt)], max_length_of(model.config, tokenizer), model.device)
     else:
-        ids = _fitting_prompt(model, tokenizer, prompt, max_new_tokens, chat)
+        ids = _fitting_prompt(model, tokenizer, prompt, max_new_tokens, chat, on_note)
         inputs = {"input_ids": torch.tensor([ids], device=model.device)}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    streamer = None if on_text is None or num_beams > 1 else _Streamer(tokenizer, on_text)
+    skipped = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    # What begins a word is told from the token before it, by many tokenizers.
+    context = [] if model.config.is_encoder_decoder else inputs["input_ids"][0, -_CONTEXT:].tolist()
+    is_told = on_text is not None and num_beams == 1
+    streamer = _Streamer(tokenizer, on_text, context, stop) if is_told and on_text is not None else None
+    stopping = StoppingCriteriaList([_StopAt(tokenizer, context, skipped, stop)] if stop else [])
     with _undisturbed(model, seed):
         (sequence,) = model.generate(
             **inputs,
             generation_config=_settings(model, tokenizer, max_new_tokens, temperature, top_p, num_beams),
             streamer=streamer,
+            stopping_criteria=stopping,
         )
-    skipped = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-    text = _decode(tokenizer, sequence[skipped:].tolist())
+    text = _before_stop(_continuation(tokenizer, context, sequence[skipped:].tolist()), stop)
     if streamer is not None:
         streamer.finish(text)
     elif on_text is not None and text:
@@ -140,7 +151,9 @@ def _check(max_new_tokens: int, temperature: float, top_p: float, num_beams: int
         raise ConfigError(f"top_p must be above 0 and at most 1, not {top_p!r}")
 
 
-def _fitting_prompt(model: Any, tokenizer: Any, prompt: object, max_new_tokens: int, chat: bool) -> list[int]:
+def _fitting_prompt(
+    model: Any, tokenizer: Any, prompt: object, max_new_tokens: int, chat: bool, on_note: OnText
+) -> list[int]:
     ids: list[int] = tokenize_prompt(tokenizer, prompt, chat=chat).tolist()
     limit = max_length_of(model.config, tokenizer)
     if limit is None or len(ids) + max_new_tokens <= limit:
@@ -155,6 +168,10 @@ def _fitting_prompt(model: Any, tokenizer: Any, prompt: object, max_new_tokens: 
             f"the chat has {len(ids)} tokens and {max_new_tokens} are to follow, but the model takes "
             f"{limit}; leave out messages or lower max_new_tokens"
         )
+    on_note(
+        f"The prompt has {len(ids):,} tokens and {max_new_tokens:,} are to follow, but the model takes "
+        f"{limit:,}: {len(ids) - room:,} from the prompt's beginning are left out."
+    )
     # The token that begins a document is kept: models lean on their first token.
     return [ids[0], *ids[len(ids) - room + 1 :]]
 
@@ -220,20 +237,72 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
+def _continuation(tokenizer: Any, context: Sequence[int], ids: Sequence[int]) -> str:
+    """The text of tokens behind others."""
+    before = _decode(tokenizer, list(context))
+    text = _decode(tokenizer, [*context, *ids])
+    return text[len(before) :] if text.startswith(before) else _decode(tokenizer, list(ids))
+
+
+def _before_stop(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first of the texts that end it."""
+    return text[: min((place for one in stop if (place := text.find(one)) >= 0), default=len(text))]
+
+
+class _StopAt(StoppingCriteria):
+    """Ends a row once one of some texts is written.
+
+    Args:
+        tokenizer: Decodes.
+        context: The last tokens of the prompt.
+        skipped: Tokens of a row that are not written.
+        stop: The texts.
+    """
+
+    def __init__(self, tokenizer: Any, context: Sequence[int], skipped: int, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._context = context
+        self._skipped = skipped
+        self._stop = stop
+        # A token is a byte at least, so no text that ends with the newest token begins before these.
+        self._num_tokens = max(len(one.encode()) for one in stop) + _CONTEXT
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Which rows end (B,)."""
+        ended = []
+        for row in input_ids[:, self._skipped :].tolist():
+            new = row[-self._num_tokens :]
+            context = self._context if len(new) == len(row) else []
+            text = _continuation(self._tokenizer, context, new)
+            ended.append(_before_stop(text, self._stop) != text)
+        return torch.tensor(ended, device=input_ids.device)
+
+
 class _Streamer:
     """Turns tokens into text as they come; what ``model.generate`` calls.
 
     Text is decoded from a token a little before the news, so that the cost of a token does not grow, and
-    bytes of an unfinished character wait for the rest.
+    bytes of an unfinished character wait for the rest. So does what may be the beginning of a text that
+    ends the generation.
+
+    Args:
+        tokenizer: Decodes.
+        on_text: Is told.
+        context: The last tokens of the prompt.
+        stop: Texts that end the generation.
     """
 
-    def __init__(self, tokenizer: Any, on_text: OnText) -> None:
+    def __init__(
+        self, tokenizer: Any, on_text: OnText, context: Sequence[int] = (), stop: Sequence[str] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._on_text = on_text
-        self._ids: list[int] = []
+        self._ids: list[int] = list(context)
         self._begin = 0  # first token of what is decoded
-        self._told = 0  # tokens that were told
+        self._told = len(context)  # tokens that were told
         self._text = ""  # what was told
+        self._held = ""  # what may be the beginning of a stop
+        self._stop = stop
         self._seen_prompt = False
 
     def put(self, value: torch.Tensor) -> None:
@@ -252,7 +321,9 @@ class _Streamer:
 
     def finish(self, text: str) -> None:
         """Tell what is left of the whole text."""
-        self._tell(text[len(self._text) :] if text.startswith(self._text) else self._news())
+        rest = text[len(self._text) :] if text.startswith(self._text) else self._held + self._news()
+        self._held, self._stop = "", ()
+        self._tell(rest)
 
     def _news(self) -> str:
         before = _decode(self._tokenizer, self._ids[self._begin : self._told])
@@ -265,6 +336,17 @@ class _Streamer:
         )
 
     def _tell(self, text: str) -> None:
+        text = self._held + text
+        kept = len(_before_stop(text, self._stop))
+        if kept == len(text):
+            begun = (
+                size
+                for one in self._stop
+                for size in range(min(len(one) - 1, len(text)), 0, -1)
+                if text.endswith(one[:size])
+            )
+            kept -= max(begun, default=0)
+        text, self._held = text[:kept], text[kept:]
         if text:
             self._text += text
             self._on_text(text)

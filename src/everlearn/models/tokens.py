@@ -118,9 +118,9 @@ def tokenize_chat(tokenizer: Any, messages: object, tools: object = None) -> Tok
 
     A target is every token of an assistant's content and what closes the turn, up to the first special token
     (the one that stops generation) or, where there is none, the turn's end; of a turn with calls, all up to
-    its last special token. Bytes are those of the contents and calls of the assistant. Special tokens that a
-    message's content spells out are text: for such a chat, contents are tokenized apart from what the template
-    writes around them.
+    its last special token. Bytes are those of the assistant's contents and calls alone. Special tokens that
+    a message's content spells out are text: for such a chat, contents are tokenized apart from what the
+    template writes around them.
 
     Args:
         tokenizer: Of transformers, with a chat template. It is not changed.

@@ -30,6 +30,7 @@ class GenerateRequest:
         num_beams: Width of the beam search; 1: none.
         seed: Of the draws.
         chat: Answer the prompt as the assistant of a chat.
+        stop: Texts that end what is written.
     """
 
     prompt: str
@@ -39,6 +40,7 @@ class GenerateRequest:
     num_beams: int = 1
     seed: int = 0
     chat: bool = False
+    stop: tuple[str, ...] = ()
 
 
 def generate_text(
@@ -56,7 +58,7 @@ def generate_text(
         request: What is asked for.
         threads: Processor threads; None: the run's setting.
         on_text: Is told each piece of text as soon as it is certain.
-        on_note: Is told what of the run was found damaged and passed over.
+        on_note: Is told what of the run was found damaged and passed over, and what of the prompt left out.
 
     Raises:
         RunError: Not a usable run folder, or a classifier's.
@@ -80,7 +82,9 @@ def generate_text(
             num_beams=request.num_beams,
             seed=request.seed,
             chat=request.chat,
+            stop=request.stop,
             on_text=on_text,
+            on_note=on_note,
         )
 
 
