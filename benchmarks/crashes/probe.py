@@ -103,7 +103,7 @@ _POINTS = (
     _Point("everlearn.runtime.learn:_finish", "between steps"),
     _Point("everlearn.journal.database:Database.execute"),
     _Point("everlearn.journal.database:Database.executemany"),
-    _Point("everlearn.journal.checkpoints:save_file"),
+    _Point("everlearn.journal.state_files:save_file"),
     _Point("everlearn.learning.closed_form.learner:ClosedFormLearner.learn"),
     _Point("everlearn.learning.closed_form.learner:ClosedFormLearner.correct"),
     _Point("everlearn.learning.gradient.learner:GradientLearner.learn"),
