@@ -140,6 +140,8 @@ def test_a_model_whose_cache_is_of_no_known_kind(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no cache of one known kind; set carry to 'none'"):
         learn(stream, tmp_path / "run", settings)
     assert not (tmp_path / "run").exists()
+    carried = ("learner.language.window", "learner.language.sinks")
+    settings = {name: value for name, value in settings.items() if name not in carried}
     outcome = learn(stream, tmp_path / "run", settings | {"learner.language.carry": "none"})
     assert outcome.summary["prequential_bits_per_byte"] < 9
     assert verify_run(tmp_path / "run").is_valid
@@ -206,7 +208,7 @@ def test_a_table_with_fields_of_our_names(tmp_path: Path, settings: Settings) ->
         ({"learner.gradient.head_learning_rate": 1e-3}, "head_learning_rate has no effect"),
         ({"stream.delay": 5}, "stream.delay has no effect"),
         ({"stream.order": "by-class"}, "stream.order is 'by-class'"),
-        ({"task": "classify", "learner.language.lanes": 2}, "has no effect where task = 'classify'"),
+        ({"task": "classify", "learner.language.lanes": 2}, "learner.[a-z_.]* has no effect where"),
         ({"task": "seq2seq"}, "learner.language.[a-z_]* has no effect where task = 'seq2seq'"),
     ],
 )

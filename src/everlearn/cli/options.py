@@ -150,13 +150,15 @@ def in_option_names(message: str) -> str:
     '--batch-size = 0: too small'
     >>> in_option_names("/data/stream.delay/my seed: made with other settings: seed is 1 in the run")
     '/data/stream.delay/my seed: made with other settings: --seed is 1 in the run'
+    >>> in_option_names("stream.delay has no effect where task = 'lm'")
+    "--delay has no effect where --task = 'lm'"
     """
     for name, path in _SETTING_OF.items():
         # A setting of one word is a word of sentences and file names too, unless something is said of it.
         before, behind = (
             (r"(?<![\w./\\'\"-])", r"(?!\.?[\w/\\'\"-])")
             if "." in path
-            else (r"(?:(?<=^)|(?<=[:;(,] ))", r"(?= = | is | must|: )")
+            else (r"(?:(?<=^)|(?<=[:;(,] )|(?<= where ))", r"(?= = | is | must|: )")
         )
         message = re.sub(before + re.escape(path) + behind, f"--{name.replace('_', '-')}", message)
     return message.removeprefix("settings: ")
