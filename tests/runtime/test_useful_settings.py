@@ -239,6 +239,12 @@ def test_the_setting_that_stands_in_the_way_is_named(given: Settings, text: str)
     assert text in told
 
 
+@pytest.mark.parametrize("carry", ["none", "recurrent"])
+def test_no_window_is_true_without_context_too(carry: str) -> None:
+    given = {"task": "lm", "learner.language.carry": carry, "learner.language.window": 0}
+    assert _refusal(RunConfig().with_settings(given), given) is None
+
+
 def test_one_option_for_both_learners_is_taken_by_each() -> None:
     given = {"learner.closed_form.max_classes": 5, "learner.gradient.max_classes": 5}
     for context in ("closed-form", "gradient"):

@@ -57,6 +57,14 @@ _WITH_LORA = _Condition(_TRAINABLE, lambda values: str(values[_TRAINABLE]).split
 _WITH_REPLAY = _is_not("learner.gradient.replay", 0)
 _WITH_CONTEXT = _is_not("learner.language.carry", "none")
 _WITH_ATTENTION = _is_not("learner.language.carry", "none", "recurrent")
+# "No window" is true without any context, too.
+_WITH_WINDOW = _Condition(
+    "learner.language.carry",
+    lambda values: (
+        values["learner.language.carry"] not in ("none", "recurrent")
+        or values["learner.language.window"] == 0
+    ),
+)
 _GROWING = (*_OF_DOCUMENTS, _is_not("learner.vocabulary.words", 0))
 _GUARDED = (_is(_GUARD, True),)
 _GUARDED_LABELS = (*_OF_LABELS, *_GUARDED)
@@ -95,7 +103,8 @@ _TABLE: tuple[tuple[tuple[_Condition, ...], str], ...] = (
     (_OF_TEXTS, "learner.gradient.average_decay learner.gradient.spike_deviations"),
     (_OF_DOCUMENTS, "learner.language.lanes learner.language.chunk_length learner.language.tokens_per_step"),
     (_OF_DOCUMENTS, "learner.language.carry learner.language.gradient_checkpointing"),
-    ((*_OF_DOCUMENTS, _WITH_ATTENTION), "learner.language.window learner.language.sinks"),
+    ((*_OF_DOCUMENTS, _WITH_WINDOW), "learner.language.window"),
+    ((*_OF_DOCUMENTS, _WITH_ATTENTION), "learner.language.sinks"),
     ((*_OF_DOCUMENTS, _WITH_CONTEXT), "learner.language.gradient_chunks"),
     (_OF_DOCUMENTS, "learner.vocabulary.words"),
     (_GROWING, "learner.vocabulary.min_count learner.vocabulary.watch_bytes learner.vocabulary.alone_steps"),
