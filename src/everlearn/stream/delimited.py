@@ -169,7 +169,8 @@ class _DelimitedRecords:
             record.pop("", None)
             return self._mapper.example(record, rows.first_line)
         except RecordError as error:
-            return Rejection(f"{self._name}:{rows.first_line}", str(error), rows.excerpt)
+            lines = f" (a row of {rows.num_lines:,} lines)" if rows.num_lines > 1 else ""
+            return Rejection(f"{self._name}:{rows.first_line}", f"{error}{lines}", rows.excerpt)
 
     def cursor(self) -> Cursor:
         return self._place(self._rows.line, self._rows.offset)

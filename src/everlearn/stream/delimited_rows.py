@@ -44,6 +44,7 @@ class DelimitedRows:
         line: Lines up to the end of the last row.
         offset: Bytes up to it.
         first_line: The line in which the last row began.
+        num_lines: Lines that the last row takes.
     """
 
     def __init__(self, scanner: LineScanner, max_record_bytes: int, delimiter: str | None) -> None:
@@ -51,6 +52,7 @@ class DelimitedRows:
         csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes))
         self.line, self.offset = scanner.line, scanner.offset
         self.first_line = 0
+        self.num_lines = 1
         self._excerpted = b""
         self._scanner = scanner
         self._max_record_bytes = max_record_bytes
@@ -84,6 +86,7 @@ class DelimitedRows:
             InputError: The lines cannot be read any further.
         """
         scanner = self._scanner
+        self.num_lines = 1
         if self._found is not None and not self._given_back:  # what nearly all rows need
             raw = scanner.read()
             if (
@@ -135,6 +138,7 @@ class DelimitedRows:
             whole = None
         if whole is not None and self._is_one_row(whole, lines):
             self._commit(lines[-1])
+            self.num_lines = len(lines)
             for line in lines:  # all of the row was needed to know where it ends
                 _text(line.raw)
             return self._learned(whole)
