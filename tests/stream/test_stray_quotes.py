@@ -130,3 +130,19 @@ def test_no_line_is_lost_without_a_word(lines: list[str], suffix: str) -> None:
         lost = sum(lines_in(one.reason) for one in rejected)
         num_lines = sum(1 for line in lines if line.strip()) + 1
         assert len(examples) + inside + lost >= num_lines
+
+
+def test_rows_are_the_same_wherever_reading_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    bad = {10: '"left open,a', 13: 'a 5" screen,b', 40: '"never closed,b'}
+    path.write_text(lines_of(60, bad))
+    expected = [(one.id, one.text) for one in read(path)[0]]
+    for taken in range(len(expected)):
+        reader = open_source(path).open()
+        before = [one for _ in range(taken) for one in reader.next_batch(1)]
+        cursor = reader.cursor()
+        reader.close()
+        again = open_source(path).open(cursor)
+        after = list(again.next_batch(100))
+        again.close()
+        assert [(one.id, one.text) for one in [*before, *after]] == expected

@@ -15,7 +15,6 @@ from everlearn.stream.source import EndOfStream
 __all__ = ["DelimitedRows"]
 
 _DELIMITERS = (";", "\t", "|")
-_MAX_SEEN = 10_000
 # So many lines in a row that each look like a row are no accident.
 _MANY_LINES = 8
 
@@ -59,7 +58,6 @@ class DelimitedRows:
         self._given_back: deque[_Line] = deque()
         self._num_columns = 0
         self._target_columns: list[int] = []
-        self._seen: set[str] = set()
         self._found = delimiter
 
     @property
@@ -98,7 +96,7 @@ class DelimitedRows:
             ):
                 self.line, self.offset = self.first_line, _ = scanner.line, scanner.offset
                 self._excerpted = raw
-                return self._learned(_text(raw).rstrip("\r\n").split(self._found))
+                return _text(raw).rstrip("\r\n").split(self._found)
             first = _Line(raw, scanner.line, scanner.offset, scanner.oversized) if raw else None
         else:
             first = self._next_line()
@@ -116,7 +114,7 @@ class DelimitedRows:
             raise RecordError(f"longer than {self._max_record_bytes:,} bytes")
         if b'"' not in first.raw:
             self._commit(first)
-            return self._learned(self._lenient(first.raw))
+            return self._lenient(first.raw)
         return self._quoted(first)
 
     def _quoted(self, first: _Line) -> list[str]:
@@ -129,7 +127,7 @@ class DelimitedRows:
         else:
             self._commit(first)
             _text(first.raw)
-            return self._learned(row)
+            return row
         try:
             whole: list[str] | None = next(
                 csv.reader(self._texts(lines), delimiter=self.delimiter, strict=True)
@@ -141,16 +139,13 @@ class DelimitedRows:
             self.num_lines = len(lines)
             for line in lines:  # all of the row was needed to know where it ends
                 _text(line.raw)
-            return self._learned(whole)
+            return whole
         self._given_back.extendleft(reversed(lines[1:]))
         self._commit(first)
-        alone = self._lenient(first.raw)
         if self.delimiter == "\t":
             return self._unquoted(first.raw)
-        if _is_closed(
-            first.raw, self.delimiter
-        ):  # quotes in the middle of a cell, which csv reads as they are
-            return alone
+        if _is_closed(first.raw, self.delimiter):  # its quotes stand where no cell ends
+            return self._lenient(first.raw)
         raise RecordError("a quote is left open: only this line is passed over")
 
     def _texts(self, lines: list[_Line]) -> Iterator[str]:
@@ -182,15 +177,8 @@ class DelimitedRows:
         columns = self._target_columns
         if any(len(row) != self._num_columns or not all(row[index] for index in columns) for row in rows):
             return False
-        if len(rows) >= _MANY_LINES or (self._num_columns >= 4 and len(rows) >= 3):
-            return True
-        return bool(columns) and all(row[index] in self._seen for row in rows for index in columns)
-
-    def _learned(self, row: list[str]) -> list[str]:
-        """A row as it is; its targets are remembered."""
-        if len(row) == self._num_columns and len(self._seen) < _MAX_SEEN:
-            self._seen.update(row[index] for index in self._target_columns if row[index])
-        return row
+        # Told by these lines alone: whoever goes on from a cursor must come to the same rows.
+        return len(rows) >= _MANY_LINES or (self._num_columns >= 4 and len(rows) >= 3)
 
     def _lenient(self, raw: bytes) -> list[str]:
         return _cells(csv.reader([_text(raw)], delimiter=self.delimiter))
