@@ -85,6 +85,24 @@ def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
     assert_clear(inside("learn", tmp_path / "s.parquet", "--out", tmp_path / "run2"), 3, "s.parquet")
 
 
+def test_most_of_a_file_rejected_is_no_success_of_any_command(
+    tmp_path: Path, inside: Run, small: list[str]
+) -> None:
+    run, file, codes = tmp_path / "run", tmp_path / "s.jsonl", tmp_path / "s.parquet"
+    file.write_bytes(lines(*GOOD))
+    assert inside("learn", file, "--out", run, *small).code == 0
+    file.write_bytes(b"{oops\n" * 12 + lines(*GOOD))
+    told = f"12 of {12 + len(GOOD)} records of s.jsonl were rejected, more than the share of 0.5"
+    evaluated = inside("evaluate", run, file, "--json")
+    assert_clear(evaluated, 3, told, "--max-rejected", "s.jsonl:1")
+    assert json.loads(evaluated.out.splitlines()[-1])["examples"] == len(GOOD)
+    encoded = inside("encode", file, "--out", codes)
+    assert_clear(encoded, 3, told)
+    assert inside("evaluate", run, codes, "--json").result["examples"] == len(GOOD)
+    for command in (["evaluate", run, file], ["encode", file, "--out", codes]):
+        assert inside(*command, "--max-rejected", "0.7").code == 0
+
+
 def test_strict_stops_at_the_place_and_keeps_what_came_before(
     tmp_path: Path, inside: Run, small: list[str]
 ) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.failures import print_error
 from everlearn.cli.tables import number, print_json, print_table
+from everlearn.errors import InputError
+
+if TYPE_CHECKING:
+    from everlearn.runtime.encode import EncodeOutcome
 
 __all__ = ["encode"]
 
@@ -41,6 +46,7 @@ def encode(
     time_field: options.TimeField = None,
     strict: options.Strict = None,
     max_record_bytes: options.MaxRecordBytes = None,
+    max_rejected: options.MaxRejected = None,
     encoding: options.Encoding = None,
     delimiter: options.Delimiter = None,
     model: options.EncoderModel = None,
@@ -62,7 +68,14 @@ def encode(
         )
     if json_output:
         print_json(outcome.to_json())
-        return
+    else:
+        _print_outcome(outcome)
+    if outcome.too_many_rejected is not None:
+        print_error(outcome.too_many_rejected)
+        raise typer.Exit(InputError.exit_code)
+
+
+def _print_outcome(outcome: EncodeOutcome) -> None:
     figures = outcome.to_json()
     print_table(
         [
@@ -70,7 +83,7 @@ def encode(
             ("rejected", number(outcome.num_rejected) if outcome.num_rejected else ""),
             ("listed in", str(outcome.rejected_path) if outcome.rejected_path else ""),
             ("examples a second", number(figures["examples_per_second"])),
-            ("codes", f"{out} ({figures['bytes'] / 1e6:,.1f} MB)"),
+            ("codes", f"{outcome.path} ({figures['bytes'] / 1e6:,.1f} MB)"),
         ]
     )
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from everlearn.cli import options
-from everlearn.cli.failures import print_note
+from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, InputError
 
 __all__ = ["evaluate"]
 
@@ -38,6 +38,7 @@ def evaluate(
     text_field: options.TextField = None,
     encoding: options.Encoding = None,
     delimiter: options.Delimiter = None,
+    max_rejected: options.MaxRejected = None,
     target_field: options.TargetField = None,
     id_field: options.IdField = None,
     threads: options.Threads = None,
@@ -53,13 +54,23 @@ def evaluate(
             run, files, settings, adapt=adapt, forget_documents=forget_documents, on_note=print_note
         )
         print_json(texts) if json_output else _print_texts(texts)
+        _end(texts)
         return
     if len(files) > 1 or adapt or forget_documents:
         raise ConfigError(f"{run} is a classifier's run: give one FILE, without --adapt")
     scores = evaluate_run(run, files[0], settings, on_note=print_note)
-    if json_output:
-        print_json(scores)
-        return
+    print_json(scores) if json_output else _print_scores(scores)
+    _end(scores)
+
+
+def _end(scores: Mapping[str, Any]) -> None:
+    """Exit with the code of unusable input where more was rejected than is allowed."""
+    if scores["too_many_rejected"] is not None:
+        print_error(scores["too_many_rejected"])
+        raise typer.Exit(InputError.exit_code)
+
+
+def _print_scores(scores: Mapping[str, Any]) -> None:
     print_table(
         [
             ("examples", number(scores["examples"])),

@@ -10,6 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
 from everlearn.cli.tables import print_json
+from everlearn.errors import InputError
 
 __all__ = ["generate"]
 
@@ -57,7 +58,7 @@ def generate(
     """Write text by what a run has learned; nothing is learned. A run may be in use meanwhile."""
     from everlearn.runtime.generate import GenerateRequest, generate_text
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = _piped_text() if prompt == "-" else prompt
     request = GenerateRequest(
         prompt=text,
         max_new_tokens=max_new_tokens,
@@ -76,6 +77,14 @@ def generate(
         print_json({"prompt": text, "text": written})
     else:
         print("" if is_shown else written, flush=True)
+
+
+def _piped_text() -> str:
+    """Standard input, in UTF-8 whatever the locale's encoding is."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8: byte {error.start + 1}") from None
 
 
 def _show(text: str) -> None:

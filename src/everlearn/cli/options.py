@@ -284,8 +284,8 @@ MaxRejected = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
-        help="Where a greater share of the records (of 10 or more) is rejected, exit with code 3; what was "
-        "learned is kept. Repeated ids do not count. Default: 0.5.",
+        help="Where a greater share of the records (of 10 or more) is rejected, exit with code 3 at the end; "
+        "what the others gave is kept. Repeated ids do not count. Default: 0.5.",
         rich_help_panel=_STREAM,
     ),
 ]

@@ -77,7 +77,7 @@ def versions(
         print_note("There are no versions yet.")
     are_accuracies = all(name.endswith("_accuracy") for one in found.versions for name in one.scores)
     scores_are = "accuracy" if are_accuracies else "scores"
-    print_columns(("version", "parent", "examples", scores_are, "fingerprint", "time (UTC)", "status"), rows)
+    print_columns(("version", "parent", "learned", scores_are, "fingerprint", "time (UTC)", "status"), rows)
     if found.serving is None:
         print_note("The newest state is served.")
     else:

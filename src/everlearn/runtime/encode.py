@@ -13,12 +13,12 @@ from everlearn.journal.durable_files import storage_errors
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.recorded_coder import load_text_coder
-from everlearn.runtime.rejections import append_rejections
+from everlearn.runtime.rejections import append_rejections, is_loss, share_lost
 from everlearn.runtime.run_settings import given_settings
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.codes import CodesSource, CodesWriter
 from everlearn.stream.open import open_source
-from everlearn.stream.source import EndOfStream, Source
+from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json
 
 __all__ = ["EncodeOutcome", "encode_stream"]
@@ -37,6 +37,8 @@ class EncodeOutcome:
         rejected_path: Where they are listed; None where there are none.
         seconds: Time spent encoding.
         coder_fingerprint: Identifies the model and the settings.
+        too_many_rejected: Where more records were rejected than ``stream.max_rejected`` allows: how many, in
+            a sentence.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class EncodeOutcome:
     rejected_path: Path | None
     seconds: float
     coder_fingerprint: str
+    too_many_rejected: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``encode --json``."""
@@ -98,16 +101,19 @@ def encode_stream(
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         rejected_path.unlink(missing_ok=True)
-        num_examples = num_rejected = 0
+        num_examples = num_rejected = num_lost = 0
+        first: Rejection | None = None
         with CodesWriter(
             out,
             coder_fingerprint=coder.fingerprint,
             coder_config=coder.config_json(),
             dense_size=coder.dense_size,
         ) as writer:
-            for batch, num_bad in _batches(source, rejected_path):
+            for batch, bad in _batches(source, rejected_path):
                 num_examples += len(batch)
-                num_rejected += num_bad
+                num_rejected += len(bad)
+                num_lost += sum(map(is_loss, bad))
+                first = first or next(iter(bad), None)
                 codes = coder.encode([example.text or "" for example in batch])
                 kept = batch if config.run.keep_text else [replace(example, text=None) for example in batch]
                 writer.write([example.with_code(code) for example, code in zip(kept, codes, strict=True)])
@@ -130,21 +136,24 @@ def encode_stream(
         rejected_path=rejected_path if num_rejected else None,
         seconds=coder.seconds,
         coder_fingerprint=coder.fingerprint,
+        too_many_rejected=share_lost(
+            source.name, num_examples + num_rejected, num_lost, first, config.stream.max_rejected
+        ),
     )
 
 
-def _batches(source: Source, rejected_path: Path) -> Iterator[tuple[Sequence[Example], int]]:
-    """Batches of examples, and how many records were rejected on the way to each."""
+def _batches(source: Source, rejected_path: Path) -> Iterator[tuple[Sequence[Example], Sequence[Rejection]]]:
+    """Batches of examples, and the records that were rejected on the way to each."""
     reader = source.open()
     try:
         while True:
             batch = reader.next_batch(_BATCH_SIZE)
             bad = reader.take_rejected()
             append_rejections(rejected_path, bad)
-            yield batch, len(bad)
+            yield batch, bad
     except EndOfStream:
         bad = reader.take_rejected()
         append_rejections(rejected_path, bad)
-        yield (), len(bad)
+        yield (), bad
     finally:
         reader.close()

@@ -12,6 +12,7 @@ from everlearn.runtime.feeds import source_config
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.rejections import too_many_rejected
 from everlearn.runtime.run_record import read_record
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
@@ -45,8 +46,9 @@ def evaluate_run(
         on_note: Is told what of the run was found damaged and passed over.
 
     Returns:
-        ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``, and
-        ``unknown_labels``: examples whose label the run has never learned.
+        ``examples, rejected, accuracy, macro_f1, log_loss, calibration_error, fingerprint``;
+        ``unknown_labels``: examples whose label the run has never learned; ``too_many_rejected``: where more
+        records were rejected than ``stream.max_rejected`` allows, how many, in a sentence, else None.
 
     Raises:
         InputError: The file cannot be read or has no example with a target.
@@ -70,6 +72,9 @@ def evaluate_run(
     return {
         **{name: summary[name] for name in names},
         "unknown_labels": sum(label not in known for label in held_out.labels),
-        "rejected": held_out.num_rejected,
+        "rejected": len(held_out.rejected),
+        "too_many_rejected": too_many_rejected(
+            source.name, held_out.num_records, held_out.rejected, config.stream.max_rejected
+        ),
         "fingerprint": learner.fingerprint(),
     }

@@ -12,6 +12,7 @@ from everlearn.evaluation.text_scores import TextScores
 from everlearn.learning.language import LanguageLearner, dynamic_losses
 from everlearn.runtime.feeds import read_all, source_config
 from everlearn.runtime.opened_run import open_learner
+from everlearn.runtime.rejections import too_many_rejected
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.text_held_out import bleu_tokenizer, score_text, testable
 from everlearn.runtime.threads import use_threads
@@ -44,7 +45,8 @@ def evaluate_texts(
 
     Returns:
         ``examples, rejected, bits_per_byte, nats_per_token, tokens_per_byte, tokens, bytes, domains,
-        fingerprint``, and of pairs ``bleu, chrf, bleu_signature``.
+        fingerprint``, of pairs ``bleu, chrf, bleu_signature``, and ``too_many_rejected``: where more of a
+        file was rejected than ``stream.max_rejected`` allows, how much, in a sentence, else None.
 
     Raises:
         InputError: A file cannot be read or has nothing to score.
@@ -65,12 +67,16 @@ def evaluate_texts(
     tokenizer = bleu_tokenizer(config)
     examples: list[Example] = []
     num_rejected = 0
+    too_many: str | None = None
     for spec, domain in zip(specs, _domains(specs), strict=True):
         source = open_source(spec, reading)
         # Read once: standard input gives what it gives one time.
         found, rejected = read_all(source)
         testable(source.name, found, rejected, tokenizer)
         num_rejected += len(rejected)
+        too_many = too_many or too_many_rejected(
+            source.name, len(found) + len(rejected), rejected, config.stream.max_rejected
+        )
         examples += [one if one.domain is not None else replace(one, domain=domain) for one in found]
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
@@ -90,6 +96,7 @@ def evaluate_texts(
     return {
         "examples": len(examples),
         "rejected": num_rejected,
+        "too_many_rejected": too_many,
         **figures,
         "fingerprint": learner.fingerprint(),
     }

@@ -9,7 +9,7 @@ from everlearn.errors import InputError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.runtime.feeds import read_all
 from everlearn.stream.order import Experience
-from everlearn.stream.source import Source
+from everlearn.stream.source import Rejection, Source
 from everlearn.types import Example, Learner
 
 __all__ = ["HeldOut", "score"]
@@ -24,7 +24,8 @@ class HeldOut:
         source: Where it comes from.
 
     Attributes:
-        num_rejected: Records that could not be used.
+        num_records: Records, usable or not.
+        rejected: Those that could not be used.
 
     Raises:
         InputError: No example has a target.
@@ -34,7 +35,8 @@ class HeldOut:
         examples, rejected = read_all(source)
         self._examples: Sequence[Example] = [one for one in examples if one.target is not None]
         self._prepared = False
-        self.num_rejected = len(rejected)
+        self.num_records = len(examples) + len(rejected)
+        self.rejected: Sequence[Rejection] = rejected
         if not self._examples:
             detail = f"{len(examples)} examples without target, {len(rejected)} records rejected"
             raise InputError(f"{source.name} cannot be tested on: no example with a target ({detail})")

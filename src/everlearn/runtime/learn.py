@@ -22,6 +22,7 @@ from everlearn.runtime.learners import RunLearner, build_learner, check_codes
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.online_loop import Observer
 from everlearn.runtime.recovery import recovery_notes
+from everlearn.runtime.rejections import share_lost
 from everlearn.runtime.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.run_settings import new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.session import BrokenStreamError, LearnSession
@@ -38,8 +39,6 @@ from everlearn.types import Json
 __all__ = ["LearnOutcome", "LearnRequest", "learn_stream"]
 
 _IDLE_SECONDS = 0.02
-# Of fewer records, a rejected one or two say nothing of the whole.
-_MIN_RECORDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,15 +217,16 @@ def _run(
 
 def _loss(session: LearnSession) -> str | None:
     """What to say of a stream most of which could not be used; None where that is not so."""
-    lost, records, most = session.num_lost, session.num_records, session.config.stream.max_rejected
-    if records < _MIN_RECORDS or lost <= most * records:
-        return None
-    first = session.first_rejection
-    assert first is not None, "it was counted"
-    return (
-        f"{lost:,} of {records:,} records of {session.source.name} were rejected, more than the share of "
-        f"{most:g} that --max-rejected allows; the first: {first.place}: {first.reason}. What could be used "
-        f"is learned and saved in {session.folder.path}, where rejected.jsonl lists the rest"
+    told = share_lost(
+        session.source.name,
+        session.num_records,
+        session.num_lost,
+        session.first_rejection,
+        session.config.stream.max_rejected,
+    )
+    return told and (
+        f"{told}. What could be used is learned and saved in {session.folder.path}, where rejected.jsonl "
+        "lists the rest"
     )
 
 
@@ -409,6 +409,10 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
         count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"
         notes.append(f"{count} came for examples taken before.")
     held_out = session.held_out
-    if held_out is not None and held_out.num_rejected:
-        notes.append(f"{held_out.num_rejected:,} records of the held-out set could not be used.")
+    if held_out is not None and held_out.rejected:
+        first_bad = held_out.rejected[0]
+        notes.append(
+            f"{len(held_out.rejected):,} records of the held-out set could not be used; the first: "
+            f"{first_bad.place}: {first_bad.reason}."
+        )
     return notes

@@ -51,7 +51,8 @@ class VersionList:
                     "step": one.step,
                     "status": "set aside" if one.version in self.set_aside else one.status,
                     "reason": one.reason,
-                    "examples": one.num_examples,
+                    "learned": one.num_examples,
+                    "examples": one.num_examples,  # the name of before
                     "scores": dict(one.scores),
                     "fingerprint": one.fingerprint,
                     "author": one.author,

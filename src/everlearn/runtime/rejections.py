@@ -11,11 +11,23 @@ from everlearn.journal.records import Refused
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["DELETED", "append_rejections", "duplicate", "is_duplicate", "is_loss", "refused", "unlearnable"]
+__all__ = [
+    "DELETED",
+    "append_rejections",
+    "duplicate",
+    "is_duplicate",
+    "is_loss",
+    "refused",
+    "share_lost",
+    "too_many_rejected",
+    "unlearnable",
+]
 
 _DUPLICATE = "duplicate id "
 DELETED = "for an id that was deleted on"
 """What the reason says of a record whose id was deleted."""
+# A share of fewer records says little of a stream.
+_MIN_RECORDS = 10
 
 
 def duplicate(source_name: str, number: int, example: Example) -> Rejection:
@@ -59,6 +71,33 @@ def is_duplicate(rejection: Rejection) -> bool:
 def is_loss(rejection: Rejection) -> bool:
     """Whether a record is lost that somebody meant to be learned: neither taken before nor deleted."""
     return not is_duplicate(rejection) and DELETED not in rejection.reason
+
+
+def too_many_rejected(
+    source_name: str, num_records: int, rejected: Sequence[Rejection], most: float
+) -> str | None:
+    """What to say of a source more of which is lost than is allowed; None where that is not so.
+
+    Args:
+        source_name: The source.
+        num_records: All its records.
+        rejected: Those that were rejected, whatever for.
+        most: The share of all that may be lost.
+    """
+    lost = [one for one in rejected if is_loss(one)]
+    return share_lost(source_name, num_records, len(lost), next(iter(lost), None), most)
+
+
+def share_lost(
+    source_name: str, num_records: int, num_lost: int, first: Rejection | None, most: float
+) -> str | None:
+    """The same of a source whose rejections are counted, not kept; ``first`` is one of them, if any."""
+    if first is None or num_records < _MIN_RECORDS or num_lost <= most * num_records:
+        return None
+    return (
+        f"{num_lost:,} of {num_records:,} records of {source_name} were rejected, more than the share of "
+        f"{most:g} that --max-rejected allows; the first: {first.place}: {first.reason}"
+    )
 
 
 def append_rejections(path: Path, rejections: Sequence[Rejection] | Iterable[Refused]) -> None:

@@ -31,7 +31,7 @@ class TextHeldOut:
         bleu_tokenizer: sacrebleu's, for targets; None: there are none.
 
     Attributes:
-        num_rejected: Records that could not be used.
+        rejected: Records that could not be used.
 
     Raises:
         InputError: Nothing in it can be tested on.
@@ -41,7 +41,7 @@ class TextHeldOut:
         examples, rejected = read_all(source)
         self._bleu_tokenizer = bleu_tokenizer
         self._examples = testable(source.name, examples, rejected, bleu_tokenizer)
-        self.num_rejected = len(rejected)
+        self.rejected: Sequence[Rejection] = rejected
 
     def __len__(self) -> int:
         return len(self._examples)

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -24,6 +25,7 @@ from everlearn.errors import InputError, StorageError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.columnar import RowRecords, first_row_of, open_parquet, parquet_pieces
 from everlearn.stream.mapping import RecordError
+from everlearn.stream.row_digest import pieces_behind
 from everlearn.stream.source import SourceConfig
 from everlearn.types import Code, Cursor, Example, Json
 
@@ -260,11 +262,12 @@ class CodesSource:
         file = open_parquet(self._path)
         try:
             row = first_row_of(cursor, self._num_rows, self.name)
+            pieces, digest = pieces_behind(row, cursor, partial(parquet_pieces, file), self.name)
         except InputError:
             file.close()
             raise
         records = RowRecords(
-            parquet_pieces(file, row), first_row=row, parse=_example, name=self.name, close=file.close
+            pieces, first_row=row, parse=_example, name=self.name, close=file.close, digest=digest
         )
         return BatchReader(records, strict=self._strict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from everlearn.stream.delimited import require_columns, tell_apart
 from everlearn.stream.line_files import cursor_number
 from everlearn.stream.lines import stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of, json_value
+from everlearn.stream.row_digest import RowDigest, pieces_behind
 from everlearn.stream.source import EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example
 
@@ -54,6 +56,7 @@ class RowRecords:
         parse: What makes examples of rows.
         name: The source's name.
         close: Called by ``close``.
+        digest: Of the rows before; cursors have none where it is None.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class RowRecords:
         parse: RowParser,
         name: str,
         close: Callable[[], None] = lambda: None,
+        digest: RowDigest | None = None,
     ) -> None:
         self._pieces = pieces
         self._rows: Iterator[Row] = iter(())
@@ -71,6 +75,7 @@ class RowRecords:
         self._parse = parse
         self._name = name
         self._close = close
+        self._digest = digest
 
     def read(self) -> Example | Rejection | None:
         """See Records."""
@@ -96,11 +101,14 @@ class RowRecords:
             raise InputError(
                 f"{self._name}:{self._row + 1}: the file cannot be read any further: {error}"
             ) from error
+        if self._digest is not None:
+            self._digest.add(piece)
         return iter(_rows_of(piece))
 
     def cursor(self) -> Cursor:
         """See Records."""
-        return {"row": self._row}
+        digest = {} if self._digest is None else {"sha256": self._digest.of(self._row)}
+        return {"row": self._row} | digest
 
     def close(self) -> None:
         """See Records."""
@@ -236,15 +244,17 @@ class ParquetSource:
         try:
             _require_columns(file.schema_arrow.names, self._config, str(self._path))
             row = first_row_of(cursor, file.metadata.num_rows, self.name)
+            pieces, digest = pieces_behind(row, cursor, partial(parquet_pieces, file), self.name)
         except InputError:
             file.close()
             raise
         records = RowRecords(
-            parquet_pieces(file, row),
+            pieces,
             first_row=row,
             parse=mapped_rows(self._config, stem_of(self._path)),
             name=self.name,
             close=file.close,
+            digest=digest,
         )
         return BatchReader(records, strict=self._config.strict)
 
@@ -276,15 +286,18 @@ class ArrowSource:
         try:
             _require_columns(columns, self._config, str(self._path))
             row = first_row_of(cursor, None, self.name)
+            sliced = partial(_sliced, batches, self.name)
+            pieces, digest = pieces_behind(row, cursor, sliced, self.name)
         except InputError:
             file.close()
             raise
         records = RowRecords(
-            _sliced(batches, row, self.name),
+            pieces,
             first_row=row,
             parse=mapped_rows(self._config, stem_of(self._path)),
             name=self.name,
             close=file.close,
+            digest=digest,
         )
         return BatchReader(records, strict=self._config.strict)
 
@@ -315,7 +328,7 @@ class ArrowSource:
             raise InputError(f"{self._path} cannot be read as Arrow (IPC file or stream): {error}") from error
 
 
-def _sliced(batches: Iterator[Any], first_row: int, name: str) -> Iterator[Any]:
+def _sliced(batches: Iterator[Any], name: str, first_row: int) -> Iterator[Any]:
     remaining = first_row
     for batch in batches:
         if remaining >= batch.num_rows:

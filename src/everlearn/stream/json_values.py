@@ -10,7 +10,13 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
-from everlearn.stream.line_files import check_digest, check_record, cursor_number, refuse_constant
+from everlearn.stream.line_files import (
+    check_digest,
+    check_record,
+    cursor_number,
+    finite_number,
+    refuse_constant,
+)
 from everlearn.stream.lines import ChunkFile, stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of
 from everlearn.stream.source import EndOfStream, Rejection, SourceConfig
@@ -101,7 +107,12 @@ class _JsonValues:
         self._mapper = mapper
         self._name = name
         self._max_bytes = max_bytes
-        self._decode = json.JSONDecoder(parse_constant=refuse_constant).raw_decode
+        # Numbers that JSON does not have spoil their value, not the file.
+        self._bad_number: RecordError | None = None
+        self._decode = json.JSONDecoder(
+            parse_constant=partial(self._number, refuse_constant),
+            parse_float=partial(self._number, finite_number),
+        ).raw_decode
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""
         self._is_over = False
@@ -122,6 +133,8 @@ class _JsonValues:
             raise
         self.number += 1
         try:
+            if self._bad_number is not None:
+                raise self._bad_number
             if not isinstance(value, dict):
                 raise RecordError("not a JSON object")
             check_record(value)
@@ -159,14 +172,13 @@ class _JsonValues:
 
     def _value(self, place: str) -> tuple[Json, str]:
         while True:
+            self._bad_number = None
             try:
                 value, end = self._decode(self._text)
                 if end < len(self._text) or self._is_over:  # a number may go on
                     text = self._text[:end]
                     self._drop(end)
                     return value, text
-            except RecordError as error:
-                raise InputError(f"{place}: {error}") from None
             except RecursionError:
                 raise InputError(f"{place}: not usable JSON: nested too deep") from None
             except ValueError as error:
@@ -174,6 +186,13 @@ class _JsonValues:
                     reason = "longer than allowed, or " if len(self._text) > self._max_bytes else ""
                     raise InputError(f"{place}: {reason}not JSON: {error}") from None
             self._more()
+
+    def _number(self, parse: Callable[[str], float], digits: str) -> float | None:
+        try:
+            return parse(digits)
+        except RecordError as error:
+            self._bad_number = error
+            return None
 
     def _more(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "check_record",
     "count_lines",
     "cursor_number",
+    "finite_number",
     "json_parser",
     "line_cursor",
     "not_text",
@@ -45,6 +47,14 @@ def refuse_constant(name: str) -> NoReturn:
     raise RecordError(f"not JSON: {name} is no JSON value")
 
 
+def finite_number(digits: str) -> float:
+    """The number that digits spell; one beyond what a double can hold would come out as infinity."""
+    number = float(digits)
+    if math.isinf(number):
+        raise RecordError(f"not usable JSON: the number {digits[:40]} is beyond what a double can hold")
+    return number
+
+
 def not_text(index: int) -> str:
     """Why a line cannot be used that holds a byte, at an index, that is no text."""
     return f"not UTF-8: byte {index + 1} of the line; another encoding? (--encoding, for example cp1252)"
@@ -52,7 +62,7 @@ def not_text(index: int) -> str:
 
 def json_parser(mapper: RecordMapper) -> LineParser:
     """A parser of lines that are each one JSON object."""
-    decode = json.JSONDecoder(parse_constant=refuse_constant).decode
+    decode = json.JSONDecoder(parse_constant=refuse_constant, parse_float=finite_number).decode
 
     def parse(line: bytes, number: int) -> Example:
         try:

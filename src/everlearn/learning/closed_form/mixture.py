@@ -4,11 +4,12 @@ p(y | x) = softmax(a·r(x) + b·s(x)) with r and s the (half-standardised) score
 naive Bayes expert. a ≥ 0 and b ≥ 0 minimise the log-loss of leave-one-out scores (and a weak prior), so
 they are both the mixture's weights and its temperature, and they depend on the set of examples alone.
 
-Legend: B examples, C classes.
+Legend: B examples, T examples that are fitted on, b examples of a block, C classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ _MAX_WEIGHT = 50.0  # where the sample is separated perfectly the optimum is at 
 # example: with a handful of examples, of which leave-one-out says little, it decides; with a
 # thousand it hardly matters.
 _PRIOR_WEIGHTS = np.array([1.5, 0.3])
+_BLOCK_SCORES = 1 << 17  # 1 MB in float64: what is made of a block stays in the processor's cache
+_KEPT_SCORES = 1 << 22  # of each expert: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,14 @@ def half_standardised(scores_BC: FloatArray, spread: float) -> FloatArray:
     """
     if spread == 0.0:
         return np.zeros_like(scores_BC)
-    centred = scores_BC - scores_BC.mean(axis=1, keepdims=True)
-    return np.asarray(centred / np.sqrt(centred.var(axis=1, keepdims=True) + spread**2))
+    means_B, scales_B = _center_and_scale(scores_BC, spread)
+    return np.asarray((scores_BC - means_B[:, None]) / scales_B[:, None])
+
+
+def _center_and_scale(scores_BC: FloatArray, spread: float) -> tuple[FloatArray, FloatArray]:
+    means_B = scores_BC.mean(axis=1)
+    variances_B = (scores_BC - means_B[:, None]).var(axis=1)
+    return means_B, np.sqrt(variances_B + spread**2)
 
 
 def fit_mixture(
@@ -81,18 +90,13 @@ def fit_mixture(
     ridge_spread = _spread(ridge_BC)
     bayes_spread = _spread(bayes_BC)
     weights = _PRIOR_WEIGHTS * (1.0, bayes_spread > 0)
-    if is_telling_B is not None:
-        ridge_BC, bayes_BC, classes_B = (
-            ridge_BC[is_telling_B],
-            bayes_BC[is_telling_B],
-            classes_B[is_telling_B],
-        )
-    if not len(classes_B):
+    rows_T = np.arange(len(classes_B)) if is_telling_B is None else np.flatnonzero(is_telling_B)
+    if not len(rows_T):
         return Mixture(float(weights[0]), float(weights[1]), ridge_spread, bayes_spread, 0.0)
-    experts = np.stack([half_standardised(ridge_BC, ridge_spread), half_standardised(bayes_BC, bayes_spread)])
-    loss = _loss(weights, experts, classes_B)
+    experts = _Experts(ridge_BC, bayes_BC, (ridge_spread, bayes_spread), rows_T, classes_B[rows_T])
+    loss = _loss(weights, experts)
     for _ in range(40):
-        gradient, hessian = _derivatives(weights, experts, classes_B)
+        gradient, hessian = _derivatives(weights, experts)
         free = (weights > 0) | (gradient < 0)
         if bayes_spread == 0.0:
             free[1] = False
@@ -103,7 +107,7 @@ def fit_mixture(
         size = 1.0
         while size > 1e-4:
             tried = np.clip(weights - size * step, 0.0, _MAX_WEIGHT)
-            tried_loss = _loss(tried, experts, classes_B)
+            tried_loss = _loss(tried, experts)
             if tried_loss < loss:
                 break
             size /= 2
@@ -116,27 +120,109 @@ def fit_mixture(
     return Mixture(float(weights[0]), float(weights[1]), ridge_spread, bayes_spread, float(loss))
 
 
+_Block = tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]
+
+
+class _Experts:
+    """Scores of both experts, half-standardised, a block of rows at a time.
+
+    Few are kept so. With thousands of classes they would be most of the memory of a solve, and each step of
+    the fit makes them anew.
+
+    Args:
+        ridge_BC: Scores of the ridge expert.
+        bayes_BC: Scores of the naive Bayes expert.
+        spreads: Of the one and of the other.
+        rows_T: The rows that are fitted on.
+        classes_T: Their classes.
+    """
+
+    def __init__(
+        self,
+        ridge_BC: FloatArray,
+        bayes_BC: FloatArray,
+        spreads: tuple[float, float],
+        rows_T: npt.NDArray[np.int64],
+        classes_T: npt.NDArray[np.int64],
+    ) -> None:
+        self._rows_T = rows_T
+        self._classes_T = classes_T
+        self._ridge = _Standardised(ridge_BC, spreads[0], rows_T)
+        self._bayes = _Standardised(bayes_BC, spreads[1], rows_T)
+        self._num_classes = ridge_BC.shape[1]
+        is_small = len(rows_T) * self._num_classes <= _KEPT_SCORES
+        self._kept = tuple(self._made()) if is_small else None
+
+    def __len__(self) -> int:
+        return len(self._rows_T)
+
+    def blocks(self) -> Iterable[_Block]:
+        """Scores (b, C) of the two experts and classes (b,), in the order of the rows."""
+        return self._made() if self._kept is None else self._kept
+
+    def _made(self) -> Iterator[_Block]:
+        for part in _blocks(len(self), self._num_classes):
+            yield self._ridge.of(part), self._bayes.of(part), self._classes_T[part]
+
+
+class _Standardised:
+    """Some rows of one expert's scores as ``half_standardised`` makes them, which is what asks for time."""
+
+    def __init__(self, scores_BC: FloatArray, spread: float, rows_T: npt.NDArray[np.int64]) -> None:
+        self._scores_BC = scores_BC
+        self._rows_T = rows_T
+        self._means_T, self._scales_T = np.zeros(len(rows_T)), np.full(len(rows_T), np.inf)
+        if spread:  # without one, all scores are 0
+            for part in _blocks(len(rows_T), scores_BC.shape[1]):
+                self._means_T[part], self._scales_T[part] = _center_and_scale(self._raw(part), spread)
+
+    def _raw(self, part: slice) -> FloatArray:
+        return self._scores_BC[self._rows_T[part]].astype(np.float64, copy=False)
+
+    def of(self, part: slice) -> FloatArray:
+        """Scores (b, C) of a part of the rows."""
+        scores_bC = self._raw(part) - self._means_T[part, None]
+        scores_bC /= self._scales_T[part, None]
+        return scores_bC
+
+
+def _blocks(num_rows: int, num_classes: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_SCORES // max(1, num_classes))
+    for start in range(0, num_rows, size):
+        yield slice(start, start + size)
+
+
 def _spread(scores_BC: FloatArray) -> float:
-    return float(np.sqrt(scores_BC.var(axis=1).mean())) if scores_BC.size else 0.0
+    if not scores_BC.size:
+        return 0.0
+    variances = [scores_BC[part].astype(np.float64).var(axis=1) for part in _blocks(*scores_BC.shape)]
+    return float(np.sqrt(np.concatenate(variances).mean()))
 
 
-def _loss(weights: FloatArray, experts: npt.NDArray[np.float64], classes_B: npt.NDArray[np.int64]) -> float:
-    probabilities = _softmax(np.tensordot(weights, experts, axes=1))
-    own = probabilities[np.arange(len(classes_B)), classes_B]
-    prior = ((weights - _PRIOR_WEIGHTS) ** 2).sum() / len(classes_B)
-    return float(-np.log(np.maximum(own, 1e-300)).mean() + prior)
+def _loss(weights: FloatArray, experts: _Experts) -> float:
+    own_T = np.concatenate(
+        [
+            _softmax(weights[0] * ridge + weights[1] * bayes)[np.arange(len(classes)), classes]
+            for ridge, bayes, classes in experts.blocks()
+        ]
+    )
+    prior = ((weights - _PRIOR_WEIGHTS) ** 2).sum() / len(experts)
+    return float(-np.log(np.maximum(own_T, 1e-300)).mean() + prior)
 
 
-def _derivatives(
-    weights: FloatArray, experts: npt.NDArray[np.float64], classes_B: npt.NDArray[np.int64]
-) -> tuple[FloatArray, FloatArray]:
-    probabilities = _softmax(np.tensordot(weights, experts, axes=1))
-    rows = np.arange(len(classes_B))
-    means = np.einsum("bc,kbc->kb", probabilities, experts)
-    gradient = (means - experts[:, rows, classes_B]).mean(axis=1)
-    second = np.einsum("bc,kbc,lbc->kl", probabilities, experts, experts, optimize=True) / len(classes_B)
-    hessian = second - means @ means.T / len(classes_B)
-    pull = 2 / len(classes_B)
+def _derivatives(weights: FloatArray, experts: _Experts) -> tuple[FloatArray, FloatArray]:
+    num = len(experts)
+    gradient, hessian = np.zeros(2), np.zeros((2, 2))
+    for ridge, bayes, classes in experts.blocks():
+        probabilities = _softmax(weights[0] * ridge + weights[1] * bayes)
+        weighted = (probabilities * ridge, probabilities * bayes)
+        means_2b = np.array([one.sum(axis=1) for one in weighted])
+        rows = np.arange(len(classes))
+        own_2b = np.array([ridge[rows, classes], bayes[rows, classes]])
+        gradient += (means_2b - own_2b).sum(axis=1) / num
+        second = np.array([[np.vdot(one, other) for other in (ridge, bayes)] for one in weighted])
+        hessian += (second - means_2b @ means_2b.T) / num
+    pull = 2 / num
     return gradient + pull * (weights - _PRIOR_WEIGHTS), hessian + pull * np.eye(2)
 
 

@@ -200,7 +200,9 @@ class NaiveBayesScorer:
         lengths_B = np.asarray(counts.sum(axis=1)).ravel()
         own_BC = np.asarray((counts[:, is_known] @ self._corrections_KC[places[is_known]]).todense())
         raw = lengths_B[:, None] * self._log_denominators_C - (counts @ log_totals)[:, None] - own_BC
-        return _centred(raw / self._norms_C)
+        raw /= self._norms_C
+        raw -= raw.mean(axis=1, keepdims=True)
+        return np.asarray(raw)
 
     def scores_without_self(
         self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64], sums_CH: sp.csr_matrix
@@ -226,7 +228,8 @@ class NaiveBayesScorer:
         for start in range(0, len(lengths), rows_at_once):
             block = slice(start, min(start + rows_at_once, len(lengths)))
             result[block] = self._without_self(counts_BH[block], classes_B[block], sums_KC, totals_K)
-        return _centred(result)
+        result -= result.mean(axis=1, keepdims=True)
+        return result
 
     def _find(self, columns: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Place of each column among the K, and whether it is there at all."""
@@ -266,7 +269,3 @@ def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
     total.sort_indices()
     largest = max(int(total.data.max(initial=0)), -int(total.data.min(initial=0)))
     return total.astype(np.int32 if largest < _INT32_SAFE else np.int64, copy=False)
-
-
-def _centred(scores_BC: FloatArray) -> FloatArray:
-    return np.asarray(scores_BC - scores_BC.mean(axis=1, keepdims=True))

@@ -131,8 +131,8 @@ class RidgeSolution:
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
         """float32 scores (B, C) of integer features (B, M): estimates of the one-hot label."""
         centred = features_BM[:, : self.num_features].float() - self.mean_m
-        scores: torch.Tensor = centred @ self.weights_mC + self.prior_C
-        return scores
+        scores: torch.Tensor = centred @ self.weights_mC
+        return scores.add_(self.prior_C)
 
     def leverages(self, features_BM: torch.Tensor, num_features: int) -> torch.Tensor:
         """φ'(G + λI)⁻¹φ + 1/n (B,) over the leading ``num_features`` features."""
@@ -145,11 +145,14 @@ class RidgeSolution:
 
     def scores_without_self(self, features_BM: torch.Tensor, classes_B: torch.Tensor) -> torch.Tensor:
         """Leave-one-out scores (B, C) of learned examples of the given classes."""
-        targets = torch.nn.functional.one_hot(classes_B, len(self.prior_C)).float()
-        leverages = self.leverages(features_BM, self.num_features).clamp(max=1 - 1e-6)
-        residuals = targets - self.scores(features_BM)
-        left_out: torch.Tensor = targets - residuals / (1 - leverages)[:, None]
-        return left_out
+        left_in = 1 - self.leverages(features_BM, self.num_features).clamp(max=1 - 1e-6)
+        # target - (target - score) / (1 - leverage), in one array: with many classes it is a large one.
+        scores = self.scores(features_BM)
+        rows = torch.arange(len(classes_B), device=scores.device)
+        own_B = 1 - (1 - scores[rows, classes_B]) / left_in
+        scores.div_(left_in[:, None])
+        scores[rows, classes_B] = own_B
+        return scores
 
 
 def _factorize(matrix: torch.Tensor) -> bool:

@@ -240,7 +240,7 @@ class _Judged:
     def mixture(self, ridge: RidgeSolution) -> Mixture:
         """The mixture fitted on leave-one-out scores."""
         classes = torch.from_numpy(self.classes_S).to(self.features_SM.device)
-        ridge_SC = ridge.scores_without_self(self.features_SM, classes).double().cpu().numpy()
+        ridge_SC = ridge.scores_without_self(self.features_SM, classes).cpu().numpy()
         return fit_mixture(ridge_SC, self.bayes_SC, self.classes_S, self.is_telling_S)
 
 

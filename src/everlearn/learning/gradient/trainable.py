@@ -131,7 +131,13 @@ def _add_lora(network: nn.Module, num_layers: int, config: GradientConfig) -> No
         try:
             inject_adapter_in_model(lora, network)
         except ValueError as error:
-            raise ConfigError(f"lora_modules: no adapters can be put there: {error}") from error
+            named = ", ".join(modules[:3]) + (" ..." if len(modules) > 3 else "")
+            remedy = (
+                "name other lora_modules" if config.lora_modules else "set trainable to 'all' (--train all)"
+            )
+            raise ConfigError(
+                f"no adapters can be put into {named} of {type(network).__name__} ({error}); {remedy}"
+            ) from error
     use_direct_lora_forward(network)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("lora_" in name)
