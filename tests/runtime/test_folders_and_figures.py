@@ -26,8 +26,10 @@ from everlearn.runtime import run_folder
 from everlearn.runtime.evaluate_texts import evaluate_texts
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.rebuild_report import rebuild_report
+from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import LearnerRecord
+from everlearn.runtime.verify import verify_run
 
 Settings = dict[str, Any]
 
@@ -129,3 +131,5 @@ def test_a_report_after_a_crash_has_the_figures_up_to_there(
     assert f"{counts['examples']:,}" in report
     assert saved.run["summary"]["test_accuracy"] == short.summary["test_accuracy"]
     assert "examples per second" in report.lower()
+    head = rollback_run(run, None).fingerprint
+    assert head == verify_run(run).fingerprint

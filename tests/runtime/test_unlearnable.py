@@ -29,6 +29,7 @@ from transformers import AutoTokenizer
 from everlearn.errors import InputError, ModelError, RunError
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.forget import forget_in_run
+from everlearn.runtime.journal_views import show_journal
 from everlearn.runtime.lineage import blame_example
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.verify import verify_run
@@ -107,6 +108,7 @@ def test_a_document_whose_loss_is_no_number_is_left_out(
     for k in bad:
         known = blame_example(run, f"doc-{k}")
         assert (known.role, known.is_held, known.learned) == ("quarantined", False, [])
+    assert show_journal(run).counts["cannot_be_learned"] == len(bad)
     outcome_of_verify = verify_run(run)
     assert outcome_of_verify.is_valid, outcome_of_verify.failed
     done = forget_in_run(run, ids=[f"doc-{min(bad)}", "doc-5"])

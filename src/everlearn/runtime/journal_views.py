@@ -74,6 +74,7 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "examples": sum(by_role.values()),
             "held_back_for_exams": by_role.get("exam", 0),
             "held_for_review": by_role.get("held", 0),
+            "cannot_be_learned": by_role.get("quarantined", 0),
             "texts": database.one("SELECT COUNT(*) FROM texts")[0],
             "late_targets_and_corrections": database.one(
                 "SELECT COUNT(*) FROM changes WHERE kind <> 'readmitted'"

@@ -113,16 +113,21 @@ def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
             continue_from(folder, (examined or versions[-1]).version)
         what = "the newest state" if examined is None else f"version {examined.version}, the newest examined,"
         _decide(folder, folder.journal.last_step, f"served {what} again", reason)
-    if examined is not None:
-        fingerprint = examined.fingerprint
-    else:
-        fingerprint = str(folder.newest_checkpoint().run.get("summary", {}).get("fingerprint", ""))
+    fingerprint = _saved_head(folder) if examined is None else examined.fingerprint
     return RollbackOutcome(
         version=None if examined is None else examined.version,
         num_set_aside=0,
         num_examples=0,
         fingerprint=fingerprint,
     )
+
+
+def _saved_head(folder: RunFolder) -> str:
+    """The fingerprint of the newest state, which is saved if it was not: readers do not fold."""
+    opened = brought_back(folder)
+    if folder.newest_checkpoint().step < folder.journal.last_step:
+        folder.save(opened.learner.state(), opened.status(opened.learner))
+    return opened.learner.fingerprint()
 
 
 def _chosen(folder: RunFolder, number: int) -> Version:
