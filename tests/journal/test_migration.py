@@ -10,7 +10,7 @@ import pytest
 from benchmarks.crashes.older_format import to_first_format
 from tests.runtime.conftest import SMALL, clustered_examples, write_codes_file
 
-from everlearn.errors import RunError
+from everlearn.errors import RunError, StateError
 from everlearn.journal.database import Database
 from everlearn.journal.digest import content_digest
 from everlearn.journal.held import held_examples
@@ -84,6 +84,38 @@ def test_interrupted_anywhere_it_is_done_as_a_whole_the_next_time(
         expected = expected or said
         assert said == expected
     assert 8 < num_interrupted < 30
+
+
+def test_what_is_told_of_an_older_one_with_a_damaged_log_is_true(run: Path) -> None:
+    path = run / JOURNAL
+    log, shared = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    connection = sqlite3.connect(path, isolation_level=None)
+    last_step = connection.execute("SELECT MAX(step) FROM steps").fetchone()[0]
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    for number in range(3):
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('x', ?)", (str(number) * 5_000,))
+    left = log.read_bytes()
+    connection.close()
+    page_bytes = int.from_bytes(path.read_bytes()[16:18], "big")
+    at = 32 + 24 + page_bytes + 500
+    log.write_bytes(left[:at] + bytes([left[at] ^ 255]) + left[at + 1 :])
+    shared.unlink(missing_ok=True)
+    opened = open_journal(path)
+    with opened.journal as journal:
+        assert journal.last_step == last_step > 0
+    assert any(f"goes on after step {last_step:,}" in note for note in opened.notes)
+
+
+def test_an_older_one_is_checked_though_a_log_is_beside_it(run: Path) -> None:
+    path = run / JOURNAL
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("UPDATE steps SET crc = crc + 1 WHERE step = 2")
+    log = path.with_name(f"{path.name}-wal")
+    beside = log.read_bytes()
+    connection.close()
+    log.write_bytes(beside)
+    with pytest.raises(StateError, match="damaged"):
+        open_journal(path)
 
 
 def test_a_damaged_one_is_repaired_into_the_present_format(run: Path) -> None:

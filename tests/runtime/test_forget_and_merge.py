@@ -172,6 +172,24 @@ def test_a_merged_run_refuses_what_was_deleted_from_its_parts(
     assert {one.id for one in refusals} == hashes_of(tmp_path / "merged", ["message-3", "message-43"])
 
 
+def test_what_one_run_deleted_for_a_clash_of_ids_the_other_run_keeps(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    learn(write_codes("a.parquet", clustered(41)), tmp_path / "a", small)
+    learn(write_codes("b.parquet", clustered(40, start=40)), tmp_path / "b", small)
+    with pytest.raises(RunError, match="message-40"):
+        merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+    forget_in_run(tmp_path / "a", ids=["message-40", "message-3"])
+    merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
+    kept, gone = clustered(1, start=40)[0], clustered(4)[3]
+    corrected = kept.with_target("label0" if kept.target != "label0" else "label1")
+    path = write_codes("corrected.parquet", [corrected, gone])
+    outcome = learn_stream(LearnRequest(stream=str(path), out=tmp_path / "merged"))
+    assert any("1 target came" in note for note in outcome.notes)
+    refusals = refused_as_deleted(tmp_path / "merged")
+    assert {one.id for one in refusals} == hashes_of(tmp_path / "merged", ["message-3"])
+
+
 def test_versions_are_rewritten_without_what_was_deleted(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:

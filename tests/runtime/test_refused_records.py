@@ -16,10 +16,12 @@ from tests.runtime.word_pairs import write_encoder
 
 from everlearn.journal.records import Refused
 from everlearn.journal.refusals import names_in
+from everlearn.journal.text_traces import TextTraces
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.journal_views import compact_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.verify import verify_run
+from everlearn.stream.mapping import excerpt_of
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]
@@ -152,6 +154,76 @@ def test_forgetting_looks_into_what_was_refused_before(tmp_path: Path, encoder: 
     forget_in_run(run, ids=["ident4"])
     assert files_with(run, "secret4", "ident4", "other words") == set()
     assert [one.excerpt for one in refusals(run)] == ["", "", bad[2], bad[3]]
+
+
+TEXTS = {
+    "anna": "Größe: Frau Müller schuldet 300 Euro seit März\nund bittet um Aufschub",
+    "karl": 'She said "call me" on my mobile, Anna Karlsson, 12 Elm Street',
+    "li": "张女士住在北京市朝阳区建国路，欠款三百元，请于三月底之前联系她本人",
+}
+
+
+@pytest.mark.parametrize("keep_text", [True, False])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_an_excerpt_is_of_a_text_however_its_file_spelled_it(
+    tmp_path: Path, encoder: Path, suffix: str, keep_text: bool
+) -> None:
+    run, path = tmp_path / "run", tmp_path / f"a{suffix}"
+    whole = [{"text": text, "label": "l0", "id": id_} for id_, text in TEXTS.items()]
+    if suffix == ".jsonl":
+        lines = [json.dumps(one) for one in [*records(), *whole]]
+        # A writer that was cut off in the middle of its line, before the id, and wrote the record again.
+        lines += [json.dumps(one)[:-9] for one in whole]
+        lines += [json.dumps(one, ensure_ascii=False)[20:] for one in whole]
+    else:
+        lines = ["text,label,id"]
+        for one in [*records(), *whole]:
+            lines.append(",".join('"' + str(one[name]).replace('"', '""') + '"' for name in one))
+        lines += [f"""a cell too many,"{text.replace('"', '""')}",l0,x,y""" for text in TEXTS.values()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    learn(path, run, settings_of(encoder, run__keep_text=keep_text))
+    words = ("schuldet 300", "call me", "12 Elm", "建国路", "\\u5efa\\u56fd\\u8def", "bittet um")
+    assert "rejected.jsonl" in files_with(run, *words)
+    forgotten = forget_in_run(run, ids=list(TEXTS))
+    assert forgotten.num_forgotten == 3
+    assert files_with(run, *words) == set()
+
+
+def test_a_record_that_was_never_taken_is_forgotten_too(tmp_path: Path, encoder: Path) -> None:
+    run = tmp_path / "run"
+    never = {"id": "anna", "text": "Anna Karlsson lives in Elm Street and owes 300 Euro", "label": ["l0"]}
+    path = write_jsonl(tmp_path / "a.jsonl", [*records(), never])
+    path.write_text(path.read_text() + '{"text": "Anna Karlsson lives in Elm Str\n{oops\n')
+    learn(path, run, settings_of(encoder, run__keep_text=True))
+    assert files_with(run, "Karlsson")
+    assert forget_in_run(run, ids=["anna", "nobody"], dry_run=True).unknown_ids == ("anna", "nobody")
+    assert files_with(run, "Karlsson")
+    outcome = forget_in_run(run, ids=["anna", "nobody"])
+    assert (outcome.unknown_ids, outcome.num_forgotten) == (("anna", "nobody"), 0)
+    assert any("refused records named ids that no example has" in note for note in outcome.notes)
+    assert files_with(run, "Karlsson", "anna") == set()
+    assert [one.excerpt for one in refusals(run)] == ["", "", "{oops"]
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=120),
+    other=st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    is_ascii=st.booleans(),
+    cut=st.integers(0, 40),
+)
+def test_a_text_is_traced_in_what_was_left_of_its_record(
+    text: str, other: str, is_ascii: bool, cut: int
+) -> None:
+    record = json.dumps({"other": other, "text": text}, ensure_ascii=is_ascii)
+    left = excerpt_of(record[: len(record) - 2 - min(cut, len(text) - 1)])
+    letters = [one for one in text[: max(0, len(text) - cut)] if one.isalnum()]
+    if len(record) < 200 and (not cut or len(letters) >= 24) and any(one.isalnum() for one in text):
+        assert TextTraces([text]).are_in(left)
+
+
+def test_other_words_are_no_trace() -> None:
+    traces = TextTraces(TEXTS.values())
+    assert not any(traces.are_in(one) for one in ("", "{oops", '{"text": "quite another text, of nobody"}'))
 
 
 @given(st.text(min_size=1, max_size=20), st.booleans(), st.text(max_size=20))

@@ -191,9 +191,8 @@ class Database:
     def now(self) -> str:
         """The time (UTC, ISO 8601), never before the last one given: clocks are set back at times."""
         if not self._last_time:
-            row = self.first("SELECT value FROM meta WHERE key = 'last_time'")
             newest = self.first("SELECT time FROM steps ORDER BY step DESC LIMIT 1")
-            self._last_time = max(row[0] if row else "", newest[0] if newest else "")
+            self._last_time = newest[0] if newest else ""
         self._last_time = max(self._last_time, datetime.now(UTC).isoformat(timespec="milliseconds"))
         return self._last_time
 

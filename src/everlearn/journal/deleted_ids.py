@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from hashlib import blake2b
+from itertools import islice
 
 from everlearn.journal.database import Database
 
 __all__ = ["DeletedIds"]
 
 _KEYS = "salts"
+_DIGESTS_AT_ONCE = 500
 
 
 class DeletedIds:
@@ -32,20 +34,24 @@ class DeletedIds:
         """What stays of a deleted id: a keyed hash, 16 bytes."""
         return _digest(id_, self._keys()[0])
 
+    def digests_of(self, id_: str) -> list[bytes]:
+        """What may stay of an id, under the keys of this journal and of those it took over."""
+        return [_digest(id_, key) for key in self._keys()]
+
     def among(self, ids: Iterable[str]) -> dict[str, str]:
         """Those of the ids that were deleted, and when."""
         if self.is_empty:
             return {}
         keys = self._keys()
+        named = ((_digest(one, key), one) for one in ids for key in keys)
         found = {}
-        for one in ids:
-            row = self._database.first(
-                "SELECT r.time FROM deleted d JOIN revisions r ON r.revision = d.revision "
-                f"WHERE d.digest IN ({', '.join('?' * len(keys))})",
-                [_digest(one, key) for key in keys],
-            )
-            if row is not None:
-                found[one] = row[0]
+        while some := dict(islice(named, _DIGESTS_AT_ONCE)):
+            for digest, time in self._database.all(
+                "SELECT d.digest, r.time FROM deleted d JOIN revisions r ON r.revision = d.revision "
+                f"WHERE d.digest IN ({', '.join('?' * len(some))})",
+                list(some),
+            ):
+                found[some[digest]] = time
         return found
 
     def adopt_keys(self, other: DeletedIds) -> None:

@@ -38,7 +38,7 @@ def delete_examples(
     database, history = journal.database, History(journal.database)
     generations = Generations(database)
     ids: list[str] = []
-    texts: list[str] = []
+    texts: list[str | None] = []
     with database.transaction():
         first_step = first_step_of(journal, offsets)
         revision = history.revise(
@@ -55,7 +55,7 @@ def delete_examples(
                 (offset,),
             )
             ids.append(id_)
-            texts.append(text or "")
+            texts.append(text)
             database.execute(
                 "INSERT OR REPLACE INTO deleted VALUES (?, ?)", (journal.deleted_ids.digest_of(id_), revision)
             )
@@ -72,14 +72,20 @@ def delete_examples(
 
 
 def adopt_deletions(source: Journal, into: Journal, *, reason: str) -> None:
-    """Let ids that were deleted from one journal be refused by another one too."""
-    digests = [row[0] for row in source.database.rows("SELECT digest FROM deleted")]
+    """Let ids that were deleted from one journal be refused by another one too.
+
+    Not those that the other one holds an example of: it did not come from the one that deleted it.
+    """
+    digests = {row[0] for row in source.database.rows("SELECT digest FROM deleted")}
+    if digests:
+        for (id_,) in into.database.rows("SELECT id FROM examples"):
+            digests.difference_update(source.deleted_ids.digests_of(id_))
     if not digests:
         return
     count = History(source.database).num_forgotten()
     with into.database.transaction():
         revision = History(into.database).revise("deletion", 0, 0, reason, {"num_forgotten": count})
         into.database.executemany(
-            "INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(digest, revision) for digest in digests]
+            "INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(digest, revision) for digest in sorted(digests)]
         )
         into.deleted_ids.adopt_keys(source.deleted_ids)

@@ -74,9 +74,10 @@ def open_journal(path: Path) -> OpenedJournal:
     notes: tuple[str, ...] = ()
     if log.num_bytes or log.damage:
         notes = _settle_log(path, log)
+    was_older = _version_in(path) < SCHEMA_VERSION
     journal = Journal.open_to_write(path)
     try:
-        if not log.num_bytes and (problem := find_problem(journal.database, whole=False)):
+        if (was_older or not log.num_bytes) and (problem := find_problem(journal.database, whole=False)):
             raise StateError(f"{path} is damaged: {problem}. {REPAIR_ADVICE}")
         if notes:
             # Leftovers of the damaged log must not look like damage again.
@@ -86,6 +87,13 @@ def open_journal(path: Path) -> OpenedJournal:
         journal.close()
         raise
     return OpenedJournal(journal, notes)
+
+
+def _version_in(path: Path) -> int:
+    """The journal's format by the file's header (SQLite's file format, 1.3.14), or the current one."""
+    with path.open("rb") as file:
+        header = file.read(64)
+    return int.from_bytes(header[60:64], "big") if len(header) == 64 else SCHEMA_VERSION
 
 
 def sound_parts(path: Path) -> tuple[Part, Part]:
@@ -174,9 +182,8 @@ def _looked_at(path: Path, *, with_log: bool, whole: bool = True) -> Part:
     except (StateError, RunError) as error:
         return Part(without_advice(error), -1, isinstance(error, RunError))
     try:
-        if database.version < SCHEMA_VERSION:
-            return Part(None, 0)  # it is checked once it is up to date
-        problem = find_problem(database, whole=whole)
+        is_older = database.version < SCHEMA_VERSION  # it is checked once it is up to date
+        problem = None if is_older else find_problem(database, whole=whole)
         last_step = int(database.one("SELECT COALESCE(MAX(step), 0) FROM steps")[0])
         return Part(problem, last_step)
     except StateError as error:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from everlearn.journal.database import Database
 from everlearn.journal.deleted_ids import DeletedIds
 from everlearn.journal.records import Refused
+from everlearn.journal.text_traces import TextTraces
 
 __all__ = ["Refusals", "is_naming", "names_in", "without_deleted"]
 
@@ -22,10 +24,7 @@ _DELETED = "a record with an id that was deleted"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
 _CELL = re.compile(r"[^,;|\t\r\n]+")
 _WORD = re.compile(r"[^\s,;|\"'{}\[\]:]+")
-_BEGINNING = 40
-"""Characters by which an excerpt is told to be of a text."""
-_MOST_COMPARISONS = 20_000_000
-"""Beyond these all excerpts are dropped rather than compared with each text that is deleted."""
+_ROWS_AT_ONCE = 1_000
 
 
 def names_in(text: str) -> set[str]:
@@ -49,16 +48,22 @@ def without_deleted(refused: Sequence[Refused], deleted_ids: DeletedIds) -> list
     """Refused records as they may be kept: deleted ids as hashes, without excerpts that name them."""
     if deleted_ids.is_empty:
         return list(refused)
-    return [_obeying(one, deleted_ids) for one in refused]
+    # All names at once: one by one they would be a query each, within the transaction of a step.
+    deleted = deleted_ids.among(set().union(*map(_names_of, refused)))
+    return [_obeying(one, deleted, deleted_ids) for one in refused]
 
 
-def _obeying(one: Refused, deleted_ids: DeletedIds) -> Refused:
-    is_of_deleted = one.id is not None and bool(deleted_ids.among([one.id]))
-    is_named = bool(deleted_ids.among(_quoted_in(one.reason)))
+def _names_of(one: Refused) -> set[str]:
+    return ({one.id} if one.id is not None else set()) | _quoted_in(one.reason) | names_in(one.excerpt)
+
+
+def _obeying(one: Refused, deleted: Container[str], deleted_ids: DeletedIds) -> Refused:
+    is_of_deleted = one.id is not None and one.id in deleted
+    is_named = any(name in deleted for name in _quoted_in(one.reason))
     if is_of_deleted or is_named:
         digest = deleted_ids.digest_of(str(one.id)).hex() if is_of_deleted else one.id
         return replace(one, reason=_DELETED if is_named else one.reason, excerpt="", id=digest)
-    if deleted_ids.among(names_in(one.excerpt)):
+    if any(name in deleted for name in names_in(one.excerpt)):
         return replace(one, excerpt="")
     return one
 
@@ -82,26 +87,58 @@ class Refusals:
         for row in self._database.rows("SELECT place, reason, excerpt, id FROM rejections ORDER BY number"):
             yield Refused(*row)
 
-    def forget(self, ids: Collection[str], texts: Iterable[str] = ()) -> int:
-        """Delete what was refused under these ids, and excerpts that name them or begin as these texts do.
+    def extent(self) -> tuple[int, ...]:
+        """How many there are, the number of the last and how many have an excerpt: other after any change."""
+        row = self._database.one(
+            "SELECT (SELECT COUNT(*) FROM rejections), (SELECT COALESCE(MAX(number), 0) FROM rejections), "
+            "(SELECT COUNT(*) FROM rejections WHERE excerpt <> '')"
+        )
+        return tuple(map(int, row))
+
+    def forget(self, ids: Collection[str], texts: Iterable[str | None] = ()) -> int:
+        """Delete what was refused under these ids, and excerpts that name them or repeat these texts.
+
+        Args:
+            ids: The ids.
+            texts: What is known of their texts. None: there was one that is not kept, so that no excerpt of
+                a record without id can be told not to repeat it.
 
         Returns:
             Rows deleted or changed.
         """
+        known, named = list(texts), frozenset(ids)
         with self._database.transaction():
+            own = [
+                text
+                for id_ in ids
+                for (text,) in self._database.all("SELECT excerpt FROM rejections WHERE id = ?", (id_,))
+            ]
             count = sum(
                 self._database.execute("DELETE FROM rejections WHERE id = ?", (id_,)).rowcount for id_ in ids
             )
-            beginnings = [text[:_BEGINNING] for text in texts if text]
-            return count + self._change(self._naming(frozenset(ids), beginnings))
+            naming = {
+                number: one
+                for number, one in self._numbered("excerpt <> ''")
+                if not named.isdisjoint(names_in(one.excerpt))
+            }
+            if not known:  # never taken: what is left of them is all that tells their words
+                own += [one.excerpt for one in naming.values()]
+            traces = TextTraces([*(text for text in known if text is not None), *own])
+            repeating = {
+                number: one
+                for number, one in self._numbered("excerpt <> ''")
+                if (one.id is None and None in known) or traces.are_in(one.excerpt)
+            }
+            changed = {number: replace(one, excerpt="") for number, one in (naming | repeating).items()}
+            return count + self._change(changed)
 
     def forget_deleted(self, deleted_ids: DeletedIds) -> int:
         """The same for everything that names an id which was deleted before; returns rows changed."""
         changed: dict[int, Refused] = {}
-        for number, one in self._numbered("1"):
-            kept = _obeying(one, deleted_ids)
-            if kept != one:
-                changed[number] = kept
+        rows = self._numbered("1")
+        while some := dict(islice(rows, _ROWS_AT_ONCE)):
+            kept = zip(some.items(), without_deleted(list(some.values()), deleted_ids), strict=True)
+            changed |= {number: after for (number, before), after in kept if after != before}
         with self._database.transaction():
             return self._change(changed)
 
@@ -115,19 +152,8 @@ class Refusals:
         """How many rows name an id of which ``is_deleted`` is true."""
         return sum(is_naming(_as_mapping(one), is_deleted) for _, one in self._numbered("1"))
 
-    def _naming(self, ids: frozenset[str], beginnings: Sequence[str]) -> dict[int, Refused]:
-        rows = list(self._numbered("excerpt <> ''"))
-        is_too_much = len(rows) * len(beginnings) > _MOST_COMPARISONS
-        return {
-            number: replace(one, excerpt="")
-            for number, one in rows
-            if is_too_much
-            or not ids.isdisjoint(names_in(one.excerpt))
-            or any(beginning in one.excerpt for beginning in beginnings)
-        }
-
     def _numbered(self, condition: str) -> Iterator[tuple[int, Refused]]:
-        rows = self._database.all(
+        rows = self._database.rows(
             f"SELECT number, place, reason, excerpt, id FROM rejections WHERE {condition} ORDER BY number"
         )
         for number, *values in rows:

@@ -140,8 +140,8 @@ def forget_in_run(
         num_pending = opened.issued.num_pending
         exact = True
         notes = opened.notes
-        if not dry_run and (count := _clean_refusals(opened.folder, unknown)):
-            notes.append(f"{count:,} refused records named examples deleted before; they do no longer.")
+        if not dry_run and unknown and (count := _clean_refusals(opened.folder, unknown)):
+            notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
         if offsets:
             plan, checkpoint = _plan(opened, offsets, approximate)
             if not on_plan(plan) or dry_run:
@@ -201,14 +201,18 @@ def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, st
 
 
 def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
-    """Take ids that were deleted before out of what was refused since; returns rows changed."""
+    """Take ids that no example has out of what was refused; returns rows deleted or changed."""
     journal = folder.journal
-    if not journal.deleted_ids.among(ids):
-        return 0
+    deleted = journal.deleted_ids.among(ids)
+    never_taken = [one for one in ids if one not in deleted]
     with folder.saving():
-        count = journal.refusals.forget_deleted(journal.deleted_ids)
-        journal.database.empty_log()
-    folder.write_rejections()
+        count = journal.refusals.forget(never_taken) if never_taken else 0
+        if deleted:
+            count += journal.refusals.forget_deleted(journal.deleted_ids)
+        if count:
+            journal.database.empty_log()
+    if count:
+        folder.write_rejections()
     return count
 
 

@@ -74,6 +74,13 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
                 is_renamed |= ids.is_needed
                 with merged.saving():
                     _copy_journal(folder, merged.journal, ids, keep_text=bool(merged.config.run.keep_text))
+            # After all of them: what one run deleted another one may hold, where their ids clashed.
+            with merged.saving():
+                for folder in folders:
+                    reason = f"deleted in {folder.path.name}"
+                    adopt_deletions(folder.journal, merged.journal, reason=reason)
+                for folder in folders:
+                    _copy_refusals(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
             if is_renamed:  # the sample is chosen by ids
                 learner.resample(example for _, example in held_examples(merged.journal))
             scores = run_scores(merged.config)
@@ -151,7 +158,9 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
     for key, value in ids.progress():
         into.append(NewStep(source=key, progress=value), keep_text=False)
     adopt_field_names(folder, into)
-    adopt_deletions(folder.journal, into, reason=f"deleted in {folder.path.name}")
+
+
+def _copy_refusals(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
     refused = [
         one if keep_text or one.id is None else replace(one, excerpt="")
         for one in folder.journal.rejections()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from everlearn.journal.records import Refused
@@ -28,6 +29,7 @@ DELETED = "for an id that was deleted on"
 """What the reason says of a record whose id was deleted."""
 # A share of fewer records says little of a stream.
 _MIN_RECORDS = 10
+_LINES_AT_ONCE = 1_000
 
 
 def duplicate(source_name: str, number: int, example: Example) -> Rejection:
@@ -102,11 +104,12 @@ def share_lost(
 
 def append_rejections(path: Path, rejections: Sequence[Rejection] | Iterable[Refused]) -> None:
     """Append records with their place and reason to a JSON lines file."""
-    lines = [
-        json.dumps({"place": one.place, "reason": one.reason, "excerpt": one.excerpt}, ensure_ascii=False)
-        for one in rejections
-    ]
-    if lines:
+    rest = iter(rejections)
+    while some := list(islice(rest, _LINES_AT_ONCE)):
+        lines = [
+            json.dumps({"place": one.place, "reason": one.reason, "excerpt": one.excerpt}, ensure_ascii=False)
+            for one in some
+        ]
         # An excerpt of a binary file may hold lone surrogates; they are written as "?".
         data = ("\n".join(lines) + "\n").encode("utf-8", errors="replace")
         with path.open("ab") as file:

@@ -100,6 +100,7 @@ class RunFolder:
         self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
         self.notes: list[str] = []
         self._lock = lock
+        self._written_rejections: tuple[int, ...] | None = None
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, learner: LearnerRecord) -> RunFolder:
@@ -371,13 +372,15 @@ class RunFolder:
             )
 
     def write_rejections(self) -> None:
-        """Write ``rejected.jsonl`` for readers, if there is anything to tell."""
+        """Write ``rejected.jsonl`` for readers, if there is anything to tell that it does not tell yet."""
         path = self.path / REJECTED
-        if self.journal.database.first("SELECT 1 FROM rejections LIMIT 1") is None:
+        extent = self.journal.refusals.extent()
+        if not extent[0]:
             path.unlink(missing_ok=True)
-            return
-        with self.saving(), replacing(path) as temporary:
-            append_rejections(temporary, self.journal.rejections())
+        elif extent != self._written_rejections or not path.is_file():
+            with self.saving(), replacing(path) as temporary:
+                append_rejections(temporary, self.journal.rejections())
+        self._written_rejections = extent
 
     @contextmanager
     def saving(self) -> Iterator[None]:
