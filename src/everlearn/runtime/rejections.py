@@ -102,7 +102,7 @@ def share_lost(
     )
 
 
-def append_rejections(path: Path, rejections: Sequence[Rejection] | Iterable[Refused]) -> None:
+def append_rejections(path: Path, rejections: Iterable[Rejection | Refused]) -> None:
     """Append records with their place and reason to a JSON lines file."""
     rest = iter(rejections)
     while some := list(islice(rest, _LINES_AT_ONCE)):
