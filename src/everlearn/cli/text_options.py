@@ -123,7 +123,7 @@ Window = Annotated[
     int | None,
     typer.Option(
         metavar="TOKENS",
-        help="Tokens before a chunk that it can attend to; 0: all of the document's. Default: 1024, or what "
+        help="Tokens before a chunk that it can attend to; 0: all of the document's. Default: 2048, or what "
         "the model's trained length has room for.",
         rich_help_panel=_LANGUAGE,
     ),

@@ -43,7 +43,7 @@ class CarryConfig:
 
     kind: CarryKind = "auto"
     sinks: int = 4
-    window: int | None = 1024
+    window: int | None = 2048
     dtype: CarryDtype = "model"
     gradient_chunks: int = 0
 
