@@ -6,12 +6,14 @@ import gc
 import tracemalloc
 import weakref
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 
-from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
+from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner, mixture, solution
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.types import Code, Example
 
@@ -89,3 +91,42 @@ def test_a_fingerprint_takes_no_copy_of_the_class_sums() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < size / 2
+
+
+def test_predictions_in_blocks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [f"label {k}" for k in range(30)]
+    learner = ClosedFormLearner(config=CONFIG, dense_size=DENSE_SIZE)
+    learner.learn(examples(200, labels))
+    learner.settle()
+    batch = examples(37, labels)
+    whole = learner.predict(batch)
+    monkeypatch.setattr(solution, "_SCORES_AT_ONCE", 30 * 8)
+    for one, other in zip(learner.predict(batch), whole, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-6, atol=1e-12)
+        assert one.label == other.label
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 22])
+def test_a_mixture_fitted_in_blocks_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    generator = np.random.default_rng(4)
+    classes = generator.integers(0, 12, 90)
+    ridge, words = generator.normal(size=(2, 90, 12))
+    for scores, size in ((ridge, 1.5), (words, 0.6)):
+        scores[np.arange(90), classes] += size
+    is_telling = generator.random(90) < 0.8
+    whole = mixture.fit_mixture(ridge, words, classes, is_telling)
+    monkeypatch.setattr(mixture, "_BLOCK_SCORES", 12 * 7)
+    monkeypatch.setattr(mixture, "_KEPT_SCORES", kept)
+    found = mixture.fit_mixture(ridge, words, classes, is_telling)
+    assert asdict(found) == pytest.approx(asdict(whole), rel=1e-9)
+
+
+def test_a_fit_and_a_prediction_take_little_more_than_their_scores() -> None:
+    num, num_labels = 800, 3_000
+    scores = np.random.default_rng(5).normal(size=(2, num, num_labels))
+    classes = np.arange(num) % num_labels
+    tracemalloc.start()
+    mixture.fit_mixture(scores[0], scores[1], classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.25 * scores.nbytes + 16 * 8 * mixture._BLOCK_SCORES

@@ -31,6 +31,7 @@ _START = 0.1
 _SEARCH_FEATURES = 1024
 _SEARCH_MEMBERS = 512
 _MANY_EXAMPLES = 4096
+_SCORES_AT_ONCE = 1 << 21  # 16 MB of each kind of score
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,16 @@ class Solution:
 
     def probabilities(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> FloatArray:
         """Probabilities (B, C)."""
-        ridge = self.ridge.scores(features_BM).double().cpu().numpy()
-        return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH))
+        num_rows = max(1, _SCORES_AT_ONCE // max(1, len(self.labels)))
+        if len(features_BM) <= num_rows:
+            ridge = self.ridge.scores(features_BM).double().cpu().numpy()
+            return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH))
+        # With thousands of labels a batch's scores, several times over, would be most of the memory of a run.
+        found = np.empty((len(features_BM), len(self.labels)))
+        for start in range(0, len(found), num_rows):
+            part = slice(start, start + num_rows)
+            found[part] = self.probabilities(features_BM[part], counts_BH[part])
+        return found
 
     def outlier_scores(self, features_BM: torch.Tensor) -> FloatArray:
         """Leverage (B,): how far inputs are from everything learned."""
