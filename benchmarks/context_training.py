@@ -203,7 +203,7 @@ def _learner(kind: str) -> LanguageLearner:
     optimization = GradientConfig(
         trainable="lora", lora_rank=16, lora_alpha=32, learning_rate=5e-4, warmup_steps=10
     )
-    carry = CarryConfig(kind=kind)  # type: ignore[arg-type]
+    carry = CarryConfig(kind=kind, window=1_024)  # type: ignore[arg-type]
     config = LanguageConfig(num_lanes=3, tokens_per_step=768, carry=carry, optimization=optimization)
     return LanguageLearner(load_language_model("smollm2", dtype="float32"), config)
 
