@@ -301,6 +301,32 @@ def test_suspicious_examples_by_policy(
         assert [one.is_learned for one in flagged] == [hash_share(one.id, "weight") < 0.25 for one in flagged]
 
 
+def test_what_is_held_back_is_no_surprise(
+    tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
+) -> None:
+    examples = clustered(600)
+    wrong = {f"message-{k}" for k in range(400, 600, 4)}
+    noisy = [
+        one.with_target("label0" if one.target != "label0" else "label1") if one.id in wrong else one
+        for one in examples
+    ]
+    stream = write_codes("stream.parquet", noisy)
+    given_settings = small | GUARD | {"guard.confidence": 0.6, "guard.readmit": False}
+    learn(stream, tmp_path / "flag", given_settings | {"guard.suspicious": "flag"})
+    assert [one.verdict for one in decisions_of(tmp_path / "flag")] == ["accepted", "accepted", "rejected"]
+    run = tmp_path / "run"
+    learn(stream, run, given_settings | {"guard.suspicious": "hold"})
+    suspicious = {one.id for one in flagged_examples(run, limit=1_000)}
+    exam = {one.id for one in examples if hash_share(one.id, "exam") < 0.2}
+    assert len(wrong - exam - suspicious) < 5
+    decisions = decisions_of(run)
+    assert [one.verdict for one in decisions] == ["accepted"] * 3
+    for number, one in enumerate(decisions[1:], start=1):
+        interval = {f"message-{k}" for k in range(200 * number, 200 * (number + 1))}
+        assert one.numbers["surprise"]["examples"] == len(interval - exam - suspicious)
+    assert not held_ids(run) & suspicious
+
+
 def test_history_tells_and_goes_back(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:

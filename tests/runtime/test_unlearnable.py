@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tests.learning_language.conftest import byte_tokenizer
 from tests.runtime.text_runs import (
     Crash,
     crash_at_step,
-    documents,
     language_settings,
     learn,
+    records,
+    rejections,
+    spoil,
     translation_settings,
     write_jsonl,
     write_language_model,
@@ -37,20 +38,6 @@ from everlearn.runtime.verify import verify_run
 Settings = dict[str, Any]
 WriteCodes = Callable[..., Path]
 Clustered = Callable[..., list[Any]]
-
-
-def spoil(model: Path, token: str) -> Path:
-    """Make what a model knows of a token no number at all."""
-    number = AutoTokenizer.from_pretrained(model).convert_tokens_to_ids(token)
-    weights = load_file(model / "model.safetensors")
-    name = next(
-        name
-        for name in weights
-        if name.endswith(("embed_tokens.weight", "shared.weight", "word_embeddings.weight"))
-    )
-    weights[name][number] = float("nan")
-    save_file(weights, model / "model.safetensors", {"format": "pt"})
-    return model
 
 
 def add_unknown_token(model: Path) -> Path:
@@ -76,18 +63,6 @@ def settings(spoiled: Path) -> Settings:
         "stream.piece_bytes": 4096,
         "learner.gradient.trainable": "layers:0-1",
     }
-
-
-def records(bad: set[int], count: int = 10) -> list[dict[str, Any]]:
-    texts = documents(count, sentences=3)
-    return [
-        {"id": f"doc-{k}", "text": f"mail {text} @ home" if k in bad else text}
-        for k, text in enumerate(texts)
-    ]
-
-
-def rejections(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "rejected.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("bad", [{9}, {0, 3, 4}])

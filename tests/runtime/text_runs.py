@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from tests.learning_language.conftest import tiny_language_model
 from tests.learning_seq2seq.pairs_of_words import word_pairs
+from transformers import AutoTokenizer
 
 from everlearn.models.small_seq2seq import small_seq2seq
 from everlearn.runtime.fold import Fold
@@ -26,6 +28,9 @@ __all__ = [
     "documents",
     "language_settings",
     "learn",
+    "records",
+    "rejections",
+    "spoil",
     "translation_settings",
     "write_jsonl",
     "write_language_model",
@@ -123,6 +128,34 @@ def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> Path:
     """A file of JSON lines."""
     path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
     return path
+
+
+def spoil(model: Path, token: str) -> Path:
+    """Make what a model knows of a token no number at all."""
+    number = AutoTokenizer.from_pretrained(model).convert_tokens_to_ids(token)
+    weights = load_file(model / "model.safetensors")
+    name = next(
+        name
+        for name in weights
+        if name.endswith(("embed_tokens.weight", "shared.weight", "word_embeddings.weight"))
+    )
+    weights[name][number] = float("nan")
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    return model
+
+
+def records(bad: set[int], count: int = 10) -> list[dict[str, Any]]:
+    """Documents, of which these hold an "@"."""
+    texts = documents(count, sentences=3)
+    return [
+        {"id": f"doc-{k}", "text": f"mail {text} @ home" if k in bad else text}
+        for k, text in enumerate(texts)
+    ]
+
+
+def rejections(run: Path) -> list[dict[str, Any]]:
+    """What a run has told of records that gave no example."""
+    return [json.loads(line) for line in (run / "rejected.jsonl").read_text().splitlines()]
 
 
 def write_pairs(path: Path, count: int, *, seed: int = 0, domain: str | None = None) -> Path:

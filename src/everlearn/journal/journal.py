@@ -18,6 +18,7 @@ from everlearn.journal.chain import link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import REPAIR_ADVICE, Database, Row
 from everlearn.journal.deleted_ids import DeletedIds
+from everlearn.journal.earlier_rows import restore_earlier_rows
 from everlearn.journal.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
 from everlearn.journal.generations import Generations, generation_at, read_switches, with_codes_of
 from everlearn.journal.records import (
@@ -186,6 +187,7 @@ class Journal:
         """Take everything out that came after a step, as if it had never come."""
         database = self.database
         with database.transaction():
+            restore_earlier_rows(database, step)
             row = database.first(
                 "SELECT offset FROM examples WHERE offset > ? AND step > ? ORDER BY offset LIMIT 1",
                 (self.last_offset_of(step), step),

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everlearn.journal.checksums import checksum
+from everlearn.journal.earlier_rows import give_role
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 
 __all__ = ["quarantine_examples"]
-
-_COLUMNS = "offset, id, step, role, target, domain, time, fields"
-_ROLE = 3
 
 
 def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step: int, reason: str) -> None:
@@ -26,12 +23,12 @@ def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step:
     database = journal.database
     with database.transaction():
         History(database).revise(
-            "unlearnable", first_step, journal.last_step, reason, {"examples": len(offsets)}
+            "unlearnable",
+            first_step,
+            journal.last_step,
+            reason,
+            # By these a step that is taken back gives them back too.
+            {"examples": len(offsets), "offsets": list(offsets)},
         )
         for offset in offsets:
-            row = database.one(f"SELECT {_COLUMNS} FROM examples WHERE offset = ?", (offset,))
-            values = (*row[:_ROLE], "quarantined", *row[_ROLE + 1 :])
-            database.execute(
-                "UPDATE examples SET role = 'quarantined', crc = ? WHERE offset = ?",
-                (checksum(*values), offset),
-            )
+            give_role(database, offset, "quarantined")

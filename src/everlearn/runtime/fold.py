@@ -7,7 +7,8 @@ state = fold(step, state)    for every step of the journal that counts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -38,6 +39,10 @@ class Fold:
         observers: Called after every step, in order; timed as evaluation.
         clock: Where the time goes.
         on_boundary: Called at the end of an experience, once the learner knows of it.
+
+    Attributes:
+        was_learning: Of a step that failed: whether it did while its examples were learned, so that one of
+            them can be why; not while somebody looked at what was learned.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Fold:
     ) -> None:
         self.learner = learner
         self.clock = clock if clock is not None else WorkClock()
+        self.was_learning = False
         self._observers = tuple(observers)
         self._on_boundary = on_boundary
 
@@ -69,7 +75,7 @@ class Fold:
         """Make a step: learn what is due, tell the observers, do what comes after."""
         report = None
         if step.learned or step.forgotten:
-            with self.clock.measure("learn"):
+            with self.clock.measure("learn"), self._learning():
                 report = relearn(self.learner, step.forgotten, step.learned)
         result = BatchResult(
             examples=[one.example for one in step.arrivals],
@@ -81,6 +87,12 @@ class Fold:
         self._tell(result)
         self._after(step.step.after)
         return result
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        self.was_learning = True
+        yield
+        self.was_learning = False  # not where it failed: whoever catches that asks
 
     def _tell(self, result: BatchResult) -> None:
         with self.clock.measure("evaluate"):
@@ -148,7 +160,7 @@ class Fold:
                 mark_boundary(self.learner, boundary["name"], boundary["num_examples"])
         if after.get("settle"):
             # At a boundary it is done only to be measured, so its time is not the stream's.
-            with self.clock.measure("evaluate" if "boundary" in after else "learn"):
+            with self.clock.measure("evaluate" if "boundary" in after else "learn"), self._learning():
                 report = settle(self.learner)
             if report is not None:
                 self._tell(BatchResult(examples=(), predictions=(), learned=(), report=report))

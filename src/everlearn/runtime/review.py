@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from everlearn.errors import ConfigError, RunError
+from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, NewStep
 from everlearn.journal.set_aside import set_aside_by
+from everlearn.runtime.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.run_folder import RunFolder
@@ -128,7 +129,8 @@ def review_run(
 
     Raises:
         ConfigError: Nothing to decide, or an id is both accepted and rejected.
-        RunError: An id is not flagged, or the decision set nothing aside.
+        RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned;
+            nothing of the review counts then.
     """
     if not accept and not reject and readmit is None:
         raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
@@ -153,6 +155,7 @@ def review_run(
         # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
         # order in which they were made.
         changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
+        before, resolved = journal.last_step, {k: _resolved(journal, k) for k in flags.values()}
         with opened.folder.saving(), journal.database.transaction():
             for one in accept:
                 _resolve(journal, flags[one], "accepted")
@@ -173,8 +176,21 @@ def review_run(
                 )
         if steps:
             fold = Fold(opened.learner, observers=(opened.scores,))
-            for step in steps:
-                fold.make(journal.fold_step(step), ())
+            try:
+                for step in steps:
+                    fold.make(journal.fold_step(step), ())
+            except StorageError:
+                raise
+            except Exception as error:
+                with opened.folder.saving(), journal.database.transaction():
+                    journal.rewind(before)
+                    for offset, value in resolved.items():
+                        _resolve(journal, offset, value)
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, str(run)) from error
+                if not fold.was_learning or not may_be_of_an_example(error):
+                    raise
+                raise _not_learned(journal, changes, error) from error
             opened.folder.save(opened.learner.state(), opened.status(opened.learner))
         still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
         return ReviewOutcome(
@@ -210,8 +226,25 @@ def _is_out(journal: Journal, offset: int) -> bool:
     return journal.standing(offset, *row).is_out
 
 
-def _resolve(journal: Journal, offset: int, resolved: str) -> None:
+def _resolved(journal: Journal, offset: int) -> str | None:
+    found: str | None = journal.database.one("SELECT resolved FROM flags WHERE offset = ?", (offset,))[0]
+    return found
+
+
+def _resolve(journal: Journal, offset: int, resolved: str | None) -> None:
     journal.database.execute("UPDATE flags SET resolved = ? WHERE offset = ?", (resolved, offset))
+
+
+def _not_learned(journal: Journal, changes: Sequence[Sequence[Change]], error: Exception) -> RunError:
+    """What to tell where what somebody decided cannot be learned, and was taken back."""
+    example = journal.example_at(changes[0][0].offset)
+    count = sum(map(len, changes))
+    first = "" if example is None else f" {example.id!r}"
+    which = f"the example{first}" if count == 1 else f"one of {count:,} examples (the first is{first})"
+    return RunError(
+        f"{which} cannot be learned ({type(error).__name__}: {error}). The run is as before this review, its "
+        "flags too: accept fewer ids at once to find out which it is, and decide on that one with --reject"
+    )
 
 
 def _set_aside_by(folder: RunFolder, decision: int) -> list[Change]:

@@ -152,6 +152,7 @@ class LearnSession:
         self._saved_step = self.recovered.checkpoint_step
         self._saved_at = time.monotonic()
         self._saved: CheckpointRecord | None = None
+        self._between: CheckpointRecord | None = None
 
     def _new_fold(self, clock: WorkClock) -> tuple[AnyRunScores, Fold]:
         scores = run_scores(self.config)
@@ -162,10 +163,14 @@ class LearnSession:
 
     def _first_recovery(self) -> Recovered:
         try:
-            return recover(self.folder, self.fold, self.scores)
-        except UnmadeStepError as failed:
-            take_back(self.folder, failed, self.config)
-        return self._bring_back()
+            try:
+                return recover(self.folder, self.fold, self.scores)
+            except UnmadeStepError as failed:
+                take_back(self.folder, failed, self.config)
+            return self._bring_back()
+        except BaseException:
+            self.close()  # nobody else has the session yet
+            raise
 
     def _bring_back(self) -> Recovered:
         """Fold to the newest step again, with a fresh learner."""
@@ -278,6 +283,20 @@ class LearnSession:
             self.folder.write_rejections()
         self._saved_at = time.monotonic()
         self._saved_step = self._journal.last_step
+        self.scores.rest()
+
+    def _save_between(self) -> None:
+        """Write a checkpoint, so that the next example that cannot be learned brings few steps back.
+
+        Only the newest of these stays, and takes the place of no other one.
+        """
+        before = self._between
+        with self.fold.clock.measure("save"):
+            state, status = self.learner.state(), self._status().model_dump(mode="json")
+            with self.folder.saving():
+                self._between = self.folder.checkpoints.save(state, status, step=self._journal.last_step)
+                if before is not None:
+                    self.folder.checkpoints.delete(before.file)
         self.scores.rest()
 
     def _drop_texts(self) -> None:
@@ -555,7 +574,7 @@ class LearnSession:
         unlearnable: Mapping[int, str] | None = None,
     ) -> None:
         """Journal a step, then make it; what of it cannot be learned is left out, and said."""
-        attempt = StepAttempt(new, due, unlearnable or {})
+        attempt = first = StepAttempt(new, due, unlearnable or {})
         while True:
             with self.fold.clock.measure("save"), self.folder.saving():
                 step = attempt.journal(self._journal, keep_text=self._keep_text)
@@ -571,6 +590,8 @@ class LearnSession:
                 attempt = self._next_attempt(attempt, step, error)
         if new.after.get("examine"):
             self._examine()
+        elif attempt is not first:
+            self._save_between()
 
     def _next_attempt(self, failed: StepAttempt, step: Step, error: Exception) -> StepAttempt:
         """The same step without what cannot be learned of it.
@@ -585,10 +606,14 @@ class LearnSession:
         cause = error.error if isinstance(error, UnmadeStepError) else error
         if is_out_of_memory(cause):
             raise out_of_memory(cause, str(self.folder.path)) from error
-        if not may_be_of_an_example(cause) or (isinstance(error, UnmadeStepError) and error.step < step.step):
+        if not self.fold.was_learning or not may_be_of_an_example(cause):
+            raise error
+        if isinstance(error, UnmadeStepError) and error.step < step.step:
             raise error
         self._bring_back()
-        candidates = {one.id: one for one in [*self._waiting(), *learned]}
+        # What waits may hold what was left out, which counts again, as the step was taken back.
+        waiting = [one for offset, one in self._waiting() if offset not in failed.unlearnable]
+        candidates = {one.id: one for one in [*waiting, *learned]}
         control = learned_before(self._journal, self.learner, step.step)
         found = (
             find_unlearnable(self.learner, list(candidates.values()), control, cause) if candidates else {}
@@ -610,12 +635,13 @@ class LearnSession:
         self.num_unlearnable += len(rejections)
         return self._refused(rejections)
 
-    def _waiting(self) -> list[Example]:
-        """What waits within the learner, not to be learned before there is enough of it."""
+    def _waiting(self) -> list[tuple[int, Example]]:
+        """Offsets and examples that wait within the learner, not to be learned before there is enough."""
         ids = self.learner.waiting_ids() if isinstance(self.learner, LanguageLearner) else []
         known = self._journal.known(ids)
-        found = [self._journal.example_at(known[id_].offset) for id_ in ids if id_ in known]
-        return [one for one in found if one is not None and one.text is not None]
+        offsets = [known[id_].offset for id_ in ids if id_ in known]
+        found = [(offset, self._journal.example_at(offset)) for offset in offsets]
+        return [(offset, one) for offset, one in found if one is not None and one.text is not None]
 
     def _after_batch(self, num_arrived: int) -> dict[str, Json]:
         ended = {}

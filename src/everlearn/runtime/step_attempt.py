@@ -84,5 +84,5 @@ class StepAttempt:
             new=new,
             due=[one for one in self.due if one.id not in found],
             unlearnable={**self.unlearnable, **arrived, **earlier},
-            changes_the_past=is_state and bool(earlier),
+            changes_the_past=self.changes_the_past or (is_state and bool(earlier)),
         )

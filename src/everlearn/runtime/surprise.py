@@ -100,13 +100,13 @@ def _usual(folder: RunFolder) -> tuple[int, int]:
 
 
 def _contradictions(folder: RunFolder, confidence: float, first_step: int, last_step: int) -> tuple[int, int]:
-    # Of what these steps learned: with a delay, it came earlier.
+    # Of what these steps learned: with a delay, it came earlier. Ranges name what is held back as well.
     row = folder.journal.database.one(
         "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM steps s "
         "CROSS JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
         "CROSS JOIN predictions p ON p.offset = e.offset "
-        "WHERE s.step BETWEEN ? AND ? AND s.set_aside IS NULL AND e.target IS NOT NULL "
-        "AND p.target_probability IS NOT NULL",
+        "WHERE s.step BETWEEN ? AND ? AND s.set_aside IS NULL AND +e.role = 'learn' "
+        "AND e.target IS NOT NULL AND p.target_probability IS NOT NULL",
         (confidence, first_step, last_step),
     )
     return int(row[0]), int(row[1])
