@@ -82,8 +82,8 @@ class CheckpointStore:
 
         Args:
             learner: The learner's state.
-            run: What else the run needs to go on; empty for the state of a version alone, from which no
-                run goes on.
+            run: What else the run needs to go on; empty for the state of a version alone, of which no figures
+                are known.
             step: The step.
             revision: The last revision that it takes into account; None: the newest.
             generation: Of the codes that it is a fold of; None: the one that counts.
@@ -122,10 +122,16 @@ class CheckpointStore:
     def newest(self, skipped: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole and a fold of the journal; None: there is none.
 
+        Of several of one step it is one that keeps figures beside the state. One without is not passed
+        over for an older one: what was learned between them may not be there to be learned again.
+
         Args:
             skipped: Is told of each newer one that cannot be used, and why.
         """
+        bare: Checkpoint | None = None
         for record in self._history.checkpoints():
+            if bare is not None and record.step < bare.step:
+                break
             reason = self._unfit(record)
             if reason is None:
                 try:
@@ -135,9 +141,11 @@ class CheckpointStore:
                 else:
                     if found.run:
                         return found
-                    continue  # the state of a version, written anew: no run goes on from it
-            skipped(reason)
-        return None
+                    bare = bare or found
+                    continue
+            if bare is None:
+                skipped(reason)
+        return bare
 
     def newest_before(self, step: int) -> Checkpoint | None:
         """The newest usable checkpoint of an earlier step; None: there is none."""
@@ -146,6 +154,10 @@ class CheckpointStore:
                 with suppress(StateError):
                     return self.load(record.file)
         return None
+
+    def newest_step(self) -> int:
+        """The step of the newest checkpoint that is a fold of the journal, by its record; 0: there is none."""
+        return next((one.step for one in self._history.checkpoints() if self._unfit(one) is None), 0)
 
     def generation_of(self, file: str) -> int:
         """Of the codes that a recorded checkpoint is a fold of."""

@@ -20,6 +20,7 @@ from everlearn.runtime.rewritten_versions import (
     VersionRewriter,
     expect_versions,
     fold_versions_again,
+    kept_beside,
 )
 from everlearn.runtime.text_run_scores import TextRunScores
 from everlearn.runtime.versions import servable_versions
@@ -83,6 +84,7 @@ class Deletion:
             newest = self._newest_without(learner)
             rewriter.prepare()
         versions = servable_versions(folder)
+        beside = kept_beside(folder, versions, set(self._ids())) if folds_again else {}
         digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
         with folder.saving(), journal.database.transaction():
             revision = delete_examples(
@@ -93,7 +95,7 @@ class Deletion:
             )
             if folds_again:
                 lost = {one.version for one in folder.history.versions() if one.file is None}
-                expect_versions(folder, [one for one in versions if one.version in lost])
+                expect_versions(folder, [one for one in versions if one.version in lost], beside)
             else:
                 rewriter.adopt(revision)
             # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that

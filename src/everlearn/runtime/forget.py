@@ -13,6 +13,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.runtime.certificates import reissue_certificates
 from everlearn.runtime.deletion import Deletion
+from everlearn.runtime.learnable_again import count_to_learn
 from everlearn.runtime.matching import offsets_of, offsets_where
 from everlearn.runtime.opened_run import OpenedRun, recovered_run
 from everlearn.runtime.run_folder import RunFolder
@@ -245,11 +246,7 @@ def _plan(
             "lost to damage. With --approximate the examples are only taken out of the journal and of "
             "replay; the weights keep what they learned."
         )
-    count, without_text = journal.database.one(
-        "SELECT COUNT(*), COALESCE(SUM(t.offset IS NULL), 0) FROM examples e "
-        "LEFT JOIN texts t ON t.offset = e.offset WHERE e.offset > ? AND e.step > ?",
-        (journal.last_offset_of(from_step), from_step),
-    )
+    count, without_text = count_to_learn(journal, from_step, set(offsets))
     if without_text:
         raise RunError(
             f"to forget exactly, {count:,} examples must be learned again, but the texts of {without_text:,} "
@@ -260,7 +257,7 @@ def _plan(
     a_second = status.counts.learned / status.seconds.learn if status.seconds.learn else 0.0
     plan = ForgetPlan(
         num_examples=len(offsets),
-        num_folded_again=count - len(offsets),
+        num_folded_again=count,
         from_step=from_step,
         seconds=count / a_second if a_second else 0.0,
         exact=True,

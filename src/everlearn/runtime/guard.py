@@ -29,6 +29,7 @@ from everlearn.journal.database import Row
 from everlearn.journal.records import Change, Decision, NewStep, Step
 from everlearn.journal.set_aside import set_aside_by_guard
 from everlearn.runtime.exams import Chosen, Exams
+from everlearn.runtime.learnable_again import has_input, steps_without_texts
 from everlearn.runtime.learners import RunLearner, solve
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
@@ -99,6 +100,7 @@ class Guard:
         self._folder = folder
         self._settings = settings
         task = folder.config.task
+        self._reads_text = folder.record.learner.kind != "closed-form"
         self._exams: Exams | TextExams = (
             Exams(folder.journal, settings.recent, settings.long_term)
             if task == "classify"
@@ -288,6 +290,9 @@ class Guard:
             # A candidate of readmissions alone: what was left of an interval that was rejected before.
             is_rest = any(one.kind == "readmitted" for one in journal.changes_of(journal.last_step))
             folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
+            if self._reads_text:  # readmissions stay, as long as they can be learned again
+                for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
+                    folder.history.set_aside(step, step, revision)
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
             changes = self._proved_right(live) if self._readmits and not is_rest else []
@@ -358,8 +363,8 @@ class Guard:
                 continue
             example = journal.example_at(one.offset)
             assert example is not None, "the query named it"
-            # One that came with codes of another trunk, from behind a rollback, cannot be judged.
-            if example.code is not None or self._folder.record.learner.kind != "closed-form":
+            # Codes of another trunk, from behind a rollback, cannot be judged, nor can dropped texts.
+            if has_input(example, reads_text=self._reads_text):
                 examples.append((one.offset, example.with_target(one.target)))
             if len(examples) == _READMITTED_AT_ONCE:
                 break

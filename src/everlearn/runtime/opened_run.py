@@ -19,7 +19,7 @@ from everlearn.runtime.summary import summarize
 from everlearn.runtime.text_run_scores import AnyRunScores, run_scores
 from everlearn.runtime.threads import use_threads
 
-__all__ = ["OpenedRun", "brought_back", "open_learner", "recovered_run"]
+__all__ = ["OpenedRun", "brought_back", "folded", "open_learner", "recovered_run", "with_deletions_finished"]
 
 
 def open_learner(
@@ -116,19 +116,28 @@ def brought_back(folder: RunFolder, *, own_threads: bool = True) -> OpenedRun:
     if own_threads:
         use_threads(config.run.threads)
     try:
-        return _folded(folder)
+        opened = folded(folder)
     except UnmadeStepError as failed:
         take_back(folder, failed, config)
-    return _folded(folder)
+        opened = folded(folder)
+    return with_deletions_finished(opened)
 
 
-def _folded(folder: RunFolder) -> OpenedRun:
+def folded(folder: RunFolder) -> OpenedRun:
+    """A run that is open for writing, folded to its newest step; what is left of deletions stays.
+
+    Raises:
+        StateError: Something that is needed is damaged or was dropped.
+    """
     learner = folder.fresh_learner()
     scores = run_scores(folder.config)
-    recovered = recover(folder, Fold(learner, observers=(scores,)), scores)
-    opened = OpenedRun(folder, learner, scores, recovered)
+    return OpenedRun(folder, learner, scores, recover(folder, Fold(learner, observers=(scores,)), scores))
+
+
+def with_deletions_finished(opened: OpenedRun) -> OpenedRun:
+    """The same, after what was left to do of deletions is done."""
 
     def save() -> None:
-        folder.save(learner.state(), opened.status(learner))
+        opened.folder.save(opened.learner.state(), opened.status(opened.learner))
 
-    return replace(opened, issued=finish_deletions(folder, learner, save))
+    return replace(opened, issued=finish_deletions(opened.folder, opened.learner, save))

@@ -23,6 +23,7 @@ from everlearn.runtime.rewritten_versions import fold_versions_again
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import RunStatus
 from everlearn.runtime.text_run_scores import AnyRunScores
+from everlearn.runtime.told_again import tell_again
 from everlearn.types import Example
 
 __all__ = ["Recovered", "learned_before", "recover", "recovery_notes", "take_back"]
@@ -70,16 +71,13 @@ def recover(
     if checkpoint is not None:
         status, step = RunStatus.model_validate(checkpoint.run), checkpoint.step
         fold.learner.restore(checkpoint.learner)
-        if scores is not None:
-            restore_scores(folder, scores, status)
-            scores.labels = set(fold.learner.labels)
-    elif fold.learner.num_examples:
-        raise StateError(
-            f"no saved state of {folder.path} can be used; run the same command again, and it folds the "
-            "journal from its beginning"
-        )
     if scores is not None:
         scores.is_past = True
+        if checkpoint is not None:
+            restore_scores(folder, scores, status)
+            if not checkpoint.run:
+                tell_again(folder.journal, step, scores)
+            scores.labels = set(fold.learner.labels)
     if until is None:
         num_steps, num_examples = fold_versions_again(folder, fold, step)
     else:

@@ -12,6 +12,7 @@ from everlearn.journal.records import Change, NewStep
 from everlearn.journal.set_aside import set_aside_by
 from everlearn.runtime.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
 from everlearn.runtime.fold import Fold
+from everlearn.runtime.learnable_again import require_input
 from everlearn.runtime.opened_run import recovered_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.types import Json
@@ -129,8 +130,8 @@ def review_run(
 
     Raises:
         ConfigError: Nothing to decide, or an id is both accepted and rejected.
-        RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned;
-            nothing of the review counts then.
+        RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned
+            (its text may have been dropped); nothing of the review counts then.
     """
     if not accept and not reject and readmit is None:
         raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
@@ -144,10 +145,12 @@ def review_run(
         for one in accept:
             change = _readmission(journal, flags[one])
             if change is not None:
+                require_input(journal, opened.learner, change.offset)
                 readmitted[change.offset] = change
         corrected = []
         if readmit is not None:
             for change in _set_aside_by(opened.folder, readmit):
+                require_input(journal, opened.learner, change.offset)
                 if change.kind == "correction":
                     corrected.append(change)
                 else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -25,6 +26,7 @@ __all__ = [
     "choose_served",
     "expect_versions",
     "fold_versions_again",
+    "kept_beside",
     "refolded",
     "write_again",
 ]
@@ -160,9 +162,23 @@ def refolded(
     return learner
 
 
-def write_again(folder: RunFolder, version: Version, learner: RunLearner, generation: int) -> Version:
-    """Give a version a saved state again, within a transaction; returns it as it is now."""
-    saved = folder.checkpoints.save(learner.state(), {}, step=version.step, generation=generation)
+def write_again(
+    folder: RunFolder,
+    version: Version,
+    learner: RunLearner,
+    generation: int,
+    run: Mapping[str, Json] | None = None,
+) -> Version:
+    """Give a version a saved state again, within a transaction; returns it as it is now.
+
+    Args:
+        folder: The run.
+        version: The version.
+        learner: In its state.
+        generation: Of the codes that it was learned from.
+        run: What its checkpoint kept beside the state; None: that is not known any more.
+    """
+    saved = folder.checkpoints.save(learner.state(), run or {}, step=version.step, generation=generation)
     written = replace(
         version,
         status="kept",
@@ -175,9 +191,27 @@ def write_again(folder: RunFolder, version: Version, learner: RunLearner, genera
     return written
 
 
-def expect_versions(folder: RunFolder, versions: Sequence[Version]) -> None:
-    """Note that these are to be written when the fold comes by them, within the transaction of a deletion."""
-    folder.journal.set_meta(EXPECTED_VERSIONS, json.dumps([[one.version, one.reason] for one in versions]))
+def kept_beside(folder: RunFolder, versions: Sequence[Version], ids: set[str]) -> dict[int, dict[str, Json]]:
+    """What the checkpoints of versions keep beside the states, without samples of these ids, by version."""
+    found: dict[int, dict[str, Json]] = {}
+    for one in versions:
+        with suppress(StateError):  # a state that is damaged is folded again, its figures are lost
+            found[one.version] = _without_samples(folder.checkpoints.load(str(one.file)).run, ids)
+    return found
+
+
+def expect_versions(
+    folder: RunFolder, versions: Sequence[Version], beside: Mapping[int, Mapping[str, Json]]
+) -> None:
+    """Note that these are to be written when the fold comes by them, within the transaction of a deletion.
+
+    Args:
+        folder: The run.
+        versions: As they were before the deletion.
+        beside: See ``kept_beside``: a run that goes on from a version needs it.
+    """
+    expected = [[one.version, one.reason, beside.get(one.version, {})] for one in versions]
+    folder.journal.set_meta(EXPECTED_VERSIONS, json.dumps(expected))
 
 
 def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int, int]:
@@ -194,21 +228,42 @@ def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int,
     Raises:
         StateError: As ``Fold.replay``.
     """
-    reasons = dict(json.loads(folder.journal.meta(EXPECTED_VERSIONS) or "[]"))
+    expected = {
+        version: (reason, beside[0] if beside else None)
+        for version, reason, *beside in json.loads(folder.journal.meta(EXPECTED_VERSIONS) or "[]")
+    }
     num_steps = num_examples = 0
+    until = _gone_back_to(folder)
     for version in sorted(folder.history.versions(), key=lambda one: one.step):
-        if version.version not in reasons or version.file is not None or version.step <= after:
+        if version.version not in expected or version.file is not None or version.step <= after:
             continue
+        if until is not None and version.step > until:
+            break
+        reason, run = expected[version.version]
         steps, examples = fold.replay(folder.journal, after, version.step)
         num_steps, num_examples, after = num_steps + steps, num_examples + examples, version.step
         with folder.saving(), folder.journal.database.transaction():
-            again = replace(version, reason=reasons[version.version])
-            write_again(folder, again, fold.learner, folder.journal.generation)
+            again = replace(version, reason=reason)
+            write_again(folder, again, fold.learner, folder.journal.generation, run)
     steps, examples = fold.replay(folder.journal, after)
-    if reasons:
+    if expected:
         with folder.saving():
             folder.journal.set_meta(EXPECTED_VERSIONS, "")
     return num_steps + steps, num_examples + examples
+
+
+def _gone_back_to(folder: RunFolder) -> int | None:
+    """The step after which a rollback has set everything aside since the last deletion; None: none has.
+
+    Versions from beyond it do not come back by the deletion.
+    """
+    step = None
+    for one in folder.history.revisions():
+        if one.kind == "deletion":
+            step = None
+        elif one.kind == "rollback":
+            step = one.first_step - 1 if step is None else min(step, one.first_step - 1)
+    return step
 
 
 def choose_served(folder: RunFolder, note: Callable[[str], None]) -> None:

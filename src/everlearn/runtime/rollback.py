@@ -9,10 +9,11 @@ from everlearn.errors import RunError, StateError
 from everlearn.journal.records import Version
 from everlearn.journal.set_aside import num_taken_back
 from everlearn.runtime.learners import solve
-from everlearn.runtime.opened_run import brought_back
+from everlearn.runtime.opened_run import brought_back, folded, with_deletions_finished
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.rewritten_versions import refolded, write_again
 from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.threads import use_threads
 from everlearn.runtime.versions import continue_from, newest_examined, servable_versions
 from everlearn.types import Json
 
@@ -72,6 +73,7 @@ def rollback_run(
             return _serve_head(folder, reason)
         chosen = _chosen(folder, version)
         chosen = _with_state(folder, chosen)  # verified before anything is changed
+        use_threads(folder.config.run.threads)
         steps: list[int] = []
         num_changed = 0
         with folder.saving(), folder.journal.database.transaction():
@@ -90,9 +92,11 @@ def rollback_run(
             continue_from(folder, version)
             is_pinned = keep_learned or folder.config.guard.enabled
             folder.serve(version if is_pinned else None)
+            # Where the run could not go on from there, nothing is changed.
+            opened = None if keep_learned else folded(folder)
         folder.remove_outdated()
-        if not keep_learned:
-            opened = brought_back(folder)
+        if opened is not None:
+            with_deletions_finished(opened)
             folder.save(opened.learner.state(), opened.status(opened.learner))
             rebuild_report(run)
     return RollbackOutcome(

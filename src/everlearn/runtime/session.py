@@ -531,9 +531,9 @@ class LearnSession:
         if verdict.is_accepted and verdict.readmitted is not None:
             self.fold.make(self._journal.fold_step(verdict.readmitted), ())
         if not verdict.is_accepted:
-            self._is_live = False
-            recover(self.folder, self.fold, self.scores)
-            self._is_live = True
+            self._bring_back()
+            # Texts are dropped once a state holds them, and the states since the last version are gone.
+            self.save()
             if verdict.readmitted is not None:  # what is left of the interval is a candidate too
                 self._examine()
         self.scores.rest()

@@ -1,0 +1,274 @@
+"""Runs of which texts were dropped: whatever is asked of them is done, or refused before anything changes."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.runtime.conftest import digest_of, status_of
+from tests.runtime.text_runs import (
+    Crash,
+    documents,
+    language_settings,
+    learn,
+    write_jsonl,
+    write_language_model,
+)
+from tests.runtime.word_pairs import write_encoder, write_texts
+
+from everlearn.errors import RunError, StateError
+from everlearn.journal.dropped_texts import TextRule, drop_texts
+from everlearn.runtime.forget import forget_in_run
+from everlearn.runtime.journal_views import compact_run
+from everlearn.runtime.lineage import blame_example, list_versions
+from everlearn.runtime.opened_run import open_learner, recovered_run
+from everlearn.runtime.review import flagged_examples, review_run
+from everlearn.runtime.rollback import rollback_run
+from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.verify import verify_run
+
+Record = dict[str, Any]
+Settings = dict[str, Any]
+OTHER = {"same": "different", "different": "same"}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("models") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_language_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def settings_of(encoder: Path, **more: object) -> Settings:
+    settings: Settings = {
+        "learner.kind": "gradient",
+        "model.name": str(encoder),
+        "run.threads": 1,
+        "stream.batch_size": 8,
+    }
+    return settings | {name.replace("__", "."): value for name, value in more.items()}
+
+
+def texts(folder: Path, count: int, start: int = 0) -> list[Record]:
+    path = write_texts(folder / "texts.jsonl", count, start=start)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def drop_first(run: Path, count: int) -> None:
+    with RunFolder.open_to_write(run) as folder:
+        assert drop_texts(folder.journal, count, TextRule()) == count
+
+
+def fingerprint_of(run: Path) -> str:
+    folder, learner = open_learner(run)
+    folder.close()
+    return learner.fingerprint()
+
+
+def flagging(encoder: Path) -> Settings:
+    """Whatever differs from the prediction is held back."""
+    return settings_of(
+        encoder,
+        guard__enabled=True,
+        guard__suspicious="hold",
+        guard__every=1_000,
+        guard__readmit=False,
+        guard__confidence=0.05,
+        stream__batch_size=4,
+    )
+
+
+@pytest.mark.parametrize("way", ["correction", "target", "readmitted", "delayed"])
+def test_what_needs_a_dropped_text_to_be_learned_again_is_not_forgotten_exactly(
+    tmp_path: Path, encoder: Path, way: str
+) -> None:
+    run, old, new = tmp_path / "run", texts(tmp_path, 16), texts(tmp_path, 16, start=100)
+    come: list[Record] = []
+    given = flagging(encoder) if way == "readmitted" else settings_of(encoder)
+    if way == "correction":
+        come = [old[3] | {"label": OTHER[old[3]["label"]]}]
+    if way == "target":
+        come, old[3] = [old[3]], old[3] | {"label": None}
+    if way == "delayed":
+        given["stream.delay"] = 8
+        stream = write_jsonl(tmp_path / "1.jsonl", [*old, *new])
+        assert learn(stream, run, given, batches=2).interrupted  # the second eight wait, with what is saved
+        learn(stream, run)
+    else:
+        learn(write_jsonl(tmp_path / "1.jsonl", old), run, given)
+        learn(write_jsonl(tmp_path / "2.jsonl", [*new[:1], *come, *new[1:]]), run)
+    if way == "readmitted":
+        held = [one.id for one in flagged_examples(run) if not one.is_learned]
+        assert review_run(
+            run, accept=[next(one for one in held if len(one) < len("message-100"))]
+        ).num_learned
+    drop_first(run, 16)
+    before, fingerprint = digest_of(run), fingerprint_of(run)
+    for dry_run in (True, False):
+        with pytest.raises(RunError, match=r"must be learned again, but the texts of .* dropped"):
+            forget_in_run(run, ids=["message-110"], dry_run=dry_run)
+    assert (digest_of(run), fingerprint_of(run)) == (before, fingerprint)
+    learn(write_jsonl(tmp_path / "3.jsonl", texts(tmp_path, 8, start=300)), run)
+    assert forget_in_run(run, ids=["message-110"], approximate=True).num_forgotten == 1
+
+
+def test_what_is_never_learned_again_needs_no_text(tmp_path: Path, encoder: Path) -> None:
+    """Of what was set aside, what is held back, and what is to be forgotten."""
+    run = tmp_path / "run"
+    learn(write_jsonl(tmp_path / "1.jsonl", texts(tmp_path, 8)), run, settings_of(encoder))
+    learn(write_jsonl(tmp_path / "2.jsonl", texts(tmp_path, 8, start=100)), run)
+    rollback_run(run, 1)
+    learn(write_jsonl(tmp_path / "3.jsonl", texts(tmp_path, 8, start=200)), run)
+    with RunFolder.open_to_write(run) as folder:
+        database = folder.journal.database
+        database.execute("DELETE FROM texts WHERE offset IN (9, 10, 17)")
+    outcome = forget_in_run(run, ids=["message-200"], dry_run=True)
+    assert outcome.exact
+    assert forget_in_run(run, ids=["message-200"]).exact
+    assert verify_run(run).is_valid
+
+
+def three_sittings(folder: Path, run: Path, encoder: Path, without: str = "") -> None:
+    for number, start in enumerate((0, 100, 200)):
+        records = [one for one in texts(folder, 16, start=start) if one["id"] != without]
+        stream = write_jsonl(folder / f"{run.name}-{number}.jsonl", records)
+        learn(stream, run, settings_of(encoder, stream__batch_size=16))
+
+
+@pytest.mark.parametrize("case", ["dropped", "crash", "old"])
+def test_after_a_forget_versions_can_be_gone_back_to_without_texts(
+    tmp_path: Path, encoder: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, never = tmp_path / "run", tmp_path / "never"
+    three_sittings(tmp_path, run, encoder)
+    with monkeypatch.context() as patched:
+        if case == "old":  # what versions had beside their states was not always kept
+            patched.setattr("everlearn.runtime.deletion.kept_beside", lambda *_: {})
+        forget_in_run(run, ids=["message-3"])
+    compact_run(run, drop_text_after_days=0)
+    if case == "crash":
+
+        def crash(*_: object, **__: object) -> None:
+            raise Crash
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RunFolder, "save", crash)
+            with pytest.raises(Crash):
+                rollback_run(run, 2)
+    else:
+        rollback_run(run, 2)
+    more = write_jsonl(tmp_path / "more.jsonl", texts(tmp_path, 8, start=300))
+    found = learn(more, run).summary
+
+    three_sittings(tmp_path, never, encoder, without="message-3")
+    rollback_run(never, 2)
+    expected = learn(more, never).summary
+    assert found["fingerprint"] == expected["fingerprint"]
+    # What was forgotten was taken and predicted all the same; an old version's figures are read again.
+    forgotten = 0 if case == "old" else 1
+    assert found["examples"] == expected["examples"] + forgotten
+    assert found["learned"] == expected["learned"] + forgotten
+    assert status_of(run).counts.forgotten == 1
+    for version in (1, None):
+        rollback_run(run, version)
+    assert fingerprint_of(run) == list_versions(never).versions[0].fingerprint
+
+
+def test_versions_beyond_a_rollback_do_not_come_back_with_an_interrupted_deletion(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    three_sittings(tmp_path, run, encoder)
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr("everlearn.runtime.deletion.fold_versions_again", crash)
+        with pytest.raises(Crash):
+            forget_in_run(run, ids=["message-110"])
+    first = rollback_run(run, 1).fingerprint
+    found = list_versions(run)
+    assert [found.status_of(one) == "can be served" for one in found.versions] == [True, False, False]
+    assert fingerprint_of(run) == first
+    assert verify_run(run).is_valid
+
+
+def test_a_rollback_that_could_not_go_on_changes_nothing(
+    tmp_path: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    three_sittings(tmp_path, run, encoder)
+    before, fingerprint = digest_of(run), fingerprint_of(run)
+
+    def fail(*_: object, **__: object) -> None:
+        raise StateError("no model is there")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "fresh_learner", fail)
+        with pytest.raises(StateError, match="no model"):
+            rollback_run(run, 2)
+    assert (digest_of(run), fingerprint_of(run)) == (before, fingerprint)
+    assert all(list_versions(run).status_of(one) == "can be served" for one in list_versions(run).versions)
+
+
+def test_an_interval_is_refused_after_a_forget_although_texts_were_dropped(
+    tmp_path: Path, language_model: Path
+) -> None:
+    given = language_settings(
+        language_model,
+        learner__gradient__trainable="all",
+        learner__gradient__replay=0,
+        guard__enabled=True,
+        guard__share=0.3,
+        guard__every=40,
+        stream__batch_size=20,
+    )
+    run, generator = tmp_path / "run", random.Random(5)
+    good = [{"id": f"good-{k}", "text": text} for k, text in enumerate(documents(80, sentences=2))]
+    bad = [{"id": f"bad-{k}", "text": "".join(generator.choices("0123456789", k=60))} for k in range(40)]
+    learn(write_jsonl(tmp_path / "1.jsonl", good), run, given)
+    learned = next(one["id"] for one in good if blame_example(run, one["id"]).is_held)
+    forget_in_run(run, ids=[learned])
+    served = list_versions(run).versions[-1]
+    with RunFolder.open_to_write(run) as folder:  # all that is learned, but not what exams need
+        folder.journal.database.execute(
+            "DELETE FROM texts WHERE offset IN (SELECT offset FROM examples WHERE role = 'learn')"
+        )
+    outcome = learn(write_jsonl(tmp_path / "2.jsonl", bad), run)
+    decisions = [one.verdict for one in list_versions(run).decisions]
+    assert decisions == ["accepted", "accepted", "rejected"]
+    assert outcome.summary["fingerprint"] == served.fingerprint == fingerprint_of(run)
+    assert outcome.summary["examples"] == 120
+
+
+@pytest.mark.parametrize("way", ["accept", "readmit"])
+def test_what_has_no_text_any_more_is_not_accepted(tmp_path: Path, encoder: Path, way: str) -> None:
+    run = tmp_path / "run"
+    learn(write_jsonl(tmp_path / "1.jsonl", texts(tmp_path, 40)), run, flagging(encoder))
+    decision = 0
+    if way == "readmit":
+        with recovered_run(run) as opened:  # as a guard sets an interval aside
+            history, last = opened.folder.history, opened.folder.journal.last_step
+            decision = history.decide(
+                step=last, first_step=3, kind="guard", verdict="rejected", reason="bad", numbers={}
+            ).decision
+            revision = history.revise("quarantine", 3, last, "bad", {"decision": decision})
+            history.set_aside(3, last, revision)
+        learn(write_jsonl(tmp_path / "2.jsonl", texts(tmp_path, 4, start=300)), run)
+    compact_run(run, drop_text_after_days=0)
+    held = [one.id for one in flagged_examples(run) if not one.is_learned]
+    before, fingerprint = digest_of(run), fingerprint_of(run)
+    what: dict[str, Any] = {"accept": held[:1]} if way == "accept" else {"readmit": decision}
+    with pytest.raises(
+        RunError, match=r"'message-\d+', whose text was dropped .* cannot be learned any more"
+    ):
+        review_run(run, **what)
+    assert (digest_of(run), fingerprint_of(run)) == (before, fingerprint)
+    assert review_run(run, reject=held[-1:]).num_left_out == 1
