@@ -156,7 +156,7 @@ class CheckpointStore:
         return None
 
     def newest_step(self) -> int:
-        """The step of the newest checkpoint that is a fold of the journal, by its record; 0: there is none."""
+        """The step of the newest state that is a fold of the journal, by its record; 0: there is none."""
         return next((one.step for one in self._history.checkpoints() if self._unfit(one) is None), 0)
 
     def generation_of(self, file: str) -> int:
