@@ -108,6 +108,14 @@ def test_the_whole_way_of_a_language_model(tmp_path: Path, inside: Run, model: P
     assert full.code == 7
     assert "overwrite" in full.err
     assert inside("export", run, tmp_path / "full", "--overwrite").code == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for target in (run, run / "model", run.parent, model, tmp_path / "mine"):
+        refused = inside("export", run, target, "--overwrite")
+        assert refused.code in (5, 7), refused.err
+        assert refused.err.startswith("error: "), refused.err
+    assert (tmp_path / "mine" / "thesis.tex").is_file()
+    assert inside("verify", run).code == 0
     assert inside("export", run, tmp_path / "other", "--dtype", "int4").code == 2
 
 

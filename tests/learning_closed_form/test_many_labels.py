@@ -130,3 +130,21 @@ def test_a_fit_and_a_prediction_take_little_more_than_their_scores() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1.25 * scores.nbytes + 16 * 8 * mixture._BLOCK_SCORES
+
+
+def test_a_state_is_a_copy_that_learning_leaves_alone() -> None:
+    labels = [f"label {k}" for k in range(5)]
+    learner = ClosedFormLearner(config=CONFIG, dense_size=DENSE_SIZE)
+    everything = examples(400, labels)
+    learner.learn(everything[:200])
+    learner.settle()
+    before, fingerprint = learner.state(), learner.fingerprint()
+    kept = {name: tensor.clone() for name, tensor in before.tensors.items()}
+    for start in range(200, 400, 20):
+        learner.learn(everything[start : start + 20])
+    learner.settle()
+    learner.forget(everything[:50])
+    assert learner.fingerprint() != fingerprint
+    assert all(torch.equal(before.tensors[name], tensor) for name, tensor in kept.items())
+    learner.restore(before)
+    assert learner.fingerprint() == fingerprint

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from everlearn.errors import ModelError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.gradient.config import OptimizerName
 from everlearn.types import Example
@@ -96,3 +97,27 @@ def test_losses_equal_those_of_a_plain_loop(name: OptimizerName, clip: float | N
         assert report.loss == pytest.approx(loss.item(), rel=1e-12, abs=1e-14)
     for mine, plain in zip(learner.model.parameters(), parameters, strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-12)
+
+
+class _Rooted(nn.Module):
+    """Adds the root of zero: a finite loss, whose gradient is no number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(NUM_FEATURES))
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors.float() + self.weight.abs().sqrt()
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_gradients_that_are_no_numbers_change_nothing(clip: float | None) -> None:
+    config = GradientConfig(max_gradient_norm=clip, warmup_steps=0)
+    learner = GradientLearner.for_vectors(_Rooted(), NUM_FEATURES, config)
+    batch = [
+        Example(id=str(row), target=str(row % 2), vector=np.full(NUM_FEATURES, float(row)))
+        for row in range(4)
+    ]
+    with pytest.raises(ModelError, match=r"norm of the gradients is nan.*--learning-rate"):
+        learner.learn(batch)
+    assert all(torch.isfinite(one).all() for one in learner.model.parameters())

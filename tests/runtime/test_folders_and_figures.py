@@ -22,7 +22,7 @@ from everlearn.config import RunConfig
 from everlearn.errors import InputError, RunError
 from everlearn.journal.durable_files import make_folder
 from everlearn.journal.lock import acquire_lock
-from everlearn.runtime import run_folder
+from everlearn.runtime import run_folder, summary
 from everlearn.runtime.evaluate_texts import evaluate_texts
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.rebuild_report import rebuild_report
@@ -133,3 +133,36 @@ def test_a_report_after_a_crash_has_the_figures_up_to_there(
     assert "examples per second" in report.lower()
     head = rollback_run(run, None).fingerprint
     assert head == verify_run(run).fingerprint
+
+
+def test_a_test_set_of_codes_of_another_model_is_refused_before_anything_is_learned(
+    tmp_path: Path, write_codes: Callable[..., Path], clustered: Callable[..., list[Any]], small: Settings
+) -> None:
+    stream, run = write_codes("stream.parquet", clustered(40)), tmp_path / "run"
+    other = write_codes("other.parquet", clustered(20, start=900), "another model")
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"other\.parquet holds codes of another model"):
+            learn(stream, run, small, test=str(other))
+        assert not run.exists()
+    learn(stream, run, small)
+    more = write_codes("more.parquet", clustered(40, start=300))
+    with pytest.raises(RunError, match=r"other\.parquet holds codes of another model"):
+        learn(more, run, small, test=str(other))
+    with RunFolder.open_to_read(run) as folder:
+        assert folder.journal.next_offset == 41
+
+
+def test_a_matrix_of_fewer_labels_does_not_stay_when_there_are_too_many(
+    tmp_path: Path,
+    write_codes: Callable[..., Path],
+    clustered: Callable[..., list[Any]],
+    small: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+    learn(write_codes("stream.parquet", clustered(40)), run, small)
+    assert (run / "confusion.json").is_file()
+    monkeypatch.setattr(summary, "_MAX_CONFUSION_LABELS", 2)
+    learn(write_codes("more.parquet", clustered(40, start=300)), run, small)
+    assert not (run / "confusion.json").exists()
+    rebuild_report(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tests.runtime.text_runs import learn, write_jsonl
 from tests.runtime.word_pairs import write_encoder
 
-from everlearn.journal.records import Refused
+from everlearn.journal.records import NewStep, Refused
 from everlearn.journal.refusals import names_in
 from everlearn.journal.text_traces import TextTraces
 from everlearn.runtime.forget import forget_in_run
@@ -232,3 +233,29 @@ def test_an_id_is_found_in_a_record(id_: str, is_ascii: bool, text: str) -> None
     assert id_ in names_in(record)
     if not set(id_) & set(",;|\t\r\n\"'") and id_.strip() == id_:
         assert id_ in names_in(f"1,{id_},{text}")
+
+
+def test_the_list_of_what_was_refused_is_continued_not_written_again(tmp_path: Path, encoder: Path) -> None:
+    run = tmp_path / "run"
+    path = write_jsonl(tmp_path / "a.jsonl", records())
+    path.write_text(path.read_text() + '{"text": "unreadable one\n{"text": "unreadable two\n')
+    learn(path, run, settings_of(encoder, run__keep_text=True))
+    listed = run / "rejected.jsonl"
+
+    def numbers() -> list[str]:
+        return [json.loads(line)["excerpt"][-3:] for line in listed.read_text().splitlines()]
+
+    with RunFolder.open_to_write(run) as folder:
+        folder.write_rejections()
+        place = listed.stat().st_ino
+        for word in ("six", "ten"):
+            refused = Refused("a.jsonl:9", "bad", f"unreadable {word}")
+            folder.journal.append(NewStep(refused=[refused]), keep_text=False)
+            folder.write_rejections()
+            folder.write_rejections()
+        assert numbers() == ["one", "two", "six", "ten"]
+        assert listed.stat().st_ino == place
+        folder.journal.refusals.forget([], ["unreadable two"])
+        folder.journal.append(NewStep(refused=[replace(refused, excerpt="new")]), keep_text=False)
+        folder.write_rejections()
+        assert numbers() == ["one", "", "six", "ten", "new"]

@@ -90,7 +90,7 @@ def test_pairs_are_translated_before_they_are_learned(tmp_path: Path, settings: 
     assert 0 < answer["probability"] <= 1
     sources = write_jsonl(tmp_path / "new.jsonl", [{"source": "the dog runs"}, {"text": "a cat"}, {"no": 1}])
     rejected: list[Rejection] = []
-    streamed = list(predict_stream(run, str(sources), rejected=rejected))
+    streamed = list(predict_stream(run, str(sources), on_rejected=rejected.append))
     assert [one.top[0][0] for one in streamed] == [one.top[0][0] for one in said]
     assert len(rejected) == 1
 

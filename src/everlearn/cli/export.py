@@ -36,7 +36,9 @@ def export(
             metavar="TYPE", help="float32, bfloat16 or float16. Default: float32, which rounds nothing."
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model that is in the folder.")
+    ] = False,
 ) -> None:
     """Write what a run's language model or encoder-decoder has learned as a model folder.
 

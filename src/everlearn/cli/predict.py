@@ -52,7 +52,7 @@ def predict(
     """
     from everlearn.runtime.predict import predict_stream, predict_texts
 
-    rejected: list[Rejection] = []
+    rejected = _Rejected()
     if not texts and sys.stdin.isatty():
         print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
     for text in texts or ():
@@ -64,7 +64,7 @@ def predict(
     if not texts or texts == ["-"]:
         settings = options.given_settings(context)
         predicted = predict_stream(
-            run, "-", top=top, settings=settings, rejected=rejected, on_note=print_note
+            run, "-", top=top, settings=settings, on_rejected=rejected.take, on_note=print_note
         )
     else:
         predicted = iter(predict_texts(run, texts, top=top, on_note=print_note))
@@ -80,11 +80,24 @@ def predict(
         flag = "  [yellow](unlike anything learned)[/]" if one.is_outlier else ""
         shown = one.id if one.text is None else one.text
         console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(shown)}[/]")
-    if rejected:
-        first = rejected[0]
-        lines = "line" if len(rejected) == 1 else "lines"
-        print_error(f"{len(rejected)} {lines} could not be used; the first: {first.place}: {first.reason}")
+    if rejected.first is not None:
+        lines = "line" if rejected.count == 1 else "lines"
+        first = f"{rejected.first.place}: {rejected.first.reason}"
+        print_error(f"{rejected.count:,} {lines} could not be used; the first: {first}")
         raise typer.Exit(InputError.exit_code)
+
+
+class _Rejected:
+    """Records that could not be used: how many, and the first. A pipe may go on for ever."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: Rejection | None = None
+
+    def take(self, rejection: Rejection) -> None:
+        """Count one."""
+        self.count += 1
+        self.first = self.first or rejection
 
 
 def _is_file(text: str) -> bool:

@@ -443,9 +443,9 @@ class Journal:
                 found.append(int(str(offset)))
         return found
 
-    def rejections(self) -> Iterator[Refused]:
-        """All records that gave no example."""
-        return self.refusals.all()
+    def rejections(self, *, after: int = 0) -> Iterator[Refused]:
+        """All records that gave no example, or those behind one of them."""
+        return self.refusals.all(after=after)
 
     def num_rejections(self) -> int:
         """How many records gave no example."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from everlearn.journal.database import Database
@@ -18,7 +18,7 @@ from everlearn.journal.deleted_ids import DeletedIds
 from everlearn.journal.records import Refused
 from everlearn.journal.text_traces import TextTraces
 
-__all__ = ["Refusals", "is_naming", "names_in", "without_deleted"]
+__all__ = ["Extent", "Refusals", "is_naming", "names_in", "without_deleted"]
 
 _DELETED = "a record with an id that was deleted"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
@@ -72,6 +72,21 @@ def _quoted_in(text: str) -> set[str]:
     return {quoted[1:-1] for quoted in _QUOTED.findall(text)} - {""}
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far the table of refused records goes.
+
+    Attributes:
+        count: Records.
+        num_excerpts: Those of them with an excerpt.
+        last_number: Of the last one.
+    """
+
+    count: int
+    num_excerpts: int
+    last_number: int
+
+
 class Refusals:
     """The table of refused records.
 
@@ -82,18 +97,28 @@ class Refusals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self) -> Iterator[Refused]:
-        """All of them, in order."""
-        for row in self._database.rows("SELECT place, reason, excerpt, id FROM rejections ORDER BY number"):
+    def all(self, *, after: int = 0) -> Iterator[Refused]:
+        """All of them in order, or those behind a number."""
+        sql = "SELECT place, reason, excerpt, id FROM rejections WHERE number > ? ORDER BY number"
+        for row in self._database.rows(sql, (after,)):
             yield Refused(*row)
 
-    def extent(self) -> tuple[int, ...]:
-        """How many there are, the number of the last and how many have an excerpt: other after any change."""
+    def extent(self) -> Extent:
+        """How far the table goes."""
         row = self._database.one(
-            "SELECT (SELECT COUNT(*) FROM rejections), (SELECT COALESCE(MAX(number), 0) FROM rejections), "
-            "(SELECT COUNT(*) FROM rejections WHERE excerpt <> '')"
+            "SELECT (SELECT COUNT(*) FROM rejections), "
+            "(SELECT COUNT(*) FROM rejections WHERE excerpt <> ''), "
+            "(SELECT COALESCE(MAX(number), 0) FROM rejections)"
         )
-        return tuple(map(int, row))
+        return Extent(*map(int, row))
+
+    def has_grown(self, before: Extent, now: Extent) -> bool:
+        """Whether all that is new lies behind ``before``: nothing was deleted, and no excerpt dropped."""
+        count, num_excerpts = self._database.one(
+            "SELECT COUNT(*), COALESCE(SUM(excerpt <> ''), 0) FROM rejections WHERE number > ?",
+            (before.last_number,),
+        )
+        return (now.count - before.count, now.num_excerpts - before.num_excerpts) == (count, num_excerpts)
 
     def forget(self, ids: Collection[str], texts: Iterable[str | None] = ()) -> int:
         """Delete what was refused under these ids, and excerpts that name them or repeat these texts.

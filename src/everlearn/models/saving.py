@@ -28,6 +28,7 @@ SavedDtypeName = Literal["float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PREFIX = "base_model.model."
+_OF_MODELS = ("config.json", "adapter_config.json")
 
 
 def save_model(
@@ -56,7 +57,7 @@ def save_model(
         dtype: Number format on disk; None: as in memory.
         base_model: Folder or hub name of the model that an adapter belongs to, recorded with it, so that
             ``peft.AutoPeftModel`` finds it; None: what the model was loaded from.
-        overwrite: Replace what is in the folder.
+        overwrite: Replace the model that is in the folder.
 
     Returns:
         The largest difference of two logits, which of a rounded model is the price of its number format.
@@ -187,7 +188,8 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Whether a model may be written there.
 
     Raises:
-        StorageError: Something is there already, or it cannot be looked at.
+        StorageError: Something is there already (a saved model may be overwritten, nothing else), or it
+            cannot be looked at.
     """
     try:
         holds_something = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -195,6 +197,11 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}") from error
     if holds_something and not overwrite:
         raise StorageError(f"{folder} is not empty; give another folder, or overwrite it (--overwrite)")
+    if holds_something and not any((folder / name).is_file() for name in _OF_MODELS):
+        raise StorageError(
+            f"{folder} holds something else than a saved model, and only such a folder is overwritten; give "
+            "another folder"
+        )
 
 
 @contextmanager

@@ -130,16 +130,20 @@ def learn_stream(
         )
         if isinstance(source, CodesSource):
             check_fits_codes(source, config, request.settings, in_file)
-        held_out = None if request.test is None else held_out_set(open_source(request.test, reading), config)
+        test = None if request.test is None else open_source(request.test, reading)
+        held_out = None if test is None else held_out_set(test, config)
         general = None
         if request.general is not None:
             general = GeneralText(open_source(request.general, reading), config)
         listener.stage("loading the model")
         if folder is None:
             learner, record = build_learner(config, source)
+            if test is not None:
+                check_codes(test, record, request.stream)
             folder = RunFolder.create(out, config, record)
         else:
-            check_codes(source, folder.learner_record(), str(out))
+            for one in (source, *([] if test is None else [test])):
+                check_codes(one, folder.learner_record(), str(out))
             learner = folder.fresh_learner(config=config)
         if general is not None:
             listener.stage("reading the general text")

@@ -109,7 +109,7 @@ def predict_stream(
     *,
     top: int = 3,
     settings: Mapping[str, Any] | None = None,
-    rejected: list[Rejection] | None = None,
+    on_rejected: Callable[[Rejection], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PredictedText]:
     """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``.
@@ -119,7 +119,7 @@ def predict_stream(
         spec: The stream.
         top: How many labels to name for each.
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
-        rejected: Records that could not be used are appended to it.
+        on_rejected: Is told of each record that could not be used.
         on_note: Is told what of the run was found damaged and passed over.
     """
     _check_top(top)
@@ -135,15 +135,15 @@ def predict_stream(
     try:
         while True:
             batch = reader.next_batch(_BATCH_SIZE)
-            if rejected is not None:
-                rejected.extend(reader.take_rejected())
+            for one in reader.take_rejected():
+                on_rejected(one)
             if batch:
                 examples = learner.prepare(batch)
                 for example, prediction in zip(examples, learner.predict(examples), strict=True):
                     yield ranked(example, prediction, top, config.task)
     except EndOfStream:
-        if rejected is not None:
-            rejected.extend(reader.take_rejected())
+        for one in reader.take_rejected():
+            on_rejected(one)
     finally:
         reader.close()
 

@@ -31,6 +31,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
 from everlearn.journal.records import CheckpointRecord, Version
+from everlearn.journal.refusals import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.runtime.learners import RunLearner, rebuild_learner
 from everlearn.runtime.rejections import append_rejections
@@ -100,7 +101,7 @@ class RunFolder:
         self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
         self.notes: list[str] = []
         self._lock = lock
-        self._written_rejections: tuple[int, ...] | None = None
+        self._written_rejections: Extent | None = None
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, learner: LearnerRecord) -> RunFolder:
@@ -374,12 +375,16 @@ class RunFolder:
     def write_rejections(self) -> None:
         """Write ``rejected.jsonl`` for readers, if there is anything to tell that it does not tell yet."""
         path = self.path / REJECTED
-        extent = self.journal.refusals.extent()
-        if not extent[0]:
-            path.unlink(missing_ok=True)
-        elif extent != self._written_rejections or not path.is_file():
-            with self.saving(), replacing(path) as temporary:
-                append_rejections(temporary, self.journal.rejections())
+        extent, before = self.journal.refusals.extent(), self._written_rejections
+        self._written_rejections = None
+        with self.saving():
+            if not extent.count:
+                path.unlink(missing_ok=True)
+            elif before is None or not path.is_file() or not self.journal.refusals.has_grown(before, extent):
+                with replacing(path) as temporary:
+                    append_rejections(temporary, self.journal.rejections())
+            else:  # the whole of it at each checkpoint would be work that grows with the stream
+                append_rejections(path, self.journal.rejections(after=before.last_number))
         self._written_rejections = extent
 
     @contextmanager

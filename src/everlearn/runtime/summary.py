@@ -181,6 +181,8 @@ def write_reader_files(
     with folder.saving():
         if len(shown.labels) <= _MAX_CONFUSION_LABELS:
             write_json(folder.path / "confusion.json", shown.to_json())
+        else:  # that of before, with fewer labels, is not what the report shows
+            (folder.path / "confusion.json").unlink(missing_ok=True)
         if scores.matrix is not None:
             write_json(folder.path / "matrix.json", scores.matrix.to_json())
         write_report(

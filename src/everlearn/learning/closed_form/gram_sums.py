@@ -128,9 +128,10 @@ class GramSums:
         return self._class_sums_CM
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The sums as named tensors, for saving; int32 where all entries fit, else int64."""
+        """A copy of the sums as named tensors; int32 where all entries fit, else int64."""
         named = {f"gram.{k:03d}": _narrowed(panel.cpu()) for k, panel in enumerate(self.panels())}
-        return {**named, "class_sums": self.class_sums().cpu(), "class_counts": self.class_counts_C.clone()}
+        class_sums = _narrowed(self.class_sums().cpu())
+        return {**named, "class_sums": class_sums, "class_counts": self.class_counts_C.clone()}
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Replace the sums by what ``tensors`` gave. Shapes must fit."""
@@ -140,7 +141,7 @@ class GramSums:
         self._in_class_sums = 0
         for k, panel in enumerate(self._panels):
             panel.copy_(tensors[f"gram.{k:03d}"])
-        self._class_rows = tensors["class_sums"].to(self._device, copy=True)
+        self._class_rows = tensors["class_sums"].to(self._device, torch.int64, copy=True)
         self.class_counts_C = tensors["class_counts"].clone()
 
     def _grow(self, num_classes: int) -> None:

@@ -41,13 +41,13 @@ class StepResult:
     Attributes:
         loss: Mean loss of the extended batch in nats before the update, penalties left out.
         batch: The extended batch.
-        gradient_norm: Total norm of the gradients before clipping; None where nothing asks for it.
+        gradient_norm: Total norm of the gradients before clipping.
         skipped: Why the parameters were left as they were; None where they were changed.
     """
 
     loss: float
     batch: Batch
-    gradient_norm: float | None
+    gradient_norm: float
     skipped: str | None = None
 
 
@@ -95,11 +95,9 @@ def gradient_step(
 
     for method in methods:
         method.adjust_gradients(context)
-    norm = None
-    if max_gradient_norm is not None or refuse is not None:
-        norm = _norm(context, max_gradient_norm)
-        _require_finite(norm, "norm of the gradients", context.step)
-    reason = refuse(total, norm) if refuse is not None and norm is not None else None
+    norm = _norm(context, max_gradient_norm)
+    _require_finite(norm, "norm of the gradients", context.step)
+    reason = None if refuse is None else refuse(total, norm)
     if reason is None:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -143,5 +141,5 @@ def _require_finite(value: float, name: str, step: int) -> None:
     if not math.isfinite(value):
         raise ModelError(
             f"the {name} is {value} at step {step}: training diverged; "
-            "use a lower learning rate or a lower max_gradient_norm"
+            "use a lower learning rate (--learning-rate) or a lower max_gradient_norm (--clip)"
         )
