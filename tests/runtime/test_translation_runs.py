@@ -183,3 +183,22 @@ def test_pairs_that_cannot_be_used(tmp_path: Path, settings: Settings) -> None:
     reasons = [json.loads(line)["reason"] for line in (run / "rejected.jsonl").read_text().splitlines()]
     assert reasons[0] == "field 'source' must be a string, not int"
     assert reasons[1].startswith("it has no text")  # a target for an earlier pair, of which there is none
+
+
+def test_an_id_that_samples_name_is_gone_from_versions_that_do_not_hold_it(
+    tmp_path: Path, settings: Settings
+) -> None:
+    run = tmp_path / "run"
+    records = [one | {"id": f"person-{k:04}-x"} for k, one in enumerate(pairs_as_records(64))]
+    guarded = settings | {"guard.enabled": True, "guard.every": 32, "guard.share": 0.5}
+    learn(write_jsonl(tmp_path / "pairs.jsonl", records), run, guarded)
+    samples = [one["id"] for one in status_of(run).scores["samples"]]
+    in_exams = [one for one in samples if blame_example(run, one).role == "exam"]
+    assert len(list_versions(run).versions) > 1
+    assert in_exams
+    forget_in_run(run, ids=in_exams[:1], approximate=True)
+    left = {path for path in run.rglob("*") if path.is_file() and in_exams[0].encode() in path.read_bytes()}
+    assert left == set()
+    assert [one["id"] for one in status_of(run).scores["samples"]] == [
+        one for one in samples if one != in_exams[0]
+    ]

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 from everlearn.errors import StateError
@@ -75,7 +76,7 @@ class VersionRewriter:
                 )
             ]
             if not pairs:
-                self._unchanged.append(version)
+                self._take_over(version, generation)
                 continue
             learner, run = self._without(version, generation, pairs)
             if learner is None:
@@ -101,6 +102,38 @@ class VersionRewriter:
                     record,
                 )
             )
+
+    def _take_over(self, version: Version, generation: int) -> None:
+        """Keep a version that holds none of them; written anew if what it keeps of scores names one."""
+        folder = self._folder
+        if folder.config.task == "classify":  # its scores name nobody
+            self._unchanged.append(version)
+            return
+        try:
+            checkpoint = folder.checkpoints.load(str(version.file))
+        except StateError:
+            self._unchanged.append(version)
+            return
+        run = _without_samples(checkpoint.run, self._ids)
+        if run == checkpoint.run:
+            self._unchanged.append(version)
+            return
+        with folder.saving():
+            record = folder.checkpoints.write(
+                checkpoint.learner,
+                run,
+                step=version.step,
+                revision=folder.history.last_revision + 1,
+                generation=generation,
+            )
+        self._rewritten.append(_Rewritten(replace(version, file=record.file), record))
+
+    @cached_property
+    def _ids(self) -> set[str]:
+        database = self._folder.journal.database
+        return {
+            database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0] for offset in self._offsets
+        }
 
     def adopt(self, revision: int) -> None:
         """Let them count; within the transaction of the deletion, which has this revision."""
@@ -133,7 +166,7 @@ class VersionRewriter:
         learner.forget(pairs)
         if needs_resample(learner):
             resample(learner, _held_by(folder, version, generation, self._offsets))
-        return learner, _without_samples(checkpoint.run, {one.id for one in pairs})
+        return learner, _without_samples(checkpoint.run, self._ids)
 
 
 def refolded(
