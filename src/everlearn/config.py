@@ -207,9 +207,11 @@ class RunSettings(_Settings):
     """Versions whose state is kept, so that they can be served again."""
     keep_text: bool | None = None
     """Whether the journal keeps the texts; None: the gradient learner does, which cannot fold without. Where
-    it is not to, it keeps them until a checkpoint holds what was learned from them."""
+    it is not to, it keeps them until a checkpoint holds what was learned from them. Those that a guard
+    examines on stay: ``guard.recent`` and ``guard.long_term``, and those of the present interval."""
     text_days: float | None = Field(default=None, ge=0.0)
-    """Kept texts are dropped after so many days, their codes kept; None: never."""
+    """Kept texts are dropped after so many days, their codes kept; None: never. See ``keep_text`` for those
+    that stay with a guard."""
     threads: int | None = Field(default=None, ge=1, le=1_024)
     """Processor threads for encoding and learning; None: what torch chooses."""
     rolling_window: int = Field(default=1_000, ge=1)

@@ -5,22 +5,32 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.runtime.conftest import digest_of, status_of
 from tests.runtime.text_runs import (
     Crash,
     documents,
     language_settings,
     learn,
+    translation_settings,
     write_jsonl,
     write_language_model,
+    write_pairs,
+    write_translator,
 )
 from tests.runtime.word_pairs import write_encoder, write_texts
 
 from everlearn.errors import RunError, StateError
-from everlearn.journal.dropped_texts import TextRule, drop_texts
+from everlearn.journal.dropped_texts import DROPPED_TARGET, TextRule, drop_texts
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Arrival, NewStep
+from everlearn.journal.soundness import find_problem
+from everlearn.runtime.exam_rows import hash_share
 from everlearn.runtime.forget import forget_in_run
 from everlearn.runtime.journal_views import compact_run
 from everlearn.runtime.lineage import blame_example, list_versions
@@ -29,6 +39,7 @@ from everlearn.runtime.review import flagged_examples, review_run
 from everlearn.runtime.rollback import rollback_run
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.verify import verify_run
+from everlearn.types import Example
 
 Record = dict[str, Any]
 Settings = dict[str, Any]
@@ -46,13 +57,13 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_of(encoder: Path, **more: object) -> Settings:
-    settings: Settings = {
+    values: Settings = {
         "learner.kind": "gradient",
         "model.name": str(encoder),
         "run.threads": 1,
         "stream.batch_size": 8,
     }
-    return settings | {name.replace("__", "."): value for name, value in more.items()}
+    return values | {name.replace("__", "."): value for name, value in more.items()}
 
 
 def texts(folder: Path, count: int, start: int = 0) -> list[Record]:
@@ -90,18 +101,18 @@ def test_what_needs_a_dropped_text_to_be_learned_again_is_not_forgotten_exactly(
 ) -> None:
     run, old, new = tmp_path / "run", texts(tmp_path, 16), texts(tmp_path, 16, start=100)
     come: list[Record] = []
-    given = flagging(encoder) if way == "readmitted" else settings_of(encoder)
+    chosen = flagging(encoder) if way == "readmitted" else settings_of(encoder)
     if way == "correction":
         come = [old[3] | {"label": OTHER[old[3]["label"]]}]
     if way == "target":
         come, old[3] = [old[3]], old[3] | {"label": None}
     if way == "delayed":
-        given["stream.delay"] = 8
+        chosen["stream.delay"] = 8
         stream = write_jsonl(tmp_path / "1.jsonl", [*old, *new])
-        assert learn(stream, run, given, batches=2).interrupted  # the second eight wait, with what is saved
+        assert learn(stream, run, chosen, batches=2).interrupted  # the second eight wait, with what is saved
         learn(stream, run)
     else:
-        learn(write_jsonl(tmp_path / "1.jsonl", old), run, given)
+        learn(write_jsonl(tmp_path / "1.jsonl", old), run, chosen)
         learn(write_jsonl(tmp_path / "2.jsonl", [*new[:1], *come, *new[1:]]), run)
     if way == "readmitted":
         held = [one.id for one in flagged_examples(run) if not one.is_learned]
@@ -221,7 +232,7 @@ def test_a_rollback_that_could_not_go_on_changes_nothing(
 def test_an_interval_is_refused_after_a_forget_although_texts_were_dropped(
     tmp_path: Path, language_model: Path
 ) -> None:
-    given = language_settings(
+    chosen = language_settings(
         language_model,
         learner__gradient__trainable="all",
         learner__gradient__replay=0,
@@ -233,7 +244,7 @@ def test_an_interval_is_refused_after_a_forget_although_texts_were_dropped(
     run, generator = tmp_path / "run", random.Random(5)
     good = [{"id": f"good-{k}", "text": text} for k, text in enumerate(documents(80, sentences=2))]
     bad = [{"id": f"bad-{k}", "text": "".join(generator.choices("0123456789", k=60))} for k in range(40)]
-    learn(write_jsonl(tmp_path / "1.jsonl", good), run, given)
+    learn(write_jsonl(tmp_path / "1.jsonl", good), run, chosen)
     learned = next(one["id"] for one in good if blame_example(run, one["id"]).is_held)
     forget_in_run(run, ids=[learned])
     served = list_versions(run).versions[-1]
@@ -272,3 +283,146 @@ def test_what_has_no_text_any_more_is_not_accepted(tmp_path: Path, encoder: Path
         review_run(run, **what)
     assert (digest_of(run), fingerprint_of(run)) == (before, fingerprint)
     assert review_run(run, reject=held[-1:]).num_left_out == 1
+
+
+def guarded(task: str, models: dict[str, Path], folder: Path) -> tuple[list[Path], Settings]:
+    """Two streams, the second of which begins well and ends in what no candidate should learn; settings."""
+    more: Settings = {
+        "guard__enabled": True,
+        "guard__share": 0.4,
+        "guard__every": 16,
+        "guard__recent": 6,
+        "guard__long_term": 6,
+        "stream__batch_size": 8,
+    }
+    if task == "classify":
+        found = [texts(folder, 48), texts(folder, 48, start=100)]
+        return [write_jsonl(folder / f"{k}.jsonl", one) for k, one in enumerate(found)], settings_of(
+            models["classify"], **more
+        )
+    if task == "seq2seq":
+        pairs = write_pairs(folder / "pairs.jsonl", 48).read_text(encoding="utf-8").splitlines()
+        streams = [
+            write_jsonl(folder / f"{k}.jsonl", map(json.loads, part))
+            for k, part in enumerate((pairs[:24], pairs[24:]))
+        ]
+        return streams, translation_settings(models["seq2seq"], **more)
+    good = documents(60, sentences=2)
+    generator = random.Random(5)
+    bad = ["".join(generator.choices("0123456789", k=60)) for _ in range(40)]
+    more |= {"guard__every": 20, "guard__recent": 12, "guard__long_term": 12, "stream__batch_size": 20}
+    more |= {"learner__gradient__replay": 0, "learner__gradient__trainable": "all"}
+    found = [
+        [{"id": f"d{number}-{k}", "text": text} for k, text in enumerate(part)]
+        for number, part in enumerate((good[:40], [*good[40:], *bad]))
+    ]
+    chosen = language_settings(models["lm"], **more)
+    return [write_jsonl(folder / f"{k}.jsonl", one) for k, one in enumerate(found)], chosen
+
+
+@pytest.fixture(scope="module")
+def models(encoder: Path, language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    translator = write_translator(tmp_path_factory.mktemp("models") / "translator")
+    return {"classify": encoder, "lm": language_model, "seq2seq": translator}
+
+
+def kept_texts(run: Path) -> dict[int, str]:
+    """The roles of the examples whose texts are kept, by offset."""
+    with RunFolder.open_to_read(run) as folder:
+        return dict(
+            folder.journal.database.rows(
+                "SELECT e.offset, e.role FROM examples e JOIN texts t ON t.offset = e.offset"
+            )
+        )
+
+
+@pytest.mark.parametrize("task", ["classify", "lm", "seq2seq"])
+def test_a_guard_decides_the_same_where_no_texts_are_kept_but_those_of_its_exams(
+    tmp_path: Path, models: dict[str, Path], task: str
+) -> None:
+    streams, chosen = guarded(task, models, tmp_path)
+    runs = {
+        "kept": chosen,
+        "dropped": chosen | {"run.keep_text": False, "run.checkpoint_seconds": 0.0},
+    }
+    if task == "classify":
+        runs["compacted"] = chosen
+    found = {}
+    for name, values in runs.items():
+        run = tmp_path / name
+        learn(streams[0], run, values)
+        if name == "compacted":
+            compact_run(run, drop_text_after_days=0)
+        fingerprint = learn(streams[1], run).summary["fingerprint"]
+        decisions = [(one.step, one.verdict, one.reason, one.numbers) for one in list_versions(run).decisions]
+        found[name] = (fingerprint, decisions)
+    assert len(found["kept"][1]) > 3
+    assert task != "lm" or "rejected" in [one[1] for one in found["kept"][1]]
+    assert found["dropped"] == found["kept"]
+    assert found.get("compacted", found["kept"]) == found["kept"]
+    run = tmp_path / "dropped"
+    left = kept_texts(run)
+    assert set(left.values()) == {"exam"}
+    # Recent ones, long-term ones before the interval and with it; of documents four pieces.
+    assert len(left) <= 3 * chosen["guard.recent"] * (4 if task == "lm" else 1)
+    with RunFolder.open_to_read(run) as folder:
+        one = folder.journal.example_at(max(left))
+        assert one is not None
+    forget_in_run(run, ids=[one.id], approximate=True)
+    assert max(left) not in kept_texts(run)
+    learn(streams[0], run, {"guard.enabled": False})
+    compact_run(run, drop_text_after_days=0)
+    assert not kept_texts(run)
+
+
+@pytest.mark.parametrize("task", ["classify", "lm"])
+def test_a_candidate_that_nothing_could_be_asked_of_is_not_said_to_be_no_worse(
+    tmp_path: Path, models: dict[str, Path], task: str
+) -> None:
+    """A run all of whose texts are gone goes on, with what comes from then on."""
+    streams, chosen = guarded(task, models, tmp_path)
+    run = tmp_path / "run"
+    learn(streams[0], run, chosen)
+    with RunFolder.open_to_write(run) as folder:
+        folder.journal.database.execute("DELETE FROM texts")
+    number = len(list_versions(run).decisions)
+    few = [json.loads(line) for line in streams[1].read_text(encoding="utf-8").splitlines()]
+    learned = [one for one in few if hash_share(one["id"], "exam") >= chosen["guard.share"]][:8]
+    outcome = learn(write_jsonl(tmp_path / "few.jsonl", learned), run)
+    reasons = [one.reason for one in list_versions(run).decisions[number:]]
+    assert reasons == [
+        "accepted unexamined: nothing is held back yet that it could be examined on",
+    ]
+    assert any("1 of them unexamined" in note for note in outcome.notes)
+    learn(streams[1], run)
+    reasons = [one.reason for one in list_versions(run).decisions[number + 1 :]]
+    assert reasons[0].startswith(("not worse on the recent exam; nothing", "not worse on either", "recent"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 12),
+    st.lists(st.tuples(st.integers(0, 12), st.sets(st.integers(1, 12))), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_what_is_to_be_kept_is_left_until_it_is_not(
+    num_steps: int, drops: list[tuple[int, set[int]]], targets: bool
+) -> None:
+    with TemporaryDirectory() as folder, Journal.create(Path(folder) / "journal.sqlite") as journal:
+        for step in range(num_steps):
+            example = Example(
+                id=f"m{step}", text=f"words {step}", target="said", fields={"text": f"words {step}"}
+            )
+            journal.append(NewStep(arrivals=[Arrival(example, "exam", None)]), keep_text=True)
+        left = set(range(1, num_steps + 1))
+        for last, keep in drops:
+            last = min(last, num_steps)
+            dropped = {one for one in left if one <= last and one not in keep}
+            rule = TextRule(fields=frozenset({"text"}), targets=targets)
+            assert drop_texts(journal, last, rule, keep) == len(dropped)
+            left -= dropped
+        for offset, one in journal.arrivals(1, num_steps):
+            is_left = offset in left
+            assert (one.example.text is not None, "text" in one.example.fields) == (is_left, is_left)
+            assert one.example.target == ("said" if is_left or not targets else DROPPED_TARGET)
+        assert find_problem(journal.database, whole=True) is None

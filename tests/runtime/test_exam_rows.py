@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.journal.deletion import delete_examples
+from everlearn.journal.dropped_texts import TextRule, drop_texts
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, NewStep, Role
@@ -22,16 +23,18 @@ event = st.one_of(
     st.tuples(st.just("correct"), st.integers(0, 40), st.integers(0, 3)),
     st.tuples(st.just("set aside"), st.integers(0, 4)),
     st.tuples(st.just("delete"), st.integers(0, 40)),
+    st.tuples(st.just("drop"), st.integers(0, 40)),
 )
 
 
-def exam_rows(journal: Journal) -> list[tuple[int, str, str | None, str]]:
+def exam_rows(journal: Journal, *, need_text: bool) -> list[tuple[int, str, str | None, str]]:
     """Offset, id, domain and present target of all that counts, read anew row by row."""
     found = []
     for offset, one in journal.arrivals(1, journal.next_offset - 1):
         target = journal.present_target(offset, one.example.target)
         is_aside = journal.step(journal.step_of(offset)).set_aside is not None
-        if one.role == "exam" and target is not None and not is_aside:
+        has_input = one.example.text is not None or not need_text
+        if one.role == "exam" and target is not None and not is_aside and has_input:
             found.append((offset, one.example.id, one.example.domain, target))
     return found
 
@@ -62,6 +65,7 @@ def happen(journal: Journal, what: tuple[object, ...], *, documents: bool) -> No
                 Arrival(
                     Example(
                         id=f"m{number}",
+                        text=f"text {number}",
                         target=None if label == 3 else f"label {label}",
                         domain=None if domain == 2 else f"domain {domain}",
                         fields=fields if documents else {},
@@ -70,7 +74,7 @@ def happen(journal: Journal, what: tuple[object, ...], *, documents: bool) -> No
                     None,
                 )
             )
-        journal.append(NewStep(arrivals=arrivals), keep_text=False)
+        journal.append(NewStep(arrivals=arrivals), keep_text=True)
     elif what[0] == "correct" and offsets:
         offset = offsets[int(str(what[1])) % len(offsets)]
         change = Change(offset, "pending", None, f"label {what[2]}")
@@ -81,19 +85,22 @@ def happen(journal: Journal, what: tuple[object, ...], *, documents: bool) -> No
         history.set_aside(first, journal.last_step, revision)
     elif what[0] == "delete" and offsets:
         delete_examples(journal, [offsets[int(str(what[1])) % len(offsets)]], reason="test", detail={})
+    elif what[0] == "drop" and offsets:
+        step = journal.step_of(offsets[int(str(what[1])) % len(offsets)])
+        drop_texts(journal, journal.last_offset_of(step), TextRule())
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(event, min_size=1, max_size=14), st.integers(1, 9), st.integers(1, 9))
+@given(st.lists(event, min_size=1, max_size=14), st.integers(1, 9), st.integers(1, 9), st.booleans())
 def test_exams_are_those_of_the_whole_journal(
-    events: list[tuple[object, ...]], num_recent: int, num_long_term: int
+    events: list[tuple[object, ...]], num_recent: int, num_long_term: int, reads_text: bool
 ) -> None:
     with TemporaryDirectory() as folder, Journal.create(Path(folder) / "journal.sqlite") as journal:
-        exams = Exams(journal, num_recent, num_long_term)
+        exams = Exams(journal, num_recent, num_long_term, reads_text=reads_text)
         for what in events:
             happen(journal, what, documents=False)
             recent, long_term = exams.choose()
-            rows = exam_rows(journal)
+            rows = exam_rows(journal, need_text=reads_text)
             pairs = {offset: target for offset, _, _, target in rows}
             groups: dict[object, list[tuple[float, int]]] = {}
             for offset, id_, domain, target in rows:
@@ -115,7 +122,7 @@ def test_exams_of_texts_are_those_of_the_whole_journal(
             happen(journal, what, documents=documents)
             recent, long_term = exams.choose()
             items: dict[str, list[tuple[int, str | None, str]]] = {}
-            for offset, id_, domain, target in exam_rows(journal):
+            for offset, id_, domain, target in exam_rows(journal, need_text=True):
                 name = f"d{int(id_[1:]) // 3}" if documents else id_
                 items.setdefault(name, []).append((offset, domain, target))
             expected = {

@@ -102,7 +102,7 @@ def compact(
             metavar="DAYS",
             help="Drop the texts of examples that came longer ago than this, with fields that repeat them, "
             "targets that are texts, translations and excerpts; codes, labels and other fields are kept, and "
-            "what replay holds. 0: all. Default: none.",
+            "what replay holds, and what a guard examines a learner without codes on. 0: all. Default: none.",
         ),
     ] = None,
     json_output: options.Json = False,

@@ -582,7 +582,8 @@ KeepText = Annotated[
     typer.Option(
         "--keep-text/--no-keep-text",
         help="Keep the texts beside their codes, and how refused records begin. A learner without codes "
-        "drops texts at its next save where it is to keep none. Default: no; learners without codes: yes.",
+        "drops texts at its next save where it is to keep none, but for those that a guard examines on. "
+        "Default: no; learners without codes: yes.",
         show_default=False,
         rich_help_panel=_RUN,
     ),
@@ -592,7 +593,8 @@ TextDays = Annotated[
     typer.Option(
         metavar="DAYS",
         help="Drop kept texts after so many days, with fields that repeat them, targets that are texts and "
-        "excerpts; codes, labels and other fields stay, and what replay holds. Default: never.",
+        "excerpts; codes, labels and other fields stay, what replay holds, and what a guard examines a "
+        "learner without codes on. Default: never.",
         rich_help_panel=_RUN,
     ),
 ]

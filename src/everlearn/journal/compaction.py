@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,6 +51,7 @@ def compact_journal(
     drop_text_after_days: float | None = None,
     rule: TextRule | None = None,
     only_learned: bool = False,
+    keep: Collection[int] = (),
 ) -> Compacted:
     """Drop old texts and codes of trunks that nothing uses, then rewrite the file without unused pages.
 
@@ -60,6 +62,7 @@ def compact_journal(
         drop_text_after_days: Texts that came longer ago than this are dropped; None: no text is.
         rule: What else of an example is text.
         only_learned: Keep what waits to be learned yet.
+        keep: Offsets of examples whose texts stay.
     """
     database = journal.database
     database.empty_log()
@@ -67,7 +70,7 @@ def compact_journal(
     num_codes = _drop_unused_codes(journal)
     dropped = 0
     if drop_text_after_days is not None:
-        dropped = drop_old_texts(journal, drop_text_after_days, rule, only_learned=only_learned)
+        dropped = drop_old_texts(journal, drop_text_after_days, rule, only_learned=only_learned, keep=keep)
     database.execute("VACUUM")
     is_log_empty = database.empty_log()
     return Compacted(
@@ -90,7 +93,12 @@ def _drop_unused_codes(journal: Journal) -> int:
 
 
 def drop_old_texts(
-    journal: Journal, days: float, rule: TextRule | None = None, *, only_learned: bool = False
+    journal: Journal,
+    days: float,
+    rule: TextRule | None = None,
+    *,
+    only_learned: bool = False,
+    keep: Collection[int] = (),
 ) -> int:
     """Drop texts that came longer ago than this, and excerpts of records; returns how many texts.
 
@@ -101,6 +109,7 @@ def drop_old_texts(
         days: 0: all.
         rule: What else of an example is text.
         only_learned: Keep what waits to be learned yet.
+        keep: Offsets of examples whose texts stay.
     """
     database = journal.database
     newest = datetime.fromisoformat(database.now())
@@ -113,4 +122,4 @@ def drop_old_texts(
             "SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ? AND last_offset <= ?",
             (last_step, last_offset),
         )
-        return drop_texts(journal, int(row[0]), rule or TextRule())
+        return drop_texts(journal, int(row[0]), rule or TextRule(), keep)

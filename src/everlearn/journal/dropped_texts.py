@@ -8,6 +8,7 @@ for them any more; that is noted where it is noted of dropped codes.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from everlearn.journal.chain import COMPACTED_STEP
@@ -36,33 +37,50 @@ class TextRule:
     targets: bool = False
 
 
-def drop_texts(journal: Journal, last_offset: int, rule: TextRule) -> int:
+def drop_texts(journal: Journal, last_offset: int, rule: TextRule, keep: Collection[int] = ()) -> int:
     """Drop the texts of all examples up to an offset, the last one of a step.
+
+    Args:
+        journal: Open for writing.
+        last_offset: The offset.
+        rule: What else of an example is text.
+        keep: Offsets of examples that are left as they are. What was left before and is not among them is
+            dropped now.
 
     Returns:
         How many texts were dropped.
     """
-    database = journal.database
+    database, kept = journal.database, frozenset(keep)
     with database.transaction():
         first = int(journal.meta(DROPPED_TO) or 0) + 1
-        if last_offset < first:
-            return 0
-        count = int(database.one("SELECT COUNT(*) FROM texts WHERE offset <= ?", (last_offset,))[0])
-        last_changed = _rewrite_examples(journal, first, last_offset, rule)
-        database.execute("DELETE FROM texts WHERE offset <= ?", (last_offset,))
-        if rule.targets:
-            last_changed = max(last_changed, _rewrite_changes(journal, first, last_offset))
-            database.execute(
-                "DELETE FROM predictions WHERE label IS NOT NULL AND offset BETWEEN ? AND ?",
-                (first, last_offset),
-            )
-        if last_changed > int(journal.meta(COMPACTED_STEP) or 0):
-            journal.set_meta(COMPACTED_STEP, str(last_changed))
-        journal.set_meta(DROPPED_TO, str(last_offset))
+        left_before = database.all(
+            "SELECT offset FROM texts WHERE offset < ? AND offset <= ? ORDER BY offset", (first, last_offset)
+        )
+        spans = [(offset, offset) for (offset,) in left_before if offset not in kept]
+        spans += [(first, last_offset)] if first <= last_offset else []
+        count = sum(_drop_span(journal, *span, rule, kept) for span in spans)
+        if first <= last_offset:
+            journal.set_meta(DROPPED_TO, str(last_offset))
     return count
 
 
-def _rewrite_examples(journal: Journal, first: int, last: int, rule: TextRule) -> int:
+def _drop_span(journal: Journal, first: int, last: int, rule: TextRule, keep: frozenset[int]) -> int:
+    """Drop texts from one offset to another; returns how many."""
+    database = journal.database
+    span = (first, last, json.dumps(sorted(one for one in keep if first <= one <= last)))
+    within = "offset BETWEEN ? AND ? AND offset NOT IN (SELECT value FROM json_each(?))"
+    count = int(database.one(f"SELECT COUNT(*) FROM texts WHERE {within}", span)[0])
+    last_changed = _rewrite_examples(journal, first, last, rule, keep)
+    database.execute(f"DELETE FROM texts WHERE {within}", span)
+    if rule.targets:
+        last_changed = max(last_changed, _rewrite_changes(journal, first, last, keep))
+        database.execute(f"DELETE FROM predictions WHERE label IS NOT NULL AND {within}", span)
+    if last_changed > int(journal.meta(COMPACTED_STEP) or 0):
+        journal.set_meta(COMPACTED_STEP, str(last_changed))
+    return count
+
+
+def _rewrite_examples(journal: Journal, first: int, last: int, rule: TextRule, keep: frozenset[int]) -> int:
     """Write rows without what is text; returns the last step of which one was changed."""
     database, last_changed = journal.database, 0
     while first <= last:
@@ -73,6 +91,8 @@ def _rewrite_examples(journal: Journal, first: int, last: int, rule: TextRule) -
             "FROM examples e LEFT JOIN texts t ON t.offset = e.offset WHERE e.offset BETWEEN ? AND ?",
             (first, stop),
         ):
+            if row[0] in keep:
+                continue
             values = list(verified(row, "examples"))
             before = tuple(values)
             texts = [text, values[4] if rule.targets else None]
@@ -89,12 +109,14 @@ def _rewrite_examples(journal: Journal, first: int, last: int, rule: TextRule) -
     return last_changed
 
 
-def _rewrite_changes(journal: Journal, first: int, last: int) -> int:
+def _rewrite_changes(journal: Journal, first: int, last: int, keep: frozenset[int]) -> int:
     database, last_changed = journal.database, 0
     for row in database.all(
         "SELECT number, step, offset, kind, previous, target, crc FROM changes WHERE offset BETWEEN ? AND ?",
         (first, last),
     ):
+        if row[2] in keep:
+            continue
         number, step, offset, kind, previous, _ = verified(row, "changes")
         kept = None if previous is None else DROPPED_TARGET
         values = (number, step, offset, kind, kept, DROPPED_TARGET)

@@ -45,7 +45,7 @@ from everlearn.types import Example, Json
 __all__ = ["DROPPED_TO", "Journal"]
 
 DROPPED_TO = "texts_dropped_to"
-"""Key in ``meta``: up to this offset no example has a text any more."""
+"""Key in ``meta``: up to this offset texts were dropped, but for those that were to be left."""
 
 _EXAMPLE_COLUMNS = "e.offset, e.id, e.step, e.role, e.target, e.domain, e.time, e.fields, e.crc"
 _CHANGE_COUNTS = "(s.set_aside IS NULL OR c.kind = 'pending')"

@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from everlearn.journal.journal import Journal
+from everlearn.journal.journal import DROPPED_TO, Journal
 
 __all__ = ["ExamRows", "balanced", "hash_share"]
 
@@ -25,6 +25,7 @@ _USABLE = (
     "FROM examples e JOIN steps s ON s.step = e.step "
     "WHERE e.role = 'exam' AND s.set_aside IS NULL AND present IS NOT NULL"
 )
+_HAS_TEXT = "EXISTS (SELECT 1 FROM texts t WHERE t.offset = e.offset)"
 
 
 def hash_share(id_: str, purpose: str) -> float:
@@ -41,10 +42,13 @@ def hash_share(id_: str, purpose: str) -> float:
 class ExamRows:
     """The rows of all exam examples that have a target and are not set aside, in order of offsets.
 
+    What is examined on texts is examined on those that are kept.
+
     Args:
         journal: Holds them.
         group_of: The group of an example, by its domain and its present target.
         name_of: What its hash is of, by its id and fields.
+        need_text: Whether those whose texts were dropped are of no use.
 
     Attributes:
         rows: ``offset``, ``step``, ``group`` (a place in ``groups``) and ``hash`` of each.
@@ -56,6 +60,8 @@ class ExamRows:
         journal: Journal,
         group_of: Callable[[str | None, str], Group],
         name_of: Callable[[str, str | None], str] = lambda id_, _: id_,
+        *,
+        need_text: bool = False,
     ) -> None:
         self._journal = journal
         self._group_of = group_of
@@ -64,6 +70,9 @@ class ExamRows:
         self.groups: list[Group] = []
         self._places: dict[Group, int] = {}
         self._step = self._revision = self._change = 0
+        self._need_text = need_text
+        self._usable = f"{_USABLE} AND {_HAS_TEXT}" if need_text else _USABLE
+        self._dropped: str | None = None
 
     def refresh(self) -> None:
         """Take in what came, was changed, set aside or deleted since the last time."""
@@ -74,9 +83,11 @@ class ExamRows:
         )
         if revised is not None:
             first_step, self._revision = min(first_step, revised), revision
+        if self._need_text and (dropped := journal.meta(DROPPED_TO)) != self._dropped:
+            first_step, self._dropped = 1, dropped
         first = journal.last_offset_of(first_step - 1) + 1
         kept = self.rows[: int(np.searchsorted(self.rows["offset"], first))]
-        read = [self._row(*values) for values in database.rows(f"{_USABLE} AND e.offset >= ?", (first,))]
+        read = [self._row(*values) for values in database.rows(f"{self._usable} AND e.offset >= ?", (first,))]
         # CROSS JOIN: SQLite, which knows no sizes, would begin with the larger table.
         changed = {
             offset
@@ -90,7 +101,7 @@ class ExamRows:
         if changed:
             kept = kept[~np.isin(kept["offset"], list(changed))]
             for offset in changed:
-                found = database.first(f"{_USABLE} AND e.offset = ?", (offset,))
+                found = database.first(f"{self._usable} AND e.offset = ?", (offset,))
                 read += [] if found is None else [self._row(*found)]
         if changed or read or len(kept) < len(self.rows):
             rows = np.concatenate([kept, np.array(read, _ROW)])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from everlearn.journal.journal import Journal
 from everlearn.runtime.exam_rows import ExamRows, balanced
+from everlearn.runtime.learnable_again import has_input
 from everlearn.types import Example
 
 __all__ = ["Chosen", "Exams"]
@@ -29,13 +30,15 @@ class Exams:
         journal: Holds them.
         recent: Size of the exam on the recent past.
         long_term: Size of the other.
+        reads_text: Whether what is examined predicts from texts; else from codes.
     """
 
-    def __init__(self, journal: Journal, recent: int, long_term: int) -> None:
+    def __init__(self, journal: Journal, recent: int, long_term: int, *, reads_text: bool = False) -> None:
         self._journal = journal
         self._num_recent = recent
         self._num_long_term = long_term
-        self._rows = ExamRows(journal, lambda domain, target: (target, domain))
+        self._reads_text = reads_text
+        self._rows = ExamRows(journal, lambda domain, target: (target, domain), need_text=reads_text)
         self._loaded: dict[tuple[int, int], Example] = {}
 
     def choose(self) -> tuple[list[Chosen], list[Chosen]]:
@@ -54,13 +57,27 @@ class Exams:
         rows = self._rows.rows
         return self._chosen(rows[np.searchsorted(rows["offset"], first_offset) :])
 
+    def needed(self, first_offset: int) -> set[int]:
+        """Offsets of all that this candidate and the next are examined on, as of now.
+
+        Args:
+            first_offset: Where the present interval begins.
+        """
+        self._rows.refresh()
+        rows = self._rows.rows
+        since = rows[np.searchsorted(rows["offset"], first_offset) :]
+        chosen = [rows[-self._num_recent :], rows[balanced(rows, self._num_long_term)], since]
+        return {offset for part in chosen for offset in part["offset"].tolist()}
+
     def examples(self, chosen: Sequence[Chosen], generations: Sequence[int]) -> list[list[Example]]:
-        """The chosen examples with codes of each of these generations, as far as they have codes of all."""
+        """The chosen examples with codes of each of these generations, as far as they have codes of all.
+
+        Of those that are read as texts, the ones with a text.
+        """
         found: list[list[Example]] = [[] for _ in generations]
-        are_several = len(set(generations)) > 1
         for offset, target in chosen:
             coded = [self._example(generation, offset) for generation in generations]
-            if not are_several or all(one.code is not None for one in coded):
+            if all(has_input(one, reads_text=self._reads_text) for one in coded):
                 for examples, one in zip(found, coded, strict=True):
                     examples.append(one.with_target(target))
         return found

@@ -38,8 +38,10 @@ from everlearn.runtime.text_exams import TextComparison, TextExams, TextItem, Te
 from everlearn.runtime.versions import add_version, examined_version
 from everlearn.types import Example, Json, Predictor
 
-__all__ = ["Examination", "Guard", "Verdict"]
+__all__ = ["UNEXAMINED", "Examination", "Guard", "Verdict"]
 
+UNEXAMINED = "accepted unexamined"
+"""What a decision's reason begins with where no exam had anything to ask."""
 _PREDICTED_AT_ONCE = 512
 _READMITTED_AT_ONCE = 5_000
 _LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
@@ -102,7 +104,7 @@ class Guard:
         task = folder.config.task
         self._reads_text = folder.record.learner.kind != "closed-form"
         self._exams: Exams | TextExams = (
-            Exams(folder.journal, settings.recent, settings.long_term)
+            Exams(folder.journal, settings.recent, settings.long_term, reads_text=self._reads_text)
             if task == "classify"
             else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
         )
@@ -171,6 +173,13 @@ class Guard:
         )
         return row is not None
 
+    def needed_texts(self) -> set[int]:
+        """Offsets of the examples whose texts candidates are examined on."""
+        if not self._reads_text:
+            return set()
+        first_offset = self._first_offset(self.last_examined + 1)
+        return self._exams.needed(self._folder.journal.next_offset if first_offset is None else first_offset)
+
     def consider(self, learner: RunLearner, status: Callable[[], RunStatus]) -> Verdict:
         """Examine the learner's present state; make it a version, or set its interval aside.
 
@@ -204,7 +213,7 @@ class Guard:
                 )
         if reasons:
             return self._reject(live.predictor, first_step, "; ".join(reasons), numbers)
-        reason = "not worse on either exam"
+        reason = _passed(int(numbers["recent"]["examples"]), int(numbers["long_term"]["examples"]))
         return self._accept(learner, status, first_step, reason, numbers, examination.scores)
 
     def examine(self, candidate: Predictor, generation: int) -> Examination:
@@ -392,6 +401,16 @@ def _right(predictor: Predictor, examples: Sequence[Example]) -> npt.NDArray[np.
 def _scoring(predictor: Predictor) -> TextPredictor:
     """A predictor of texts as what it is, too."""
     return cast(TextPredictor, predictor)
+
+
+def _passed(recent: int, long_term: int) -> str:
+    """Why a candidate is accepted that failed no exam, by what the exams had to ask."""
+    if recent and long_term:
+        return "not worse on either exam"
+    if recent or long_term:
+        held, empty = ("recent", "long-term") if recent else ("long-term", "recent")
+        return f"not worse on the {held} exam; nothing is held back yet for the {empty} one"
+    return f"{UNEXAMINED}: nothing is held back yet that it could be examined on"
 
 
 def _fall(one: PairedComparison | TextComparison) -> str:

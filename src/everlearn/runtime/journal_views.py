@@ -15,6 +15,7 @@ from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import Arrival
 from everlearn.json_text import json_text
 from everlearn.runtime.exported_record import exported_record
+from everlearn.runtime.guard import Guard
 from everlearn.runtime.rebuild_report import rebuild_report
 from everlearn.runtime.run_folder import JOURNAL, RunFolder
 from everlearn.runtime.text_rules import text_rule
@@ -145,7 +146,7 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
     Args:
         run: The run folder.
         drop_text_after_days: Texts of examples that came longer ago than this are dropped, their codes
-            kept; 0: all.
+            kept; 0: all. Those stay that a guard examines a learner of texts on.
 
     Raises:
         ConfigError: A negative number of days.
@@ -163,11 +164,13 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
                     "its newest checkpoint; run `everlearn learn` on its stream to the end first"
                 )
         with folder.saving():
+            keep = Guard(folder, folder.config.guard).needed_texts() if folder.config.guard.enabled else ()
             compacted = compact_journal(
                 folder.journal,
                 drop_text_after_days=drop_text_after_days,
                 rule=text_rule(folder.config),
                 only_learned=folder.record.learner.kind != "closed-form",
+                keep=keep,
             )
             if drop_text_after_days is not None:
                 remove_kept_aside(run / JOURNAL)  # damaged files hold texts too

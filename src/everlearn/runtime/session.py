@@ -35,7 +35,7 @@ from everlearn.runtime.failed_steps import (
     out_of_memory,
 )
 from everlearn.runtime.fold import Fold
-from everlearn.runtime.guard import Guard
+from everlearn.runtime.guard import UNEXAMINED, Guard
 from everlearn.runtime.held_out import HeldOut
 from everlearn.runtime.label_limit import LabelLimit, label_limit
 from everlearn.runtime.learners import RunLearner, is_settled, learning_rate_of
@@ -305,7 +305,13 @@ class LearnSession:
         days = days_kept(self.config, reads_text=reads_text)
         if days is not None:
             with self.folder.saving():
-                drop_old_texts(self._journal, days, text_rule(self.config), only_learned=reads_text)
+                drop_old_texts(
+                    self._journal,
+                    days,
+                    text_rule(self.config),
+                    only_learned=reads_text,
+                    keep=() if self._guard is None else self._guard.needed_texts(),
+                )
                 # Where somebody reads the log it is emptied another time.
                 self._journal.database.empty_log(0)
 
@@ -362,6 +368,11 @@ class LearnSession:
         if decisions:
             accepted = sum(one.verdict == "accepted" for one in decisions)
             notes.append(f"{accepted:,} of {len(decisions):,} candidates became versions.")
+        if unexamined := sum(one.reason.startswith(UNEXAMINED) for one in decisions):
+            notes.append(
+                f"{unexamined:,} of them unexamined, as nothing was held back yet that has a text: a larger "
+                "share (--guard-share) or fewer candidates (--guard-every) give the guard something to ask."
+            )
         if serving is not None:
             last = next(
                 (one for one in reversed(everything) if one.kind == "rollback" or one.verdict == "accepted"),

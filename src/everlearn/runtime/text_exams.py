@@ -110,7 +110,7 @@ class TextExams:
         self._num_recent = recent
         self._num_long_term = long_term
         self._whole_documents = whole_documents
-        self._rows = ExamRows(journal, lambda domain, _: (domain,), self._name_of)
+        self._rows = ExamRows(journal, lambda domain, _: (domain,), self._name_of, need_text=True)
         self._live: TextPredictor | None = None
         self._of_live: dict[TextItem, TextLoss] = {}
         self._of_candidate: dict[TextItem, TextLoss] = {}
@@ -135,6 +135,22 @@ class TextExams:
         """Documents that began, and pairs that came, from an offset on."""
         firsts, items = self._items()
         return [self._item(one) for one in items[np.searchsorted(firsts["offset"], first_offset) :]]
+
+    def needed(self, first_offset: int) -> set[int]:
+        """Offsets of all that this candidate and the next are examined on, as of now.
+
+        Args:
+            first_offset: Where the present interval begins.
+        """
+        firsts, items = self._items()
+        before = int(np.searchsorted(firsts["offset"], first_offset))
+        places = {
+            *range(max(0, len(items) - self._num_recent), len(items)),
+            *balanced(firsts[:before], self._num_long_term).tolist(),
+            *balanced(firsts, self._num_long_term).tolist(),
+            *range(before, len(items)),
+        }
+        return {offset for place in places for offset in items[place]}
 
     def begin(self, live: TextPredictor) -> None:
         """Another candidate is to be compared with the model that serves."""
