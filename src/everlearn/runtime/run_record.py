@@ -55,6 +55,8 @@ class SourceProgress(_Record):
         key: Identifies the stream: its absolute path or dataset name.
         cursor: The source's own cursor after the last example taken.
         arrangement: The settings that order the stream, where it is not learned as it is.
+        delay: Examples that come between one of its examples and that one's turn; None: as the run's settings
+            say, where older runs keep it.
         digest: SHA-256 over the arranged ids and targets; tells whether the stream changed.
         finished: Whether its end was reached.
         examples: Examples taken from it.
@@ -66,6 +68,7 @@ class SourceProgress(_Record):
     key: str
     cursor: dict[str, Any] | None = None
     arrangement: dict[str, Any] | None = None
+    delay: int | None = None
     digest: str | None = None
     finished: bool = False
     examples: int = 0

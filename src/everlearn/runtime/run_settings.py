@@ -82,12 +82,14 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     own = dict(flatten_settings(folder.record.config))
     progress = known_source(folder.sources(), key)
     if progress is None:
-        # The order belongs to a stream: another one does not take it over.
+        # Order and delay belong to a stream: another one does not take them over.
         own |= {"stream.order": "as-is", "stream.experiences": 1, "stream.delay": 0}
     elif progress.arrangement is not None:
         own |= {path: progress.arrangement[name] for path, name in _ORDERING.items()}
     else:
         own |= {"stream.order": "as-is", "stream.experiences": 1}
+    if progress is not None and progress.delay is not None:
+        own["stream.delay"] = progress.delay
     asked = RunConfig.from_mapping(folder.record.config).with_settings(own).with_settings(given)
     wanted = dict(flatten_settings(asked.to_mapping()))
     differing = [

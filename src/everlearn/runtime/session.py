@@ -217,10 +217,13 @@ class LearnSession:
     def step(self) -> int:
         """Take one batch: journal it, learn it; returns the records read, usable or not.
 
+        What waits for longer than this sitting's delay is learned first.
+
         Raises:
             EndOfStream: There is nothing more, and waiting examples were learned.
             BrokenStreamError: The stream cannot be read any further; all before is learned.
         """
+        self._learn_waiting(self.config.stream.delay)
         try:
             batch = (self._strict or self.place.feed).next_batch(self.config.stream.batch_size)
         except EndOfStream:
@@ -396,7 +399,16 @@ class LearnSession:
         )
 
     def undo(self) -> None:
-        """Take everything of this sitting out of the journal."""
+        """Take everything of this sitting out of the journal.
+
+        Nothing of it may have been judged: what is served, and what was set aside, do not come back.
+        """
+        judged = self._journal.database.first(
+            "SELECT 1 FROM decisions WHERE kind = 'guard' AND step > ?1 "
+            "UNION ALL SELECT 1 FROM versions WHERE step > ?1 LIMIT 1",
+            (self._first_step,),
+        )
+        assert judged is None, "a sitting that a version was made in, or a candidate set aside, stays"
         with self.folder.saving():
             self._journal.rewind(self._first_step)
 
@@ -477,7 +489,8 @@ class LearnSession:
                 refused=self._refused(refusals)
                 + self._leave_out({prepared[k]: problem for k, problem in problems.items()}),
                 flags=flags,
-                after=self._after_batch(len(arrivals)),
+                # Where a batch is cut short the feed stands behind all of it.
+                after=self._after_batch(len(arrivals), is_whole=cursor is None),
             ),
             due,
             predictions,
@@ -550,9 +563,8 @@ class LearnSession:
         self.scores.rest()
 
     def _examine_is_due(self, num_arrived: int) -> bool:
-        if self._guard is None:
-            return False
-        if not self.scores.counts.learned:
+        # A sitting that comes to nothing is undone, which a judgement could not be.
+        if self._guard is None or not self.progress.examples or not self.scores.counts.learned:
             return False
         settings = self.config.guard
         is_time = settings.seconds is not None and time.monotonic() - self._examined_at >= settings.seconds
@@ -560,12 +572,10 @@ class LearnSession:
 
     def _end(self, rejected: Sequence[Rejection]) -> None:
         """Learn what still waits, and note that the stream is finished."""
-        while len(self._queue):
-            due, learned = self._queue.flush(self.config.stream.batch_size)
-            self._make(NewStep(learned=learned), due)
+        self._learn_waiting()
         self._count(rejected)
         self.num_records += len(rejected)
-        examine = self._guard is not None and self._guard.has_unexamined
+        examine = self._guard is not None and not self.is_fruitless and self._guard.has_unexamined
         if rejected or examine or not self.progress.finished:
             self.place.finish()
             self._make(
@@ -576,6 +586,12 @@ class LearnSession:
                     refused=self._refused(rejected),
                 )
             )
+
+    def _learn_waiting(self, stay: int = 0) -> None:
+        """Learn what waits for its turn, batch by batch, but for the newest ``stay`` examples."""
+        while (surplus := len(self._queue) - stay) > 0:
+            due, learned = self._queue.flush(min(self.config.stream.batch_size, surplus))
+            self._make(NewStep(learned=learned), due)
 
     def _make(
         self,
@@ -654,9 +670,9 @@ class LearnSession:
         found = [(offset, self._journal.example_at(offset)) for offset in offsets]
         return [(offset, one) for offset, one in found if one is not None and one.text is not None]
 
-    def _after_batch(self, num_arrived: int) -> dict[str, Json]:
+    def _after_batch(self, num_arrived: int, *, is_whole: bool) -> dict[str, Json]:
         ended = {}
-        if self._experiences is not None:
+        if self._experiences is not None and is_whole:
             ended = self._experiences.ended(self.scores.counts.examples + num_arrived)
         examined = {"settle": True, "examine": True} if self._examine_is_due(num_arrived) else {}
         return ended | examined

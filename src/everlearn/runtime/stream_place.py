@@ -50,6 +50,10 @@ class StreamPlace:
         self._num_sources = len(sources) + all(one is not self.progress for one in sources)
         self.was_changed = False
         self.feed: Feed = self._open_feed(config)
+        if self.progress.delay != config.stream.delay:
+            # A stream that was read to its end notes it all the same: it may grow.
+            self.progress.finished &= self.progress.delay is None
+            self.progress.delay = config.stream.delay
 
     @property
     def experiences(self) -> ArrangedFeed | None:
