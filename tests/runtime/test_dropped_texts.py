@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.runtime.conftest import digest_of, status_of
 from tests.runtime.text_runs import (
     Crash,
+    crash_at_step,
     documents,
     language_settings,
     learn,
@@ -25,7 +27,8 @@ from tests.runtime.text_runs import (
 )
 from tests.runtime.word_pairs import write_encoder, write_texts
 
-from everlearn.errors import RunError, StateError
+from everlearn.errors import EverlearnError, RunError, StateError
+from everlearn.journal.digest import content_digest
 from everlearn.journal.dropped_texts import DROPPED_TARGET, TextRule, drop_texts
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, NewStep
@@ -399,7 +402,7 @@ def test_a_candidate_that_nothing_could_be_asked_of_is_not_said_to_be_no_worse(
     assert reasons[0].startswith(("not worse on the recent exam; nothing", "not worse on either", "recent"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.integers(1, 12),
     st.lists(st.tuples(st.integers(0, 12), st.sets(st.integers(1, 12))), min_size=1, max_size=5),
@@ -410,10 +413,10 @@ def test_what_is_to_be_kept_is_left_until_it_is_not(
 ) -> None:
     with TemporaryDirectory() as folder, Journal.create(Path(folder) / "journal.sqlite") as journal:
         for step in range(num_steps):
-            example = Example(
+            fresh = Example(
                 id=f"m{step}", text=f"words {step}", target="said", fields={"text": f"words {step}"}
             )
-            journal.append(NewStep(arrivals=[Arrival(example, "exam", None)]), keep_text=True)
+            journal.append(NewStep(arrivals=[Arrival(fresh, "exam", None)]), keep_text=True)
         left = set(range(1, num_steps + 1))
         for last, keep in drops:
             last = min(last, num_steps)
@@ -426,3 +429,85 @@ def test_what_is_to_be_kept_is_left_until_it_is_not(
             assert (one.example.text is not None, "text" in one.example.fields) == (is_left, is_left)
             assert one.example.target == ("said" if is_left or not targets else DROPPED_TARGET)
         assert find_problem(journal.database, whole=True) is None
+
+
+class Story:
+    """A run that anything may happen to; what is refused must leave it as it was."""
+
+    def __init__(self, folder: Path, encoder: Path, *, guard: bool, delay: int) -> None:
+        self.folder, self.run, self.known = folder, folder / "run", 0
+        self.settings = flagging(encoder) | {"guard.every": 12, "guard.readmit": True, "stream.delay": delay}
+        self.settings["guard.enabled"] = guard
+        if not guard:
+            self.settings = {k: v for k, v in self.settings.items() if not k.startswith("guard.")}
+
+    def learn(self, number: int, *, dies: bool = False) -> None:
+        """Eight new ones, one of them without a target; a correction, and a target that is late."""
+        records = texts(self.folder, 8, start=8 * self.known)
+        for record in records:
+            record["label"] = record["label"] if number % 3 else OTHER[record["label"]]
+        old = texts(self.folder, 8, start=8 * (number % self.known)) if self.known else []
+        come = [one | {"label": OTHER[one["label"]]} for one in old[number % 8 : number % 8 + 2]]
+        records[3] |= {"label": None}
+        self.known += 1
+        stream = write_jsonl(self.folder / f"{self.known}.jsonl", [*records[:5], *come, *records[5:]])
+        if not dies:
+            learn(stream, self.run, self.settings)
+            return
+        with RunFolder.open_to_read(self.run) as folder:
+            step = folder.journal.last_step + 2
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("everlearn.runtime.fold.Fold.make", crash_at_step(step))
+            with suppress(Crash):
+                learn(stream, self.run, self.settings)
+
+    def happen(self, what: str, number: int) -> None:
+        if what in ("learn", "crash"):
+            self.learn(number, dies=what == "crash")
+        elif what == "drop":
+            compact_run(self.run, drop_text_after_days=0)
+        elif what == "forget":
+            forget_in_run(self.run, ids=[f"message-{number % (8 * self.known)}"])
+        elif what == "accept":
+            flagged = flagged_examples(self.run, limit=999)
+            if flagged:
+                review_run(self.run, accept=[flagged[number % len(flagged)].id])
+        else:
+            version = number % (len(list_versions(self.run).versions) + 1)
+            rollback_run(self.run, version or None, keep_learned=what == "pin" and version > 0)
+
+    def state(self) -> tuple[str, str]:
+        """All that is journaled, and the fingerprint of its fold."""
+        with recovered_run(self.run) as opened:
+            return content_digest(opened.folder.journal), opened.learner.fingerprint()
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.booleans(),
+    st.sampled_from([0, 6]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["learn", "crash", "drop", "forget", "accept", "rollback", "pin"]),
+            st.integers(0, 99),
+        ),
+        min_size=3,
+        max_size=6,
+    ),
+)
+@example(guard=False, delay=0, events=[("forget", 3), ("drop", 0), ("rollback", 1)])
+def test_whatever_happens_is_done_or_refused_and_the_run_goes_on(
+    encoder: Path, guard: bool, delay: int, events: list[tuple[str, int]]
+) -> None:
+    with TemporaryDirectory() as folder:
+        story = Story(Path(folder), encoder, guard=guard, delay=delay)
+        story.learn(1)
+        story.learn(2)
+        for what, number in events:
+            before = story.state()
+            try:
+                story.happen(what, number)
+            except EverlearnError:
+                assert story.state() == before, (what, number)
+        story.learn(4)
+        story.state()
