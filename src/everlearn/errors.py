@@ -14,6 +14,7 @@ __all__ = [
     "ModelError",
     "RunError",
     "StateError",
+    "StoppedError",
     "StorageError",
 ]
 
@@ -56,6 +57,12 @@ class StateError(EverlearnError):
     """A saved state is damaged, truncated or belongs to another learner."""
 
     exit_code = 6
+
+
+class StoppedError(EverlearnError):
+    """A stop was asked for; what the message does not say is as before."""
+
+    exit_code = 130
 
 
 class StorageError(EverlearnError):

@@ -109,7 +109,7 @@ def test_strict_stops_at_the_place_and_keeps_what_came_before(
     (tmp_path / "s.jsonl").write_bytes(lines(*GOOD) + b"{oops\n" + lines(*GOOD))
     out = ["--out", tmp_path / "run", "--strict"]
     ended = inside("learn", tmp_path / "s.jsonl", *out, *small)
-    assert_clear(ended, 3, "s.jsonl:9", "8 examples before it are learned and saved")
+    assert_clear(ended, 3, "s.jsonl:9", "--no-strict", "8 examples before it are learned and saved")
     again = inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run", "--no-strict", "--json")
     assert again.code == 0, again.err
     assert (again.result["examples"], again.result["rejected"]) == (16, 1)

@@ -215,7 +215,7 @@ def test_without_out_a_folder_is_made(
 
 def test_every_option_is_a_setting_that_exists() -> None:
     known = dict(flatten_settings(RunConfig().to_mapping()))
-    assert set(options._SETTING_OF.values()) <= set(known)
+    assert set(options.SETTING_OF.values()) <= set(known)
 
 
 @pytest.mark.parametrize(

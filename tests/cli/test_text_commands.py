@@ -86,7 +86,8 @@ def test_the_whole_way_of_a_language_model(tmp_path: Path, inside: Run, model: P
     adapted = inside("evaluate", run, test, "--adapt", "--json").result
     assert adapted["bits_per_byte"] < one["bits_per_byte"]
     assert adapted["fingerprint"] == one["fingerprint"] == again.result["fingerprint"]
-    assert inside("evaluate", run, test, "--forget-documents").code == 2
+    told = inside("evaluate", run, test, "--forget-documents")
+    assert (told.code, told.err) == (2, "error: --forget-documents is given, but --adapt is not\n")
 
     prompt = ["--prompt", "the cat", "--max-new-tokens", "8"]
     written = inside("generate", run, *prompt, "--json").result
@@ -95,7 +96,16 @@ def test_the_whole_way_of_a_language_model(tmp_path: Path, inside: Run, model: P
     assert inside("generate", run, *prompt[2:], "--prompt", "-", stdin="the cat").code == 0
     refused = inside("generate", run, *prompt, "--temperature", "-1")
     assert refused.code == 2
-    assert "temperature must be 0 or more" in refused.err
+    assert "--temperature must be 0 or more" in refused.err
+    for option, value, said in (
+        ("--beams", "0", " must be a whole number of at least 1, not 0"),
+        ("--beams", "1000000000000", " must be at most 64, not 1000000000000"),
+        ("--max-new-tokens", "100000", ": 100000 leaves no room for a prompt"),
+        ("--top-p", "2", " must be above 0 and at most 1"),
+        ("--threads", "0", " must be from 1 to 1,024, not 0"),
+    ):
+        refused = inside("generate", run, *prompt[:2], option, value)
+        assert (refused.code, refused.err.startswith(f"error: {option}{said}")) == (2, True), refused.err
 
     exported = inside("export", run, tmp_path / "full", "--dtype", "bfloat16")
     assert exported.code == 0, exported.err

@@ -270,6 +270,9 @@ def test_learn_and_replay_refuse_before_anything_is_made(
     learn_stream(LearnRequest(stream=str(stream), out=tmp_path / "run", settings=small))
     with pytest.raises(ConfigError, match=r"optimizer has no effect where learner\.kind = 'closed-form'"):
         replay_run(tmp_path / "run", useless)
+    for setting in ("learner.closed_form.max_classes", "stream.batch_size", "guard.every", "run.text_days"):
+        with pytest.raises(ConfigError, match=rf"{setting} has no effect on a replay"):
+            replay_run(tmp_path / "run", {setting: 2})
     with pytest.raises(ConfigError, match=r"text_days has no effect where run\.keep_text = False"):
         learn_stream(LearnRequest(stream=str(stream), out=tmp_path / "run", settings={"run.text_days": 3}))
 

@@ -8,7 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
-from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
+from everlearn.cli.failures import print_note
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
 
 if TYPE_CHECKING:
@@ -101,7 +101,6 @@ def consolidate(
     from everlearn.learning.consolidation import ConsolidationConfig
     from everlearn.runtime.consolidate import consolidate_run
     from everlearn.runtime.interruption import stop_on_signals
-    from everlearn.runtime.trunk_tuning import TuningStoppedError
 
     config = ConsolidationConfig(
         epochs=epochs,
@@ -112,20 +111,16 @@ def consolidate(
         max_examples=max_examples,
         seed=seed,
     )
-    try:
-        with ProgressDisplay() as display, stop_on_signals(lambda: display.stopping(_STOPPING)) as stop:
-            outcome = consolidate_run(
-                run,
-                config,
-                from_scratch=from_scratch,
-                threads=threads,
-                listener=display,
-                stop=stop,
-                on_epoch=(lambda _: None) if display.is_shown else _print_epoch,
-            )
-    except TuningStoppedError as stopped:
-        print_note(str(stopped))
-        raise typer.Exit(STOPPED_EXIT_CODE) from None
+    with ProgressDisplay() as display, stop_on_signals(lambda: display.stopping(_STOPPING)) as stop:
+        outcome = consolidate_run(
+            run,
+            config,
+            from_scratch=from_scratch,
+            threads=threads,
+            listener=display,
+            stop=stop,
+            on_epoch=(lambda _: None) if display.is_shown else _print_epoch,
+        )
     for note in outcome.notes:
         print_note(note)
     if json_output:

@@ -12,12 +12,12 @@ from typing import ParamSpec
 import typer
 from rich.console import Console
 
-from everlearn.cli.options import in_option_names
-from everlearn.errors import ConfigError, ConfigFileError, EverlearnError
+from everlearn.cli.option_names import in_option_names, options_of
+from everlearn.errors import ConfigError, ConfigFileError, EverlearnError, StoppedError
 
 __all__ = ["STOPPED_EXIT_CODE", "print_error", "print_note", "reported"]
 
-STOPPED_EXIT_CODE = 130
+STOPPED_EXIT_CODE = StoppedError.exit_code
 
 show_traceback = False
 """Set by ``everlearn --debug``."""
@@ -32,11 +32,15 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
     def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except StoppedError as stopped:
+            print_note(str(stopped))
+            raise typer.Exit(stopped.exit_code) from None
         except EverlearnError as error:
             if show_traceback:
                 raise
             is_of_options = isinstance(error, ConfigError) and not isinstance(error, ConfigFileError)
-            print_error(in_option_names(str(error)) if is_of_options else str(error))
+            told = in_option_names(str(error), options_of(command)) if is_of_options else str(error)
+            print_error(told)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print_note("Stopped. What was saved before is intact.")

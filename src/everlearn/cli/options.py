@@ -15,6 +15,7 @@ import typer
 from everlearn.cli import text_options
 
 __all__ = [
+    "SETTING_OF",
     "BatchInvariant",
     "BatchSize",
     "CheckpointSeconds",
@@ -65,7 +66,6 @@ __all__ = [
     "Windows",
     "command_again",
     "given_settings",
-    "in_option_names",
     "parse_size",
 ]
 
@@ -73,7 +73,7 @@ _STREAM, _MODEL, _LEARNER = "Stream", "Model", "Learner"
 _GRADIENT, _GUARD, _RUN = "Gradient learner", "Guard", "Run"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
-_SETTING_OF = {
+SETTING_OF = {
     "seed": "seed",
     "model": "model.name",
     "max_length": "model.max_length",
@@ -122,14 +122,15 @@ _SETTING_OF = {
     "threads": "run.threads",
     **text_options.SETTING_OF,
 }
+"""The setting that each option stands for."""
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
     """The settings that were given on the command line, by dotted path."""
     given = {
-        _SETTING_OF[name]: value
+        SETTING_OF[name]: value
         for name, value in context.params.items()
-        if name in _SETTING_OF and value is not None and not _is_empty(value)
+        if name in SETTING_OF and value is not None and not _is_empty(value)
     }
     if "learner.gradient.methods" in given:
         given["learner.gradient.methods"] = {name: {} for name in given["learner.gradient.methods"]}
@@ -141,27 +142,6 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
 def _is_empty(value: Any) -> bool:
     """Whether an option that can be given several times was not given."""
     return isinstance(value, list | tuple) and not value
-
-
-def in_option_names(message: str) -> str:
-    """A message about settings as somebody wants it who gave options: ``--batch-size``, not its path.
-
-    >>> in_option_names("settings: stream.batch_size = 0: too small")
-    '--batch-size = 0: too small'
-    >>> in_option_names("/data/stream.delay/my seed: made with other settings: seed is 1 in the run")
-    '/data/stream.delay/my seed: made with other settings: --seed is 1 in the run'
-    >>> in_option_names("stream.delay has no effect where task = 'lm'")
-    "--delay has no effect where --task = 'lm'"
-    """
-    for name, path in _SETTING_OF.items():
-        # A setting of one word is a word of sentences and file names too, unless something is said of it.
-        before, behind = (
-            (r"(?<![\w./\\'\"-])", r"(?!\.?[\w/\\'\"-])")
-            if "." in path
-            else (r"(?:(?<=^)|(?<=[:;(,] )|(?<= where ))", r"(?= = | is | must|: )")
-        )
-        message = re.sub(before + re.escape(path) + behind, f"--{name.replace('_', '-')}", message)
-    return message.removeprefix("settings: ")
 
 
 def command_again(context: typer.Context, **changed: str) -> str:

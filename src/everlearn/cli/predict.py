@@ -61,13 +61,13 @@ def predict(
             print_note(
                 f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
             )
+    settings = options.given_settings(context)
     if not texts or texts == ["-"]:
-        settings = options.given_settings(context)
         predicted = predict_stream(
             run, "-", top=top, settings=settings, on_rejected=rejected.take, on_note=print_note
         )
     else:
-        predicted = iter(predict_texts(run, texts, top=top, on_note=print_note))
+        predicted = iter(predict_texts(run, texts, top=top, settings=settings, on_note=print_note))
     console = result_console()
     for one in predicted:
         if json_output:

@@ -32,7 +32,6 @@ def replay(
     learner: options.LearnerKind = None,
     memory_budget: options.MemoryBudget = None,
     features: options.NumFeatures = None,
-    max_classes: options.MaxClasses = None,
     seed: options.Seed = None,
     optimizer: options.Optimizer = None,
     learning_rate: options.LearningRate = None,

@@ -31,7 +31,7 @@ def choose_device(device: str = "auto") -> torch.device:
     if name not in ("cpu", "cuda"):
         raise ConfigError(f"device: {device!r} is not one of 'auto', 'cpu', 'cuda'")
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: 'cuda' was asked for, but torch finds no CUDA device; use device='cpu'")
+        raise ConfigError("device: 'cuda' was asked for, but torch finds no CUDA device; use 'cpu'")
     return torch.device(device)
 
 

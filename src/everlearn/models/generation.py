@@ -22,6 +22,8 @@ from everlearn.models.tokens import tokenize_prompt
 
 __all__ = ["generate", "generate_targets"]
 
+_MOST_BEAMS = 64
+
 OnText = Callable[[str], None]
 
 _REPLACEMENT = "\ufffd"
@@ -145,6 +147,8 @@ def _check(max_new_tokens: int, temperature: float, top_p: float, num_beams: int
     for name, value in (("max_new_tokens", max_new_tokens), ("num_beams", num_beams)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if num_beams > _MOST_BEAMS:
+        raise ConfigError(f"num_beams must be at most {_MOST_BEAMS}, not {num_beams}")
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ConfigError(f"temperature must be 0 or more, not {temperature!r}")
     if not 0 < top_p <= 1:

@@ -14,8 +14,9 @@ from everlearn.runtime.feeds import source_config
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.recorded_coder import load_text_coder
 from everlearn.runtime.rejections import append_rejections, is_loss, share_lost
-from everlearn.runtime.run_settings import given_settings
+from everlearn.runtime.run_settings import given_settings, settings_in_file
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_fits_sources
 from everlearn.stream.codes import CodesSource, CodesWriter
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream, Rejection, Source
@@ -94,6 +95,7 @@ def encode_stream(
     source = open_source(stream, source_config(config.stream))
     if isinstance(source, CodesSource):
         raise InputError(f"{source.name} holds codes already")
+    check_fits_sources([source], settings or {}, settings_in_file(config_file))
     listener.stage("loading the model")
     coder = load_text_coder(config.model)
     listener.stage("encoding")

@@ -15,6 +15,7 @@ from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.rejections import too_many_rejected
 from everlearn.runtime.run_record import read_record
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_fits_sources
 from everlearn.stream.open import open_source
 from everlearn.types import Json
 
@@ -62,6 +63,7 @@ def evaluate_run(
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
         source = open_source(spec, source_config(config.stream, task=config.task))
+        check_fits_sources([source], settings or {})
         check_codes(source, folder.learner_record(folder.served_generation), str(run))
     held_out = HeldOut(source)
     settle(learner)

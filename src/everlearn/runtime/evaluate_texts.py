@@ -16,6 +16,7 @@ from everlearn.runtime.rejections import too_many_rejected
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.text_held_out import bleu_tokenizer, score_text, testable
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_fits_sources
 from everlearn.stream.lines import stem_of
 from everlearn.stream.open import open_source
 from everlearn.types import Example, Json
@@ -68,8 +69,9 @@ def evaluate_texts(
     examples: list[Example] = []
     num_rejected = 0
     too_many: str | None = None
-    for spec, domain in zip(specs, _domains(specs), strict=True):
-        source = open_source(spec, reading)
+    sources = [open_source(spec, reading) for spec in specs]
+    check_fits_sources(sources, settings or {})
+    for source, domain in zip(sources, _domains(specs), strict=True):
         # Read once: standard input gives what it gives one time.
         found, rejected = read_all(source)
         testable(source.name, found, rejected, tokenizer)

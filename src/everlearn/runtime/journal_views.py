@@ -154,7 +154,7 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
         StorageError: No room for it; nothing is changed.
     """
     if drop_text_after_days is not None and drop_text_after_days < 0:
-        raise ConfigError(f"a number of days cannot be negative: {drop_text_after_days}")
+        raise ConfigError(f"drop_text_after_days must not be negative, not {drop_text_after_days}")
     with RunFolder.open_to_write(run) as folder:
         if drop_text_after_days is not None and folder.record.learner.kind != "closed-form":
             newest = folder.newest_checkpoint().step

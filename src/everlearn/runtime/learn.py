@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import InputError
+from everlearn.errors import InputError, StoppedError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.learning.language import LanguageLearner, VocabularyConfig
 from everlearn.learning.seq2seq import Seq2SeqLearner
@@ -30,7 +30,7 @@ from everlearn.runtime.summary import Tested, summarize, write_reader_files
 from everlearn.runtime.text_held_out import held_out_set
 from everlearn.runtime.text_run_scores import TextRunScores, rolling_text
 from everlearn.runtime.threads import use_threads
-from everlearn.runtime.useful_settings import check_fits_codes, check_useful
+from everlearn.runtime.useful_settings import check_fits_codes, check_fits_sources, check_useful
 from everlearn.stream.codes import CodesSource
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
@@ -107,6 +107,7 @@ def learn_stream(
         ModelError: The model cannot be loaded.
         RunError: The folder is in use, of another format version, or not a run.
         StateError: The saved state is damaged.
+        StoppedError: A stop was asked for before the first example; all is as before.
         StorageError: Saving failed; what was saved before is intact.
     """
     started = time.perf_counter()
@@ -131,10 +132,11 @@ def learn_stream(
         if isinstance(source, CodesSource):
             check_fits_codes(source, config, request.settings, in_file)
         test = None if request.test is None else open_source(request.test, reading)
+        other = None if request.general is None else open_source(request.general, reading)
+        read = [one for one in (source, test, other) if one is not None]
+        check_fits_sources(read, request.settings, in_file)
         held_out = None if test is None else held_out_set(test, config)
-        general = None
-        if request.general is not None:
-            general = GeneralText(open_source(request.general, reading), config)
+        general = None if other is None else GeneralText(other, config)
         listener.stage("loading the model")
         if folder is None:
             learner, record = build_learner(config, source)
@@ -191,6 +193,8 @@ def _run(
         ) from error
     if not session.progress.examples:
         session.undo()
+        if interrupted:
+            raise StoppedError(f"Stopped before the first example of {session.source.name} was learned.")
         raise InputError(_no_example_message(session))
     if session.is_fruitless and not interrupted:
         message = _no_target_message if session.scores.counts.examples else _no_example_message

@@ -302,8 +302,8 @@ def _closed_form_config(config: RunConfig) -> ClosedFormConfig:
     if budget is not None:
         if num_features is not None or "gram_bits" in settings:
             raise ConfigError(
-                "learner.memory_budget chooses learner.closed_form.num_features and gram_bits itself; give "
-                "the budget or the sizes"
+                "learner.memory_budget chooses learner.closed_form.num_features and "
+                "learner.closed_form.gram_bits itself; give the budget or the sizes"
             )
         return ClosedFormConfig.for_memory(budget, **settings)
     return (

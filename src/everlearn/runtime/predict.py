@@ -16,6 +16,7 @@ from everlearn.runtime.feeds import source_config
 from everlearn.runtime.learners import check_codes, settle
 from everlearn.runtime.opened_run import open_learner
 from everlearn.runtime.threads import use_threads
+from everlearn.runtime.useful_settings import check_fits_sources
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream, Rejection
 from everlearn.types import Example, Json, Prediction
@@ -70,7 +71,12 @@ class PredictedText:
 
 
 def predict_texts(
-    run: Path, texts: Sequence[str], *, top: int = 3, on_note: Callable[[str], None] = lambda _: None
+    run: Path,
+    texts: Sequence[str],
+    *,
+    top: int = 3,
+    settings: Mapping[str, Any] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> list[PredictedText]:
     """Predict texts by a run, with everything it has learned.
 
@@ -78,27 +84,32 @@ def predict_texts(
         run: The run folder; it may be in use.
         texts: The texts.
         top: How many labels to name for each.
+        settings: Dotted settings in place of the run's; none of how records are read.
         on_note: Is told what of the run was found damaged and passed over.
 
     Raises:
         RunError: Not a usable run folder, or a language model's.
         StateError: The saved state is damaged.
         ModelError: The run's model cannot be loaded.
-        ConfigError: ``top`` is below 1.
+        ConfigError: ``top`` is below 1, or a setting is of no use.
         InputError: A text is empty.
     """
     _check_top(top)
+    useless = next((path for path in settings or {} if path.startswith("stream.")), None)
+    if useless is not None:
+        raise ConfigError(f"{useless} has no effect where the texts are given one by one; leave it out")
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
     _refuse_documents(run)
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
-        task = folder.config.task
+        config = folder.config.with_settings(settings or {})
+        use_threads(config.run.threads)
     settle(learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
     return [
-        ranked(example, prediction, top, task)
+        ranked(example, prediction, top, config.task)
         for example, prediction in zip(examples, learner.predict(examples), strict=True)
     ]
 
@@ -129,6 +140,7 @@ def predict_stream(
         config = folder.config.with_settings(settings or {})
         use_threads(config.run.threads)
         source = open_source(spec, source_config(config.stream, task=config.task, with_targets=False))
+        check_fits_sources([source], settings or {})
         check_codes(source, folder.learner_record(folder.served_generation), str(run))
     settle(learner)
     reader = source.open()

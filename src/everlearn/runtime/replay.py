@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.journal.records import FoldStep
@@ -17,11 +18,16 @@ from everlearn.runtime.learners import build_learner_like, check_codes, settle
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
-from everlearn.runtime.useful_settings import check_useful
+from everlearn.runtime.useful_settings import check_fits_sources, check_useful
 from everlearn.stream.open import open_source
 from everlearn.types import Json
 
 __all__ = ["ReplayOutcome", "replay_run"]
+
+# What makes another learner, and what its figures are taken over. How many labels there may be is a limit for
+# what comes in, and everything journaled is in.
+_OF_A_REPLAY = ("seed", "model.", "learner.", "run.threads", "run.rolling_window")
+_OF_WHAT_COMES_IN = ("learner.closed_form.max_classes", "learner.gradient.max_classes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,7 @@ def replay_run(
                 f"{run} learns texts (task {config.task!r}), and replay compares predictions of labels; "
                 "learn the stream into a new folder with other settings and compare the two reports"
             )
-        check_useful(config, settings)
+        _check_useful(config, settings, test)
         use_threads(config.run.threads)
         listener.stage("loading the model")
         learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
@@ -133,6 +139,7 @@ def replay_run(
         if test is not None:
             listener.stage("testing on the held-out set")
             source = open_source(test, source_config(config.stream, task=config.task))
+            check_fits_sources([source], settings)
             check_codes(source, folder.learner_record(), str(run))
             held_out = HeldOut(source)
             settle(learner)
@@ -148,3 +155,16 @@ def replay_run(
         seconds=seconds,
         fingerprint=learner.fingerprint(),
     )
+
+
+def _check_useful(config: RunConfig, settings: Mapping[str, Any], test: str | None) -> None:
+    """Refuse settings that change nothing of a replay.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    taken = _OF_A_REPLAY if test is None else (*_OF_A_REPLAY, "stream.")
+    for path in sorted(settings):
+        if path in _OF_WHAT_COMES_IN or not path.startswith(taken):
+            raise ConfigError(f"{path} has no effect on a replay; leave it out")
+    check_useful(config, settings)

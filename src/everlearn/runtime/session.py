@@ -726,5 +726,5 @@ class LearnSession:
 
 def _unusable(rejection: Rejection) -> BrokenStreamError:
     return BrokenStreamError(
-        f"{rejection.place}: {rejection.reason}; mend the record, or run without strict to pass it over"
+        f"{rejection.place}: {rejection.reason}; mend the record, or pass it over with --no-strict"
     )

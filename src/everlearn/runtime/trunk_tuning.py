@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from everlearn.errors import RunError
+from everlearn.errors import RunError, StoppedError
 from everlearn.journal.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.learning.consolidation import (
@@ -36,11 +36,11 @@ __all__ = ["TuningStoppedError", "check_can_consolidate", "check_history", "tune
 _WORD_SCORES = "exam.word_scores"
 
 
-class TuningStoppedError(RunError):
+class TuningStoppedError(StoppedError):
     """A stop was asked for; what is finished is saved."""
 
     def __init__(self) -> None:
-        super().__init__("stopped; what is finished is saved, and the same command goes on from there")
+        super().__init__("Stopped; what is finished is saved, and the same command goes on from there")
 
 
 def tune_trunk_of(

@@ -6,15 +6,17 @@ that the message can say which one stands in the way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from everlearn.config import RunConfig, flatten_settings
 from everlearn.errors import ConfigError
 from everlearn.stream.codes import CodesSource
+from everlearn.stream.source import Source
+from everlearn.stream.unused_settings import unused_settings
 
-__all__ = ["CONDITIONS", "check_fits_codes", "check_useful", "effective_values"]
+__all__ = ["CONDITIONS", "check_fits_codes", "check_fits_sources", "check_useful", "effective_values"]
 
 Values = Mapping[str, Any]
 
@@ -176,16 +178,12 @@ def check_useful(
 _OF_THE_CODES = {
     f"model.{name}": name for name in ("max_length", "windows", "layers", "dtype", "batch_invariant")
 }
-_OF_RECORDS = (
-    *("stream.text_field", "stream.target_field", "stream.id_field", "stream.domain_field"),
-    *("stream.time_field", "stream.max_record_bytes", "stream.encoding", "stream.delimiter"),
-)
 
 
 def check_fits_codes(
     source: CodesSource, config: RunConfig, options: Values, in_file: Values | None = None
 ) -> None:
-    """Refuse settings of how texts are read or encoded that a codes file has no use for.
+    """Refuse settings of how texts are encoded that a codes file has no use for.
 
     Args:
         source: The codes file.
@@ -204,10 +202,26 @@ def check_fits_codes(
                 f"{path} = {values[path]!r} has no effect where the stream is {source.name}, whose codes "
                 f"were made with {made_with!r}; leave it out, or encode the texts anew"
             )
-        if path in _OF_RECORDS and values[path] is not None:
+
+
+def check_fits_sources(sources: Sequence[Source], options: Values, in_file: Values | None = None) -> None:
+    """Refuse settings of reading that none of the sources has a use for.
+
+    Args:
+        sources: Everything that is read with these settings.
+        options: As of ``check_useful``.
+        in_file: The same.
+
+    Raises:
+        ConfigError: Names the setting and a source.
+    """
+    unused = [unused_settings(one) for one in sources]
+    given = {path for path in _explicit(options, in_file) if {**(in_file or {}), **options}[path] is not None}
+    for path in sorted(given):
+        section, _, name = path.rpartition(".")
+        if section == "stream" and all(name in one for one in unused):
             raise ConfigError(
-                f"{path} has no effect where the stream is {source.name}: the columns of a codes file have "
-                "fixed names; leave it out"
+                f"{path} has no effect where the stream is {sources[0].name}: {unused[0][name]}; leave it out"
             )
 
 

@@ -76,8 +76,7 @@ class BatchReader:
                 elif self._strict:
                     self._final_cursor = before
                     raise InputError(
-                        f"{entry.place}: {entry.reason}; "
-                        "mend the record, or run without strict to pass it over"
+                        f"{entry.place}: {entry.reason}; mend the record, or pass it over with --no-strict"
                     )
                 else:
                     self._rejected.append(entry)

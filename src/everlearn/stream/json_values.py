@@ -133,6 +133,8 @@ class _JsonValues:
             raise
         self.number += 1
         try:
+            if len(text.encode()) > self._max_bytes:
+                raise RecordError(f"longer than {self._max_bytes:,} bytes")
             if self._bad_number is not None:
                 raise self._bad_number
             if not isinstance(value, dict):

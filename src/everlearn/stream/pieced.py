@@ -41,13 +41,13 @@ class PiecedSource:
 
     def __init__(self, source: Source, config: DocumentConfig, *, messages: str | None = "messages") -> None:
         self.name = source.name
-        self._source = source
+        self.source = source
         self._max_bytes = config.max_piece_bytes
         self._messages = messages
 
     def open(self, cursor: Cursor | None = None) -> PiecedReader:
         """See Source."""
-        reader = self._source.open(None if cursor is None else inner_cursor(cursor, self.name))
+        reader = self.source.open(None if cursor is None else inner_cursor(cursor, self.name))
         return PiecedReader(reader, self._max_bytes, self._messages, self.name, cursor)
 
     def count(self) -> int | None:

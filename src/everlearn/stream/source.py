@@ -179,7 +179,7 @@ def check_encoding(name: str) -> None:
         "".encode(name)
     except (LookupError, ValueError):
         raise ConfigError(
-            f"encoding {name!r} is not known; usual ones are utf-8, utf-16, cp1252, latin-1 and gb18030"
+            f"encoding: {name!r} is not known; usual ones are utf-8, utf-16, cp1252, latin-1 and gb18030"
         ) from None
 
 

@@ -105,7 +105,7 @@ class ClosedFormConfig:
             if statistics + solve + grams <= budget_bytes:
                 return cls.of_size(num_features, gram_bits=gram_bits, **settings)
         raise ConfigError(
-            f"memory budget of {budget_bytes / _MIB:.0f} MiB is too small for {num_classes} classes; "
+            f"memory_budget of {budget_bytes / _MIB:.0f} MiB is too small for {num_classes} classes; "
             "give at least 16 MiB, or fewer classes"
         )
 
