@@ -9,6 +9,7 @@ from pathlib import Path
 
 from everlearn.errors import RunError
 from everlearn.journal.journal import Journal
+from everlearn.runtime.own_ids import suffixes_of, unused_suffix
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
 from everlearn.stream.lines import stem_of
@@ -36,7 +37,7 @@ class DistinctIds:
 
     def __init__(self, folder: RunFolder, into: Journal, before: Sequence[SourceProgress]) -> None:
         self.sources = folder.sources()
-        self._renamed: list[tuple[re.Pattern[str], str]] = []
+        self._renamed: list[tuple[re.Pattern[str], dict[str, str]]] = []
         if not before:
             return
         patterns = [_made_up(one) for one in self.sources]
@@ -66,10 +67,10 @@ class DistinctIds:
 
     def __call__(self, id_: str) -> str:
         """The name of an id in the merged run."""
-        for pattern, suffix in self._renamed:
+        for pattern, suffixes in self._renamed:
             match = pattern.fullmatch(id_)
             if match is not None:
-                return f"{match[1]}{suffix}{match[2] or ''}"
+                return f"{match[1]}{suffixes[match[2]]}{match[3] or ''}"
         return id_
 
     def progress(self) -> Iterator[tuple[str, dict[str, Json]]]:
@@ -97,14 +98,17 @@ class DistinctIds:
                 f"by their lines ({id_}, …), and the names of deleted ones can no longer be told apart: "
                 f"learn {source.key} again with ids of its own (--id-field)"
             )
-        suffix = f"@{len(before) + place + 1}"
-        self._renamed.append((pattern, suffix))
+        suffix = unused_suffix([*before, *self.sources], len(before) + place + 1)
+        names = {one: suffix + (one or "@1") for one in suffixes_of(source)} | {source.id_suffix: suffix}
+        self._renamed.append((pattern, names))
         source.id_suffix = suffix
+        source.earlier_suffixes = [names[one] for one in source.earlier_suffixes]
 
 
 def _made_up(source: SourceProgress) -> re.Pattern[str]:
     stem = "stdin" if source.key.startswith("-") else stem_of(Path(source.key))
-    return re.compile(rf"({re.escape(stem)}:\d+){re.escape(source.id_suffix)}(#\d+)?")
+    suffixes = "|".join(map(re.escape, suffixes_of(source)))
+    return re.compile(rf"({re.escape(stem)}:\d+)({suffixes})(#\d+)?")
 
 
 def _shared_ids(journal: Journal, into: Journal) -> Iterator[str]:

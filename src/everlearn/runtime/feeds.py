@@ -29,7 +29,16 @@ from everlearn.stream.source import (
 )
 from everlearn.types import Cursor, Example
 
-__all__ = ["ArrangedFeed", "DirectFeed", "Feed", "head_of", "read_all", "source_config", "source_key"]
+__all__ = [
+    "ArrangedFeed",
+    "DirectFeed",
+    "Feed",
+    "head_of",
+    "order_is_lost",
+    "read_all",
+    "source_config",
+    "source_key",
+]
 
 _READ_LIMIT = 1_024
 _NGRAM_MAX = 2  # of the words that two texts of one id are compared by
@@ -135,10 +144,7 @@ class ArrangedFeed:
         self.digest = _digest(example for part in self._parts for example in part)
         if cursor is not None:
             if digest != self.digest:
-                raise RunError(
-                    f"{source.name} has changed since the run began on it, so its order cannot be resumed; "
-                    "restore the file, or learn it into a new folder"
-                )
+                raise order_is_lost(source.name)
             self._position = int(cursor["position"])
             # They were written down when the stream was read for the first time.
             self._rejected = []
@@ -288,6 +294,14 @@ def head_of(key: str, num_bytes: int = 65_536) -> tuple[int, str] | None:
     with path.open("rb") as file:
         head = file.read(num_bytes)
     return len(head), hashlib.sha256(head).hexdigest()
+
+
+def order_is_lost(name: str) -> RunError:
+    """The error of a stream that was arranged, and is another one now."""
+    return RunError(
+        f"{name} has changed since the run began on it, so its order cannot be resumed; "
+        "restore the file, or learn it into a new folder"
+    )
 
 
 def _digest(examples: Iterable[Example]) -> str:

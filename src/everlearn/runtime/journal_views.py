@@ -89,6 +89,12 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "generation_of_codes": journal.generation,
         }
         times = database.one("SELECT MIN(time), MAX(time) FROM steps")
+        taken: dict[str, int] = dict(
+            database.all(
+                "SELECT k.key, SUM(s.last_offset - s.first_offset + 1) FROM steps s "
+                "JOIN sources k ON k.source = s.source WHERE s.first_offset IS NOT NULL GROUP BY 1"
+            )
+        )
         first_listed = max(0, journal.last_step - num_steps)
         steps: list[dict[str, Json]] = [
             {
@@ -107,7 +113,9 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             num_bytes=database.path.stat().st_size,
             first_time=times[0],
             last_time=times[1],
-            sources={one.key: one.examples for one in folder.sources()},
+            # What another file under the name has given before is not in its progress; what came with a
+            # merged run is nowhere else.
+            sources={one.key: max(one.examples, taken.get(one.key, 0)) for one in folder.sources()},
             steps=steps[::-1],
         )
 

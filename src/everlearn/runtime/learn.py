@@ -381,8 +381,13 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
     notes += issued_notes(session.folder.path, session.issued)
     if session.place.was_changed:
         notes.append(
-            f"{session.source.name} was changed before the place where it was left, so it was read again; "
-            "records with known ids were passed over."
+            f"{session.source.name} is not what was read under this name before, so it was read from its "
+            "beginning; records that are known were passed over."
+        )
+    if renewed := session.place.with_own_ids.num_renewed:
+        notes.append(
+            f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
+            "ids of their own (--id-field) tell records better."
         )
     if session.progress.examples == before and not interrupted:
         notes.append(

@@ -63,6 +63,10 @@ class SourceProgress(_Record):
         head: SHA-256 over the file's first bytes and their number; tells whether the name now stands
             for another file.
         id_suffix: Added to the ids that the source made up, where they would repeat another's.
+        earlier_suffixes: Those of lines that were read before the file was changed or replaced; where
+            ``id_suffix`` is among them, no line has been read since that is new.
+        begins_alike: Whether it was changed, and begins as it did: lines of which no words are kept are those
+            of before.
     """
 
     key: str
@@ -74,6 +78,8 @@ class SourceProgress(_Record):
     examples: int = 0
     head: tuple[int, str] | None = None
     id_suffix: str = ""
+    earlier_suffixes: list[str] = Field(default_factory=list)
+    begins_alike: bool = False
 
 
 class Counts(_Record):

@@ -23,6 +23,7 @@ __all__ = [
     "new_folder_name",
     "settings_for",
     "settings_in_file",
+    "source_named",
 ]
 
 # These make the learner what it is; a run keeps them for life.
@@ -80,7 +81,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         defaults = task_defaults(config)
         return config.with_settings({name: one for name, one in defaults.items() if name not in given})
     own = dict(flatten_settings(folder.record.config))
-    progress = known_source(folder.sources(), key)
+    sources = folder.sources()
+    progress, named = known_source(sources, key), source_named(sources, key)
     if progress is None:
         # Order and delay belong to a stream: another one does not take them over.
         own |= {"stream.order": "as-is", "stream.experiences": 1, "stream.delay": 0}
@@ -88,8 +90,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         own |= {path: progress.arrangement[name] for path, name in _ORDERING.items()}
     else:
         own |= {"stream.order": "as-is", "stream.experiences": 1}
-    if progress is not None and progress.delay is not None:
-        own["stream.delay"] = progress.delay
+    if named is not None and named.delay is not None:
+        own["stream.delay"] = named.delay
     asked = RunConfig.from_mapping(folder.record.config).with_settings(own).with_settings(given)
     wanted = dict(flatten_settings(asked.to_mapping()))
     differing = [
@@ -112,6 +114,11 @@ def known_source(sources: Sequence[SourceProgress], key: str) -> SourceProgress 
         if one.key == key and (one.head is None or head_of(key, one.head[0]) == tuple(one.head)):
             return one
     return None
+
+
+def source_named(sources: Sequence[SourceProgress], key: str) -> SourceProgress | None:
+    """The progress in what lay under a stream's name so far, be it this one or another; None: nothing did."""
+    return next((one for one in sources if one.key == key), None)
 
 
 def is_arranged(config: RunConfig) -> bool:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from everlearn.models.lexical import gram_features
 from everlearn.types import Example
 
-__all__ = ["has_other_words"]
+__all__ = ["has_other_words", "same_words"]
 
 Grams = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]
 
@@ -21,10 +21,15 @@ def has_other_words(before: Example, now: Example, ngram_max: int) -> bool:
         now: The same.
         ngram_max: Of the codes' lexical part.
     """
+    return same_words(before, now, ngram_max) is False
+
+
+def same_words(before: Example, now: Example, ngram_max: int) -> bool | None:
+    """Whether two examples are of one text, by their words; None where one has neither code nor text."""
     first, second = _grams(before, ngram_max), _grams(now, ngram_max)
     if first is None or second is None:
-        return False
-    return not (np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1]))
+        return None
+    return np.array_equal(first[0], second[0]) and np.array_equal(first[1], second[1])
 
 
 def _grams(example: Example, ngram_max: int) -> Grams | None:

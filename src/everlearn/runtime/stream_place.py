@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
-
 from everlearn.config import RunConfig
-from everlearn.journal.journal import Journal
-from everlearn.learning.language.reading import document_of
-from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of
+from everlearn.runtime.feeds import ArrangedFeed, DirectFeed, Feed, head_of, order_is_lost
+from everlearn.runtime.own_ids import OwnIds, suffixes_of
 from everlearn.runtime.run_folder import RunFolder
 from everlearn.runtime.run_record import SourceProgress
-from everlearn.runtime.run_settings import is_arranged, known_source
-from everlearn.stream.lines import stem_of
-from everlearn.stream.source import ChangedSourceError, Source
-from everlearn.types import Example, Json
+from everlearn.runtime.run_settings import is_arranged, known_source, source_named
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Source
+from everlearn.types import Json
 
 __all__ = ["StreamPlace"]
+
+_LOOKED_AT = 1_024
 
 
 class StreamPlace:
@@ -33,8 +28,8 @@ class StreamPlace:
     Attributes:
         progress: How far the run is.
         feed: Gives what comes next.
-        was_changed: What was read before is not what lies there now, so it is read again from the beginning;
-            ids that were taken stay so.
+        was_changed: What was read before is not what lies there now, so it is read again from the beginning.
+        with_own_ids: Gives examples the ids that they have in the journal.
 
     Raises:
         RunError: The stream changed since the run began on it.
@@ -42,14 +37,17 @@ class StreamPlace:
 
     def __init__(self, folder: RunFolder, config: RunConfig, source: Source, key: str) -> None:
         sources = folder.sources()
+        before = source_named(sources, key)
         self._source = source
-        # A number, and that of a piece where a document came in pieces.
-        self._made_up = re.compile(rf"({re.escape(stem_of(Path(source.name)))}:\d+)(#\d+)?")
-        self._journal: Journal = folder.journal
-        self.progress = known_source(sources, key) or _begun(config, key)
-        self._num_sources = len(sources) + all(one is not self.progress for one in sources)
-        self.was_changed = False
+        progress = known_source(sources, key)
+        self.was_changed = progress is None and before is not None
+        self.progress = progress or _begun(config, key, before)
         self.feed: Feed = self._open_feed(config)
+        ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
+        self.with_own_ids = OwnIds(folder.journal, source.name, sources, self.progress, ngram_max)
+        if self.was_changed and before is not None and before.arrangement is not None and self._is_known():
+            self.feed.close()
+            raise order_is_lost(source.name)
         if self.progress.delay != config.stream.delay:
             # A stream that was read to its end notes it all the same: it may grow.
             self.progress.finished &= self.progress.delay is None
@@ -83,31 +81,23 @@ class StreamPlace:
         """As journaled with a step."""
         return self.progress.model_dump(mode="json")
 
-    def with_own_ids(self, batch: Sequence[Example]) -> Sequence[Example]:
-        """Tell apart ids that two files of one name made up from their line numbers."""
-        if self._num_sources == 1:
-            return batch
-        made_up = [self._made_up.fullmatch(one.id) for one in batch]
-        ids = [one.id for one, match in zip(batch, made_up, strict=True) if match]
-        # The lines of a file that was changed have the numbers that they had: nothing is to be learned twice.
-        if ids and not self.was_changed and not self.progress.id_suffix and self._journal.known(ids):
-            self.progress.id_suffix = f"@{self._num_sources}"
-        suffix = self.progress.id_suffix
-        if not suffix:
-            return batch
-        return [
-            one if match is None else _renamed(one, match, suffix)
-            for one, match in zip(batch, made_up, strict=True)
-        ]
+    def _is_known(self) -> bool:
+        """Whether the stream begins with something that the run has taken."""
+        reader = self._source.open()
+        try:
+            return self.with_own_ids.knows_any(reader.next_batch(_LOOKED_AT))
+        except EndOfStream:
+            return False
+        finally:
+            reader.close()
 
     def _open_feed(self, config: RunConfig) -> Feed:
         if not is_arranged(config):
             try:
                 return DirectFeed(self._source, self.progress.cursor)
             except ChangedSourceError:
-                before, self.progress = self.progress, _begun(config, self.progress.key)
-                self.progress.id_suffix = before.id_suffix
-                self.was_changed = True
+                self.progress = _begun(config, self.progress.key, self.progress)
+                self.progress.begins_alike = self.was_changed = True
                 return DirectFeed(self._source, None)
         feed = ArrangedFeed(
             self._source,
@@ -121,17 +111,11 @@ class StreamPlace:
         return feed
 
 
-def _renamed(example: Example, match: re.Match[str], suffix: str) -> Example:
-    """With the suffix behind the number that was made up; the pieces of a document stay together."""
-    name = match[1]
-    fields = example.fields
-    if document_of(example)[0] == name and fields.get("document") == name:
-        fields = {**fields, "document": name + suffix}
-    return replace(example, id=f"{name}{suffix}{match[2] or ''}", fields=fields)
-
-
-def _begun(config: RunConfig, key: str) -> SourceProgress:
+def _begun(config: RunConfig, key: str, before: SourceProgress | None = None) -> SourceProgress:
+    """At the beginning; ``before``: what lay there before was read as far as that."""
     progress = SourceProgress(key=key, head=head_of(key))
+    if before is not None:
+        progress.id_suffix, progress.earlier_suffixes = before.id_suffix, suffixes_of(before)
     if is_arranged(config):
         progress.arrangement = {
             "order": config.stream.order,

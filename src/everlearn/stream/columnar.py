@@ -18,7 +18,7 @@ from everlearn.stream.line_files import cursor_number
 from everlearn.stream.lines import stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of, json_value
 from everlearn.stream.row_digest import RowDigest, pieces_behind
-from everlearn.stream.source import EndOfStream, Rejection, SourceConfig
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example
 
 __all__ = [
@@ -212,10 +212,11 @@ def first_row_of(cursor: Cursor | None, num_rows: int | None, name: str) -> int:
 
     Raises:
         InputError: The cursor is not one of this source.
+        ChangedSourceError: It stands behind the source's end.
     """
     row = 0 if cursor is None else cursor_number(cursor, "row", name)
     if num_rows is not None and row > num_rows:
-        raise InputError(f"{name} ends before row {row}, where reading stopped: another file?")
+        raise ChangedSourceError(f"{name} ends before row {row}, where reading stopped: another file?")
     return row
 
 
@@ -338,4 +339,4 @@ def _sliced(batches: Iterator[Any], name: str, first_row: int) -> Iterator[Any]:
             yield batch.slice(begin, _ROWS_PER_PIECE)
         remaining = 0
     if remaining:
-        raise InputError(f"{name} ends before row {first_row}, where reading stopped: another file?")
+        raise ChangedSourceError(f"{name} ends before row {first_row}, where reading stopped: another file?")

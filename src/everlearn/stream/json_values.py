@@ -19,7 +19,7 @@ from everlearn.stream.line_files import (
 )
 from everlearn.stream.lines import ChunkFile, stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of
-from everlearn.stream.source import EndOfStream, Rejection, SourceConfig
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
 __all__ = ["JsonValuesSource", "holds_json_values"]
@@ -84,7 +84,7 @@ class JsonValuesSource:
             check_digest(file, records.offset, cursor, self._path)
         except EndOfStream:
             file.close()
-            raise InputError(
+            raise ChangedSourceError(
                 f"{self._path} ends before object {number}, where reading stopped: another file?"
             ) from None
         except InputError:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 import zstandard
 
 from everlearn.errors import InputError
+from everlearn.stream.source import ChangedSourceError
 
 __all__ = ["ChunkFile", "Compression", "LineScanner", "compression_of", "stem_of"]
 
@@ -124,13 +125,13 @@ class ChunkFile:
         """Pass over what an earlier pass has read.
 
         Raises:
-            InputError: The file is shorter.
+            ChangedSourceError: The file is shorter.
         """
         remaining = num_bytes
         while remaining:
             chunk = self.read()
             if not chunk:
-                raise InputError(
+                raise ChangedSourceError(
                     f"{self._path} ends before byte {num_bytes}, where reading stopped: another file?"
                 )
             if len(chunk) > remaining:
@@ -299,7 +300,7 @@ class LineScanner:
         """
         while self.line < num_lines:
             if not self.read():
-                raise InputError(
+                raise ChangedSourceError(
                     f"{self._place} ends before line {num_lines}, where reading stopped: another file?"
                 )
 

@@ -85,7 +85,9 @@ def pieces_behind(
         try:
             piece = next(pieces)
         except StopIteration:
-            raise InputError(f"{name} ends before row {row}, where reading stopped: another file?") from None
+            raise ChangedSourceError(
+                f"{name} ends before row {row}, where reading stopped: another file?"
+            ) from None
         except (OSError, pa.ArrowException) as error:
             raise InputError(f"{name}: the file cannot be read up to row {row}: {error}") from error
         if piece.num_rows > remaining:
