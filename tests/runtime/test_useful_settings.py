@@ -273,6 +273,12 @@ def test_learn_and_replay_refuse_before_anything_is_made(
     for setting in ("learner.closed_form.max_classes", "stream.batch_size", "guard.every", "run.text_days"):
         with pytest.raises(ConfigError, match=rf"{setting} has no effect on a replay"):
             replay_run(tmp_path / "run", {setting: 2})
+    # A limit that the run has for what comes in next stands in no replay's way.
+    again = LearnRequest(
+        stream=str(stream), out=tmp_path / "run", settings={"learner.closed_form.max_classes": 1}
+    )
+    fingerprint = learn_stream(again).summary["fingerprint"]
+    assert replay_run(tmp_path / "run", {}).fingerprint == fingerprint
     with pytest.raises(ConfigError, match=r"text_days has no effect where run\.keep_text = False"):
         learn_stream(LearnRequest(stream=str(stream), out=tmp_path / "run", settings={"run.text_days": 3}))
 

@@ -93,6 +93,7 @@ def replay_run(
                 "learn the stream into a new folder with other settings and compare the two reports"
             )
         _check_useful(config, settings, test)
+        config = config.with_settings({"learner.closed_form.max_classes": None})
         use_threads(config.run.threads)
         listener.stage("loading the model")
         learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())

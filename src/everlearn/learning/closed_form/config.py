@@ -106,7 +106,7 @@ class ClosedFormConfig:
                 return cls.of_size(num_features, gram_bits=gram_bits, **settings)
         raise ConfigError(
             f"memory_budget of {budget_bytes / _MIB:.0f} MiB is too small for {num_classes} classes; "
-            "give at least 16 MiB, or fewer classes"
+            "give at least 16 MiB"
         )
 
     def to_json(self) -> dict[str, Any]:
