@@ -189,7 +189,7 @@ def test_what_is_left_of_an_interval_can_be_rejected_too(
         worse.learn(permuted(examples, 0, 800))
         settle(worse)
         verdict = Guard(folder, folder.config.guard).consider(worse, RunStatus)
-        assert (verdict.is_accepted, verdict.readmitted) == (False, None)
+        assert (verdict.is_accepted, verdict.readmits) == (False, False)
         assert folder.journal.step(step.step).set_aside is not None
     assert held_ids(run) == held
     assert verify_run(run).is_valid

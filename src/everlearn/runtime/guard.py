@@ -26,7 +26,7 @@ import numpy.typing as npt
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.database import Row
-from everlearn.journal.records import Change, Decision, NewStep, Step
+from everlearn.journal.records import Change, Decision
 from everlearn.journal.set_aside import set_aside_by_guard
 from everlearn.runtime.exams import Chosen, Exams
 from everlearn.runtime.learnable_again import has_input, steps_without_texts
@@ -44,6 +44,7 @@ UNEXAMINED = "accepted unexamined"
 """What a decision's reason begins with where no exam had anything to ask."""
 _PREDICTED_AT_ONCE = 512
 _READMITTED_AT_ONCE = 5_000
+_READMISSION_DUE = "readmission_due"
 _LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
 
 
@@ -53,13 +54,12 @@ class Verdict:
 
     Attributes:
         decision: As journaled.
-        readmitted: A step that was journaled with it: examples that had been set aside and proved right;
-            None: there are none. It is to be made after an acceptance. After a rejection it is part of what
-            the caller folds again, and that is to be examined in turn.
+        readmits: Whether ``Guard.readmissions`` are to be learned now. After a rejection they are a candidate
+            of their own.
     """
 
     decision: Decision
-    readmitted: Step | None = None
+    readmits: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -212,7 +212,7 @@ class Guard:
                     "better at them"
                 )
         if reasons:
-            return self._reject(live.predictor, first_step, "; ".join(reasons), numbers)
+            return self._reject(first_step, "; ".join(reasons), numbers)
         reason = _passed(int(numbers["recent"]["examples"]), int(numbers["long_term"]["examples"]))
         return self._accept(learner, status, first_step, reason, numbers, examination.scores)
 
@@ -269,10 +269,9 @@ class Guard:
         live = _Examined(learner.frozen(), journal.generation)
         if isinstance(self._exams, TextExams):
             self._exams.adopt(_scoring(live.predictor))
-        changes = self._proved_right(live.predictor) if self._readmits else []
-        readmitted = None
         with folder.saving(), journal.database.transaction():
             decision = self._decide("accepted", first_step, reason, numbers)
+            self._note_readmission("accepted" if self._readmits else "")
             version = add_version(
                 folder,
                 file=saved.file,
@@ -283,13 +282,11 @@ class Guard:
                 author="guard",
             )
             folder.serve(version.version)
-            if changes:
-                readmitted = journal.append(NewStep(changes=changes), keep_text=False)
         folder.prune()
         self._live = live
-        return Verdict(decision=decision, readmitted=readmitted)
+        return Verdict(decision=decision, readmits=self._readmits)
 
-    def _reject(self, live: Predictor, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
+    def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.database.transaction():
             decision = self._decide("rejected", first_step, reason, numbers)
@@ -304,13 +301,10 @@ class Guard:
                     folder.history.set_aside(step, step, revision)
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
-            changes = self._proved_right(live) if self._readmits and not is_rest else []
-            readmitted = None
-            if changes:
-                new = NewStep(changes=changes, after={"settle": True, "examine": True})
-                readmitted = journal.append(new, keep_text=False)
+            readmits = self._readmits and not is_rest
+            self._note_readmission("rejected" if readmits else "")
         folder.remove_outdated()
-        return Verdict(decision=decision, readmitted=readmitted)
+        return Verdict(decision=decision, readmits=readmits)
 
     def _decide(self, verdict: str, first_step: int, reason: str, numbers: dict[str, Json]) -> Decision:
         return self._folder.history.decide(
@@ -363,8 +357,24 @@ class Guard:
         )
         return None if row is None else int(row[0])
 
-    def _proved_right(self, live: Predictor) -> list[Change]:
-        """Examples that a rejection set aside, with which the new version agrees."""
+    @property
+    def readmission_due(self) -> str | None:
+        """The verdict after which set-aside examples are still to be learned again; None: they have been."""
+        return self._folder.journal.meta(_READMISSION_DUE) or None
+
+    def end_readmission(self) -> None:
+        """Note that they have been."""
+        with self._folder.saving():
+            self._note_readmission("")
+
+    def _note_readmission(self, verdict: str) -> None:
+        self._folder.journal.set_meta(_READMISSION_DUE, verdict)
+
+    def readmissions(self) -> list[Change]:
+        """Examples that a rejection set aside, with which the served version agrees."""
+        live = self._live_predictor()
+        if live is None or not self._readmits:
+            return []
         journal = self._folder.journal
         examples: list[tuple[int, Example]] = []
         for one in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
@@ -378,7 +388,7 @@ class Guard:
             if len(examples) == _READMITTED_AT_ONCE:
                 break
         examples.sort(key=lambda pair: pair[0])
-        right = _right(live, [example for _, example in examples])
+        right = _right(live.predictor, [example for _, example in examples])
         return [
             Change(offset, "readmitted", None, str(example.target))
             for (offset, example), is_right in zip(examples, right, strict=True)

@@ -135,10 +135,6 @@ class LearnSession:
         self.issued: Issued = finish_deletions(folder, self.learner, self._save_without_deleted)
         self._guard = Guard(folder, config.guard) if config.guard.enabled else None
         self._examined_at = time.monotonic()
-        self._judge_undecided()
-        self._queue = self._open_queue()
-        self._first_step = self._journal.last_step
-        self._first_offset = self._journal.next_offset
         self._strict = StrictReader(self.place.feed) if config.stream.strict else None
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
         self._reads_documents = config.task == "lm"
@@ -153,6 +149,10 @@ class LearnSession:
         self._saved_at = time.monotonic()
         self._saved: CheckpointRecord | None = None
         self._between: CheckpointRecord | None = None
+        self._judge_undecided()
+        self._queue = self._open_queue()
+        self._first_step = self._journal.last_step
+        self._first_offset = self._journal.next_offset
 
     def _new_fold(self, clock: WorkClock) -> tuple[AnyRunScores, Fold]:
         scores = run_scores(self.config)
@@ -539,12 +539,14 @@ class LearnSession:
         self.folder.save(self.learner.state(), self._status(self.recovered.status.summary))
 
     def _judge_undecided(self) -> None:
-        """Where a crash came between a candidate and the decision on it: decide now."""
+        """Where a crash came between a candidate, the decision on it and what that brings back: go on."""
         last = self._journal.last_step
-        if self._guard is None or not last or self._guard.has_decided(last):
+        if self._guard is None or not last:
             return
-        if self._journal.step(last).after.get("examine"):
+        if not self._guard.has_decided(last) and self._journal.step(last).after.get("examine"):
             self._examine()
+        elif (verdict := self._guard.readmission_due) is not None:
+            self._readmit(is_candidate=verdict == "rejected")
 
     def _examine(self) -> None:
         """Let the guard judge the present state."""
@@ -552,15 +554,25 @@ class LearnSession:
         with self.fold.clock.measure("evaluate"):
             verdict = self._guard.consider(self.learner, self._status)
         self._examined_at = time.monotonic()
-        if verdict.is_accepted and verdict.readmitted is not None:
-            self.fold.make(self._journal.fold_step(verdict.readmitted), ())
         if not verdict.is_accepted:
             self._bring_back()
             # Texts are dropped once a state holds them, and the states since the last version are gone.
-            self.save()
-            if verdict.readmitted is not None:  # what is left of the interval is a candidate too
-                self._examine()
+            self.folder.save(self.learner.state(), self._status())
+        if verdict.readmits:  # of a rejected interval this is a candidate too
+            self._readmit(is_candidate=not verdict.is_accepted)
+        if not verdict.is_accepted:
+            self.save()  # texts are dropped by now, as nothing more of them comes back at once
         self.scores.rest()
+
+    def _readmit(self, *, is_candidate: bool) -> None:
+        """Learn again what was set aside and proved right, batch by batch; what cannot be is left out."""
+        assert self._guard is not None
+        changes, size = self._guard.readmissions(), self.config.stream.batch_size
+        parts = [changes[start : start + size] for start in range(0, len(changes), size)]
+        for number, part in enumerate(parts, start=1):
+            examine = is_candidate and number == len(parts)
+            self._make(NewStep(changes=part, after={"settle": True, "examine": True} if examine else {}))
+        self._guard.end_readmission()
 
     def _examine_is_due(self, num_arrived: int) -> bool:
         # A sitting that comes to nothing is undone, which a judgement could not be.

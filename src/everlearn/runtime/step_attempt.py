@@ -67,11 +67,14 @@ class StepAttempt:
         offsets = {one.example.id: first + k for k, one in enumerate(self.new.arrivals)}
         turns = {one.id for one in self.due}
         known = journal.known([one for one in found if one not in offsets])
+        out = {one.offset for one in self.new.changes if one.kind == "readmitted"}
         changed = {one.offset for one in self.new.changes if one.kind != "pending"}
         earlier = {
             known[one].offset: reason
             for one, reason in found.items()
-            if one in known and known[one].role == "learn" and (is_state or one in turns)
+            if one in known
+            and known[one].role == "learn"
+            and (is_state or one in turns or known[one].offset in out)
         }
         arrived = {offsets[one]: reason for one, reason in found.items() if one in offsets}
         gone = {known[one].offset for one in found if one in known} | set(arrived)
