@@ -47,6 +47,8 @@ def test_targets_are_joined_by_id(
     assert second.summary["fingerprint"] == whole["fingerprint"]
     assert second.summary["learned"] == 120
     assert second.summary["examples"] == 120
+    assert second.summary["without_target"] == 0
+    assert not any("without target were predicted, but not learned" in note for note in second.notes)
     assert any("50 targets came for examples taken before" in note for note in second.notes)
     assert verify_run(tmp_path / "run").is_valid
 
@@ -68,6 +70,7 @@ def test_a_correction_forgets_the_old_pair_and_learns_the_new(
     after = learn(write_targets(tmp_path / "corrections.jsonl", changed), run).summary
     assert after["fingerprint"] == right["fingerprint"]
     assert after["classes"] == 5
+    assert after["learned"] == after["examples"] == 150
     assert verify_run(run).is_valid
     # Corrected a second time, and then deleted.
     learn(write_targets(tmp_path / "more.jsonl", {"message-7": "label4"}), run)

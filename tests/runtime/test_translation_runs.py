@@ -125,7 +125,7 @@ def test_late_targets_and_corrections(tmp_path: Path, settings: Settings) -> Non
     late = [{"id": one["id"], "target": one["target"]} for one in pairs[:8]]
     corrected = {"id": pairs[9]["id"], "target": "ein anderer satz"}
     second = learn(write_jsonl(tmp_path / "b.jsonl", [*late, corrected, {"id": "x", "target": "y"}]), run)
-    assert second.summary["learned"] == 16 + 9
+    assert (second.summary["learned"], second.summary["without_target"]) == (16 + 8, 0)
     assert second.summary["rejected"] == 1
     assert any("9 targets came for examples taken before" in note for note in second.notes)
     blame = blame_example(run, pairs[9]["id"])

@@ -253,6 +253,7 @@ class Journal:
             due = arrivals if step.learned == step.arrived else self._arrivals(*step.learned)
             learned = self._as_of(step, [one for one in due if one[1].role == "learn"])
         forgotten = []
+        num_late_targets = 0
         changed: dict[int, list[Change]] = {}
         for change in self.changes_of(step.step):
             if change.kind != "pending":
@@ -264,9 +265,14 @@ class Journal:
             # Several in one step: what was held before the first, and what the last one says.
             if changes[0].kind == "correction":
                 forgotten.append(example.with_target(changes[0].previous))
+            num_late_targets += changes[0].kind == "target"
             learned.append(example.with_target(changes[-1].target))
         return FoldStep(
-            step=step, arrivals=[one for _, one in arrivals], forgotten=forgotten, learned=learned
+            step=step,
+            arrivals=[one for _, one in arrivals],
+            forgotten=forgotten,
+            learned=learned,
+            num_late_targets=num_late_targets,
         )
 
     def changes_of(self, step: int) -> list[Change]:

@@ -206,12 +206,14 @@ class FoldStep:
         arrivals: Examples that came with it, targets as they were then.
         forgotten: Pairs that corrections take out.
         learned: Pairs that are learned, in order, targets as they were then.
+        num_late_targets: Those of them whose turn came before their target.
     """
 
     step: Step
     arrivals: Sequence[Arrival]
     forgotten: Sequence[Example]
     learned: Sequence[Example]
+    num_late_targets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class Fold:
             learned=step.learned,
             report=report,
             num_rejected=step.step.num_rejected,
+            num_unlearned=len(step.forgotten),
+            num_late_targets=step.num_late_targets,
         )
         self._tell(result)
         self._after(step.step.after)

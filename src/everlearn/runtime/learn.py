@@ -416,7 +416,7 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
             f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
             "cannot be consolidated."
         )
-    if without_target:
+    if without_target > 0:
         notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
     if session.num_changes:
         count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"

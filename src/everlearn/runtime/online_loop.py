@@ -57,6 +57,8 @@ class BatchResult:
         learned: The examples learned in this step; others than ``examples`` where targets are delayed.
         report: What the learner says of it; None where nothing was due.
         num_rejected: Records on the way that gave no example.
+        num_unlearned: Pairs that corrections took out before others were learned for them.
+        num_late_targets: Examples among ``learned`` that an earlier step had passed over for want of a target.
     """
 
     examples: Sequence[Example]
@@ -64,6 +66,8 @@ class BatchResult:
     learned: Sequence[Example]
     report: StepReport | None
     num_rejected: int = 0
+    num_unlearned: int = 0
+    num_late_targets: int = 0
 
 
 class Observer(Protocol):

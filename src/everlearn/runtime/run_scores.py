@@ -50,8 +50,8 @@ class RunScores:
         """Take in one step of the loop."""
         self.counts.rejected += result.num_rejected
         if result.report is not None:
-            self.counts.learned += result.report.num_learned
-            self.counts.without_target += result.report.num_without_target
+            self.counts.learned += result.report.num_learned - result.num_unlearned
+            self.counts.without_target += result.report.num_without_target - result.num_late_targets
             self.labels.update(result.report.new_labels)
         if not result.examples:
             return

@@ -49,7 +49,7 @@ class StepAttempt:
         if not self.new.changes:
             return FoldStep(step=step, arrivals=self.new.arrivals, forgotten=(), learned=self.due)
         read = journal.fold_step(step)
-        return FoldStep(step=step, arrivals=self.new.arrivals, forgotten=read.forgotten, learned=read.learned)
+        return replace(read, arrivals=self.new.arrivals)
 
     def without(
         self, found: Mapping[str, str], refused: Sequence[Refused], journal: Journal, is_state: bool

@@ -74,8 +74,8 @@ class TextRunScores:
         self.counts.rejected += result.num_rejected
         self.counts.examples += len(result.examples)
         if report is not None:
-            self.counts.learned += report.num_learned
-            self.counts.without_target += report.num_without_target
+            self.counts.learned += report.num_learned - result.num_unlearned
+            self.counts.without_target += report.num_without_target - result.num_late_targets
             self.text.update(report.text_losses)
             self.num_skipped += report.skipped is not None
             self.growth = report.grown or self.growth
