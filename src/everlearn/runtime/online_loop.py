@@ -58,7 +58,7 @@ class BatchResult:
         report: What the learner says of it; None where nothing was due.
         num_rejected: Records on the way that gave no example.
         num_unlearned: Pairs that corrections took out before others were learned for them.
-        num_late_targets: Examples among ``learned`` that an earlier step had passed over for want of a target.
+        num_late_targets: Examples among ``learned`` that an earlier step had passed over without a target.
     """
 
     examples: Sequence[Example]
