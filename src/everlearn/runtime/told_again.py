@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from everlearn.journal.journal import Journal
 from everlearn.journal.losses import lost_steps
 from everlearn.runtime.fold import recorded_prediction
@@ -28,7 +30,9 @@ def tell_again(journal: Journal, until: int, observer: Observer) -> None:
         if step.step in lost:
             continue
         made = journal.fold_step(step)
-        learned = [one for one in made.learned if step.set_aside is None]
+        if step.set_aside is not None:
+            made = replace(made, forgotten=(), learned=(), num_late_targets=0)
+        learned = made.learned
         num_learned = sum(one.target is not None for one in learned)
         report = StepReport(num_learned=num_learned, num_without_target=len(learned) - num_learned)
         observer(
@@ -38,5 +42,7 @@ def tell_again(journal: Journal, until: int, observer: Observer) -> None:
                 learned=learned,
                 report=report if learned else None,
                 num_rejected=step.num_rejected,
+                num_unlearned=len(made.forgotten),
+                num_late_targets=made.num_late_targets,
             )
         )
