@@ -17,7 +17,10 @@ from everlearn.context.lanes import LaneChunk
 from everlearn.errors import ConfigError, StateError
 from everlearn.types import State
 
-__all__ = ["Carry", "CarryConfig", "CarryDtype", "CarryKind", "CarryResult", "Rows"]
+__all__ = ["ROOMY_WINDOW", "Carry", "CarryConfig", "CarryDtype", "CarryKind", "CarryResult", "Rows"]
+
+ROOMY_WINDOW = 2_048
+"""The window of a run that names none, where the model has room: see docs/benchmarks.md, carried context."""
 
 CarryKind = Literal["auto", "attention", "recurrent", "rnn", "none"]
 CarryDtype = Literal["model", "float32", "bfloat16"]
@@ -31,7 +34,8 @@ class CarryConfig:
         kind: "attention" (keys and values of earlier tokens), "recurrent" (states of Mamba, RWKV,
             gated delta nets), "rnn" (hidden state of a torch RNN), "none", or "auto": by the model.
         sinks: First tokens of a document that are kept for good; of "attention".
-        window: Last tokens that are kept; None: all of the document. Of "attention".
+        window: Last tokens that are kept; None: all of the document. Of "attention". The default has room in
+            models that were trained on 2,048 tokens; see ``ROOMY_WINDOW`` for those with more.
         dtype: What the carried tensors are kept in; "model": as the model makes them.
         gradient_chunks: Earlier chunks that gradients flow into. 0: the carried context is detached.
             k: chunks are learned in groups of k + 1 within which it is not (truncated
@@ -43,7 +47,7 @@ class CarryConfig:
 
     kind: CarryKind = "auto"
     sinks: int = 4
-    window: int | None = 2048
+    window: int | None = 1024
     dtype: CarryDtype = "model"
     gradient_chunks: int = 0
 

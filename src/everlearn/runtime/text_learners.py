@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass, replace
 from typing import Any, cast
 
 from everlearn.config import LanguageSettings, RunConfig
-from everlearn.context import CarryConfig
+from everlearn.context import ROOMY_WINDOW, CarryConfig
 from everlearn.context.decoder import position_limit, rotates_by_length
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormLearner
@@ -244,12 +244,10 @@ def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) 
             f"by other frequencies beyond {limit} tokens; leave it out, so that it is as large as fits"
         )
     if settings.carry == "none" or window == 0:
-        return length, CarryConfig.window if window is None else None if window == 0 else window
+        return length, ROOMY_WINDOW if window is None else None if window == 0 else window
     room = None if limit is None else limit - sinks - length
     if window is None:
-        largest = CarryConfig.window
-        assert largest is not None
-        window = largest if room is None else max(1, min(largest, room))
+        window = ROOMY_WINDOW if room is None else max(1, min(ROOMY_WINDOW, room))
     if room is not None and window > room:
         raise ConfigError(
             f"learner.language.window of {window} does not fit: with {sinks} sinks and chunks of {length} "

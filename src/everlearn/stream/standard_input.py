@@ -186,7 +186,8 @@ def _other_format(line: bytes, text_field: str) -> str | None:
 class _WaitingChunks:
     # A thread waits for bytes so that the reader need not; the queue's bound is the memory's bound. A
     # file is read by place: its position belongs to the descriptor, which a closed reader's thread may
-    # still be moving.
+    # still be moving. The thread has a descriptor of its own: the number of one that others close may be
+    # given to another file while it waits, whose bytes it would take.
 
     def __init__(self, descriptor: int, patience_seconds: float, offset: int | None) -> None:
         self._queue: queue.Queue[bytes | OSError] = queue.Queue(_MAX_WAITING_CHUNKS)
@@ -196,9 +197,15 @@ class _WaitingChunks:
         self._is_closed = False
         self._is_over = False
         self._thread = threading.Thread(
-            target=self._pump, args=(descriptor,), name="everlearn-stdin", daemon=True
+            target=self._pump_all, args=(os.dup(descriptor),), name="everlearn-stdin", daemon=True
         )
         self._thread.start()
+
+    def _pump_all(self, descriptor: int) -> None:
+        try:
+            self._pump(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _pump(self, descriptor: int) -> None:
         chunk: bytes | OSError = b"."
