@@ -320,3 +320,31 @@ def test_no_tracebacks_for_faults_of_ours(
 
     monkeypatch.setattr("everlearn.runtime.rebuild_report.rebuild_report", broken)
     assert_clear(inside("report", tmp_path), 1, "unexpected ZeroDivisionError", "everlearn --debug")
+
+
+def test_no_export_takes_the_place_of_another_file(tmp_path: Path, inside: Run, small: list[str]) -> None:
+    run, stream, table = tmp_path / "run", tmp_path / "s.jsonl", tmp_path / "s.parquet"
+    stream.write_bytes(lines(*GOOD))
+    table.write_bytes(b"years of work")
+    assert inside("learn", stream, "--out", run, *small).code == 0
+    assert_clear(inside("journal", "export", run, stream), 7, "s.jsonl exists", "--overwrite")
+    assert_clear(inside("encode", stream, "--out", table), 7, "s.parquet exists and holds no codes")
+    assert stream.read_bytes() == lines(*GOOD)
+    assert table.read_bytes() == b"years of work"
+    out = tmp_path / "all.jsonl"
+    assert inside("journal", "export", run, out).code == 0
+    assert inside("journal", "export", run, out, "--overwrite").code == 0
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, process: Run, make_codes: MakeCodes) -> None:
+    stream = make_codes(tmp_path / "s.parquet", 40)
+    refused = process("learn", stream, "--out", "/proc/nothing")
+    assert_clear(refused, 7, "cannot make the folder /proc/nothing")
+    assert process("learn", stream, "--out", tmp_path / "run", "--features", "64").code == 0
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "everlearn", "versions", str(tmp_path / "run")],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 7, done.stderr
+    assert done.stderr == "error: cannot write the output: No space left on device\n"

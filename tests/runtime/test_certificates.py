@@ -275,3 +275,21 @@ def test_a_reader_ends_where_its_state_does(run: Path, learned: Path) -> None:
         learner.restore(checkpoint.learner)
         held = list(held_examples(folder.journal, checkpoint.step))
         assert len(held) == learner.num_examples == 180
+
+
+def test_what_a_certificate_claims_is_checked_or_said_not_to_be(run: Path, tmp_path: Path) -> None:
+    first = forget_in_run(run, ids=["message-3", "message-4"]).certificate
+    assert first is not None
+    claimed = json.loads(first.read_text())
+    forged = tmp_path / "forged.json"
+    forged.write_text(json.dumps(claimed | {"num_deleted": 7}))
+    assert verify_run(run, certificate=first).is_valid
+    assert verify_run(run, certificate=forged).failed == ["it says 7 examples were deleted, and names 2"]
+    assert forget_in_run(run, ids=["message-5"]).num_forgotten == 1
+    later = verify_run(run, certificate=first)
+    assert later.is_valid
+    assert not any("fingerprint" in text for text in later.passed)
+    assert [text.partition(":")[0] for text in later.unchecked] == [
+        "the fingerprint before the deletion",
+        "the fingerprint after it",
+    ]

@@ -35,7 +35,9 @@ def encode(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="CODES.parquet", help="The codes file, named .parquet; replaced.", show_default=False
+            metavar="CODES.parquet",
+            help="The codes file, named .parquet; one that is there is replaced.",
+            show_default=False,
         ),
     ],
     json_output: options.Json = False,

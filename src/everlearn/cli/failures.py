@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import os
 import shlex
@@ -13,11 +15,13 @@ import typer
 from rich.console import Console
 
 from everlearn.cli.option_names import in_option_names, options_of
-from everlearn.errors import ConfigError, ConfigFileError, EverlearnError, StoppedError
+from everlearn.errors import ConfigError, ConfigFileError, EverlearnError, StoppedError, StorageError
 
 __all__ = ["STOPPED_EXIT_CODE", "print_error", "print_note", "reported"]
 
 STOPPED_EXIT_CODE = StoppedError.exit_code
+# Of files that everlearn writes, full disks are told where that happens.
+_OUTPUT_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 show_traceback = False
 """Set by ``everlearn --debug``."""
@@ -46,14 +50,18 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
             print_note("Stopped. What was saved before is intact.")
             raise typer.Exit(STOPPED_EXIT_CODE) from None
         except BrokenPipeError:
-            # The reader of a pipe (head, say) has seen enough; keep the interpreter from complaining at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # The reader of a pipe (head, say) has seen enough.
+            _drop_output()
             raise typer.Exit(0) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
             if show_traceback:
                 raise
+            if isinstance(error, OSError) and error.errno in _OUTPUT_ERRNOS:
+                _drop_output()
+                print_error(f"cannot write the output: {error.strerror}")
+                raise typer.Exit(StorageError.exit_code) from None
             print_error(
                 f"unexpected {type(error).__name__}: {str(error) or 'no message'}. This is a fault in "
                 f"everlearn; please report it with what this prints: "
@@ -62,6 +70,12 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
             raise typer.Exit(1) from None
 
     return run
+
+
+def _drop_output() -> None:
+    """Let what is still unwritten go nowhere, or the interpreter fails at it at exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_error(message: str) -> None:

@@ -79,6 +79,7 @@ def export(
     out: Annotated[
         Path, typer.Argument(metavar="FILE", help="A .jsonl or .parquet file.", show_default=False)
     ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     json_output: options.Json = False,
 ) -> None:
     """Export all examples of a journal: as JSON lines, or with their codes as Parquet.
@@ -87,7 +88,7 @@ def export(
     """
     from everlearn.runtime.journal_views import export_journal
 
-    count = export_journal(run, out)
+    count = export_journal(run, out, overwrite=overwrite)
     if json_output:
         print_json({"examples": count, "file": str(out)})
     else:

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 
+_PIPED_WIDTH = 1_000
 _WHOLE = ("time", "version", "step", "decision")  # columns whose values are not broken
 
 
@@ -34,8 +35,11 @@ def short_time(time: str) -> str:
 
 
 def result_console() -> Console:
-    """Standard output, without colours guessed into numbers."""
-    return Console(highlight=False, soft_wrap=True)
+    """Standard output, without colours guessed into numbers; what goes into a pipe or file is not folded."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
 
 
 def print_json(value: Mapping[str, Any]) -> None:

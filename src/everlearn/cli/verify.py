@@ -51,7 +51,11 @@ def verify(
         print_json(outcome.to_json())
     else:
         print_table(
-            [*(("holds", text) for text in outcome.passed), *(("FAILS", text) for text in outcome.failed)]
+            [
+                *(("holds", text) for text in outcome.passed),
+                *(("not checked", text) for text in outcome.unchecked),
+                *(("FAILS", text) for text in outcome.failed),
+            ]
         )
     if not outcome.is_valid:
         raise typer.Exit(StateError.exit_code)

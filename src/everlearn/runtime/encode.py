@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.config import RunConfig
-from everlearn.errors import ConfigError, InputError
+from everlearn.errors import ConfigError, InputError, StorageError
 from everlearn.journal.durable_files import storage_errors
 from everlearn.runtime.feeds import source_config
 from everlearn.runtime.listener import Listener, Progress, SilentListener
@@ -17,7 +17,7 @@ from everlearn.runtime.rejections import append_rejections, is_loss, share_lost
 from everlearn.runtime.run_settings import given_settings, settings_in_file
 from everlearn.runtime.threads import use_threads
 from everlearn.runtime.useful_settings import check_fits_sources
-from everlearn.stream.codes import CodesSource, CodesWriter
+from everlearn.stream.codes import CodesSource, CodesWriter, is_codes_file
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.types import Example, Json
@@ -83,13 +83,16 @@ def encode_stream(
         ConfigError: A setting is wrong, or ``out`` is no ``.parquet`` name.
         InputError: The stream cannot be read, or is codes already, or has no usable example.
         ModelError: The model cannot be loaded.
-        StorageError: The file cannot be written; nothing is left under its name but what was there.
+        StorageError: The file holds something else, or cannot be written; nothing is left under its name but
+            what was there.
     """
     listener = listener or SilentListener()
     if out.suffix != ".parquet":
         raise ConfigError(
             f"a codes file is Parquet: give --out a name that ends in .parquet, not {out.name!r}"
         )
+    if out.exists() and not is_codes_file(out):
+        raise StorageError(f"{out} exists and holds no codes; give --out another name")
     config = RunConfig().with_settings(given_settings(settings or {}, config_file))
     use_threads(config.run.threads)
     source = open_source(stream, source_config(config.stream))

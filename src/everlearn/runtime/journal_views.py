@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from everlearn.errors import ConfigError, RunError
+from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
 from everlearn.journal.held import HeldTargets
@@ -120,11 +120,16 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
         )
 
 
-def export_journal(run: Path, out: Path) -> int:
+def export_journal(run: Path, out: Path, *, overwrite: bool = False) -> int:
     """Export all examples: JSON lines (``.jsonl``) without codes, or a codes file (``.parquet``).
 
     Both can be learned into another run (JSON lines where the texts are kept). Deletions made later do not
     reach an export.
+
+    Args:
+        run: The run folder; it may be in use.
+        out: The file.
+        overwrite: Replace it where there is one.
 
     Returns:
         Number of examples.
@@ -132,10 +137,12 @@ def export_journal(run: Path, out: Path) -> int:
     Raises:
         ConfigError: The name ends in neither.
         RunError: The run's learner keeps no codes, and a codes file was asked for.
-        StorageError: ``out`` cannot be written; what was there before stays.
+        StorageError: ``out`` is there, or cannot be written; what was there before stays.
     """
     if out.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"an export ends in .jsonl or .parquet, not {out.name!r}")
+    if out.exists() and not overwrite:
+        raise StorageError(f"{out} exists; give another name, or overwrite it (--overwrite)")
     with RunFolder.open_to_read(run) as folder, folder.snapshot(), storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".parquet":

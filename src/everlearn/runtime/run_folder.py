@@ -116,6 +116,8 @@ class RunFolder:
                 make_folder(path)
             except FileExistsError:
                 raise RunError(f"{path} exists and is not a folder; choose another with --out") from None
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise StorageError(f"cannot make the folder {path}: {error.strerror}") from error
         if is_run_folder(path):
             raise RunError(f"{path} already holds a run; choose another folder with --out")
         # A lock without a record is what a crash leaves before the record is written.

@@ -32,11 +32,13 @@ class VerifyOutcome:
     Attributes:
         passed: What holds, in sentences.
         failed: What does not.
+        unchecked: What is claimed and cannot be told any more.
         fingerprint: Of the independent fold.
     """
 
     passed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
     fingerprint: str = ""
 
     @property
@@ -54,6 +56,7 @@ class VerifyOutcome:
             "valid": self.is_valid,
             "passed": self.passed,
             "failed": self.failed,
+            "unchecked": self.unchecked,
             "fingerprint": self.fingerprint,
         }
 
@@ -173,12 +176,19 @@ def _verify_certificate(
     if revision is None or revision.kind != "deletion" or journal.last_step < value["step"]:
         raise RunError(f"the certificate is of another run than {folder.path}, or of a later state of it")
     digests = {bytes.fromhex(one) for one in value["id_digests"]}
+    outcome.check(
+        len(digests) == value["num_deleted"],
+        f"it names {len(digests):,} deleted examples",
+        f"it says {value['num_deleted']:,} examples were deleted, and names {len(digests):,}",
+    )
+    # No journal holds what was deleted, so nobody can make the state before again.
+    outcome.unchecked.append("the fingerprint before the deletion: what it was made of is gone")
     listener.stage("looking for deleted ids")
     rows = journal.database.rows("SELECT id FROM examples")
     present = sum(journal.deleted_ids.digest_of(id_) in digests for (id_,) in rows)
     outcome.check(
         not present,
-        f"none of the {value['num_deleted']:,} deleted examples is in the journal",
+        f"none of the {len(digests):,} deleted examples is in the journal",
         f"{present:,} of the deleted examples are in the journal",
     )
     _look_into_refusals(folder, lambda id_: journal.deleted_ids.digest_of(id_) in digests, outcome)
@@ -195,23 +205,23 @@ def _verify_certificate(
         if one.revision > revision.revision and one.first_step <= value["step"]
     ]
     if value.get("num_tuned_before"):
-        outcome.passed.append(
-            f"not covered: the trunk, which was tuned when {value['num_tuned_before']:,} of the deleted "
-            "examples were there"
+        outcome.unchecked.append(
+            f"the trunk, which was tuned when {value['num_tuned_before']:,} of the deleted examples were "
+            "there"
         )
     if not value["exact"]:
         outcome.failed.append(
             "the deletion was approximate: the weights keep what they learned, so no fold can prove it"
         )
     elif generation and not folder.generations.last_offset(generation):
-        outcome.passed.append(
-            "the codes of the trunk that counted then were dropped by a compaction, so the fingerprint "
-            "cannot be compared any more; verify the run itself"
+        outcome.unchecked.append(
+            "the fingerprint after it: the codes of the trunk that counted then were dropped by a "
+            "compaction; verify the run itself"
         )
     elif later:
-        outcome.passed.append(
-            f"history before it was changed again by {later[0].kind} {later[0].revision}, so the fingerprint "
-            "cannot be compared any more; verify the run itself, or the later certificate"
+        outcome.unchecked.append(
+            f"the fingerprint after it: a later {later[0].kind} ({later[0].time[:19]}) changed what came "
+            "before it again; verify the run itself, or the later certificate"
         )
     else:
         listener.stage("folding the journal from its beginning")
