@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from everlearn.errors import InputError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner, mixture, solution
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.types import Code, Example
@@ -147,4 +148,13 @@ def test_a_state_is_a_copy_that_learning_leaves_alone() -> None:
     assert learner.fingerprint() != fingerprint
     assert all(torch.equal(before.tensors[name], tensor) for name, tensor in kept.items())
     learner.restore(before)
+    assert learner.fingerprint() == fingerprint
+
+
+def test_ids_are_no_examples_to_forget() -> None:
+    learner = ClosedFormLearner(config=CONFIG, dense_size=DENSE_SIZE)
+    learner.learn(examples(10, ["a", "b"]))
+    fingerprint = learner.fingerprint()
+    with pytest.raises(InputError, match="takes the examples that were learned, not str"):
+        learner.forget(["e4"])  # type: ignore[list-item]
     assert learner.fingerprint() == fingerprint

@@ -561,9 +561,9 @@ KeepText = Annotated[
     bool | None,
     typer.Option(
         "--keep-text/--no-keep-text",
-        help="Keep the texts beside their codes, and how refused records begin. A learner without codes "
-        "drops texts at its next save where it is to keep none, but for those that a guard examines on. "
-        "Default: no; learners without codes: yes.",
+        help="Keep the texts beside their codes, and how refused records with an id begin (those that cannot "
+        "be read are listed with their beginning in any case). A learner without codes drops texts at its "
+        "next save where it is to keep none, but for those that a guard examines on. Default: no; learners without codes: yes.",
         show_default=False,
         rich_help_panel=_RUN,
     ),

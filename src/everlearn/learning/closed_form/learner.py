@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from everlearn.errors import ConfigError, StateError
+from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.closed_form import saved_state
 from everlearn.learning.closed_form.coding import Coder, Coding
 from everlearn.learning.closed_form.config import ClosedFormConfig
@@ -188,9 +188,16 @@ class ClosedFormLearner:
         examples before predicting.
 
         Raises:
+            InputError: Something is no example: ids alone do not say what to subtract.
             StateError: An example has a label that was never learned, or more examples of a label
                 are to be forgotten than were learned. Nothing is changed then.
         """
+        other = next((one for one in examples if not isinstance(one, Example)), None)
+        if other is not None:
+            raise InputError(
+                f"forget takes the examples that were learned, not {type(other).__name__}: an id does not say "
+                "what to subtract (a run knows: everlearn forget RUN --id ID)"
+            )
         known = [(example, example.target) for example in examples if example.target is not None]
         if not known:
             return ForgetReport(num_forgotten=0)
