@@ -563,7 +563,8 @@ KeepText = Annotated[
         "--keep-text/--no-keep-text",
         help="Keep the texts beside their codes, and how refused records with an id begin (those that cannot "
         "be read are listed with their beginning in any case). A learner without codes drops texts at its "
-        "next save where it is to keep none, but for those that a guard examines on. Default: no; learners without codes: yes.",
+        "next save where it is to keep none, but for those that a guard examines on. Default: no; learners "
+        "without codes: yes.",
         show_default=False,
         rich_help_panel=_RUN,
     ),

@@ -195,8 +195,8 @@ class ClosedFormLearner:
         other = next((one for one in examples if not isinstance(one, Example)), None)
         if other is not None:
             raise InputError(
-                f"forget takes the examples that were learned, not {type(other).__name__}: an id does not say "
-                "what to subtract (a run knows: everlearn forget RUN --id ID)"
+                f"forget takes the examples that were learned, not {type(other).__name__}: an id does not "
+                "say what to subtract (a run knows: everlearn forget RUN --id ID)"
             )
         known = [(example, example.target) for example in examples if example.target is not None]
         if not known:
