@@ -141,21 +141,18 @@ class Refusals:
             count = sum(
                 self._database.execute("DELETE FROM rejections WHERE id = ?", (id_,)).rowcount for id_ in ids
             )
-            naming = {
-                number: one
-                for number, one in self._numbered("excerpt <> ''")
-                if not named.isdisjoint(names_in(one.excerpt))
-            }
             if not known:  # never taken: what is left of them is all that tells their words
-                own += [one.excerpt for one in naming.values()]
+                own += [one.excerpt for _, one in self._with_excerpt() if named & names_in(one.excerpt)]
             traces = TextTraces([*(text for text in known if text is not None), *own])
-            repeating = {
-                number: one
-                for number, one in self._numbered("excerpt <> ''")
-                if (one.id is None and None in known) or traces.are_in(one.excerpt)
-            }
-            changed = {number: replace(one, excerpt="") for number, one in (naming | repeating).items()}
-            return count + self._change(changed)
+            return count + self._change(
+                {
+                    number: replace(one, excerpt="")
+                    for number, one in self._with_excerpt()
+                    if (one.id is None and None in known)
+                    or named & names_in(one.excerpt)
+                    or traces.are_in(one.excerpt)
+                }
+            )
 
     def forget_deleted(self, deleted_ids: DeletedIds) -> int:
         """The same for everything that names an id which was deleted before; returns rows changed."""
@@ -176,6 +173,9 @@ class Refusals:
     def num_naming(self, is_deleted: Callable[[str], bool]) -> int:
         """How many rows name an id of which ``is_deleted`` is true."""
         return sum(is_naming(_as_mapping(one), is_deleted) for _, one in self._numbered("1"))
+
+    def _with_excerpt(self) -> Iterator[tuple[int, Refused]]:
+        return self._numbered("excerpt <> ''")
 
     def _numbered(self, condition: str) -> Iterator[tuple[int, Refused]]:
         rows = self._database.rows(

@@ -20,7 +20,7 @@ from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.runtime.fold import Fold
 from everlearn.runtime.learners import RunLearner, needs_resample, resample, solve
 from everlearn.runtime.run_folder import EXPECTED_VERSIONS, RunFolder
-from everlearn.types import Example, Json
+from everlearn.types import Example, Json, State
 
 __all__ = [
     "VersionRewriter",
@@ -83,14 +83,7 @@ class VersionRewriter:
                 continue
             if version.version == folder.serving:
                 solve(learner)
-            with folder.saving():
-                record = folder.checkpoints.write(
-                    learner.state(),
-                    run,
-                    step=version.step,
-                    revision=folder.history.last_revision + 1,
-                    generation=generation,
-                )
+            record = self._write(version, generation, learner.state(), run)
             self._rewritten.append(
                 _Rewritten(
                     replace(
@@ -118,15 +111,21 @@ class VersionRewriter:
         if run == checkpoint.run:
             self._unchanged.append(version)
             return
+        record = self._write(version, generation, checkpoint.learner, run)
+        self._rewritten.append(_Rewritten(replace(version, file=record.file), record))
+
+    def _write(
+        self, version: Version, generation: int, state: State, run: Mapping[str, Json]
+    ) -> CheckpointRecord:
+        folder = self._folder
         with folder.saving():
-            record = folder.checkpoints.write(
-                checkpoint.learner,
+            return folder.checkpoints.write(
+                state,
                 run,
                 step=version.step,
                 revision=folder.history.last_revision + 1,
                 generation=generation,
             )
-        self._rewritten.append(_Rewritten(replace(version, file=record.file), record))
 
     @cached_property
     def _ids(self) -> set[str]:
