@@ -29,7 +29,7 @@ from benchmarks.line_chart import Line, Panel, Style, write_chart
 from benchmarks.long_texts import first_tokens, plain_text
 from benchmarks.reading import CHUNK, IntArray, Losses, SavedLosses, losses, read
 from everlearn.context import CarryConfig
-from everlearn.models.causal import LanguageModel, load_language_model
+from everlearn.models.language.causal import LanguageModel, load_language_model
 
 __all__ = ["main"]
 

@@ -35,7 +35,7 @@ from everlearn.context import CarryConfig
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import load_language_model
+from everlearn.models.language.causal import load_language_model
 
 __all__ = ["main"]
 

@@ -25,7 +25,7 @@ from benchmarks.environment import environment_line
 from benchmarks.long_texts import CHOOSING, UNSEEN, IntArray, first_tokens
 from benchmarks.reading import Losses, SavedLosses, losses
 from everlearn.context import ROOMY_WINDOW, CarryConfig
-from everlearn.models.causal import load_language_model
+from everlearn.models.language.causal import load_language_model
 
 __all__ = ["main"]
 

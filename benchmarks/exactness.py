@@ -31,11 +31,11 @@ from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
 from benchmarks.later_targets import with_later_targets
-from everlearn.journal.held import held_examples
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream import CodesSource
 from everlearn.types import Example
 

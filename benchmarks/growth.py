@@ -37,16 +37,16 @@ import numpy as np
 
 from benchmarks.environment import environment_line
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
-from everlearn.runtime.exam_rows import hash_share
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.guard import Guard, Verdict
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import RunLearner, settle
-from everlearn.runtime.opened_run import recovered_run
-from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.summary import peak_memory_mb
-from everlearn.runtime.versions import add_version
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.folder.summary import peak_memory_mb
+from everlearn.runtime.folder.versions import add_version
+from everlearn.runtime.guard.guard import Guard, Verdict
 from everlearn.stream import CodesWriter
+from everlearn.tasks.exam_rows import hash_share
+from everlearn.tasks.learners import RunLearner, settle
+from everlearn.tasks.records import RunStatus
 from everlearn.types import Code, Example
 
 __all__ = ["main"]

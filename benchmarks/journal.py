@@ -33,11 +33,11 @@ from everlearn.config import ModelSettings
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.opened_run import recovered_run
-from everlearn.runtime.recorded_coder import load_text_coder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream import CodesSource
+from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.types import Example
 
 __all__ = ["main"]

@@ -33,7 +33,7 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.methods import create_method
-from everlearn.models.causal import load_language_model
+from everlearn.models.language.causal import load_language_model
 from everlearn.types import Boundary
 
 __all__ = ["ARMS", "main"]

@@ -28,8 +28,8 @@ from benchmarks.language_texts import documents
 from everlearn import Example
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import load_language_model
-from everlearn.models.tokens import tokenize_document
+from everlearn.models.language.causal import load_language_model
+from everlearn.models.language.tokens import tokenize_document
 
 __all__ = ["main"]
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.datasets import data_folder, split_path
-from everlearn.models.causal import LanguageModel
-from everlearn.models.tokens import tokenize_document
+from everlearn.models.language.causal import LanguageModel
+from everlearn.models.language.tokens import tokenize_document
 
 __all__ = ["CHOOSING", "UNSEEN", "IntArray", "first_tokens", "plain_text"]
 

@@ -38,14 +38,14 @@ from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
 from benchmarks.later_targets import with_later_targets
 from benchmarks.poison_chart import Course, Panel, write_chart
-from everlearn.journal.held import held_examples
+from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import rebuild_learner
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream import CodesSource
+from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example, Predictor
 
 __all__ = ["main"]

@@ -15,7 +15,7 @@ import torch
 from benchmarks.environment import describe_environment
 from benchmarks.long_texts import IntArray
 from everlearn.context import Carry, CarryConfig, Lanes, Rows, TokenRun, make_carry
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 
 __all__ = ["CHUNK", "IntArray", "Losses", "SavedLosses", "losses", "read"]
 

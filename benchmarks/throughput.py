@@ -95,7 +95,7 @@ def _reference(name: str, data: str | None, threads: int) -> float:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from everlearn.models.folder import find_model_folder
+    from everlearn.models.storage.folder import find_model_folder
 
     torch.set_num_threads(threads)
     texts = [row.text for row in load_rows(name, "train", data)]

@@ -31,7 +31,7 @@ from benchmarks.datasets import data_folder
 from benchmarks.environment import environment_line
 from benchmarks.line_chart import Line, Panel, Style, write_chart
 from everlearn.models.added_rows import AddedRows
-from everlearn.models.causal import load_language_model
+from everlearn.models.language.causal import load_language_model
 from everlearn.models.vocabulary import VocabularyWatch, grow, propose
 from everlearn.models.vocabulary.alignment import align_rows
 from everlearn.models.vocabulary.calibration import calibrate_rows

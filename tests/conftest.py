@@ -20,7 +20,7 @@ def smollm2(pytestconfig: pytest.Config) -> Iterator[Path]:
 
     It is converted into pytest's cache, which outlives the session: only the first one waits for it.
     """
-    from everlearn.models.gguf_folder import smollm2_folder
+    from everlearn.models.storage.gguf_folder import smollm2_folder
 
     assert pytestconfig.cache is not None
     with pytest.MonkeyPatch.context() as patch:

@@ -164,8 +164,8 @@ def _main() -> None:
     import pyarrow.dataset  # noqa: F401
     import transformers  # noqa: F401
 
-    import everlearn.models.load
-    import everlearn.runtime.learn  # noqa: F401
+    import everlearn.models.encoder.load
+    import everlearn.runtime.commands.learn  # noqa: F401
     from everlearn.cli.app import main
 
     gc.collect()

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from everlearn.runtime.run_folder import JOURNAL
+from everlearn.runtime.folder.run_folder import JOURNAL
 
 __all__ = ["to_first_format"]
 

@@ -13,10 +13,10 @@ import torch
 
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.digest import content_digest
-from everlearn.journal.held import held_examples
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.records import RunStatus
 
 __all__ = ["Outcome", "differences", "outcome_of"]
 

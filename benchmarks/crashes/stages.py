@@ -19,8 +19,8 @@ from benchmarks.crashes.outcome import differences, outcome_of
 from benchmarks.crashes.probe import Arming
 from benchmarks.crashes.streams import CrashStream
 from everlearn.journal.journal import Journal
-from everlearn.runtime.lineage import list_versions
-from everlearn.runtime.run_folder import JOURNAL
+from everlearn.runtime.folder.run_folder import JOURNAL
+from everlearn.runtime.history.lineage import list_versions
 from everlearn.stream import CodesSource
 
 __all__ = ["mixed_campaign"]

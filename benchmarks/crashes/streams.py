@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.command_line import run_json
 from benchmarks.datasets import DatasetNotFoundError, load_rows
-from everlearn.stream.codes import CodesSource, CodesWriter
+from everlearn.stream.files.codes import CodesSource, CodesWriter
 from everlearn.stream.source import EndOfStream
 from everlearn.types import Code, Example
 

@@ -13,9 +13,9 @@ from benchmarks.translation.scores import score
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
-from everlearn.models.saving import save_model
-from everlearn.models.seq2seq import Seq2SeqModel, load_seq2seq_model
-from everlearn.models.small_seq2seq import small_seq2seq
+from everlearn.models.language.seq2seq import Seq2SeqModel, load_seq2seq_model
+from everlearn.models.language.small_seq2seq import small_seq2seq
+from everlearn.models.storage.saving import save_model
 from everlearn.types import Example
 
 __all__ = ["BaseSettings", "base_model"]

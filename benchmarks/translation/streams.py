@@ -17,7 +17,7 @@ from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
 from everlearn.methods.anchor import Anchor, AnchorConfig
 from everlearn.methods.distillation import DistillationConfig, SnapshotDistillation
-from everlearn.models.seq2seq import load_seq2seq_model
+from everlearn.models.language.seq2seq import load_seq2seq_model
 from everlearn.types import Example
 
 __all__ = ["Kept", "Outcome", "Way", "live", "make_learner", "run_way"]

@@ -10,7 +10,7 @@ from everlearn import Example
 from everlearn.context import CarryConfig
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import load_language_model
+from everlearn.models.language.causal import load_language_model
 
 CARRIES = {
     "no context": CarryConfig(kind="none"),

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
     from everlearn.methods import create_method
     from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
-    from everlearn.models.causal import load_language_model
-    from everlearn.models.seq2seq import load_seq2seq_model
+    from everlearn.models.language.causal import load_language_model
+    from everlearn.models.language.seq2seq import load_seq2seq_model
     from everlearn.stream import open_source
     from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
 
@@ -57,8 +57,8 @@ _LAZY = {
     "TextCoder": "everlearn.models",
     "VectorCoder": "everlearn.models",
     "create_method": "everlearn.methods",
-    "load_language_model": "everlearn.models.causal",
-    "load_seq2seq_model": "everlearn.models.seq2seq",
+    "load_language_model": "everlearn.models.language.causal",
+    "load_seq2seq_model": "everlearn.models.language.seq2seq",
     "load_trunk": "everlearn.models",
     "open_source": "everlearn.stream",
 }

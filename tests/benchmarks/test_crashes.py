@@ -13,8 +13,8 @@ from benchmarks.crashes.stages import mixed_campaign
 from benchmarks.crashes.streams import CrashStream, made_up_stream, text_stream
 
 from everlearn.journal.journal import Journal
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.run_folder import JOURNAL
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import JOURNAL
 
 SMALL = ("--features", "64", "--batch-size", "32", "--threads", "1")
 NUM_KILLS = 20

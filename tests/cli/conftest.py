@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everlearn.cli.app import app
-from everlearn.stream.codes import CodesWriter
+from everlearn.stream.files.codes import CodesWriter
 from everlearn.types import Code, Example
 
 DENSE_SIZE = 24

@@ -318,7 +318,7 @@ def test_no_tracebacks_for_faults_of_ours(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("everlearn.runtime.rebuild_report.rebuild_report", broken)
+    monkeypatch.setattr("everlearn.runtime.folder.rebuild_report.rebuild_report", broken)
     assert_clear(inside("report", tmp_path), 1, "unexpected ZeroDivisionError", "everlearn --debug")
 
 

@@ -14,8 +14,8 @@ from everlearn.cli import options
 from everlearn.cli.app import app
 from everlearn.config import RunConfig, flatten_settings
 from everlearn.journal.records import NewStep
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import LearnerRecord
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.tasks.records import LearnerRecord
 
 Run = Callable[..., Any]
 MakeCodes = Callable[..., Path]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.folder.run_folder import RunFolder
 
 
 def test_the_demo_shows_what_it_promises(tmp_path: Path, process: Callable[..., Any]) -> None:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.cli.app import app
+from everlearn.cli.commands.learn import learn
 from everlearn.cli.failures import reported
-from everlearn.cli.learn import learn
 from everlearn.cli.option_names import in_option_names, options_of
 from everlearn.cli.options import SETTING_OF
 from everlearn.errors import StoppedError

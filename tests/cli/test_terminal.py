@@ -106,6 +106,6 @@ def test_an_argument_that_is_not_utf_8_is_refused_before_anything_is_done(
 
 @pytest.mark.parametrize("text", ["a long text about a parcel " * 12, "with\0NUL", "short"])
 def test_a_text_is_a_file_only_where_there_is_such_a_file(text: str) -> None:
-    from everlearn.cli.predict import _is_file
+    from everlearn.cli.commands.predict import _is_file
 
     assert not _is_file(text)

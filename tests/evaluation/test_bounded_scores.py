@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.evaluation.report import report_html
-from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart
+from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart
+from everlearn.evaluation.report.labels import report_html
 from everlearn.evaluation.text_metrics import TextMetricsLog
 from everlearn.evaluation.text_scores import TextScores
 from everlearn.evaluation.translation_scores import TranslationScores

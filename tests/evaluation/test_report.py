@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from everlearn.errors import StorageError
 from everlearn.evaluation import AccuracyMatrix, MetricsLog, MetricsRow, report_html, write_report
 from everlearn.evaluation.confusion import Confusion
-from everlearn.evaluation.report_confusion import confused_pairs, confusion_chart
-from everlearn.evaluation.report_decisions import decisions_section
-from everlearn.evaluation.report_text import count, duration, flat, json_for_script, percent, shortened
+from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart
+from everlearn.evaluation.report.decisions import decisions_section
+from everlearn.evaluation.report.words import count, duration, flat, json_for_script, percent, shortened
 
 NASTY = "</script><img src=x onerror=alert(1)>\u2028&\"'%{x}<b>\x00\ud800"
 STREAM_CHARTS = {"accuracy", "log-loss", "calibration", "classes", "throughput", "memory", "outliers"}

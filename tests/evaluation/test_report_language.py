@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from everlearn.errors import ConfigError, StateError, StorageError
-from everlearn.evaluation.report_language import language_report_html, write_language_report
+from everlearn.evaluation.report.texts import language_report_html, write_language_report
 from everlearn.evaluation.text_metrics import TextMetricsLog, TextMetricsRow
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores

@@ -19,8 +19,8 @@ from everlearn.context import CarryConfig
 from everlearn.errors import ModelError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import load_language_model
-from everlearn.models.saving import save_model
+from everlearn.models.language.causal import load_language_model
+from everlearn.models.storage.saving import save_model
 from everlearn.types import Example, TextLoss
 
 _STORY = (

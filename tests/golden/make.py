@@ -25,7 +25,7 @@ from tests.runtime.conftest import clustered_examples, write_codes_file
 from tests.runtime.text_runs import documents, learn, write_jsonl
 from tests.runtime.word_pairs import write_texts
 
-from everlearn.models.small_seq2seq import small_seq2seq
+from everlearn.models.language.small_seq2seq import small_seq2seq
 
 _BROKEN = ['{"id": "broken", "text": \n', "[1, 2]\n", '{"id": "empty", "text": ""}\n']
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from everlearn.cli.app import app
-from everlearn.runtime.predict import predict_stream
+from everlearn.runtime.commands.predict import predict_stream
 
 __all__ = ["ARCHIVES", "KINDS", "PLACE", "command", "numerics", "observed", "pack", "unpack"]
 

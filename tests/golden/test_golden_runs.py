@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.golden.runs import KINDS, PLACE, command, numerics, observed, unpack
 
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.history.verify import verify_run
 
 FORGOTTEN = {
     "closed-form": ("message-200", "message-310", "message-20"),

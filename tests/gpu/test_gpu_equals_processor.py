@@ -24,9 +24,9 @@ from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import create_method
-from everlearn.models.causal import LanguageModel
-from everlearn.models.generation import generate
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.language.causal import LanguageModel
+from everlearn.models.language.generation import generate
 from everlearn.types import Example
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from everlearn.errors import RunError, StateError
 from everlearn.journal import database as database_module
 from everlearn.journal.checkpoints import CheckpointStore
-from everlearn.journal.compaction import compact_journal
+from everlearn.journal.deletion.compaction import compact_journal
 from everlearn.journal.digest import content_digest
-from everlearn.journal.held import HeldTargets, held_examples
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, ChangeKind, JournaledPrediction, NewStep, Refused
 from everlearn.journal.schema import SCHEMA_VERSION
+from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.types import Code, Example, State
 
 

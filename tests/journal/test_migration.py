@@ -13,14 +13,14 @@ from tests.runtime.conftest import SMALL, clustered_examples, write_codes_file
 from everlearn.errors import RunError, StateError
 from everlearn.journal.database import Database
 from everlearn.journal.digest import content_digest
-from everlearn.journal.held import held_examples
 from everlearn.journal.journal import Journal
 from everlearn.journal.opening import open_journal
-from everlearn.journal.repair import repair_journal
+from everlearn.journal.repair.repair import repair_journal
 from everlearn.journal.schema import SCHEMA_VERSION
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.run_folder import JOURNAL, RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import JOURNAL, RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from everlearn.errors import StateError
-from everlearn.journal.deletion import delete_examples
+from everlearn.journal.deletion.deletion import delete_examples
 from everlearn.journal.digest import content_digest
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
-from everlearn.journal.losses import incidents, lost_steps
 from everlearn.journal.opening import open_journal, remove_kept_aside
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
-from everlearn.journal.repair import Repair, repair_journal
-from everlearn.journal.replacement import finish_replacement
-from everlearn.journal.soundness import find_problem
+from everlearn.journal.repair.losses import incidents, lost_steps
+from everlearn.journal.repair.repair import Repair, repair_journal
+from everlearn.journal.repair.replacement import finish_replacement
+from everlearn.journal.repair.soundness import find_problem
 from everlearn.types import Code, Example
 
 PAGE = 16_384

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
 
 SENTENCE = "i want to fly pay my bill lost card weather today please help what is the time in rome now"
 

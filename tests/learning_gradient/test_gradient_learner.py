@@ -12,7 +12,7 @@ from everlearn.errors import InputError, ModelError, StateError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
 from everlearn.learning.gradient.config import OptimizerName
 from everlearn.methods import ExperienceReplay, ReplayConfig
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
 from everlearn.types import Example, Learner, State
 
 TEXTS = {

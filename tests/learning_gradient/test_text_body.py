@@ -13,7 +13,7 @@ from everlearn.errors import InputError
 from everlearn.learning.gradient import TextBody
 from everlearn.learning.gradient.length_groups import length_groups
 from everlearn.learning.gradient.text_body import pool
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
 from everlearn.types import Example
 
 TEXTS = ["i want to fly", "pay", "what is the time in rome now please help", "lost card", "unheard words"] * 6

@@ -11,7 +11,7 @@ from torch import nn
 
 from everlearn.errors import ConfigError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
 from everlearn.types import Example
 
 BATCH = [

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 
 _ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 

@@ -7,7 +7,7 @@ import pytest
 
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner, dynamic_losses
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 from everlearn.types import Example
 
 MakeModel = Callable[..., LanguageModel]

@@ -18,9 +18,9 @@ from everlearn.learning.method import Method
 from everlearn.methods import ExperienceReplay, ReplayConfig
 from everlearn.methods.registry import create_method
 from everlearn.models.added_rows import SplitHead
-from everlearn.models.causal import LanguageModel
-from everlearn.models.generation import generate
-from everlearn.models.saving import save_model
+from everlearn.models.language.causal import LanguageModel
+from everlearn.models.language.generation import generate
+from everlearn.models.storage.saving import save_model
 from everlearn.types import Boundary, Example, StepReport
 
 MakeModel = Callable[..., LanguageModel]

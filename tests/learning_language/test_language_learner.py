@@ -14,7 +14,7 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 from everlearn.types import Example, State, StepReport
 
 MakeModel = Callable[..., LanguageModel]

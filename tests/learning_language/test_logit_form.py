@@ -19,7 +19,7 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.learning.language.logit_form import LogitForm, check_logit_form, find_logit_form
 from everlearn.methods import DistillationConfig, SnapshotDistillation
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 from everlearn.types import Example
 
 _TEXT = "a ship, a sea, and a whale that was white"

@@ -14,7 +14,7 @@ from torch import nn
 from everlearn.context import CarryConfig
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 from everlearn.types import Example
 
 _WIDE = {"vocab_size": 258}

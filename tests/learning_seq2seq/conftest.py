@@ -15,7 +15,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.models.language.seq2seq import Seq2SeqModel
 
 MAX_LENGTH = 24
 

@@ -28,9 +28,9 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.learning.seq2seq.decoding import Decoding, generate
 from everlearn.learning.seq2seq.pairs import PairReader, unpack_pair
-from everlearn.models.generation import generate_targets
-from everlearn.models.languages import known_languages, resolve_languages, set_languages
-from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.models.language.generation import generate_targets
+from everlearn.models.language.languages import known_languages, resolve_languages, set_languages
+from everlearn.models.language.seq2seq import Seq2SeqModel
 from everlearn.types import Example
 
 _LETTERS = "▁abcdefghijklmnopqrstuvwxyz<>/_|"

@@ -18,7 +18,7 @@ from everlearn.learning.method import Method, StepContext
 from everlearn.learning.objective import ForwardResult
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
-from everlearn.models.seq2seq import Seq2SeqModel
+from everlearn.models.language.seq2seq import Seq2SeqModel
 from everlearn.types import Boundary, Example, Learner, State
 
 REPLAY = ReplayConfig(memory_examples=10, num_replayed=3)

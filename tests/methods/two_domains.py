@@ -15,7 +15,7 @@ from torch import Tensor
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.learning.method import Method
-from everlearn.models.causal import LanguageModel
+from everlearn.models.language.causal import LanguageModel
 from everlearn.types import Boundary, Example, State
 
 WORDS = {

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-import everlearn.models.gguf_folder as gguf_module
+import everlearn.models.storage.gguf_folder as gguf_module
 from everlearn.errors import MissingExtraError, ModelError, StorageError
-from everlearn.models.causal import load_language_model
-from everlearn.models.folder import weights_sha256
-from everlearn.models.gguf_folder import cache_folder, smollm2_folder
+from everlearn.models.language.causal import load_language_model
+from everlearn.models.storage.folder import weights_sha256
+from everlearn.models.storage.gguf_folder import cache_folder, smollm2_folder
 
 from .tiny_models import byte_level_tokenizer, tiny_llama
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.errors import ConfigError
-from everlearn.models.coder import CoderConfig, TextCoder, default_layers
-from everlearn.models.forward import RowForward
-from everlearn.models.lexical import gram_features
-from everlearn.models.load import Trunk, load_trunk
+from everlearn.models.encoder.coder import CoderConfig, TextCoder, default_layers
+from everlearn.models.encoder.forward import RowForward
+from everlearn.models.encoder.lexical import gram_features
+from everlearn.models.encoder.load import Trunk, load_trunk
 
 TEXTS = [
     "my card was declined at the shop this morning",

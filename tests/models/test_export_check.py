@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from everlearn.errors import ModelError
-from everlearn.models.saving import save_model
+from everlearn.models.storage.saving import save_model
 
 from .tiny_models import byte_level_tokenizer, tiny_llama
 

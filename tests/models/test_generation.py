@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from everlearn.errors import ConfigError, InputError
-from everlearn.models.causal import load_language_model
-from everlearn.models.generation import _Streamer, generate, generate_targets
+from everlearn.models.language.causal import load_language_model
+from everlearn.models.language.generation import _Streamer, generate, generate_targets
 
 from .tiny_models import adapt, byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, tiny_seq2seq
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.models.lexical import _LOG_SCALE, MAX_TOKENS, gram_features, tokens
+from everlearn.models.encoder.lexical import _LOG_SCALE, MAX_TOKENS, gram_features, tokens
 
 TEXTS = st.text(max_size=80) | st.lists(
     st.sampled_from(["the", "card", "Card", "卡", "にほん", "!", "don't", "_", "naïve", "\ud800"]),

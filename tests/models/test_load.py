@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from everlearn.errors import ConfigError, ModelError
-from everlearn.models import folder as folder_module
-from everlearn.models.coder import CoderConfig, TextCoder
-from everlearn.models.dtype import choose_device, choose_dtype, cpu_has_fast_bfloat16
-from everlearn.models.folder import find_model_folder, weights_sha256
-from everlearn.models.load import load_trunk
+from everlearn.models.encoder.coder import CoderConfig, TextCoder
+from everlearn.models.encoder.load import load_trunk
+from everlearn.models.storage import folder as folder_module
+from everlearn.models.storage.dtype import choose_device, choose_dtype, cpu_has_fast_bfloat16
+from everlearn.models.storage.folder import find_model_folder, weights_sha256
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everlearn.models.rows import RowBatch, plan_fixed, plan_packed, plan_single
+from everlearn.models.encoder.rows import RowBatch, plan_fixed, plan_packed, plan_single
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=80)
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from everlearn.errors import ConfigError, ModelError, StorageError
 from everlearn.models.added_rows import AddedRows
-from everlearn.models.causal import load_language_model
-from everlearn.models.saving import save_model
+from everlearn.models.language.causal import load_language_model
+from everlearn.models.storage.saving import save_model
 
 from .tiny_models import adapt, byte_level_tokenizer, tiny_llama, tiny_seq2seq
 

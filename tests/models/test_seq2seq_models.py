@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from everlearn.errors import ConfigError, InputError, ModelError
-from everlearn.models.folder import weights_sha256
-from everlearn.models.generation import generate, generate_targets
-from everlearn.models.saving import save_model
-from everlearn.models.seq2seq import load_seq2seq_model
-from everlearn.models.small_seq2seq import small_seq2seq
+from everlearn.models.language.generation import generate, generate_targets
+from everlearn.models.language.seq2seq import load_seq2seq_model
+from everlearn.models.language.small_seq2seq import small_seq2seq
+from everlearn.models.storage.folder import weights_sha256
+from everlearn.models.storage.saving import save_model
 
 from .tiny_models import TEXTS, byte_level_tokenizer, tiny_llama, tiny_seq2seq
 

@@ -13,9 +13,9 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer, ByT5Tokenizer
 
 from everlearn.errors import InputError
-from everlearn.models.folder import find_model_folder
-from everlearn.models.token_bytes import encode_plain
-from everlearn.models.tokens import separator_id, tokenize_chat, tokenize_document
+from everlearn.models.language.token_bytes import encode_plain
+from everlearn.models.language.tokens import separator_id, tokenize_chat, tokenize_document
+from everlearn.models.storage.folder import find_model_folder
 
 from .tiny_models import byte_fallback_tokenizer, byte_level_tokenizer, unigram_tokenizer
 

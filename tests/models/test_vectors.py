@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from everlearn.errors import ConfigError, InputError
-from everlearn.models.vectors import VectorCoder
+from everlearn.models.encoder.vectors import VectorCoder
 
 ARRAYS = arrays(np.float64, (4, 6), elements=st.floats(allow_nan=False, allow_infinity=False))
 

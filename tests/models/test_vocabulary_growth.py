@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from everlearn.errors import ModelError
-from everlearn.models.load import load_trunk
+from everlearn.models.encoder.load import load_trunk
 from everlearn.models.vocabulary import VocabularyWatch, grow, propose
 from everlearn.models.vocabulary.calibration import calibrate_rows, frequency_offsets
 from everlearn.models.vocabulary.insertion import insert_words

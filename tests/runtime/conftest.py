@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from everlearn.journal.digest import content_digest
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import RunStatus
-from everlearn.stream.codes import CodesWriter
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.stream.files.codes import CodesWriter
+from everlearn.tasks.records import RunStatus
 from everlearn.types import Code, Example
 
 NUM_LABELS = 5

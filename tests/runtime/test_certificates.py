@@ -21,16 +21,17 @@ from tests.runtime.text_runs import (
     write_language_model,
 )
 
-from everlearn.journal.certificates import Certificates
 from everlearn.journal.database import Database
-from everlearn.journal.held import held_examples
-from everlearn.runtime import certificates, deletion
-from everlearn.runtime.forget import ForgetOutcome, forget_in_run, reissue_in_run
-from everlearn.runtime.rewritten_versions import VersionRewriter
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.tuning_store import TuningStore
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.deletion.certificates import Certificates
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.deletion import deletion
+from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run, reissue_in_run
+from everlearn.runtime.fold import certificates
+from everlearn.runtime.fold.rewritten_versions import VersionRewriter
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.tuning_store import TuningStore
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 
 ID, TEXT = "message-59", "text 59"  # no other one begins so
 SETTINGS = SMALL | {"run.keep_text": True, "run.threads": 1}

@@ -21,10 +21,10 @@ from torch import nn
 
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 RATE = "learner.gradient.learning_rate"

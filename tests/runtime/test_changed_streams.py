@@ -24,12 +24,12 @@ from tests.runtime.text_runs import (
 )
 
 from everlearn.errors import RunError
-from everlearn.journal.held import held_examples
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import show_journal
-from everlearn.runtime.merge import merge_runs
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import show_journal
+from everlearn.runtime.history.merge import merge_runs
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import rebuild_learner
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

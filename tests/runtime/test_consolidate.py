@@ -17,25 +17,25 @@ from tests.runtime.word_pairs import write_encoder, write_texts
 
 from everlearn.errors import RunError
 from everlearn.journal.generations import Generations
-from everlearn.journal.held import held_examples
+from everlearn.journal.standing.held import held_examples
 from everlearn.learning.consolidation import ConsolidationConfig, EpochReport
-from everlearn.models.adapters import load_adapted_trunk
-from everlearn.models.load import load_trunk
-from everlearn.runtime.consolidate import ConsolidateOutcome, consolidate_run
-from everlearn.runtime.evaluate import evaluate_run
-from everlearn.runtime.forget import forget_in_run
+from everlearn.models.encoder.load import load_trunk
+from everlearn.models.storage.adapters import load_adapted_trunk
+from everlearn.runtime.commands.evaluate import evaluate_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.commands.predict import predict_texts
+from everlearn.runtime.consolidation.consolidate import ConsolidateOutcome, consolidate_run
+from everlearn.runtime.consolidation.trunk_tuning import TuningStoppedError
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import compact_run, export_journal
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.history.merge import merge_runs
+from everlearn.runtime.history.repair import repair_run
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.journal_views import compact_run, export_journal
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.lineage import list_versions
 from everlearn.runtime.listener import SilentListener
-from everlearn.runtime.merge import merge_runs
-from everlearn.runtime.predict import predict_texts
-from everlearn.runtime.repair import repair_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.trunk_tuning import TuningStoppedError
-from everlearn.runtime.verify import verify_run
 
 CONFIG = ConsolidationConfig(
     epochs=6,
@@ -241,7 +241,7 @@ def test_a_crash_while_encoding(
     monkeypatch: pytest.MonkeyPatch,
     written: int,
 ) -> None:
-    monkeypatch.setattr("everlearn.runtime.consolidate._ENCODED_AT_ONCE", 256)
+    monkeypatch.setattr("everlearn.runtime.consolidation.consolidate._ENCODED_AT_ONCE", 256)
     write, calls = Generations.write_codes, []
 
     def crash(self: Generations, generation: int, codes: Sequence[tuple[int, np.ndarray]]) -> None:
@@ -272,7 +272,8 @@ def test_a_crash_before_the_switch_leaves_no_trace(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(
-            "everlearn.runtime.consolidate.add_version", lambda *_, **__: (_ for _ in ()).throw(MemoryError)
+            "everlearn.runtime.consolidation.consolidate.add_version",
+            lambda *_, **__: (_ for _ in ()).throw(MemoryError),
         )
         with pytest.raises(MemoryError):
             consolidate_run(run, CONFIG)

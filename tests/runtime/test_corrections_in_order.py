@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.config import StreamSettings
-from everlearn.runtime.feeds import ArrangedFeed, source_config
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.history.verify import verify_run
+from everlearn.runtime.loop.feeds import ArrangedFeed
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
+from everlearn.tasks.reading import source_config
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -13,15 +13,15 @@ import pytest
 from tests.runtime.conftest import SMALL, clustered_examples, write_codes_file
 
 from everlearn.errors import RunError, StateError
-from everlearn.journal.held import held_examples
-from everlearn.runtime import learn as learn_module
-from everlearn.runtime.forget import forget_in_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands import learn as learn_module
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.repair import repair_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.listener import Progress
-from everlearn.runtime.repair import repair_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
 
 PAGE = 16_384
 SETTINGS = SMALL | {"stream.batch_size": 16, "run.checkpoint_seconds": 0.05}

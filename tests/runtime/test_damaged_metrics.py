@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -13,10 +13,10 @@ import pytest
 from everlearn.errors import StorageError
 from everlearn.journal import database
 from everlearn.journal.digest import content_digest
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.verify import verify_run
-from everlearn.stream.codes import CodesWriter
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
+from everlearn.runtime.history.verify import verify_run
+from everlearn.stream.files.codes import CodesWriter
 from everlearn.types import Example
 
 MakeExamples = Callable[..., list[Example]]

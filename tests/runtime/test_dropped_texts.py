@@ -28,20 +28,20 @@ from tests.runtime.text_runs import (
 from tests.runtime.word_pairs import write_encoder, write_texts
 
 from everlearn.errors import EverlearnError, RunError, StateError
+from everlearn.journal.deletion.dropped_texts import DROPPED_TARGET, TextRule, drop_texts
 from everlearn.journal.digest import content_digest
-from everlearn.journal.dropped_texts import DROPPED_TARGET, TextRule, drop_texts
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, NewStep
-from everlearn.journal.soundness import find_problem
-from everlearn.runtime.exam_rows import hash_share
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import compact_run
-from everlearn.runtime.lineage import blame_example, list_versions
-from everlearn.runtime.opened_run import open_learner, recovered_run
-from everlearn.runtime.review import flagged_examples, review_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.repair.soundness import find_problem
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import open_learner, recovered_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import compact_run
+from everlearn.runtime.history.lineage import blame_example, list_versions
+from everlearn.runtime.history.review import flagged_examples, review_run
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.exam_rows import hash_share
 from everlearn.types import Example
 
 Record = dict[str, Any]
@@ -163,7 +163,7 @@ def test_after_a_forget_versions_can_be_gone_back_to_without_texts(
     three_sittings(tmp_path, run, encoder)
     with monkeypatch.context() as patched:
         if case == "old":  # what versions had beside their states was not always kept
-            patched.setattr("everlearn.runtime.deletion.kept_beside", lambda *_: {})
+            patched.setattr("everlearn.runtime.deletion.deletion.kept_beside", lambda *_: {})
         forget_in_run(run, ids=["message-3"])
     compact_run(run, drop_text_after_days=0)
     if case == "crash":
@@ -204,7 +204,7 @@ def test_versions_beyond_a_rollback_do_not_come_back_with_an_interrupted_deletio
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr("everlearn.runtime.deletion.fold_versions_again", crash)
+        patched.setattr("everlearn.runtime.deletion.deletion.fold_versions_again", crash)
         with pytest.raises(Crash):
             forget_in_run(run, ids=["message-110"])
     first = rollback_run(run, 1).fingerprint
@@ -457,7 +457,7 @@ class Story:
         with RunFolder.open_to_read(self.run) as folder:
             step = folder.journal.last_step + 2
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("everlearn.runtime.fold.Fold.make", crash_at_step(step))
+            patched.setattr("everlearn.runtime.fold.fold.Fold.make", crash_at_step(step))
             with suppress(Crash):
                 learn(stream, self.run, self.settings)
 

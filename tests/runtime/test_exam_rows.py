@@ -8,14 +8,14 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.journal.deletion import delete_examples
-from everlearn.journal.dropped_texts import TextRule, drop_texts
+from everlearn.journal.deletion.deletion import delete_examples
+from everlearn.journal.deletion.dropped_texts import TextRule, drop_texts
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, NewStep, Role
-from everlearn.runtime.exam_rows import hash_share
-from everlearn.runtime.exams import Exams
-from everlearn.runtime.text_exams import TextExams
+from everlearn.tasks.classification.exams import Exams
+from everlearn.tasks.exam_rows import hash_share
+from everlearn.tasks.texts.exams import TextExams
 from everlearn.types import Example
 
 event = st.one_of(

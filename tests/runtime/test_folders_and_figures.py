@@ -22,14 +22,14 @@ from everlearn.config import RunConfig
 from everlearn.errors import InputError, RunError
 from everlearn.journal.durable_files import make_folder
 from everlearn.journal.lock import acquire_lock
-from everlearn.runtime import run_folder, summary
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import LearnerRecord
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder import run_folder, summary
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.records import LearnerRecord
 
 Settings = dict[str, Any]
 

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import ConfigError, RunError
-from everlearn.journal.held import held_examples
 from everlearn.journal.records import Refused
-from everlearn.runtime.evaluate import evaluate_run
-from everlearn.runtime.forget import forget_in_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.evaluate import evaluate_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.history.merge import merge_runs
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import rebuild_learner
-from everlearn.runtime.lineage import list_versions
-from everlearn.runtime.merge import merge_runs
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example
 
 Settings = dict[str, object]
@@ -275,7 +275,7 @@ def test_a_crash_within_a_deletion_loses_no_version(
 
     with monkeypatch.context() as patched:
         if moment == "before":
-            patched.setattr("everlearn.runtime.deletion.delete_examples", crash)
+            patched.setattr("everlearn.runtime.deletion.deletion.delete_examples", crash)
         else:
             patched.setattr(RunFolder, "prune", crash)
         with pytest.raises(KeyboardInterrupt):

@@ -19,9 +19,9 @@ from tests.runtime.text_runs import (
 from everlearn.errors import ConfigError
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.learning.language import LanguageConfig, LanguageLearner
-from everlearn.models.causal import load_language_model
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.run_folder import GENERAL_FILE
+from everlearn.models.language.causal import load_language_model
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.folder.run_folder import GENERAL_FILE
 from everlearn.types import Example
 
 FIGURES = ("general_bits_per_byte_before", "general_bits_per_byte", "general_change_percent")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from everlearn.errors import ConfigError, InputError
-from everlearn.runtime.evaluate import evaluate_run
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.lineage import blame_example, list_versions
-from everlearn.runtime.replay import replay_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.evaluate import evaluate_run
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.commands.replay import replay_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import blame_example, list_versions
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

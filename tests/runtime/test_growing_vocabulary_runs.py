@@ -20,16 +20,16 @@ from tests.runtime.text_runs import (
 
 from everlearn.errors import ConfigError
 from everlearn.learning.language import LanguageLearner
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.export import export_run
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.generate import GenerateRequest, generate_text, open_text_learner
-from everlearn.runtime.guard import Guard
-from everlearn.runtime.lineage import list_versions
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.export import export_run
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.guard.guard import Guard
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 
 Settings = dict[str, Any]
 

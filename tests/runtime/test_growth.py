@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from everlearn.journal import soundness
-from everlearn.journal.held import held_examples
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, JournaledPrediction, NewStep
-from everlearn.journal.set_aside import num_taken_back
-from everlearn.runtime.arrivals import DueQueue
-from everlearn.runtime.exams import Exams
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.rollback import rollback_run
+from everlearn.journal.repair import soundness
+from everlearn.journal.standing.held import held_examples
+from everlearn.journal.standing.set_aside import num_taken_back
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.loop.arrivals import DueQueue
+from everlearn.tasks.classification.exams import Exams
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

@@ -14,20 +14,20 @@ from scipy.stats import binomtest
 
 from everlearn.errors import ConfigError
 from everlearn.evaluation.paired import compare_paired
-from everlearn.journal.held import held_examples
 from everlearn.journal.records import Change, Decision, NewStep
-from everlearn.runtime.exam_rows import hash_share
-from everlearn.runtime.exams import Exams
-from everlearn.runtime.guard import Guard
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.learners import settle
-from everlearn.runtime.lineage import blame_example, diff_versions, list_versions
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.review import flagged_examples, review_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import RunStatus
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.guard.guard import Guard
+from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions
+from everlearn.runtime.history.review import flagged_examples, review_run
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.classification.exams import Exams
+from everlearn.tasks.exam_rows import hash_share
+from everlearn.tasks.learners import settle
+from everlearn.tasks.records import RunStatus
 from everlearn.types import Example
 
 Settings = dict[str, object]

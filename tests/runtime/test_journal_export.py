@@ -15,11 +15,11 @@ from tests.runtime.text_runs import documents, language_settings, write_jsonl, w
 
 from everlearn.journal.records import JournaledPrediction
 from everlearn.json_text import json_text
-from everlearn.runtime.exported_record import exported_record
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import export_journal
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.history.exported_record import exported_record
+from everlearn.runtime.history.journal_views import export_journal
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream.mapping import RecordMapper
 from everlearn.stream.source import FieldNames
 from everlearn.types import Example

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.runtime.label_limit import LabelLimit
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.merge import merge_runs
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.merge import merge_runs
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.classification.label_limit import LabelLimit
 from everlearn.types import Example
 
 Settings = dict[str, Any]

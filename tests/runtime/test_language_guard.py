@@ -22,13 +22,13 @@ from tests.runtime.text_runs import (
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.journal.records import Decision
-from everlearn.runtime.exam_rows import hash_share
-from everlearn.runtime.lineage import list_versions
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.review import review_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.text_exams import TextExams, TextItem
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.history.review import review_run
+from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.exam_rows import hash_share
+from everlearn.tasks.texts.exams import TextExams, TextItem
 from everlearn.types import Example, TextLoss
 
 Settings = dict[str, Any]

@@ -27,20 +27,20 @@ from tests.runtime.text_runs import (
 
 from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
 from everlearn.learning.language import LanguageLearner
-from everlearn.models.causal import load_language_model
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.export import export_run
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import ForgetPlan, forget_in_run
-from everlearn.runtime.generate import GenerateRequest, generate_text, open_text_learner
-from everlearn.runtime.journal_views import export_journal
-from everlearn.runtime.lineage import blame_example, diff_versions, list_versions
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.predict import predict_texts
-from everlearn.runtime.rebuild_report import rebuild_report
-from everlearn.runtime.replay import replay_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.verify import verify_run
+from everlearn.models.language.causal import load_language_model
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.export import export_run
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.commands.predict import predict_texts
+from everlearn.runtime.commands.replay import replay_run
+from everlearn.runtime.deletion.forget import ForgetPlan, forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.history.journal_views import export_journal
+from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 
 Settings = dict[str, Any]
 SCORES = (
@@ -279,7 +279,7 @@ def test_a_crash_while_it_is_learned_again_leaves_the_version_that_is_served(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("everlearn.runtime.deletion.fold_versions_again", crash)
+        patched.setattr("everlearn.runtime.deletion.deletion.fold_versions_again", crash)
         with pytest.raises(KeyboardInterrupt):
             forget_in_run(run, ids=["d1"])
     with pytest.raises(

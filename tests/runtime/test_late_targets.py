@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from everlearn.journal.held import held_examples
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, object]

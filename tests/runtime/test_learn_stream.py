@@ -12,13 +12,13 @@ from tests.runtime.conftest import digest_of, status_of
 
 from everlearn.config import StreamSettings
 from everlearn.errors import ConfigError, InputError, RunError
-from everlearn.runtime import learn as learn_module
-from everlearn.runtime.feeds import ArrangedFeed
+from everlearn.runtime.commands import learn as learn_module
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.listener import Progress
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.run_record import SourceProgress
+from everlearn.runtime.loop.feeds import ArrangedFeed
 from everlearn.stream.open import open_source
 from everlearn.types import Example
 

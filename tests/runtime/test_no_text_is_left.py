@@ -24,9 +24,9 @@ from tests.runtime.text_runs import (
 )
 from tests.runtime.word_pairs import write_encoder
 
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import compact_run
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import compact_run
 
 Settings = dict[str, Any]
 NUM = 6

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from everlearn.runtime.online_loop import BatchResult, OnlineLoop
+from everlearn.runtime.loop.online_loop import OnlineLoop
+from everlearn.tasks.batch_result import BatchResult
 from everlearn.types import Example, ForgetReport, Prediction, State, StepReport
 
 

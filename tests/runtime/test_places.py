@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from everlearn.config import RunConfig
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.export import export_run
-from everlearn.runtime.generate import GenerateRequest, generate_text
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.export import export_run
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text
 
 from .text_runs import corpus, language_settings, learn, write_language_model
 

@@ -13,10 +13,10 @@ from tests.runtime.test_learn_stream import learn, rejected_of
 from tests.runtime.text_runs import Crash
 
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.runtime.guard import Guard
-from everlearn.runtime.lineage import blame_example
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.guard.guard import Guard
+from everlearn.runtime.history.lineage import blame_example
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, Any]

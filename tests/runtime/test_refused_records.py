@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from tests.runtime.text_runs import learn, write_jsonl
 from tests.runtime.word_pairs import write_encoder
 
+from everlearn.journal.deletion.text_traces import TextTraces
 from everlearn.journal.records import NewStep, Refused
-from everlearn.journal.refusals import names_in
-from everlearn.journal.text_traces import TextTraces
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import compact_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.journal.rows.refusals import names_in
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import compact_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream.mapping import excerpt_of
 from everlearn.types import Example
 

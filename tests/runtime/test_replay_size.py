@@ -12,7 +12,7 @@ from everlearn.memory import ModelExample, ReservoirMemory
 from everlearn.memory.model_example import part_id
 from everlearn.methods.registry import create_method
 from everlearn.methods.replay import ExperienceReplay
-from everlearn.runtime.text_learners import method_settings
+from everlearn.tasks.texts.learners import method_settings
 
 CONTEXTS: list[tuple[dict[str, Any], int, int]] = [
     ({"learner.kind": "gradient"}, 256, 0),

@@ -13,7 +13,7 @@ from everlearn.errors import ConfigError
 from everlearn.learning.closed_form import ClosedFormConfig
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
-from everlearn.runtime.run_settings import given_settings
+from everlearn.runtime.folder.run_settings import given_settings
 
 
 @given(

@@ -13,8 +13,8 @@ import torch
 from everlearn.config import RunConfig
 from everlearn.errors import EverlearnError, RunError, StateError, StorageError
 from everlearn.journal.records import NewStep
-from everlearn.runtime.run_folder import RunFolder, is_run_folder
-from everlearn.runtime.run_record import LearnerRecord, RunStatus
+from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
+from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.types import State
 
 LEARNER = LearnerRecord(kind="closed-form")
@@ -132,7 +132,9 @@ def test_folders_with_other_things_are_left_alone(tmp_path: Path) -> None:
 
 def test_one_writer_at_a_time_and_readers_beside_it(tmp_path: Path) -> None:
     folder = saved_folder(tmp_path / "run")
-    source = "import sys; from pathlib import Path; from everlearn.runtime.run_folder import RunFolder\n"
+    source = (
+        "import sys; from pathlib import Path; from everlearn.runtime.folder.run_folder import RunFolder\n"
+    )
     source += "from everlearn.errors import RunError\n"
     source += "with RunFolder.open_to_read(Path(sys.argv[1])) as reader: reader.newest_checkpoint()\n"
     source += "try: RunFolder.open_to_write(Path(sys.argv[1]))\n"

@@ -14,9 +14,9 @@ from tests.runtime.text_runs import translation_settings, write_translator
 
 from everlearn.errors import InputError
 from everlearn.journal.records import Step
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -24,14 +24,14 @@ from tests.runtime.text_runs import (
 from everlearn.errors import RunError
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.learning.language import LanguageLearner
-from everlearn.runtime.experiences import Experiences
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.lineage import blame_example
-from everlearn.runtime.review import flagged_examples, review_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import blame_example
+from everlearn.runtime.history.review import flagged_examples, review_run
+from everlearn.runtime.history.verify import verify_run
+from everlearn.runtime.loop.experiences import Experiences
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

@@ -22,16 +22,16 @@ from tests.runtime.text_runs import (
 )
 
 from everlearn.errors import ConfigError, InputError, RunError
-from everlearn.runtime.evaluate import evaluate_run
-from everlearn.runtime.evaluate_texts import evaluate_texts
-from everlearn.runtime.export import export_run
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.generate import GenerateRequest, generate_text, open_text_learner
-from everlearn.runtime.lineage import blame_example, list_versions
-from everlearn.runtime.predict import predict_stream, predict_texts
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.commands.evaluate import evaluate_run
+from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.export import export_run
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.commands.predict import predict_stream, predict_texts
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.history.lineage import blame_example, list_versions
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.stream.source import Rejection
 
 Settings = dict[str, Any]

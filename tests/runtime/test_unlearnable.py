@@ -28,12 +28,12 @@ from tests.runtime.word_pairs import write_encoder, write_texts
 from transformers import AutoTokenizer
 
 from everlearn.errors import InputError, ModelError, RunError
-from everlearn.runtime.fold import Fold
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.journal_views import show_journal
-from everlearn.runtime.lineage import blame_example
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.journal_views import show_journal
+from everlearn.runtime.history.lineage import blame_example
+from everlearn.runtime.history.verify import verify_run
 
 Settings = dict[str, Any]
 WriteCodes = Callable[..., Path]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import InputError
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Example
 
 Settings = dict[str, object]

@@ -16,12 +16,12 @@ from tests.runtime.text_runs import corpus, language_settings, learn, write_lang
 
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, EverlearnError, StoppedError
-from everlearn.runtime.encode import encode_stream
-from everlearn.runtime.feeds import read_all, source_config
+from everlearn.runtime.commands.encode import encode_stream
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.useful_settings import check_fits_sources
 from everlearn.stream.open import open_source
+from everlearn.tasks.reading import read_all, source_config
 
 RECORDS = [
     {

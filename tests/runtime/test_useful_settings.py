@@ -13,12 +13,12 @@ from pydantic import BaseModel
 
 from everlearn.config import RunConfig, flatten_settings
 from everlearn.errors import ConfigError
-from everlearn.runtime.learn import LearnRequest, learn_stream
-from everlearn.runtime.learners import _closed_form_config, _gradient_settings
-from everlearn.runtime.replay import replay_run
-from everlearn.runtime.text_learners import _seq2seq_config, method_settings
-from everlearn.runtime.useful_settings import CONDITIONS, check_useful
-from everlearn.stream.codes import CodesWriter
+from everlearn.runtime.commands.learn import LearnRequest, learn_stream
+from everlearn.runtime.commands.replay import replay_run
+from everlearn.runtime.folder.useful_settings import CONDITIONS, check_useful
+from everlearn.stream.files.codes import CodesWriter
+from everlearn.tasks.learners import _closed_form_config, _gradient_settings
+from everlearn.tasks.texts.learners import _seq2seq_config, method_settings
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from everlearn.journal.held import held_examples
 from everlearn.journal.records import Change, NewStep
-from everlearn.runtime.forget import forget_in_run
+from everlearn.journal.standing.held import held_examples
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import open_learner, recovered_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.history.review import flagged_examples, review_run
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.lineage import list_versions
-from everlearn.runtime.online_loop import BatchResult
-from everlearn.runtime.opened_run import open_learner, recovered_run
-from everlearn.runtime.review import flagged_examples, review_run
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
+from everlearn.tasks.batch_result import BatchResult
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

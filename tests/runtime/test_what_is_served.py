@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from everlearn.errors import StateError
-from everlearn.runtime.forget import forget_in_run
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.history.lineage import blame_example, list_versions
+from everlearn.runtime.history.rollback import rollback_run
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.lineage import blame_example, list_versions
-from everlearn.runtime.opened_run import open_learner
-from everlearn.runtime.rollback import rollback_run
-from everlearn.runtime.run_folder import RunFolder
-from everlearn.runtime.verify import verify_run
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

@@ -19,10 +19,10 @@ from everlearn.errors import ConfigError
 from everlearn.journal.database import Database
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, NewStep
-from everlearn.journal.selection import Condition, select_where
-from everlearn.runtime.forget import forget_in_run
-from everlearn.runtime.matching import offsets_where
-from everlearn.runtime.run_folder import RunFolder
+from everlearn.journal.rows.selection import Condition, select_where
+from everlearn.runtime.deletion.forget import forget_in_run
+from everlearn.runtime.deletion.matching import offsets_where
+from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Example
 
 RECORDS: list[dict[str, Any]] = [

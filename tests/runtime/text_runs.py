@@ -13,10 +13,10 @@ from tests.learning_language.conftest import tiny_language_model
 from tests.learning_seq2seq.pairs_of_words import word_pairs
 from transformers import AutoTokenizer
 
-from everlearn.models.small_seq2seq import small_seq2seq
-from everlearn.runtime.fold import Fold
+from everlearn.models.language.small_seq2seq import small_seq2seq
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.listener import Progress
 
 __all__ = [

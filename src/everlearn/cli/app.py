@@ -12,22 +12,23 @@ from typing import Annotated
 import typer
 
 from everlearn import __version__
-from everlearn.cli import failures, journal, versions
-from everlearn.cli.consolidate import consolidate
-from everlearn.cli.demo import demo
-from everlearn.cli.encode import encode
-from everlearn.cli.evaluate import evaluate
-from everlearn.cli.export import export
-from everlearn.cli.forget import forget
-from everlearn.cli.generate import generate
-from everlearn.cli.learn import learn
-from everlearn.cli.merge import merge
-from everlearn.cli.predict import predict
-from everlearn.cli.replay import replay
-from everlearn.cli.report import report
-from everlearn.cli.review import review
+from everlearn.cli import failures
+from everlearn.cli.commands import journal, versions
+from everlearn.cli.commands.consolidate import consolidate
+from everlearn.cli.commands.demo import demo
+from everlearn.cli.commands.encode import encode
+from everlearn.cli.commands.evaluate import evaluate
+from everlearn.cli.commands.export import export
+from everlearn.cli.commands.forget import forget
+from everlearn.cli.commands.generate import generate
+from everlearn.cli.commands.learn import learn
+from everlearn.cli.commands.merge import merge
+from everlearn.cli.commands.predict import predict
+from everlearn.cli.commands.replay import replay
+from everlearn.cli.commands.report import report
+from everlearn.cli.commands.review import review
+from everlearn.cli.commands.verify import verify
 from everlearn.cli.terminal import check_arguments, prepare_output
-from everlearn.cli.verify import verify
 from everlearn.errors import ConfigError
 from everlearn.process_memory import give_large_blocks_back
 

@@ -6,8 +6,8 @@ from everlearn.evaluation.delayed import DelayedTargets
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import METRICS_SCHEMA, MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.evaluation.report import report_html, write_report
-from everlearn.evaluation.report_language import language_report_html, write_language_report
+from everlearn.evaluation.report.labels import report_html, write_report
+from everlearn.evaluation.report.texts import language_report_html, write_language_report
 from everlearn.evaluation.scores import expected_calibration_error, macro_f1
 from everlearn.evaluation.text_metrics import TEXT_METRICS_SCHEMA, TextMetricsLog, TextMetricsRow
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores, bits_per_byte

@@ -15,8 +15,8 @@ import numpy as np
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database
-from everlearn.journal.example_rows import verified
 from everlearn.journal.records import Arrival
+from everlearn.journal.rows.example_rows import verified
 from everlearn.types import Json
 
 __all__ = ["Generation", "Generations", "Switch", "generation_at", "read_switches", "with_codes_of"]

@@ -13,13 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from everlearn.errors import StateError
-from everlearn.journal.certificates import Certificates
 from everlearn.journal.chain import link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import REPAIR_ADVICE, Database, Row
-from everlearn.journal.deleted_ids import DeletedIds
-from everlearn.journal.earlier_rows import restore_earlier_rows
-from everlearn.journal.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
+from everlearn.journal.deletion.certificates import Certificates
+from everlearn.journal.deletion.deleted_ids import DeletedIds
 from everlearn.journal.generations import Generations, generation_at, read_switches, with_codes_of
 from everlearn.journal.records import (
     Arrival,
@@ -30,9 +28,10 @@ from everlearn.journal.records import (
     Refused,
     Step,
 )
-from everlearn.journal.refusals import Refusals, without_deleted
-from everlearn.journal.standing import ChangeOf, Standing, targets_held
-from everlearn.journal.step_rows import (
+from everlearn.journal.rows.earlier_rows import restore_earlier_rows
+from everlearn.journal.rows.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
+from everlearn.journal.rows.refusals import Refusals, without_deleted
+from everlearn.journal.rows.step_rows import (
     STEP_COLUMNS,
     ArrivalRows,
     insert_flags,
@@ -40,6 +39,7 @@ from everlearn.journal.step_rows import (
     insert_step,
     step_of,
 )
+from everlearn.journal.standing.standing import ChangeOf, Standing, targets_held
 from everlearn.types import Example, Json
 
 __all__ = ["DROPPED_TO", "Journal"]

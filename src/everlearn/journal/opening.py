@@ -12,10 +12,10 @@ from everlearn.errors import RunError, StateError
 from everlearn.journal.database import REPAIR_ADVICE, Database
 from everlearn.journal.durable_files import fsync_folder
 from everlearn.journal.journal import Journal
-from everlearn.journal.losses import record_incident
-from everlearn.journal.replacement import finish_replacement
+from everlearn.journal.repair.losses import record_incident
+from everlearn.journal.repair.replacement import finish_replacement
+from everlearn.journal.repair.soundness import find_problem, without_advice
 from everlearn.journal.schema import SCHEMA_VERSION
-from everlearn.journal.soundness import find_problem, without_advice
 from everlearn.journal.write_ahead_log import LogState, inspect_log
 
 __all__ = [

@@ -79,7 +79,7 @@ _GENERATIONS = (
 )
 
 _CERTIFICATES = (
-    # What a deletion's certificate says; pending until it is issued. See everlearn.journal.certificates.
+    # What a deletion's certificate says; pending until it is issued. See journal/deletion/certificates.py.
     """CREATE TABLE certificates (
         revision INTEGER PRIMARY KEY, value TEXT NOT NULL, issued INTEGER NOT NULL, crc INTEGER NOT NULL)""",
     "CREATE INDEX rejections_by_excerpt ON rejections (step) WHERE excerpt <> ''",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from everlearn.models.coder import CoderConfig, TextCoder, default_layers
-from everlearn.models.lexical import gram_features
-from everlearn.models.load import Trunk, load_trunk
-from everlearn.models.vectors import VectorCoder
+from everlearn.models.encoder.coder import CoderConfig, TextCoder, default_layers
+from everlearn.models.encoder.lexical import gram_features
+from everlearn.models.encoder.load import Trunk, load_trunk
+from everlearn.models.encoder.vectors import VectorCoder
 
 __all__ = [
     "CoderConfig",

@@ -1,7 +1,7 @@
 """Streams of examples: sources with cursors, orders, and the codes file."""
 
-from everlearn.stream.codes import CodesSource, CodesWriter, is_codes_file
 from everlearn.stream.documents import DocumentsSource
+from everlearn.stream.files.codes import CodesSource, CodesWriter, is_codes_file
 from everlearn.stream.open import open_source
 from everlearn.stream.order import Experience, Order, arrange
 from everlearn.stream.pieced import PiecedSource

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
-from everlearn.stream.line_files import check_digest, cursor_number
+from everlearn.stream.files.line_files import check_digest, cursor_number
 from everlearn.stream.lines import ChunkFile, stem_of
 from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieces import PieceScanner, Place, RawPiece

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from everlearn.errors import InputError
-from everlearn.stream.codes import CodesSource, is_codes_file
-from everlearn.stream.columnar import ArrowSource, ParquetSource
-from everlearn.stream.delimited import DelimitedSource
 from everlearn.stream.documents import DocumentsSource
-from everlearn.stream.hf_datasets import HuggingFaceSource
-from everlearn.stream.json_values import JsonValuesSource, holds_json_values
-from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
+from everlearn.stream.files.codes import CodesSource, is_codes_file
+from everlearn.stream.files.columnar import ArrowSource, ParquetSource
+from everlearn.stream.files.delimited import DelimitedSource
+from everlearn.stream.files.hf_datasets import HuggingFaceSource
+from everlearn.stream.files.json_values import JsonValuesSource, holds_json_values
+from everlearn.stream.files.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
 from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieced import PiecedSource

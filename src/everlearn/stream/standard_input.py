@@ -15,7 +15,7 @@ from pathlib import Path
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.documents import document_reader, is_document_cursor
-from everlearn.stream.line_files import LineParser, LineRecords, cursor_number, json_parser, text_parser
+from everlearn.stream.files.line_files import LineParser, LineRecords, cursor_number, json_parser, text_parser
 from everlearn.stream.lines import LineScanner
 from everlearn.stream.live_documents import LiveDocumentsReader
 from everlearn.stream.mapping import RecordMapper

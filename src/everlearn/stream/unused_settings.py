@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from everlearn.stream.codes import CodesSource
-from everlearn.stream.columnar import ArrowSource, ParquetSource
 from everlearn.stream.documents import DocumentsSource
-from everlearn.stream.hf_datasets import HuggingFaceSource
-from everlearn.stream.json_values import JsonValuesSource
-from everlearn.stream.line_files import JsonLinesSource, TextLinesSource
+from everlearn.stream.files.codes import CodesSource
+from everlearn.stream.files.columnar import ArrowSource, ParquetSource
+from everlearn.stream.files.hf_datasets import HuggingFaceSource
+from everlearn.stream.files.json_values import JsonValuesSource
+from everlearn.stream.files.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.pieced import PiecedSource
 from everlearn.stream.source import Source
 from everlearn.stream.standard_input import StandardInputSource

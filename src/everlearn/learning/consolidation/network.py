@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from everlearn.errors import MissingExtraError
 from everlearn.learning.gradient.text_body import pool
-from everlearn.models.adapters import Adapter
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.storage.adapters import Adapter
 
 __all__ = ["AdaptedNetwork", "require_peft"]
 

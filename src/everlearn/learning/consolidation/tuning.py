@@ -26,8 +26,8 @@ from everlearn.learning.consolidation.config import ConsolidationConfig
 from everlearn.learning.consolidation.heads import CosineHeads
 from everlearn.learning.consolidation.network import AdaptedNetwork
 from everlearn.learning.consolidation.texts import TokenizedTexts, batches_of_like_length, num_batches
-from everlearn.models.adapters import Adapter
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.storage.adapters import Adapter
 from everlearn.types import Example, FloatArray, Json, State
 
 __all__ = ["EpochReport", "TrunkTuning"]

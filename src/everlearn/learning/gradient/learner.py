@@ -37,8 +37,8 @@ from everlearn.learning.gradient.trainable import select_trainable_parameters
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ClassificationObjective
 from everlearn.memory import ModelExample
-from everlearn.models.dtype import choose_dtype
-from everlearn.models.load import Trunk
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.storage.dtype import choose_dtype
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport
 
 __all__ = ["GradientLearner"]

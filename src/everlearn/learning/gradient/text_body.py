@@ -17,8 +17,8 @@ from everlearn.errors import InputError
 from everlearn.learning.gradient.body import Body
 from everlearn.learning.gradient.length_groups import length_groups
 from everlearn.memory import InputArray
-from everlearn.models.load import Trunk
-from everlearn.models.token_limits import may_exceed, token_problem
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.encoder.token_limits import may_exceed, token_problem
 from everlearn.types import Example, Json
 
 __all__ = ["TextBody", "pool"]

@@ -18,7 +18,7 @@ from everlearn.learning.gradient.training import Training
 from everlearn.learning.language.reading import text_of
 from everlearn.learning.language.vocabulary_config import VocabularyConfig
 from everlearn.models.added_rows import AddedRows
-from everlearn.models.tokens import tokenize_document
+from everlearn.models.language.tokens import tokenize_document
 from everlearn.models.vocabulary import Growth, VocabularyWatch, grow, propose
 from everlearn.models.vocabulary.alignment import align_rows
 from everlearn.models.vocabulary.calibration import calibrate_rows

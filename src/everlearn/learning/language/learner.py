@@ -34,11 +34,11 @@ from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
 from everlearn.memory import ModelExample
-from everlearn.models.causal import LanguageModel
-from everlearn.models.dtype import DtypeName, choose_dtype
+from everlearn.models.encoder.token_limits import may_exceed, token_problem
 from everlearn.models.grouped_attention import use_grouped_attention
-from everlearn.models.token_limits import may_exceed, token_problem
-from everlearn.models.tokens import tokenizer_sha256
+from everlearn.models.language.causal import LanguageModel
+from everlearn.models.language.tokens import tokenizer_sha256
+from everlearn.models.storage.dtype import DtypeName, choose_dtype
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
 __all__ = ["LanguageLearner"]

@@ -23,7 +23,7 @@ from everlearn.learning.language.segments import decode_segment
 from everlearn.learning.objective import ForwardResult
 from everlearn.memory import ModelExample
 from everlearn.models.added_rows import SplitHead
-from everlearn.models.rows import RowBatch, plan_packed, plan_single
+from everlearn.models.encoder.rows import RowBatch, plan_packed, plan_single
 
 __all__ = ["LanguageBatch", "LanguageObjective", "LanguageResult"]
 

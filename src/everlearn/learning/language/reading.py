@@ -7,7 +7,7 @@ from typing import Any
 
 from everlearn.context import TokenRun
 from everlearn.errors import InputError
-from everlearn.models.tokens import tokenize_chat, tokenize_document
+from everlearn.models.language.tokens import tokenize_chat, tokenize_document
 from everlearn.types import Example
 
 __all__ = ["chat_of", "document_of", "read_example", "text_of"]

@@ -27,12 +27,12 @@ from everlearn.learning.seq2seq.pairs import PairReader
 from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets, score_pairs
 from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
-from everlearn.models.dtype import DtypeName, choose_dtype
-from everlearn.models.languages import language_id, set_languages
-from everlearn.models.pair_tokens import PairTokenizer
-from everlearn.models.seq2seq import Seq2SeqModel
-from everlearn.models.token_limits import may_exceed, token_problem
-from everlearn.models.tokens import tokenizer_sha256
+from everlearn.models.encoder.token_limits import may_exceed, token_problem
+from everlearn.models.language.languages import language_id, set_languages
+from everlearn.models.language.pair_tokens import PairTokenizer
+from everlearn.models.language.seq2seq import Seq2SeqModel
+from everlearn.models.language.tokens import tokenizer_sha256
+from everlearn.models.storage.dtype import DtypeName, choose_dtype
 from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
 
 __all__ = ["Seq2SeqLearner"]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from everlearn.errors import InputError
 from everlearn.memory import InputArray, ModelExample
-from everlearn.models.languages import check_target_language
-from everlearn.models.pair_tokens import PairTokenizer
+from everlearn.models.language.languages import check_target_language
+from everlearn.models.language.pair_tokens import PairTokenizer
 from everlearn.types import Example
 
 __all__ = ["PairReader", "pack_pair", "unpack_pair"]

@@ -1,0 +1,170 @@
+"""``everlearn consolidate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.failures import print_note
+from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
+
+if TYPE_CHECKING:
+    from everlearn.learning.consolidation import EpochReport
+    from everlearn.runtime.consolidation.consolidate import ConsolidateOutcome
+
+__all__ = ["consolidate"]
+
+EPILOG = """
+[bold]Examples[/bold]
+
+  [cyan]everlearn consolidate runs/desk[/]
+
+  [cyan]everlearn consolidate runs/desk --epochs 3 --threads 8[/]   quicker
+
+  [cyan]everlearn rollback runs/desk 4[/]   back to a version from before it, with the old trunk
+
+It needs the texts, so learn with --keep-text from the beginning, and 2,048 examples: half of them are only
+examined on. While everything is encoded again, at the end, no other process can learn. It takes minutes
+for short texts, hours for many long ones; stopped with Ctrl-C, the same command goes on after the last whole
+epoch.
+"""
+
+
+_STOPPING = "Stopping. Whole epochs are saved; what was begun after the last one is done again."
+
+
+def consolidate(
+    run: options.RunPath,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Passes over the texts, at most; it stops earlier by the exam. Default: 6.",
+        ),
+    ] = 6,
+    learning_rate: Annotated[
+        float,
+        typer.Option(metavar="RATE", show_default=False, help="Peak rate of the adapters. Default: 1e-3."),
+    ] = 1e-3,
+    rank: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", show_default=False, help="Rank of the adapters (LoRA). Default: 16."
+        ),
+    ] = 16,
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", show_default=False, help="Texts of a gradient step. Default: 32."),
+    ] = 32,
+    max_length: Annotated[
+        int,
+        typer.Option(
+            min=3, metavar="N", show_default=False, help="Tokens of a text that a step sees. Default: 128."
+        ),
+    ] = 128,
+    max_examples: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Examples that are tuned on, at most; bounds time and memory. Default: 100000.",
+        ),
+    ] = 100_000,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Start from the trunk as it came, not from an earlier consolidation's: what was deleted "
+            "since leaves no trace then.",
+        ),
+    ] = False,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", show_default=False, help="Seed of everything random. Default: 0."),
+    ] = 0,
+    threads: options.Threads = None,
+    json_output: options.Json = False,
+) -> None:
+    """Tune a run's trunk on what it has learned: the slow phase, for quiet hours.
+
+    Small adapters (LoRA) of the trunk are tuned on the journaled texts; then every text is encoded again, and
+    the head is folded anew. What comes of it is adopted only if it is better on examples that it was not
+    tuned on, and not worse on the guard's exams. Until then the run is served as before, and while the trunk
+    is tuned another process may go on learning.
+    """
+    from everlearn.learning.consolidation import ConsolidationConfig
+    from everlearn.runtime.consolidation.consolidate import consolidate_run
+    from everlearn.runtime.interruption import stop_on_signals
+
+    config = ConsolidationConfig(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        rank=rank,
+        batch_size=batch_size,
+        max_length=max_length,
+        max_examples=max_examples,
+        seed=seed,
+    )
+    with ProgressDisplay() as display, stop_on_signals(lambda: display.stopping(_STOPPING)) as stop:
+        outcome = consolidate_run(
+            run,
+            config,
+            from_scratch=from_scratch,
+            threads=threads,
+            listener=display,
+            stop=stop,
+            on_epoch=(lambda _: None) if display.is_shown else _print_epoch,
+        )
+    for note in outcome.notes:
+        print_note(note)
+    if json_output:
+        print_json(outcome.to_json())
+        return
+    print_columns(
+        ("epoch", "loss", "exam loss", "exam accuracy", "seconds"),
+        [_epoch_row(one, outcome.best_epoch) for one in outcome.epochs],
+    )
+    _print_outcome(outcome)
+
+
+def _print_epoch(report: EpochReport) -> None:
+    """For logs, where no progress is shown."""
+    print_note(
+        f"epoch {report.epoch}: exam loss {report.exam_loss:.4f}, exam accuracy {report.exam_accuracy:.1%}, "
+        f"{report.seconds:,.0f} s"
+    )
+
+
+def _epoch_row(report: EpochReport, best: int) -> list[str]:
+    return [
+        f"{report.epoch}{' *' if report.epoch == best else ''}",
+        "" if report.train_loss is None else f"{report.train_loss:.3f}",
+        f"{report.exam_loss:.4f}",
+        percent(report.exam_accuracy),
+        f"{report.seconds:,.0f}",
+    ]
+
+
+def _print_outcome(outcome: ConsolidateOutcome) -> None:
+    own = outcome.numbers.get("own")
+    rows = [
+        ("tuned on", f"{number(outcome.num_tuned)} examples"),
+        ("adopted", f"as version {outcome.version}" if outcome.is_adopted else "no: the run is as before"),
+        ("because", outcome.reason),
+    ]
+    if own:
+        rows += [
+            ("exam accuracy", f"{own['live_accuracy']:.2%} before, {own['candidate_accuracy']:.2%} after"),
+            ("exam log loss", f"{own['live_log_loss']:.4f} before, {own['candidate_log_loss']:.4f} after"),
+        ]
+    rows.append(("fingerprint", f"{outcome.fingerprint_after[:32]}…"))
+    print_table(rows)
+
+
+consolidate.epilog = EPILOG  # type: ignore[attr-defined]

@@ -1,0 +1,118 @@
+"""``everlearn evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.failures import print_error, print_note
+from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
+from everlearn.errors import ConfigError, InputError
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    context: typer.Context,
+    run: options.RunPath,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…",
+            help="Examples with targets, or documents, as for [cyan]learn[/]. Of a language model or an "
+            "encoder-decoder several: each is a domain.",
+            show_default=False,
+        ),
+    ],
+    adapt: Annotated[
+        bool,
+        typer.Option("--adapt", help="Language models: learn while reading (dynamic evaluation)."),
+    ] = False,
+    forget_documents: Annotated[
+        bool, typer.Option("--forget-documents", help="With --adapt: forget after each document.")
+    ] = False,
+    json_output: options.Json = False,
+    text_field: options.TextField = None,
+    encoding: options.Encoding = None,
+    delimiter: options.Delimiter = None,
+    max_rejected: options.MaxRejected = None,
+    target_field: options.TargetField = None,
+    id_field: options.IdField = None,
+    threads: options.Threads = None,
+) -> None:
+    """Test a run on files; it is as before at the end. Field names are the run's unless they are given."""
+    from everlearn.runtime.commands.evaluate import evaluate_run, task_of
+
+    settings = options.given_settings(context)
+    if task_of(run) != "classify":
+        from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+
+        texts = evaluate_texts(
+            run, files, settings, adapt=adapt, forget_documents=forget_documents, on_note=print_note
+        )
+        print_json(texts) if json_output else _print_texts(texts)
+        _end(texts)
+        return
+    if len(files) > 1 or adapt or forget_documents:
+        raise ConfigError(f"{run} is a classifier's run: give one FILE, without --adapt")
+    scores = evaluate_run(run, files[0], settings, on_note=print_note)
+    print_json(scores) if json_output else _print_scores(scores)
+    _end(scores)
+
+
+def _end(scores: Mapping[str, Any]) -> None:
+    """Exit with the code of unusable input where more was rejected than is allowed."""
+    if scores["too_many_rejected"] is not None:
+        print_error(scores["too_many_rejected"])
+        raise typer.Exit(InputError.exit_code)
+
+
+def _print_scores(scores: Mapping[str, Any]) -> None:
+    print_table(
+        [
+            ("examples", number(scores["examples"])),
+            ("rejected", number(scores["rejected"]) if scores["rejected"] else ""),
+            (
+                "labels never learned",
+                f"of {number(scores['unknown_labels'])} examples, which cannot be right"
+                if scores["unknown_labels"]
+                else "",
+            ),
+            ("accuracy", percent(scores["accuracy"])),
+            ("macro F1", percent(scores["macro_f1"])),
+            ("log-loss", f"{scores['log_loss']:.3f} nats"),
+            ("calibration error", percent(scores["calibration_error"])),
+        ]
+    )
+
+
+def _print_texts(scores: Mapping[str, Any]) -> None:
+    names = {
+        "bits_per_byte": "bits per byte",
+        "bleu": "BLEU",
+        "chrf": "chrF",
+        "tokens_per_byte": "tokens a byte",
+    }
+    shown = [name for name in names if scores.get(name) is not None]
+    rows = [("all", scores), *scores["domains"].items()] if len(scores["domains"]) > 1 else [("all", scores)]
+    print_columns(
+        ["domain", *(names[name] for name in shown), "bytes", "tokens"],
+        [
+            [
+                domain,
+                *(_figure(one.get(name)) for name in shown),
+                number(one.get("bytes")),
+                number(one.get("tokens")),
+            ]
+            for domain, one in rows
+        ],
+    )
+    if scores["rejected"]:
+        print_table([("rejected", number(scores["rejected"]))])
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

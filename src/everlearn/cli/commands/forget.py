@@ -1,0 +1,174 @@
+"""``everlearn forget``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.failures import print_error, print_note
+from everlearn.cli.tables import number, print_json, print_table
+from everlearn.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from everlearn.runtime.deletion.forget import ForgetPlan
+
+__all__ = ["forget"]
+
+EPILOG = """
+[bold]Examples[/bold]
+
+  [cyan]everlearn forget runs/desk --id m-0017 --id m-0018[/]
+
+  [cyan]everlearn forget runs/desk --where customer=c42 --dry-run[/]
+
+  [cyan]everlearn forget runs/desk --reissue[/]  (certificates that a crash has held up)
+"""
+
+
+def _field_and_value(text: str) -> tuple[str, str]:
+    field, separator, value = text.partition("=")
+    if not separator or not field:
+        raise typer.BadParameter(f"{text!r} is not of the form field=value")
+    return field, value
+
+
+def _cost(plan: ForgetPlan) -> str:
+    if not plan.num_folded_again:
+        return "nothing is learned again"
+    begin = f"the checkpoint after step {plan.from_step:,}" if plan.from_step else "the beginning"
+    return (
+        f"{plan.num_folded_again:,} examples are learned again from {begin}, about {plan.seconds:.0f} seconds"
+    )
+
+
+def _verification(run: Path, certificate: Path | None) -> str:
+    return shlex.join(["everlearn", "verify", str(run), "--certificate", str(certificate)])
+
+
+def _reissue(run: Path, json_output: bool) -> None:
+    from everlearn.runtime.deletion.forget import reissue_in_run
+
+    written, notes, num_pending = reissue_in_run(run)
+    for note in notes:
+        print_note(note)
+    if json_output:
+        print_json({"certificates": [str(one) for one in written], "certificates_pending": num_pending})
+    elif written:
+        print_table([("certificate", str(one)) for one in written])
+    elif not num_pending:
+        print_note("Every certificate is where it was written.")
+    if num_pending:
+        raise typer.Exit(RunError.exit_code)
+
+
+def forget(
+    run: options.RunPath,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="An example's id; may be given many times.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="All examples with this value in this field; if given many times, all must hold. A field is "
+            "one of the record's, by its name in the file (also one that learn --domain-field or the like "
+            "has named), or id, target (label), domain, time. Text must be equal to the letter; true equals "
+            "True, and the number 1 equals 1.0. A field that no record has is an error.",
+        ),
+    ] = None,
+    approximate: Annotated[
+        bool,
+        typer.Option(
+            "--approximate",
+            help="Gradient learner: only take them out of journal and replay; the weights keep what they "
+            "learned, and no certificate can prove otherwise.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be deleted, and what it would cost.")
+    ] = False,
+    reissue: Annotated[
+        bool,
+        typer.Option(
+            "--reissue",
+            help="Forget nothing: finish deletions that a crash or a reader of the journal has held up, and "
+            "write their certificates, and those whose files are missing.",
+        ),
+    ] = False,
+    json_output: options.Json = False,
+) -> None:
+    """Delete examples from a run: what was learned from them, their codes, ids, texts and predictions.
+
+    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
+    again. The run then equals, to the bit, one that never saw them: the closed-form learner subtracts them,
+    the gradient learner goes back to the last checkpoint before the first of them and learns the rest
+    again. A certificate is written; the command that checks it is printed. While another process reads the
+    journal, deleted text may lie in its write-ahead log: after half a minute the certificate stays pending,
+    and is issued by the next command that writes the run, or with --reissue. So it is after a crash.
+    """
+    from everlearn.runtime.deletion.forget import forget_in_run
+    from everlearn.runtime.fold.certificates import pending_note
+
+    if reissue:
+        if ids or where or approximate or dry_run:
+            raise ConfigError("--reissue forgets nothing: give it alone")
+        _reissue(run, json_output)
+        return
+    plans: list[ForgetPlan] = []
+
+    def on_plan(plan: ForgetPlan) -> bool:
+        plans.append(plan)
+        if plan.num_folded_again and not dry_run:
+            print_note(_cost(plan))
+        return True
+
+    outcome = forget_in_run(
+        run,
+        ids=ids or (),
+        where=[_field_and_value(one) for one in where or ()],
+        approximate=approximate,
+        dry_run=dry_run,
+        on_plan=on_plan,
+    )
+    for note in outcome.notes:
+        print_note(note)
+    if dry_run and plans:
+        if json_output:
+            print_json(plans[0].to_json())
+        else:
+            print_table([("would forget", number(plans[0].num_examples)), ("cost", _cost(plans[0]))])
+        if outcome.unknown_ids:
+            print_note(f"not in the run: {', '.join(outcome.unknown_ids)}")
+        return
+    if json_output:
+        print_json(outcome.to_json())
+    elif outcome.num_forgotten:
+        print_table(
+            [
+                ("forgotten", number(outcome.num_forgotten)),
+                ("exact", "yes" if outcome.exact else "no: weights keep what they learned"),
+                ("labels gone", ", ".join(outcome.removed_labels)),
+                ("fingerprint before", f"{outcome.fingerprint_before[:32]}…"),
+                ("fingerprint after", f"{outcome.fingerprint_after[:32]}…"),
+                ("certificate", str(outcome.certificate or "pending")),
+            ]
+        )
+        if outcome.certificate is not None:
+            print_note(f"Check it with: {_verification(run, outcome.certificate)}")
+    if outcome.num_forgotten and outcome.certificate is None:
+        print_error(pending_note(run, outcome.num_pending))
+        raise typer.Exit(RunError.exit_code)
+    if outcome.unknown_ids:
+        done = "; the others are forgotten" if outcome.num_forgotten else ""
+        print_error(f"not in the run: {', '.join(outcome.unknown_ids)}{done}")
+        raise typer.Exit(RunError.exit_code)
+    if where and not outcome.num_forgotten:
+        print_error(f"no example of the run has {' and '.join(where)}")
+        raise typer.Exit(RunError.exit_code)
+
+
+forget.epilog = EPILOG  # type: ignore[attr-defined]

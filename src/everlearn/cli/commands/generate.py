@@ -1,0 +1,94 @@
+"""``everlearn generate``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.failures import print_note
+from everlearn.cli.tables import print_json
+from everlearn.errors import InputError
+
+__all__ = ["generate"]
+
+EPILOG = """
+[bold]Examples[/bold]
+
+  [cyan]everlearn generate runs/novel --prompt "Call me" --stream[/]
+
+  [cyan]everlearn generate runs/help --prompt "How do I reset it?" --chat --temperature 0.7[/]
+
+  [cyan]everlearn generate runs/captions --prompt "A dog runs over the grass." --beams 4[/]
+"""
+
+
+def generate(
+    run: options.RunPath,
+    prompt: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Beginning of a document, message of a chat, source to translate; - for standard input.",
+            show_default=False,
+        ),
+    ],
+    stream: Annotated[bool, typer.Option("--stream", help="Show the text while it is written.")] = False,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Most tokens that are written.")] = 128,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0: always the most probable token.")] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(metavar="P", help="Draw from the most probable tokens with this share.")
+    ] = 1.0,
+    beams: Annotated[int, typer.Option(metavar="N", help="Width of the beam search.")] = 1,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="End where this is written; may be given several times. Default: none.",
+            show_default=False,
+        ),
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Answer as the assistant of a chat.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws.")] = 0,
+    json_output: options.Json = False,
+    threads: options.Threads = None,
+) -> None:
+    """Write text by what a run has learned; nothing is learned. A run may be in use meanwhile."""
+    from everlearn.runtime.commands.generate import GenerateRequest, generate_text
+
+    text = _piped_text() if prompt == "-" else prompt
+    request = GenerateRequest(
+        prompt=text,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        num_beams=beams,
+        seed=seed,
+        chat=chat,
+        stop=tuple(one for one in stop or () if one),
+    )
+    is_shown = stream and not json_output
+    written = generate_text(
+        run, request, threads=threads, on_text=_show if is_shown else None, on_note=print_note
+    )
+    if json_output:
+        print_json({"prompt": text, "text": written})
+    else:
+        print("" if is_shown else written, flush=True)
+
+
+def _piped_text() -> str:
+    """Standard input, in UTF-8 whatever the locale's encoding is."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8: byte {error.start + 1}") from None
+
+
+def _show(text: str) -> None:
+    print(text, end="", flush=True)
+
+
+generate.epilog = EPILOG  # type: ignore[attr-defined]

@@ -1,0 +1,42 @@
+"""``everlearn merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from everlearn.cli import options
+from everlearn.cli.tables import print_json, print_table, summary_rows
+
+__all__ = ["merge"]
+
+EPILOG = """
+[bold]Example[/bold]
+
+  [cyan]everlearn merge runs/shard1 runs/shard2 --out runs/all[/]
+"""
+
+
+def merge(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN RUN…", help="Closed-form runs of the same sizes and model.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The new run folder.", show_default=False)],
+    json_output: options.Json = False,
+) -> None:
+    """Merge runs into one that equals, to the bit, a run over all their streams."""
+    from everlearn.runtime.history.merge import merge_runs
+
+    outcome = merge_runs(runs, out)
+    if json_output:
+        print_json(outcome.summary | {"run": str(outcome.folder)})
+    else:
+        print_table([*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))])
+
+
+merge.epilog = EPILOG  # type: ignore[attr-defined]

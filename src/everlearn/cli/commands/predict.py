@@ -1,0 +1,110 @@
+"""``everlearn predict``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from everlearn.cli import options
+from everlearn.cli.failures import print_error, print_note
+from everlearn.cli.tables import print_json, result_console
+from everlearn.errors import InputError
+
+if TYPE_CHECKING:
+    from everlearn.stream.source import Rejection
+
+__all__ = ["predict"]
+
+EPILOG = """
+[bold]Examples[/bold]
+
+  [cyan]everlearn predict runs/desk "where is my invoice?" --top 5[/]
+
+  [cyan]cat new.jsonl | everlearn predict runs/desk - --json[/]
+"""
+
+
+def predict(
+    context: typer.Context,
+    run: options.RunPath,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT…|-]",
+            help="Texts; or - for standard input: JSON lines, or one text a line.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+    text_field: options.TextField = None,
+    id_field: options.IdField = None,
+    threads: options.Threads = None,
+) -> None:
+    """Predict texts by what a run has learned; nothing is learned. A run may be in use meanwhile.
+
+    An encoder-decoder's run prints translations. What a language model writes: everlearn generate.
+    """
+    from everlearn.runtime.commands.predict import predict_stream, predict_texts
+
+    rejected = _Rejected()
+    if not texts and sys.stdin.isatty():
+        print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
+    for text in texts or ():
+        if text != "-" and _is_file(text):
+            name = shlex.quote(text)
+            print_note(
+                f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
+            )
+    settings = options.given_settings(context)
+    if not texts or texts == ["-"]:
+        predicted = predict_stream(
+            run, "-", top=top, settings=settings, on_rejected=rejected.take, on_note=print_note
+        )
+    else:
+        predicted = iter(predict_texts(run, texts, top=top, settings=settings, on_note=print_note))
+    console = result_console()
+    for one in predicted:
+        if json_output:
+            print_json(one.to_json())
+            continue
+        if one.is_translation:
+            print(one.top[0][0], flush=True)
+            continue
+        ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in one.top)
+        flag = "  [yellow](unlike anything learned)[/]" if one.is_outlier else ""
+        shown = one.id if one.text is None else one.text
+        console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(shown)}[/]")
+    if rejected.first is not None:
+        lines = "line" if rejected.count == 1 else "lines"
+        first = f"{rejected.first.place}: {rejected.first.reason}"
+        print_error(f"{rejected.count:,} {lines} could not be used; the first: {first}")
+        raise typer.Exit(InputError.exit_code)
+
+
+class _Rejected:
+    """Records that could not be used: how many, and the first. A pipe may go on for ever."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: Rejection | None = None
+
+    def take(self, rejection: Rejection) -> None:
+        """Count one."""
+        self.count += 1
+        self.first = self.first or rejection
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # longer than any name, or with a character that no name has
+        return False
+
+
+predict.epilog = EPILOG  # type: ignore[attr-defined]

@@ -1,0 +1,5 @@
+"""Deleting examples and texts for good."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,5 @@
+"""Rows of the journal: examples, steps, what was refused."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,151 @@
+"""Steps and what comes with them as rows of the journal's tables, and steps back from rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from everlearn.journal.checksums import canonical_json, checksum
+from everlearn.journal.database import Database, Row
+from everlearn.journal.records import Arrival, Flag, NewStep, Refused, Step
+from everlearn.journal.rows.example_rows import code_row, example_row, prediction_row, text_row, verified
+from everlearn.journal.rows.fields import fields_without
+
+__all__ = ["STEP_COLUMNS", "ArrivalRows", "insert_flags", "insert_refused", "insert_step", "step_of"]
+
+STEP_COLUMNS = (
+    "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
+    "set_aside, time, chain, crc"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalRows:
+    """Rows of the examples that come with a step.
+
+    Attributes:
+        examples: Of all.
+        codes: Of those that have one.
+        texts: Of those whose text is kept.
+        predictions: Of those that were predicted.
+    """
+
+    examples: list[Row]
+    codes: list[Row]
+    texts: list[Row]
+    predictions: list[Row]
+
+    @classmethod
+    def of(cls, new: NewStep, step: int, first: int, *, keep_text: bool) -> ArrivalRows:
+        """The rows of a step, whose examples begin at offset ``first``."""
+        arrivals = list(enumerate(new.arrivals, start=first))
+        kept = [(offset, one if keep_text else _without_text(one)) for offset, one in arrivals]
+        return cls(
+            examples=[example_row(offset, step, one.example, one.role) for offset, one in kept],
+            codes=[
+                code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
+            ],
+            texts=[
+                text_row(offset, one.example.text)
+                for offset, one in arrivals
+                if keep_text and one.example.text is not None
+            ],
+            predictions=[
+                prediction_row(offset, one.prediction)
+                for offset, one in arrivals
+                if one.prediction is not None
+            ],
+        )
+
+    def insert(self, database: Database) -> None:
+        """Write them."""
+        for table, rows in (
+            ("examples", self.examples),
+            ("codes", self.codes),
+            ("texts", self.texts),
+            ("predictions", self.predictions),
+        ):
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+
+
+def _without_text(arrival: Arrival) -> Arrival:
+    """Without fields that repeat the example's text."""
+    example = arrival.example
+    if not example.fields or example.text is None:
+        return arrival
+    return replace(arrival, example=replace(example, fields=fields_without(example.fields, [example.text])))
+
+
+def insert_step(database: Database, step: Step, source: int | None) -> None:
+    """Write a step's own row.
+
+    Args:
+        database: The journal's.
+        step: The step.
+        source: Number of the stream that it took from.
+    """
+    values = (
+        step.step,
+        source,
+        None if step.progress is None else canonical_json(dict(step.progress)),
+        *(step.arrived or (None, None)),
+        *(step.learned or (None, None)),
+        step.num_rejected,
+        canonical_json(dict(step.after)) if step.after else None,
+        step.set_aside,
+        step.time,
+        step.chain,
+    )
+    database.execute(
+        f"INSERT INTO steps ({STEP_COLUMNS}) VALUES ({', '.join('?' * 13)})", (*values, checksum(*values))
+    )
+
+
+def insert_flags(database: Database, step: int, flags: Sequence[Flag]) -> None:
+    """Write what looks suspicious."""
+    if flags:
+        database.executemany(
+            "INSERT INTO flags VALUES (?,?,?,?,?,?)",
+            [(one.offset, step, one.reason, one.score, one.policy, one.resolved) for one in flags],
+        )
+
+
+def insert_refused(database: Database, step: int, refused: Sequence[Refused]) -> None:
+    """Write the records that gave no example."""
+    if refused:
+        database.executemany(
+            "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
+            [(step, one.place, one.reason, _storable(one.excerpt), one.id) for one in refused],
+        )
+
+
+def step_of(row: Row, source: str | None) -> Step:
+    """A step from a row of ``STEP_COLUMNS``.
+
+    Args:
+        row: The row.
+        source: Key of the stream that it took from.
+    """
+    number, _, progress, first, last, learned_first, learned_last, num_rejected, after, aside, time, chain = (
+        verified(row, "steps")
+    )
+    return Step(
+        step=number,  # type: ignore[arg-type]
+        source=source,
+        progress=json.loads(str(progress)) if progress else None,
+        arrived=None if first is None else (first, last),  # type: ignore[arg-type]
+        learned=None if learned_first is None else (learned_first, learned_last),  # type: ignore[arg-type]
+        num_rejected=num_rejected,  # type: ignore[arg-type]
+        after=json.loads(str(after)) if after else {},
+        set_aside=aside,  # type: ignore[arg-type]
+        time=time,  # type: ignore[arg-type]
+        chain=chain,  # type: ignore[arg-type]
+    )
+
+
+def _storable(text: str) -> str:
+    # An excerpt of a binary file may hold lone surrogates, which have no UTF-8 form.
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,156 @@
+"""Low-rank adapters of a trunk in the format of peft: read, written, merged into the weights.
+
+W' = W + scaling · B A (Hu et al. 2021, https://arxiv.org/abs/2106.09685). A saved folder is what
+``peft.PeftModel.from_pretrained`` takes; reading one here does not need peft.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from everlearn.errors import ModelError
+from everlearn.models.encoder.load import Trunk, load_trunk
+from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_dtype
+
+__all__ = ["Adapter", "load_adapted_trunk", "merge_adapter", "read_adapter", "write_adapter"]
+
+_WEIGHTS = "adapter_model.safetensors"
+_SETTINGS = "adapter_config.json"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adapter:
+    """Low-rank changes of linear layers.
+
+    Attributes:
+        tensors: float32 A (rank, in) and B (out, rank) by the layer's dotted name and ``.lora_A`` or
+            ``.lora_B``.
+        scaling: Factor of B A.
+    """
+
+    tensors: dict[str, Tensor]
+    scaling: float = 1.0
+
+    @property
+    def rank(self) -> int:
+        """Rows of A."""
+        return len(next(tensor for name, tensor in self.tensors.items() if name.endswith(".lora_A")))
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the adapted layers, sorted."""
+        return sorted(name.removesuffix(".lora_A") for name in self.tensors if name.endswith(".lora_A"))
+
+    def sha256(self) -> str:
+        """SHA-256 (hex) of names, scaling and numbers."""
+        digest = hashlib.sha256(repr(self.scaling).encode())
+        for name in sorted(self.tensors):
+            digest.update(name.encode())
+            digest.update(self.tensors[name].contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def write_adapter(folder: Path, adapter: Adapter, base_model: str) -> None:
+    """Write an adapter as peft does.
+
+    Args:
+        folder: Exists.
+        adapter: The adapter.
+        base_model: Name of the model that it belongs to, recorded.
+
+    Raises:
+        OSError: Writing failed.
+    """
+    save_file(
+        {f"{_PREFIX}{name}.weight": tensor.contiguous() for name, tensor in adapter.tensors.items()},
+        folder / _WEIGHTS,
+        {"format": "pt"},
+    )
+    settings: dict[str, Any] = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "r": adapter.rank,
+        "lora_alpha": adapter.scaling * adapter.rank,
+        "target_modules": adapter.layers,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+    (folder / _SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """Read an adapter that ``write_adapter`` (or peft, for plain LoRA) wrote.
+
+    Raises:
+        ModelError: It is missing, damaged, or of a kind that is not known here.
+    """
+    try:
+        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        stored = load_file(folder / _WEIGHTS)
+        kind = settings["peft_type"]
+        scaling = float(settings["lora_alpha"]) / int(settings["r"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(
+            f"the adapter in {folder} cannot be read: {error}. Restore it from a copy of the run."
+        ) from error
+    if kind != "LORA" or settings.get("use_dora") or settings.get("use_rslora"):
+        raise ModelError(f"the adapter in {folder} is no plain LoRA adapter")
+    tensors = {
+        name.removeprefix(_PREFIX).removesuffix(".weight"): tensor.float() for name, tensor in stored.items()
+    }
+    return Adapter(tensors, scaling)
+
+
+def merge_adapter(base: Trunk, adapter: Adapter, dtype: torch.dtype) -> Trunk:
+    """Add an adapter to a trunk's weights, in place, then bring them to another number format.
+
+    Args:
+        base: In float32; its model is changed.
+        adapter: The adapter.
+        dtype: Number format of the result.
+
+    Raises:
+        ModelError: The trunk has no such layers.
+    """
+    with torch.no_grad():
+        for name in adapter.layers:
+            down, up = adapter.tensors[f"{name}.lora_A"], adapter.tensors[f"{name}.lora_B"]
+            try:
+                weight = base.model.get_submodule(name).weight
+                assert isinstance(weight, Tensor)
+                weight += (adapter.scaling * (up @ down)).to(weight.device)
+            except (AttributeError, RuntimeError) as error:
+                raise ModelError(f"the adapter does not fit {base.name}: {name}: {error}") from error
+    model: Any = base.model.to(dtype=dtype)
+    if (base.device.type, dtype) == ("cpu", torch.bfloat16):
+        model.set_attn_implementation("eager")  # the quicker one there, as in load_trunk
+    digest = hashlib.sha256(f"{base.sha256} {adapter.sha256()}".encode()).hexdigest()
+    return replace(base, model=model, sha256=digest, dtype=dtype)
+
+
+def load_adapted_trunk(
+    spec: str, adapter_folder: Path, *, dtype: DtypeName = "auto", device: DeviceName = "auto"
+) -> Trunk:
+    """Load an encoder with an adapter merged into its weights. Arguments and errors as of ``load_trunk``.
+
+    Args:
+        spec: The model that the adapter belongs to.
+        adapter_folder: In peft's format.
+        dtype: As of ``load_trunk``.
+        device: As of ``load_trunk``.
+    """
+    adapter = read_adapter(adapter_folder)
+    base = load_trunk(spec, dtype="float32", device=device)
+    return merge_adapter(base, adapter, choose_dtype(dtype, base.device))

@@ -1,0 +1,432 @@
+"""``learn``: one stream into one run, from where it stands to the stream's end or an interruption."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import InputError, StoppedError
+from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.learning.language import LanguageLearner, VocabularyConfig
+from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.runtime.fold.certificates import issued_notes
+from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
+from everlearn.runtime.fold.recovery import recovery_notes
+from everlearn.runtime.folder.run_folder import GENERAL_FILE, RunFolder, is_run_folder
+from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file
+from everlearn.runtime.folder.stream_keys import source_key
+from everlearn.runtime.folder.summary import Tested, summarize, write_reader_files
+from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fits_sources, check_useful
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.loop.session import BrokenStreamError, LearnSession
+from everlearn.runtime.threads import use_threads
+from everlearn.stream.files.codes import CodesSource
+from everlearn.stream.open import open_source
+from everlearn.stream.rejections import share_lost
+from everlearn.stream.source import EndOfStream
+from everlearn.tasks.batch_result import Observer
+from everlearn.tasks.learners import RunLearner, build_learner, check_codes
+from everlearn.tasks.reading import source_config
+from everlearn.tasks.texts.general_text import GeneralText
+from everlearn.tasks.texts.held_out import held_out_set
+from everlearn.tasks.texts.scores import TextRunScores, rolling_text
+from everlearn.types import Json
+
+__all__ = ["LearnOutcome", "LearnRequest", "learn_stream"]
+
+_IDLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnRequest:
+    """What is asked of a ``learn``.
+
+    Attributes:
+        stream: A file, "-" or a dataset's name.
+        out: The run folder; None: a new one under ``runs/``.
+        settings: Settings given for this time, by dotted path.
+        config_file: YAML with further settings; those in ``settings`` win.
+        test: A held-out set.
+        general: Other text, of which the summary says how much worse the model became at it (language models
+            and encoder-decoders).
+    """
+
+    stream: str
+    out: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
+    test: str | None = None
+    general: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnOutcome:
+    """How a ``learn`` ended.
+
+    Attributes:
+        folder: The run folder.
+        summary: Its figures.
+        interrupted: Whether it was asked to stop before the stream's end.
+        notes: What the user should know, in sentences.
+        loss: Where more records were rejected than ``stream.max_rejected`` allows: how many, in a sentence.
+    """
+
+    folder: Path
+    summary: dict[str, Json]
+    interrupted: bool
+    notes: Sequence[str]
+    loss: str | None = None
+
+
+def learn_stream(
+    request: LearnRequest,
+    *,
+    listener: Listener | None = None,
+    stop: StopFlag | None = None,
+    observers: Sequence[Observer] = (),
+) -> LearnOutcome:
+    """Predict and learn a stream, and save everything in a run folder.
+
+    A run that exists is continued: after the last example saved if the stream is one it knows, with
+    the new stream on top if not.
+
+    Args:
+        request: What is asked for.
+        listener: Is told what happens.
+        stop: Asks for an early end, with everything saved.
+        observers: Look at every step beside the run's own.
+
+    Raises:
+        ConfigError: A setting is wrong, or differs from the run's.
+        InputError: The stream cannot be read to its end; what was learned until then is saved. Or it
+            gave nothing to learn from; then no new folder stays, and a run that exists is as before.
+        ModelError: The model cannot be loaded.
+        RunError: The folder is in use, of another format version, or not a run.
+        StateError: The saved state is damaged.
+        StoppedError: A stop was asked for before the first example; all is as before.
+        StorageError: Saving failed; what was saved before is intact.
+    """
+    started = time.perf_counter()
+    listener = listener or SilentListener()
+    out = request.out if request.out is not None else new_folder_name(request.stream)
+    folder = RunFolder.open_to_write(out) if is_run_folder(out) else None
+    is_new = folder is None
+    is_frozen = gc.get_freeze_count() > 0  # by a program that sees to it for itself
+    session = None
+    try:
+        key = source_key(request.stream)
+        in_file = settings_in_file(request.config_file)
+        config = settings_for({**in_file, **request.settings}, folder, key)
+        keeps_texts = folder is not None and folder.journal.keeps_texts
+        check_useful(config, request.settings, in_file, keeps_texts=keeps_texts)
+        use_threads(config.run.threads)
+        reading = source_config(config.stream, task=config.task)
+        # A later stream, or a later record, may bring targets for examples that came without.
+        source = open_source(
+            request.stream, source_config(config.stream, task=config.task, text_optional=True)
+        )
+        if isinstance(source, CodesSource):
+            check_fits_codes(source, config, request.settings, in_file)
+        test = None if request.test is None else open_source(request.test, reading)
+        other = None if request.general is None else open_source(request.general, reading)
+        read = [one for one in (source, test, other) if one is not None]
+        check_fits_sources(read, request.settings, in_file)
+        held_out = None if test is None else held_out_set(test, config)
+        general = None if other is None else GeneralText(other, config)
+        listener.stage("loading the model")
+        if folder is None:
+            learner, record = build_learner(config, source)
+            if test is not None:
+                check_codes(test, record, request.stream)
+            folder = RunFolder.create(out, config, record)
+        else:
+            for one in (source, *([] if test is None else [test])):
+                check_codes(one, folder.learner_record(), str(out))
+            learner = folder.fresh_learner(config=config)
+        if general is not None:
+            listener.stage("reading the general text")
+            general.begin(learner, folder.path / GENERAL_FILE)
+        listener.stage("bringing the run back" if not is_new else "opening the stream")
+        session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
+        session.change_learning_rates({**in_file, **request.settings})
+        # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
+        # made so far stays anyway.
+        if not is_frozen:
+            gc.collect()
+            gc.freeze()
+        return _run(session, listener, stop or StopFlag(), general)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(error, str(out)) from error
+    finally:
+        if not is_frozen:
+            gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
+        if session is not None:
+            session.close()
+        if folder is not None:
+            if is_new and not folder.journal.last_step:
+                folder.remove()
+            folder.close()
+
+
+def _run(
+    session: LearnSession, listener: Listener, stop: StopFlag, general: GeneralText | None
+) -> LearnOutcome:
+    before = session.progress.examples
+    without_target = session.scores.counts.without_target
+    listener.stage("learning")
+    try:
+        interrupted = _learn(session, listener, stop)
+    except BrokenStreamError as error:
+        if session.is_fruitless:
+            session.undo()
+            raise
+        _finish(session, None, listener, goes_on=True)
+        raise InputError(
+            f"{error}. The {session.progress.examples:,} examples before it are learned and saved "
+            f"in {session.folder.path}"
+        ) from error
+    if not session.progress.examples:
+        session.undo()
+        if interrupted:
+            raise StoppedError(f"Stopped before the first example of {session.source.name} was learned.")
+        raise InputError(_no_example_message(session))
+    if session.is_fruitless and not interrupted:
+        message = _no_target_message if session.scores.counts.examples else _no_example_message
+        text = message(session)
+        session.undo()
+        raise InputError(text)
+    tested = None
+    if session.held_out is not None and not interrupted:
+        listener.stage("testing on the held-out set")
+        tested = session.test()
+    if general is not None and not interrupted:
+        listener.stage("testing on the general text")
+        session.settle()
+        with session.fold.clock.measure("evaluate"):
+            tested = {**_figures(tested), **general.figures(session.learner)}
+    session.settle(goes_on=interrupted)  # before the notes, as what waits may turn out not to be learnable
+    without_target = session.scores.counts.without_target - without_target
+    notes = _notes(session, before, without_target, interrupted)
+    summary = _finish(session, tested, listener, notes, goes_on=interrupted)
+    return LearnOutcome(
+        folder=session.folder.path,
+        summary=summary,
+        interrupted=interrupted,
+        notes=notes,
+        loss=_loss(session),
+    )
+
+
+def _loss(session: LearnSession) -> str | None:
+    """What to say of a stream most of which could not be used; None where that is not so."""
+    told = share_lost(
+        session.source.name,
+        session.num_records,
+        session.num_lost,
+        session.first_rejection,
+        session.config.stream.max_rejected,
+    )
+    return told and (
+        f"{told}. What could be used is learned and saved in {session.folder.path}, where rejected.jsonl "
+        "lists the rest"
+    )
+
+
+def _figures(tested: Tested | None) -> Mapping[str, Json]:
+    assert not isinstance(tested, PrequentialScores), "general text is for runs of texts"
+    return tested or {}
+
+
+def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
+    """Take batches until the stream ends (False) or a stop is asked for (True)."""
+    total = session.total()
+    while True:
+        try:
+            num_records = session.step()
+        except EndOfStream:
+            return False
+        scores = session.scores
+        listener.progress(
+            Progress(
+                examples=scores.counts.examples,
+                total=total,
+                rolling_accuracy=scores.rolling_accuracy,
+                rolling_text=rolling_text(scores),
+                examples_per_second=scores.examples_per_second,
+                num_classes=len(scores.labels),
+                memory_mb=scores.memory_mb,
+            )
+        )
+        if stop.requested:
+            return True
+        if session.save_is_due:
+            session.save()
+        if not num_records:
+            time.sleep(_IDLE_SECONDS)
+
+
+def _finish(
+    session: LearnSession,
+    tested: Tested | None,
+    listener: Listener,
+    notes: Sequence[str] = (),
+    *,
+    goes_on: bool = False,
+) -> dict[str, Json]:
+    """Save, write the report and return the figures."""
+    listener.stage("saving")
+    session.settle(goes_on=goes_on)
+    with session.fold.clock.measure("save"):
+        fingerprint = session.learner.fingerprint()
+    # Saved first: were the report to fail, nothing learned would be lost.
+    summary = _summary(session, tested, fingerprint)
+    session.save(summary)
+    session.make_version(summary)
+    listener.stage("writing the report")
+    with session.fold.clock.measure("evaluate"):
+        write_reader_files(
+            session.folder,
+            session.scores,
+            summary,
+            title=session.source.name,
+            confusion=tested.confusion() if isinstance(tested, PrequentialScores) else None,
+            notes=notes,
+        )
+    return _summary(session, tested, fingerprint)
+
+
+def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> dict[str, Json]:
+    return summarize(
+        session.scores,
+        session.seconds(),
+        num_classes=len(session.learner.labels),
+        fingerprint=fingerprint,
+        tested=tested,
+    )
+
+
+def _warm_up_notes(learner: RunLearner) -> list[str]:
+    if not isinstance(learner, LanguageLearner | Seq2SeqLearner):
+        return []
+    steps, warm_up = learner.training.num_steps, learner.config.optimization.warmup_steps
+    if not 0 < steps < warm_up:
+        return []
+    return [
+        f"The learning rate was still rising at the end: {steps:,} of {warm_up:,} warm-up steps were made. "
+        "Short streams need a lower --warmup-steps."
+    ]
+
+
+def _growth_notes(session: LearnSession) -> list[str]:
+    scores = session.scores
+    if not isinstance(scores, TextRunScores):
+        return []
+    if scores.growth is not None:
+        text = str(scores.growth)
+        return [f"{text[0].upper()}{text[1:]}."]
+    settings = session.config.learner.vocabulary
+    if not settings.words:
+        return []
+    return [
+        "The vocabulary has not grown yet: it does at the next text after "
+        f"{settings.watch_bytes or VocabularyConfig.watch_bytes:,} bytes (learner.vocabulary.watch_bytes)."
+    ]
+
+
+def _no_example_message(session: LearnSession) -> str:
+    name, count, first = session.source.name, session.num_rejected, session.first_rejection
+    if first is None:
+        return f"{name} is empty: there is nothing to learn"
+    rejected = (
+        "its only record was rejected: "
+        if count == 1
+        else f"all {count:,} records were rejected; the first: "
+    )
+    return f"{name} has no usable example: {rejected}{first.place}: {first.reason}"
+
+
+def _records_were(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count:,} records were"
+
+
+def _no_target_message(session: LearnSession) -> str:
+    first = session.first_rejection
+    if session.num_unlearnable and first is not None:
+        count = session.progress.examples
+        return (
+            f"{session.source.name}: none of its {count:,} examples was learned; the first: {first.place}: "
+            f"{first.reason}"
+        )
+    if session.config.task == "lm":
+        return (
+            f"{session.source.name}: all of its {session.progress.examples:,} examples are held back for the "
+            "guard's exams, so nothing was learned; hold back less (--guard-share), or learn more text"
+        )
+    field_name = session.config.stream.target_field
+    looked_for = repr(field_name) if field_name else "'target', 'label', 'intent' or 'category'"
+    return (
+        f"{session.source.name}: none of its {session.progress.examples:,} examples has a target, so nothing "
+        f"was learned (looked for a field {looked_for}); name the field with --target-field"
+    )
+
+
+def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
+    notes = recovery_notes(session.recovered)
+    notes += issued_notes(session.folder.path, session.issued)
+    if session.place.was_changed:
+        notes.append(
+            f"{session.source.name} is not what was read under this name before, so it was read from its "
+            "beginning; records that are known were passed over."
+        )
+    if renewed := session.place.with_own_ids.num_renewed:
+        notes.append(
+            f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
+            "ids of their own (--id-field) tell records better."
+        )
+    if session.progress.examples == before and not interrupted:
+        notes.append(
+            f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."
+        )
+    elif before:
+        notes.append(f"Went on after the {before:,} examples of {session.source.name} learned before.")
+    if session.num_duplicates:
+        notes.append(
+            f"{_records_were(session.num_duplicates)} already learned (same id); rejected.jsonl says where."
+        )
+    if session.num_rejected:
+        notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
+    notes += _growth_notes(session)
+    if not interrupted:
+        notes += _warm_up_notes(session.learner)
+    notes += session.guard_notes()
+    batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
+    if session.is_first and taken < 10 * batch_size and session.config.task == "classify":
+        notes.append(
+            f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
+            "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
+        )
+    if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
+        notes.append(
+            f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
+            "cannot be consolidated."
+        )
+    if without_target > 0:
+        notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
+    if session.num_changes:
+        count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"
+        notes.append(f"{count} came for examples taken before.")
+    held_out = session.held_out
+    if held_out is not None and held_out.rejected:
+        first_bad = held_out.rejected[0]
+        notes.append(
+            f"{len(held_out.rejected):,} records of the held-out set could not be used; the first: "
+            f"{first_bad.place}: {first_bad.reason}."
+        )
+    return notes

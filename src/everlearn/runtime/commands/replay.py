@@ -1,0 +1,171 @@
+"""``replay``: another learner folded over the same journal, and compared with what the run said then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from everlearn.config import RunConfig
+from everlearn.errors import ConfigError, RunError
+from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.journal.records import FoldStep
+from everlearn.runtime.fold.fold import Fold, recorded_prediction
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.useful_settings import check_fits_sources, check_useful
+from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.threads import use_threads
+from everlearn.stream.open import open_source
+from everlearn.tasks.classification.held_out import HeldOut
+from everlearn.tasks.learners import build_learner_like, check_codes, settle
+from everlearn.tasks.reading import source_config
+from everlearn.types import Json
+
+__all__ = ["ReplayOutcome", "replay_run"]
+
+# What makes another learner, and what its figures are taken over. How many labels there may be is a limit for
+# what comes in, and everything journaled is in.
+_OF_A_REPLAY = ("seed", "model.", "learner.", "run.threads", "run.rolling_window")
+_OF_WHAT_COMES_IN = ("learner.closed_form.max_classes", "learner.gradient.max_classes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOutcome:
+    """Two learners over the same steps.
+
+    Attributes:
+        num_examples: Examples with a target that both predicted before learning them.
+        recorded: Scores of the predictions in the journal.
+        replayed: Scores of the other learner.
+        test_accuracy: Of the other learner on the held-out set; None without one.
+        seconds: That it took to predict and learn.
+        fingerprint: Of the other learner.
+    """
+
+    num_examples: int
+    recorded: Mapping[str, Json]
+    replayed: Mapping[str, Json]
+    test_accuracy: float | None
+    seconds: float
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``replay --json``."""
+        names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
+        return {
+            "examples": self.num_examples,
+            "recorded": {name: self.recorded[name] for name in names},
+            "replayed": {name: self.replayed[name] for name in names},
+            "test_accuracy": self.test_accuracy,
+            "seconds": round(self.seconds, 3),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def replay_run(
+    run: Path,
+    settings: Mapping[str, Any],
+    *,
+    test: str | None = None,
+    listener: Listener | None = None,
+) -> ReplayOutcome:
+    """Fold another learner over a run's journal. The run stays as it is.
+
+    Args:
+        run: The run folder; it may be in use.
+        settings: Dotted settings in place of the run's.
+        test: A held-out set.
+        listener: Is told what happens.
+
+    Raises:
+        ConfigError: A setting is wrong.
+        RunError: Not a run folder, or the other learner needs texts that the journal does not keep.
+        StateError: The journal is damaged.
+    """
+    listener = listener or SilentListener()
+    with RunFolder.open_to_read(run) as folder:
+        journal = folder.journal
+        config = folder.config.with_settings(settings)
+        if config.task != "classify":
+            raise RunError(
+                f"{run} learns texts (task {config.task!r}), and replay compares predictions of labels; "
+                "learn the stream into a new folder with other settings and compare the two reports"
+            )
+        _check_useful(config, settings, test)
+        config = config.with_settings({"learner.closed_form.max_classes": None})
+        use_threads(config.run.threads)
+        listener.stage("loading the model")
+        learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
+        if learner.reads_text:
+            missing = journal.database.one(
+                "SELECT COUNT(*) FROM examples e LEFT JOIN texts t ON t.offset = e.offset "
+                "WHERE t.offset IS NULL"
+            )[0]
+            if missing:
+                raise RunError(
+                    f"this learner needs texts, and {run} keeps none of {missing:,} examples; runs made with "
+                    "--keep-text do"
+                )
+        fold = Fold(learner)
+        recorded = PrequentialScores(config.run.rolling_window)
+        replayed = PrequentialScores(config.run.rolling_window)
+        listener.stage("folding the journal again")
+        total, done = journal.num_examples(), 0
+        for step in journal.steps_after(0):
+            made = journal.fold_step(step)
+            if step.set_aside is not None:
+                made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
+            examples = [one.example for one in made.arrivals]
+            predictions = fold.predict(examples) if examples else []
+            if step.set_aside is None:  # the other learner has not seen what was set aside either
+                targets = [one.target for one in examples]
+                replayed.update(predictions, targets)
+                recorded.update([recorded_prediction(one) for one in made.arrivals], targets)
+            fold.make(made, predictions)
+            done += len(examples)
+            clock = fold.clock.seconds
+            listener.progress(
+                Progress(
+                    examples=done,
+                    total=total,
+                    rolling_accuracy=replayed.summary()["rolling_accuracy"],
+                    examples_per_second=done / max(clock["predict"] + clock["learn"], 1e-9),
+                    num_classes=len(learner.labels),
+                    memory_mb=0.0,
+                )
+            )
+        seconds = sum(fold.clock.seconds.values())
+        tested = None
+        if test is not None:
+            listener.stage("testing on the held-out set")
+            source = open_source(test, source_config(config.stream, task=config.task))
+            check_fits_sources([source], settings)
+            check_codes(source, folder.learner_record(), str(run))
+            held_out = HeldOut(source)
+            settle(learner)
+            held_out.prepare(learner)
+            tested = held_out.scores(learner).summary()["accuracy"]
+    if not replayed.num_examples:
+        raise ConfigError(f"{run} holds no example with a target: there is nothing to compare")
+    return ReplayOutcome(
+        num_examples=replayed.num_examples,
+        recorded=recorded.summary(),
+        replayed=replayed.summary(),
+        test_accuracy=tested,
+        seconds=seconds,
+        fingerprint=learner.fingerprint(),
+    )
+
+
+def _check_useful(config: RunConfig, settings: Mapping[str, Any], test: str | None) -> None:
+    """Refuse settings that change nothing of a replay.
+
+    Raises:
+        ConfigError: Names the setting.
+    """
+    taken = _OF_A_REPLAY if test is None else (*_OF_A_REPLAY, "stream.")
+    for path in sorted(settings):
+        if path in _OF_WHAT_COMES_IN or not path.startswith(taken):
+            raise ConfigError(f"{path} has no effect on a replay; leave it out")
+    check_useful(config, settings)

@@ -1,0 +1,284 @@
+"""``forget``: take examples out of a run, with everything the run keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import ConfigError, RunError
+from everlearn.journal.checkpoints import Checkpoint
+from everlearn.journal.deletion.deletion import first_step_of
+from everlearn.journal.journal import Journal
+from everlearn.journal.repair.losses import lost_steps
+from everlearn.journal.standing.learnable import count_to_learn
+from everlearn.runtime.deletion.deletion import Deletion
+from everlearn.runtime.deletion.matching import offsets_of, offsets_where
+from everlearn.runtime.fold.certificates import reissue_certificates
+from everlearn.runtime.fold.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.types import Json
+
+__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run", "reissue_in_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetPlan:
+    """What a ``forget`` will take.
+
+    Attributes:
+        num_examples: Examples that will be deleted.
+        num_folded_again: Examples that must be learned again for it; 0 where they are subtracted.
+        from_step: The step of the checkpoint from which they are; 0: the beginning.
+        seconds: About how long that takes, by the time that learning took so far.
+        exact: Whether the state will equal that of a run which never saw the examples.
+    """
+
+    num_examples: int
+    num_folded_again: int
+    from_step: int
+    seconds: float
+    exact: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``forget --dry-run --json``."""
+        return {
+            "would_forget": self.num_examples,
+            "folded_again": self.num_folded_again,
+            "from_step": self.from_step,
+            "seconds": round(self.seconds, 1),
+            "exact": self.exact,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetOutcome:
+    """What a ``forget`` did.
+
+    Attributes:
+        num_forgotten: Examples that are gone.
+        unknown_ids: Ids asked for that the run does not hold.
+        removed_labels: Labels that no remaining example carries.
+        exact: Whether the state now equals that of a run which never saw the examples.
+        fingerprint_before: Before.
+        fingerprint_after: After.
+        certificate: What was written of it; None where nothing was forgotten, or it is pending.
+        num_pending: Certificates that are pending, as another process reads the journal; see
+            ``reissue_in_run``.
+        notes: What was found damaged on the way, in sentences.
+    """
+
+    num_forgotten: int
+    unknown_ids: tuple[str, ...]
+    removed_labels: tuple[str, ...]
+    exact: bool
+    fingerprint_before: str
+    fingerprint_after: str
+    certificate: Path | None = None
+    num_pending: int = 0
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``forget --json``."""
+        return {
+            "forgotten": self.num_forgotten,
+            "unknown_ids": list(self.unknown_ids),
+            "removed_labels": list(self.removed_labels),
+            "exact": self.exact,
+            "fingerprint_before": self.fingerprint_before,
+            "fingerprint_after": self.fingerprint_after,
+            "certificate": None if self.certificate is None else str(self.certificate),
+            "certificates_pending": self.num_pending,
+        }
+
+
+def forget_in_run(
+    run: Path,
+    *,
+    ids: Sequence[str] = (),
+    where: Sequence[tuple[str, str]] = (),
+    approximate: bool = False,
+    dry_run: bool = False,
+    wait_seconds: float = 30.0,
+    on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
+) -> ForgetOutcome:
+    """Forget the examples with one of these ids, and (if given) with these values in these fields.
+
+    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
+    again. Scores of the past stay: they say how the stream was predicted when it came.
+
+    A closed-form learner subtracts them. A gradient learner goes back to the last checkpoint before the
+    first of them and learns everything after it again, without them. A language model's document goes with
+    all the pieces that it came in.
+
+    Args:
+        run: The run folder.
+        ids: Ids; empty: any.
+        where: (field, value) pairs, all of which must hold; see ``offsets_where``.
+        approximate: Let a gradient learner only drop them from its memories: the weights keep what
+            they learned.
+        dry_run: Only plan.
+        wait_seconds: How long to wait for processes that read the journal: while they do, what was deleted
+            may lie in its write-ahead log, and the certificate stays pending.
+        on_plan: Is told beforehand what it will take; returns False to leave everything as it is.
+
+    Raises:
+        ConfigError: Neither ids nor fields, or no record has such a field.
+        RunError: The folder is in use or no run, or the texts that would be learned again were dropped.
+        StateError: Something saved is damaged. Nothing was changed.
+        StorageError: Saving failed; what is not deleted yet is as before.
+    """
+    if not ids and not where:
+        raise ConfigError("say what to forget: ids (--id), or a field's value (--where field=value)")
+    with recovered_run(run) as opened:
+        journal, learner = opened.folder.journal, opened.learner
+        before = learner.fingerprint()
+        labels_before = learner.labels
+        offsets = _chosen(opened.folder, ids, where)
+        found = set(_ids_of(journal, offsets))
+        unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
+        certificate = None
+        num_pending = opened.issued.num_pending
+        exact = True
+        notes = opened.notes
+        if not dry_run and unknown and (count := _clean_refusals(opened.folder, unknown)):
+            notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
+        if offsets:
+            plan, checkpoint = _plan(opened, offsets, approximate)
+            if not on_plan(plan) or dry_run:
+                return ForgetOutcome(
+                    num_forgotten=0,
+                    unknown_ids=unknown,
+                    removed_labels=(),
+                    exact=plan.exact,
+                    fingerprint_before=before,
+                    fingerprint_after=before,
+                    notes=opened.notes,
+                )
+            exact = plan.exact
+            deletion = Deletion(opened, offsets, exact=exact, before=before, wait_seconds=wait_seconds)
+            learner = deletion.carry_out(checkpoint)
+            certificate, num_pending = deletion.certificate, deletion.num_pending
+            notes += deletion.notes
+            if deletion.num_tuned_before:
+                notes.append(_trunk_note(run, deletion.num_tuned_before))
+        remaining = frozenset(learner.labels)
+        return ForgetOutcome(
+            num_forgotten=len(offsets),
+            unknown_ids=unknown,
+            removed_labels=tuple(one for one in labels_before if one not in remaining),
+            exact=exact,
+            fingerprint_before=before,
+            fingerprint_after=learner.fingerprint(),
+            certificate=certificate,
+            num_pending=num_pending,
+            notes=notes,
+        )
+
+
+def reissue_in_run(run: Path) -> tuple[list[Path], list[str], int]:
+    """Issue certificates that are pending, and write those again whose files are missing.
+
+    Returns:
+        The files that were written, what else there is to tell, and how many are pending still.
+
+    Raises:
+        RunError: The folder is in use or no run.
+        StateError: Something saved is damaged.
+        StorageError: Saving failed.
+    """
+    with recovered_run(run) as opened:
+        written = [*opened.issued.files.values(), *reissue_certificates(opened.folder)]
+        return written, opened.notes, opened.issued.num_pending
+
+
+def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, str]]) -> list[int]:
+    """Offsets of the examples that are meant, in order."""
+    matching = offsets_where(folder, where) if where else []
+    if not ids:
+        return matching
+    named = offsets_of(folder.journal, ids, whole_documents=folder.config.task == "lm")
+    return sorted(set(named) & set(matching)) if where else named
+
+
+def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
+    """Take ids that no example has out of what was refused; returns rows deleted or changed."""
+    journal = folder.journal
+    deleted = journal.deleted_ids.among(ids)
+    never_taken = [one for one in ids if one not in deleted]
+    with folder.saving():
+        count = journal.refusals.forget(never_taken) if never_taken else 0
+        if deleted:
+            count += journal.refusals.forget_deleted(journal.deleted_ids)
+        if count:
+            journal.database.empty_log()
+    if count:
+        folder.write_rejections()
+    return count
+
+
+def _trunk_note(run: Path, count: int) -> str:
+    return (
+        f"{count:,} of them were there when the trunk was tuned, and its weights may keep traces of them. "
+        f"`everlearn consolidate {run} --from-scratch` tunes it again without them; `everlearn rollback` "
+        "goes back behind the consolidation."
+    )
+
+
+def _plan(
+    opened: OpenedRun, offsets: Sequence[int], approximate: bool
+) -> tuple[ForgetPlan, Checkpoint | None]:
+    """What it will take, and the checkpoint to fold again from (for learners that cannot subtract)."""
+    folder, journal = opened.folder, opened.folder.journal
+    _require_whole(journal, offsets)
+    if not opened.learner.reads_text or approximate:
+        exact = not opened.learner.reads_text
+        plan = ForgetPlan(
+            num_examples=len(offsets), num_folded_again=0, from_step=0, seconds=0.0, exact=exact
+        )
+        return plan, None
+    checkpoint = folder.checkpoints.newest_before(first_step_of(journal, offsets))
+    from_step = 0 if checkpoint is None else checkpoint.step
+    lost = [step for step in lost_steps(journal) if step > from_step]
+    if lost:
+        raise RunError(
+            f"to forget exactly, step {lost[0]:,} must be made again, but something that came with it was "
+            "lost to damage. With --approximate the examples are only taken out of the journal and of "
+            "replay; the weights keep what they learned."
+        )
+    count, without_text = count_to_learn(journal, from_step, set(offsets))
+    if without_text:
+        raise RunError(
+            f"to forget exactly, {count:,} examples must be learned again, but the texts of {without_text:,} "
+            "were dropped (--no-keep-text, or compaction). With --approximate they are only taken out of the "
+            "journal and of replay; the weights keep what they learned."
+        )
+    status = opened.status(opened.learner)
+    a_second = status.counts.learned / status.seconds.learn if status.seconds.learn else 0.0
+    plan = ForgetPlan(
+        num_examples=len(offsets),
+        num_folded_again=count,
+        from_step=from_step,
+        seconds=count / a_second if a_second else 0.0,
+        exact=True,
+    )
+    return plan, checkpoint
+
+
+def _require_whole(journal: Journal, offsets: Sequence[int]) -> None:
+    """Refuse to forget what cannot be subtracted, before anything is changed."""
+    lost = set(lost_steps(journal))
+    if not lost:
+        return
+    for offset in offsets:
+        step = journal.step_of(offset)
+        if step in lost:
+            raise RunError(
+                f"example {next(_ids_of(journal, [offset]))!r} came with step {step:,}, of which something "
+                "was lost to damage: it cannot be taken out of the state. Learn into a new run without it."
+            )
+
+
+def _ids_of(journal: Journal, offsets: Sequence[int]) -> Iterator[str]:
+    for offset in offsets:
+        yield journal.database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0]

@@ -1,0 +1,85 @@
+"""Choosing examples by what describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from everlearn.errors import ConfigError
+from everlearn.journal.journal import Journal
+from everlearn.journal.rows.selection import COLUMNS, Column, Condition, has_field, known_fields, select_where
+from everlearn.learning.language.reading import document_of
+from everlearn.runtime.folder.field_names import mapped_names, noted_names
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.types import Example
+
+__all__ = ["offsets_of", "offsets_where"]
+
+_USUAL: dict[str, Column] = {
+    "label": "target",
+    "intent": "target",
+    "category": "target",
+    "date": "time",
+    "timestamp": "time",
+}
+
+
+def offsets_of(journal: Journal, ids: Sequence[str], *, whole_documents: bool = False) -> list[int]:
+    """Offsets of the examples with one of these ids, in order.
+
+    Args:
+        journal: Holds them.
+        ids: Ids.
+        whole_documents: A document's id stands for all pieces that it came in.
+    """
+    named = journal.offsets_of(ids)
+    if not whole_documents:
+        return named
+    wanted = frozenset(ids)
+    pieces = journal.offsets_with_field(
+        "document", lambda id_, fields: document_of(Example(id=id_, fields=fields))[0] in wanted
+    )
+    return sorted({*named, *pieces})
+
+
+def offsets_where(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[int]:
+    """Offsets of the examples with these values in these fields; see ``Condition`` for how they compare.
+
+    A field is looked for among the record's own. In a record that has none of this name it is what the name
+    stands for: id, target, domain or time, by that name, by the one it had in the file (``--domain-field``
+    and the like), or by a usual one (label, intent, category; date, timestamp).
+
+    Args:
+        folder: The run.
+        where: (field, value) pairs, all of which must hold.
+
+    Raises:
+        ConfigError: No record of the run has such a field.
+    """
+    journal, names = folder.journal, _names_of(folder)
+    conditions = [Condition(field, value, names.get(field)) for field, value in where]
+    found = select_where(journal, conditions)
+    if not found:
+        for one in conditions:
+            _require_known(folder, names, one)
+    return found
+
+
+def _require_known(folder: RunFolder, names: Mapping[str, Column], condition: Condition) -> None:
+    name, journal = condition.field, folder.journal
+    if name in names or has_field(journal, name):
+        return
+    if name in ("text", folder.config.stream.text_field):
+        raise ConfigError(
+            f"examples cannot be chosen by their text ({name!r}): name them by id, or by a field"
+        )
+    own = [one for one in known_fields(journal) if one not in names]
+    mapped = [one for one in names if one not in COLUMNS and one not in _USUAL]
+    raise ConfigError(
+        f"no record of {folder.path} has a field {name!r}. Known are {', '.join([*COLUMNS, *mapped, *own])}"
+    )
+
+
+def _names_of(folder: RunFolder) -> dict[str, Column]:
+    """What names of fields stand for, where a record has none of that name of its own."""
+    program: dict[str, Column] = {one: one for one in COLUMNS}
+    return _USUAL | mapped_names(folder.config.stream) | noted_names(folder.journal) | program

@@ -1,0 +1,81 @@
+"""``report``: the report of a run, written anew from what the run folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from everlearn.evaluation.confusion import Confusion
+from everlearn.journal.checkpoints import Checkpoint
+from everlearn.runtime.folder.metrics_file import restore_scores
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.summary import summarize, write_reader_files
+from everlearn.tasks.records import RunStatus
+from everlearn.tasks.texts.scores import AnyRunScores, run_scores
+from everlearn.types import Json
+
+__all__ = ["rebuild_report"]
+
+
+def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None) -> Path:
+    """Write ``report.html`` again and return its path.
+
+    Args:
+        run: The run folder; it may be in use.
+        on_note: Is told what was found damaged and passed over.
+
+    Raises:
+        RunError: Not a run folder, or nothing was learned yet.
+        StateError: Something saved is damaged.
+        StorageError: The report cannot be written.
+    """
+    with RunFolder.open_to_read(run) as folder:
+        checkpoint = folder.newest_checkpoint()
+        status = RunStatus.model_validate(checkpoint.run)
+        scores = run_scores(folder.config)
+        restore_scores(folder, scores, status)
+        for note in folder.notes:
+            on_note(note)
+        forgotten = folder.history.num_forgotten()
+        notes = list(folder.notes)
+        if forgotten:
+            notes.append(
+                f"{forgotten:,} examples were forgotten. Scores of the stream, and held-out "
+                "scores taken before, include them."
+            )
+        write_reader_files(
+            folder,
+            scores,
+            _summary(status, scores, checkpoint),
+            title=", ".join(Path(one.key).name for one in folder.sources()),
+            confusion=_read_confusion(folder.path / "confusion.json"),
+            notes=notes,
+        )
+    return run / "report.html"
+
+
+def _summary(status: RunStatus, scores: AnyRunScores, checkpoint: Checkpoint) -> dict[str, Json]:
+    """The figures of the sitting that ended there; of one that did not end, those that its scores give."""
+    if "examples" in status.summary:
+        return status.summary
+    figures = summarize(
+        scores,
+        status.seconds,
+        num_classes=len(checkpoint.learner.data.get("labels", ())),
+        fingerprint="",
+        tested=None,
+    )
+    return figures | status.summary
+
+
+def _read_confusion(path: Path) -> Confusion | None:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        labels = tuple(str(label) for label in value["labels"])
+        return Confusion.from_matrix(labels, value["rows_are_targets"])
+    except (ValueError, KeyError, TypeError):
+        # It can be counted again from the stream's scores.
+        return None

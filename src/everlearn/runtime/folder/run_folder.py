@@ -1,0 +1,459 @@
+"""A run folder: the journal, which is the truth, and what is derived from it.
+
+```
+run.json                  what the run is: settings and learner
+journal.sqlite            examples, codes, steps, versions, decisions (see everlearn.journal)
+checkpoints/*.safetensors states after some steps, so that a start need not fold from the beginning
+certificates/*.json       of deletions; they name nobody
+trunks/generation-*/      adapters that consolidations tuned, in peft's format
+consolidation/            a tuning that goes on
+rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for readers
+```
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from everlearn.config import RunConfig
+from everlearn.errors import RunError, StateError, StorageError
+from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
+from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
+from everlearn.journal.generations import Generations
+from everlearn.journal.history import History
+from everlearn.journal.journal import Journal
+from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.opening import log_note, open_journal
+from everlearn.journal.records import CheckpointRecord, Version
+from everlearn.journal.rows.refusals import Extent
+from everlearn.journal.write_ahead_log import inspect_log
+from everlearn.runtime.folder.rejected_file import append_rejections
+from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
+from everlearn.tasks.learners import RunLearner, rebuild_learner
+from everlearn.tasks.records import LearnerRecord, RunStatus
+from everlearn.types import State
+
+__all__ = [
+    "CERTIFICATES",
+    "CHECKPOINTS",
+    "CONSOLIDATION",
+    "GENERAL_FILE",
+    "JOURNAL",
+    "METRICS",
+    "REJECTED",
+    "RunFolder",
+    "is_run_folder",
+]
+
+_RECORD = "run.json"
+JOURNAL = "journal.sqlite"
+CHECKPOINTS = "checkpoints"
+CERTIFICATES = "certificates"
+TRUNKS = "trunks"
+CONSOLIDATION = "consolidation"
+METRICS = "metrics.parquet"
+REJECTED = "rejected.jsonl"
+GENERAL_FILE = "general.json"
+"""What the model lost on other text before it learned."""
+_OWN_FILES = frozenset(
+    {LOCK_NAME, JOURNAL, f"{JOURNAL}-wal", f"{JOURNAL}-shm", REJECTED, METRICS, "metrics.damaged.parquet"}
+    | {"confusion.json", "matrix.json", "report.html", GENERAL_FILE}
+)
+_SERVING = "serving"
+EXPECTED_VERSIONS = "versions_to_fold_again"
+"""Key in the journal's ``meta``: versions that a deletion retired and the fold brings back."""
+_TRIES = 3
+"""Of a reader whose files a writer replaces."""
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether there is a run's record in the folder."""
+    return (path / _RECORD).is_file()
+
+
+class RunFolder:
+    """A run folder, opened for reading or (under a lock) for writing.
+
+    Use :meth:`create`, :meth:`open_to_write` or :meth:`open_to_read`, and close it, or use it as a
+    context manager.
+
+    Attributes:
+        path: The folder.
+        record: The content of ``run.json``.
+        journal: The journal.
+        history: Its checkpoints, versions and decisions.
+        generations: Its codes by tuned trunks.
+        checkpoints: The saved states.
+        notes: What was found damaged and skipped so far, in sentences.
+    """
+
+    def __init__(self, path: Path, record: RunRecord, journal: Journal, lock: IO[str] | None) -> None:
+        self.path = path
+        self.record = record
+        self.journal = journal
+        self.history = History(journal.database)
+        self.generations = Generations(journal.database)
+        self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
+        self.notes: list[str] = []
+        self._lock = lock
+        self._written_rejections: Extent | None = None
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, learner: LearnerRecord) -> RunFolder:
+        """Make a new run folder.
+
+        Raises:
+            RunError: The folder exists and holds something else, or is in use.
+            StorageError: It cannot be made.
+        """
+        with storage_errors(path, "Nothing was learned yet."):
+            try:
+                make_folder(path)
+            except FileExistsError:
+                raise RunError(f"{path} exists and is not a folder; choose another with --out") from None
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise StorageError(f"cannot make the folder {path}: {error.strerror}") from error
+        if is_run_folder(path):
+            raise RunError(f"{path} already holds a run; choose another folder with --out")
+        # A lock without a record is what a crash leaves before the record is written.
+        foreign = [] if (path / LOCK_NAME).exists() else sorted(entry.name for entry in path.iterdir())
+        if foreign:
+            raise RunError(
+                f"{path} is not empty and not a run folder (it holds {foreign[0]}); choose another with --out"
+            )
+        record = RunRecord(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            config=config.to_mapping(),
+            learner=learner,
+        )
+        with storage_errors(path, "Nothing was learned yet."):
+            lock = acquire_lock(path)
+            try:
+                _remove_own(path)
+                make_folder(path / CHECKPOINTS)
+                journal = Journal.create(path / JOURNAL)
+                try:
+                    write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
+                except BaseException:
+                    journal.close()
+                    raise
+            except BaseException:
+                lock.close()
+                raise
+        return cls(path, record, journal, lock)
+
+    @classmethod
+    def open_to_write(cls, path: Path) -> RunFolder:
+        """Open an existing run under its lock and remove what a crash left over.
+
+        Raises:
+            RunError: Not a run folder, of another format version, or in use.
+            StateError: ``run.json`` or the journal is damaged.
+        """
+        read_record(path / _RECORD)
+        with storage_errors(path):
+            lock = acquire_lock(path)
+            try:
+                record = read_record(path / _RECORD)
+                make_folder(path / CHECKPOINTS)
+                opened = open_journal(path / JOURNAL)
+                folder = cls(path, record, opened.journal, lock)
+                folder.notes += opened.notes
+                try:
+                    folder.remove_leftovers()
+                except BaseException:
+                    opened.journal.close()
+                    raise
+            except BaseException:
+                lock.close()
+                raise
+        return folder
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> RunFolder:
+        """Open an existing run without a lock. Raises as :meth:`open_to_write`, but for the lock."""
+        record = read_record(path / _RECORD)
+        folder = cls(path, record, Journal.open_to_read(path / JOURNAL), None)
+        log = inspect_log(path / JOURNAL)
+        if log.damage:
+            folder.notes.append(log_note(path / JOURNAL, log))
+        return folder
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's settings."""
+        return RunConfig.from_mapping(self.record.config, place=str(self.path / _RECORD))
+
+    def write_config(self, config: RunConfig) -> None:
+        """Keep other settings, if they are others."""
+        mapping = config.to_mapping()
+        if mapping != self.record.config:
+            record = self.record.model_copy(update={"config": mapping})
+            with self.saving():
+                write_json(self.path / _RECORD, record.model_dump(mode="json"), indent=1)
+            self.record = record
+
+    def learner_record(self, generation: int | None = None) -> LearnerRecord:
+        """What it takes to build the learner for codes of a generation; None: of the one that counts."""
+        wanted = self.journal.generation if generation is None else generation
+        if not wanted:
+            return self.record.learner
+        found = next(one for one in self.generations.all() if one.generation == wanted)
+        return self.record.learner.model_copy(
+            update={
+                "coder_fingerprint": found.coder_fingerprint,
+                "coder_config": dict(found.coder_config),
+                "dense_size": found.dense_size,
+            }
+        )
+
+    def adapter_folder(self, generation: int | None = None) -> Path | None:
+        """The adapter that makes codes of a generation; None: the trunk makes them as it came."""
+        wanted = self.journal.generation if generation is None else generation
+        return self.path / TRUNKS / f"generation-{wanted:04d}" if wanted else None
+
+    def fresh_learner(self, generation: int | None = None, config: RunConfig | None = None) -> RunLearner:
+        """The run's learner without its state, for codes of a generation. Raises as ``rebuild_learner``.
+
+        Args:
+            generation: None: the one that counts.
+            config: Settings in place of the run's own.
+        """
+        return rebuild_learner(
+            config or self.config,
+            self.learner_record(generation),
+            str(self.path),
+            self.adapter_folder(generation),
+        )
+
+    def sources(self) -> list[SourceProgress]:
+        """How far the run is in each of its streams, in the order of their first use."""
+        return [SourceProgress.model_validate(one) for one in self.journal.progress().values()]
+
+    @property
+    def serving(self) -> int | None:
+        """The version that is served; None: the newest state is."""
+        value = self.journal.meta(_SERVING)
+        return int(value) if value else None
+
+    def serve(self, version: int | None) -> None:
+        """Serve a version from now on; None: always the newest state."""
+        self.journal.set_meta(_SERVING, "" if version is None else str(version))
+
+    def served_version(self) -> Version | None:
+        """The version that predictions are made from; None: the newest state is served.
+
+        Where the one that is to be served has lost its state, it is its nearest ancestor that has one: what
+        nobody has accepted does not take its place.
+
+        Raises:
+            StateError: It has no such ancestor.
+        """
+        if self.serving is None:
+            return None
+        versions = {one.version: one for one in self.history.versions()}
+        wanted = version = versions.get(self.serving)
+        while version is not None and version.file is None:
+            version = versions.get(version.parent) if version.parent is not None else None
+        if version is None and self.journal.meta(EXPECTED_VERSIONS):
+            raise StateError(
+                f"version {self.serving}, which is served, is being folded again in {self.path} without what "
+                "was deleted; where that was interrupted, the next command that writes goes on with that "
+                "(`everlearn learn`, say)"
+            )
+        if version is None:
+            why = f" ({wanted.reason})" if wanted is not None else ""
+            raise StateError(
+                f"{self.path} serves version {self.serving}, whose state is gone{why}, as are those of all "
+                f"before it; `everlearn rollback {self.path} VERSION` serves another one (see "
+                f"`everlearn versions {self.path}`), `everlearn rollback {self.path} head` the newest state"
+            )
+        if version is not wanted:
+            assert wanted is not None, "the loop began with it"
+            note = (
+                f"Version {version.version} is served in place of version {wanted.version}, whose state is "
+                f"gone: {wanted.reason}."
+            )
+            self.notes += [note] if note not in self.notes else []
+        return version
+
+    @property
+    def served_generation(self) -> int:
+        """Of the codes that what is served was learned from."""
+        version = self.served_version()
+        return (
+            self.journal.generation if version is None else self.checkpoints.generation_of(str(version.file))
+        )
+
+    def served_checkpoint(self) -> Checkpoint:
+        """The state that predictions are made from.
+
+        Raises:
+            RunError: Nothing was saved yet.
+            StateError: No saved state can be used; the message names what is wrong with each.
+        """
+        for attempt in range(_TRIES):
+            try:
+                version = self.served_version()
+                return (
+                    self.newest_checkpoint() if version is None else self.checkpoints.load(str(version.file))
+                )
+            except StateError:
+                # A writer may have replaced the file between two reads.
+                if attempt == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Within the block, which should be short, all that is read of the journal is of one moment."""
+        with self.journal.database.snapshot():
+            if self._lock is None:
+                self.journal.look_again()
+            yield
+
+    def newest_checkpoint(self) -> Checkpoint:
+        """The newest usable state. Raises as :meth:`served_checkpoint`.
+
+        Where the folder is open for reading, the journal is then read at least up to the state's step.
+        """
+        for attempt in range(_TRIES):
+            skipped: list[str] = []
+            with self.snapshot():
+                found = self.checkpoints.newest(skipped.append)
+            if self._lock is not None or not skipped or attempt == _TRIES - 1:
+                break
+            # A writer may have replaced the file between record and file.
+        if found is not None:
+            self.notes += [note for one in skipped if (note := f"Not used: {one}.") not in self.notes]
+            return found
+        if skipped:
+            raise StateError(
+                f"no saved state of {self.path} can be used: {'; '.join(skipped)}. `everlearn learn` with "
+                "its stream folds it again from the journal"
+            )
+        if self.journal.last_step:
+            raise RunError(
+                f"nothing is saved in {self.path} yet: another everlearn is learning there and has not come "
+                "to its first save (see --checkpoint-seconds), or crashed before it; `everlearn learn` "
+                "with the same stream goes on"
+            )
+        raise RunError(f"{self.path} holds nothing learned yet")
+
+    def save(self, learner: State, status: RunStatus, *, keep_too: Sequence[str] = ()) -> CheckpointRecord:
+        """Write a checkpoint after the newest step, and delete those that no rule keeps.
+
+        Args:
+            learner: The learner's state.
+            status: What else the run needs to go on.
+            keep_too: Files that are still needed.
+
+        Raises:
+            StorageError: Writing failed; everything journaled is intact.
+        """
+        assert self._lock is not None, "the folder is open for reading only"
+        with self.saving():
+            record = self.checkpoints.save(
+                learner, status.model_dump(mode="json"), step=self.journal.last_step
+            )
+        self.prune(keep_too)
+        return record
+
+    def prune(self, keep_too: Sequence[str] = ()) -> None:
+        """Delete checkpoints that no rule keeps; ``keep_too`` are still needed."""
+        settings = self.config.run
+        with self.saving():
+            self.checkpoints.prune(
+                keep=settings.keep_checkpoints,
+                keep_hourly=settings.keep_hourly,
+                always=[*keep_too, *self._version_files()],
+            )
+
+    def write_rejections(self) -> None:
+        """Write ``rejected.jsonl`` for readers, if there is anything to tell that it does not tell yet."""
+        path = self.path / REJECTED
+        extent, before = self.journal.refusals.extent(), self._written_rejections
+        self._written_rejections = None
+        with self.saving():
+            if not extent.count:
+                path.unlink(missing_ok=True)
+            elif before is None or not path.is_file() or not self.journal.refusals.has_grown(before, extent):
+                with replacing(path) as temporary:
+                    append_rejections(temporary, self.journal.rejections())
+            else:  # the whole of it at each checkpoint would be work that grows with the stream
+                append_rejections(path, self.journal.rejections(after=before.last_number))
+        self._written_rejections = extent
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Turn failures to write into StorageErrors that say what is safe."""
+        try:
+            with storage_errors(self.path):
+                yield
+        except StorageError as error:
+            message = str(error).rstrip(". ")
+            raise StorageError(
+                f"{message}. What was journaled before is intact; put that right, then run the same "
+                "command again."
+            ) from error
+
+    def remove(self) -> None:
+        """Delete a new run folder that holds nothing; nobody else gets its lock before it is gone."""
+        self.journal.close()
+        _remove_own(self.path)
+        with suppress(OSError):
+            (self.path / _RECORD).unlink(missing_ok=True)
+            (self.path / LOCK_NAME).unlink(missing_ok=True)
+            self.path.rmdir()
+        self.close()
+
+    def remove_leftovers(self) -> None:
+        """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""
+        self.checkpoints.remove_leftovers()
+        self.remove_outdated()
+        known = {f"generation-{one.generation:04d}" for one in self.generations.all()}
+        with suppress(OSError):
+            for entry in self.path.glob(f"{TRUNKS}/*"):
+                if entry.name not in known:
+                    shutil.rmtree(entry, ignore_errors=True)
+            for entry in self.path.glob(".*.tmp*"):
+                entry.unlink()
+
+    def remove_outdated(self) -> None:
+        """Delete states from before a deletion or rollback that concerns them, unless a version is one."""
+        with self.saving():
+            self.checkpoints.remove_outdated(always=self._version_files())
+
+    def _version_files(self) -> list[str]:
+        return [one.file for one in self.history.versions() if one.file is not None]
+
+    def close(self) -> None:
+        """Close the journal and release the lock."""
+        self.journal.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _remove_own(path: Path) -> None:
+    for name in (CHECKPOINTS, TRUNKS, CONSOLIDATION):
+        shutil.rmtree(path / name, ignore_errors=True)
+    for entry in path.iterdir():
+        temporary = entry.name.startswith(".") and entry.name.endswith(".tmp")
+        if (entry.name in _OWN_FILES or temporary) and entry.name != LOCK_NAME:
+            with suppress(OSError):
+                entry.unlink()

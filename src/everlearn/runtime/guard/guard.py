@@ -1,0 +1,437 @@
+"""The guard between learning and serving: a candidate becomes a version only if it is not worse.
+
+Three questions are asked of a candidate, and each answer is journaled with its numbers:
+
+* the recent exam and the long-term exam: does it lose more than the tolerance against the version that
+  is served, on the same examples, by a paired test?
+* surprise (of labels): does what it learned since contradict confident predictions far more often than usual,
+  without making it better at the held-back part of the same interval? Wrong labels do that; a change of
+  the world makes the candidate better at what is new.
+
+Language models and encoder-decoders are compared by their losses on held-back documents and pairs. They are
+not asked the third question; instead their long-term exam is on what came before the interval alone. What was
+set aside does not come back by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from everlearn.config import GuardSettings
+from everlearn.evaluation.paired import PairedComparison, compare_paired
+from everlearn.journal.database import Row
+from everlearn.journal.records import Change, Decision
+from everlearn.journal.standing.learnable import steps_without_texts
+from everlearn.journal.standing.set_aside import set_aside_by_guard
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.versions import add_version, examined_version
+from everlearn.runtime.guard.surprise import is_better, surprise_of
+from everlearn.tasks.classification.exams import Chosen, Exams
+from everlearn.tasks.input import has_input
+from everlearn.tasks.learners import RunLearner, solve
+from everlearn.tasks.records import RunStatus
+from everlearn.tasks.texts.exams import TextComparison, TextExams, TextItem, TextPredictor
+from everlearn.types import Example, Json, Predictor
+
+__all__ = ["UNEXAMINED", "Examination", "Guard", "Verdict"]
+
+UNEXAMINED = "accepted unexamined"
+"""What a decision's reason begins with where no exam had anything to ask."""
+_PREDICTED_AT_ONCE = 512
+_READMITTED_AT_ONCE = 5_000
+_READMISSION_DUE = "readmission_due"
+_LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of a candidate.
+
+    Attributes:
+        decision: As journaled.
+        readmits: Whether ``Guard.readmissions`` are to be learned now. After a rejection they are a candidate
+            of their own.
+    """
+
+    decision: Decision
+    readmits: bool = False
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it is a version now."""
+        return self.decision.verdict == "accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """What the exams say of a candidate.
+
+    Attributes:
+        reasons: Why it is not to be served, in words; empty: it is not worse on either exam.
+        numbers: What that rests on.
+        scores: The candidate's accuracy on each exam, or its bits per byte.
+    """
+
+    reasons: list[str]
+    numbers: dict[str, Json]
+    scores: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """Something that predicts, and the codes that it predicts from."""
+
+    predictor: Predictor
+    generation: int
+
+
+class Guard:
+    """Examines candidates of a run.
+
+    Args:
+        folder: The run, open for writing.
+        settings: How.
+    """
+
+    def __init__(self, folder: RunFolder, settings: GuardSettings) -> None:
+        self._folder = folder
+        self._settings = settings
+        task = folder.config.task
+        self._reads_text = folder.record.learner.kind != "closed-form"
+        self._exams: Exams | TextExams = (
+            Exams(folder.journal, settings.recent, settings.long_term, reads_text=self._reads_text)
+            if task == "classify"
+            else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
+        )
+        self._live: _Examined | None = None
+        self._known_history: Row | None = None
+        self._last_examined = 0
+
+    @property
+    def last_examined(self) -> int:
+        """The last step that was judged, or served before there was a guard; 0: there was none.
+
+        Going back to a version judges nothing: what it takes back is out of the fold, the rest waits for the
+        next candidate.
+        """
+        # Asked at each batch, so found out only where history has gone on.
+        history = self._folder.journal.database.one(
+            "SELECT (SELECT MAX(decision) FROM decisions), (SELECT MAX(revision) FROM revisions), "
+            "(SELECT MAX(version) FROM versions)"
+        )
+        if history != self._known_history:
+            self._known_history, self._last_examined = history, self._find_last_examined()
+        return self._last_examined
+
+    def _find_last_examined(self) -> int:
+        database = self._folder.journal.database
+        row = database.first(
+            "SELECT step FROM decisions WHERE kind = 'guard' OR "
+            "(kind = 'consolidation' AND verdict = 'accepted') ORDER BY decision DESC LIMIT 1"
+        )
+        judged = 0 if row is None else row[0]
+        if database.first("SELECT 1 FROM decisions WHERE kind = 'guard' ORDER BY decision LIMIT 1") is None:
+            judged = max(judged, database.one("SELECT COALESCE(MAX(step), 0) FROM versions")[0])
+        for first_step, last_step in database.rows(
+            "SELECT first_step, last_step FROM revisions WHERE kind = 'rollback' ORDER BY revision"
+        ):
+            if first_step <= judged + 1:
+                judged = max(judged, last_step)
+        return int(judged)
+
+    @property
+    def num_unexamined(self) -> int:
+        """Examples that came since the last judgement."""
+        first_offset = self._first_offset(self.last_examined + 1)
+        return 0 if first_offset is None else self._folder.journal.next_offset - first_offset
+
+    @property
+    def has_unexamined(self) -> bool:
+        """Whether something came or was learned since the last judgement, readmissions left out."""
+        row = self._folder.journal.database.first(
+            "SELECT 1 FROM steps s WHERE s.step > ? AND s.set_aside IS NULL AND (s.first_offset IS NOT NULL "
+            "OR s.learned_first IS NOT NULL OR EXISTS (SELECT 1 FROM changes c WHERE c.step = s.step "
+            "AND c.kind IN ('target', 'correction'))) LIMIT 1",
+            (self.last_examined,),
+        )
+        return row is not None
+
+    @property
+    def _readmits(self) -> bool:
+        """Whether what was set aside is looked at again; of texts no prediction says that they were right."""
+        return self._settings.readmit and isinstance(self._exams, Exams)
+
+    def has_decided(self, step: int) -> bool:
+        """Whether the candidate of a step was judged."""
+        row = self._folder.journal.database.first(
+            "SELECT 1 FROM decisions WHERE step = ? AND kind = 'guard'", (step,)
+        )
+        return row is not None
+
+    def needed_texts(self) -> set[int]:
+        """Offsets of the examples whose texts candidates are examined on."""
+        if not self._reads_text:
+            return set()
+        first_offset = self._first_offset(self.last_examined + 1)
+        return self._exams.needed(self._folder.journal.next_offset if first_offset is None else first_offset)
+
+    def consider(self, learner: RunLearner, status: Callable[[], RunStatus]) -> Verdict:
+        """Examine the learner's present state; make it a version, or set its interval aside.
+
+        After a rejection the caller brings the learner back to where the journal's fold stands.
+
+        Args:
+            learner: Settled, after the newest step.
+            status: What a checkpoint keeps beside the state.
+        """
+        journal = self._folder.journal
+        first_step, step = self.last_examined + 1, journal.last_step
+        live = self._live_predictor()
+        if live is None:
+            return self._accept(
+                learner, status, first_step, "there was no version before it that holds anything", {}, {}
+            )
+        candidate = _Examined(learner, journal.generation)
+        first_offset = self._first_offset(first_step)
+        examination = self._examine(live, candidate, first_offset)
+        own = self._compare(live, candidate, [] if first_offset is None else self._exams.since(first_offset))
+        reasons = examination.reasons
+        numbers = examination.numbers | {"own": own.to_json()}
+        if isinstance(own, PairedComparison):
+            surprise = surprise_of(self._folder, self._settings.confidence, first_step, step)
+            numbers["surprise"] = surprise.to_json()
+            if self._settings.surprise and surprise.is_extreme and not is_better(own):
+                reasons.append(
+                    f"{surprise.num_contradicted:,} of {surprise.num_examples:,} examples contradict "
+                    f"confident predictions (usual: {surprise.usual_rate:.1%}), and the candidate is no "
+                    "better at them"
+                )
+        if reasons:
+            return self._reject(first_step, "; ".join(reasons), numbers)
+        reason = _passed(int(numbers["recent"]["examples"]), int(numbers["long_term"]["examples"]))
+        return self._accept(learner, status, first_step, reason, numbers, examination.scores)
+
+    def examine(self, candidate: Predictor, generation: int) -> Examination:
+        """Let a candidate sit the exams against what is served; nothing is decided.
+
+        Args:
+            candidate: Settled.
+            generation: Of the codes that it predicts from.
+        """
+        live = self._live_predictor()
+        if live is None:
+            return Examination(reasons=[], numbers={}, scores={})
+        return self._examine(live, _Examined(candidate, generation))
+
+    def _examine(self, live: _Examined, candidate: _Examined, first_offset: int | None = None) -> Examination:
+        recent: Sequence[Chosen] | Sequence[TextItem]
+        long_term: Sequence[Chosen] | Sequence[TextItem]
+        if isinstance(self._exams, TextExams):
+            self._exams.begin(_scoring(live.predictor))
+            recent, long_term = self._exams.choose(first_offset)
+        else:
+            recent, long_term = self._exams.choose()
+        comparisons = {
+            "recent": self._compare(live, candidate, recent),
+            "long_term": self._compare(live, candidate, long_term),
+        }
+        reasons = [
+            f"{name.replace('_', '-')} exam: {_fall(one)} (p = {one.p_value:.2g})"
+            for name, one in comparisons.items()
+            if one.p_value < self._settings.level and one.drop > 0
+        ]
+        scores: dict[str, Json] = dict(
+            (f"{name}_accuracy", one.candidate_accuracy)
+            if isinstance(one, PairedComparison)
+            else (f"{name}_bits_per_byte", one.candidate_bits_per_byte)
+            for name, one in comparisons.items()
+        )
+        scores = {name: value for name, value in scores.items() if value is not None}
+        numbers: dict[str, Json] = {name: one.to_json() for name, one in comparisons.items()}
+        return Examination(reasons=reasons, numbers=numbers, scores=scores)
+
+    def _accept(
+        self,
+        learner: RunLearner,
+        status: Callable[[], RunStatus],
+        first_step: int,
+        reason: str,
+        numbers: dict[str, Json],
+        scores: dict[str, Json],
+    ) -> Verdict:
+        folder, journal = self._folder, self._folder.journal
+        saved = folder.save(learner.state(), status())
+        live = _Examined(learner.frozen(), journal.generation)
+        if isinstance(self._exams, TextExams):
+            self._exams.adopt(_scoring(live.predictor))
+        with folder.saving(), journal.database.transaction():
+            decision = self._decide("accepted", first_step, reason, numbers)
+            self._note_readmission("accepted" if self._readmits else "")
+            version = add_version(
+                folder,
+                file=saved.file,
+                fingerprint=learner.fingerprint(),
+                num_examples=learner.num_examples,
+                reason=reason,
+                scores=scores,
+                author="guard",
+            )
+            folder.serve(version.version)
+        folder.prune()
+        self._live = live
+        return Verdict(decision=decision, readmits=self._readmits)
+
+    def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
+        folder, journal = self._folder, self._folder.journal
+        with folder.saving(), journal.database.transaction():
+            decision = self._decide("rejected", first_step, reason, numbers)
+            revision = folder.history.revise(
+                "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
+            )
+            # A candidate of readmissions alone: what was left of an interval that was rejected before.
+            is_rest = any(one.kind == "readmitted" for one in journal.changes_of(journal.last_step))
+            folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
+            if self._reads_text:  # readmissions stay, as long as they can be learned again
+                for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
+                    folder.history.set_aside(step, step, revision)
+            # What the served version agrees with is right even so: without it, a fault that lasts would keep
+            # everything else from being learned too.
+            readmits = self._readmits and not is_rest
+            self._note_readmission("rejected" if readmits else "")
+        folder.remove_outdated()
+        return Verdict(decision=decision, readmits=readmits)
+
+    def _decide(self, verdict: str, first_step: int, reason: str, numbers: dict[str, Json]) -> Decision:
+        return self._folder.history.decide(
+            step=self._folder.journal.last_step,
+            first_step=first_step,
+            kind="guard",
+            verdict=verdict,
+            reason=reason,
+            numbers=numbers,
+        )
+
+    def _live_predictor(self) -> _Examined | None:
+        """What is served; None: no version is there yet, or none that still holds anything."""
+        if self._live is None and (version := examined_version(self._folder)) is not None:
+            checkpoint = self._folder.checkpoints.load(str(version.file))
+            learner = self._folder.fresh_learner(checkpoint.generation)
+            learner.restore(checkpoint.learner)
+            solve(learner)  # one that was written anew after a deletion may not be
+            if learner.labels or isinstance(self._exams, TextExams):
+                self._live = _Examined(learner.frozen(), checkpoint.generation)
+        return self._live
+
+    def _compare(
+        self, live: _Examined, candidate: _Examined, exam: Sequence[Chosen] | Sequence[TextItem]
+    ) -> PairedComparison | TextComparison:
+        tolerance, test = self._settings.tolerance, self._settings.test
+        if isinstance(self._exams, TextExams):
+            return self._exams.compare(
+                _scoring(live.predictor),
+                _scoring(candidate.predictor),
+                cast(Sequence[TextItem], exam),
+                tolerance=tolerance,
+                test=test,
+            )
+        exam = cast(Sequence[Chosen], exam)
+        of_live, of_candidate = self._exams.examples(exam, (live.generation, candidate.generation))
+        return compare_paired(
+            _right(live.predictor, of_live),
+            _right(candidate.predictor, of_candidate),
+            tolerance=tolerance,
+            test=test,
+        )
+
+    def _first_offset(self, first_step: int) -> int | None:
+        """Of the examples that came with an interval; None: none did."""
+        row = self._folder.journal.database.first(
+            "SELECT first_offset FROM steps "
+            "WHERE step >= ? AND set_aside IS NULL AND first_offset IS NOT NULL ORDER BY step LIMIT 1",
+            (first_step,),
+        )
+        return None if row is None else int(row[0])
+
+    @property
+    def readmission_due(self) -> str | None:
+        """The verdict after which set-aside examples are still to be learned again; None: they have been."""
+        return self._folder.journal.meta(_READMISSION_DUE) or None
+
+    def end_readmission(self) -> None:
+        """Note that they have been."""
+        with self._folder.saving():
+            self._note_readmission("")
+
+    def _note_readmission(self, verdict: str) -> None:
+        self._folder.journal.set_meta(_READMISSION_DUE, verdict)
+
+    def readmissions(self) -> list[Change]:
+        """Examples that a rejection set aside, with which the served version agrees."""
+        live = self._live_predictor()
+        if live is None or not self._readmits:
+            return []
+        journal = self._folder.journal
+        examples: list[tuple[int, Example]] = []
+        for one in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
+            if one.target is None or not one.standing.is_out:
+                continue
+            example = journal.example_at(one.offset)
+            assert example is not None, "the query named it"
+            # Codes of another trunk, from behind a rollback, cannot be judged, nor can dropped texts.
+            if has_input(example, reads_text=self._reads_text):
+                examples.append((one.offset, example.with_target(one.target)))
+            if len(examples) == _READMITTED_AT_ONCE:
+                break
+        examples.sort(key=lambda pair: pair[0])
+        right = _right(live.predictor, [example for _, example in examples])
+        return [
+            Change(offset, "readmitted", None, str(example.target))
+            for (offset, example), is_right in zip(examples, right, strict=True)
+            if is_right
+        ]
+
+
+def _right(predictor: Predictor, examples: Sequence[Example]) -> npt.NDArray[np.bool_]:
+    """Which examples are predicted right (N,)."""
+    right: list[bool] = []
+    for start in range(0, len(examples), _PREDICTED_AT_ONCE):
+        batch = examples[start : start + _PREDICTED_AT_ONCE]
+        predictions = predictor.predict(batch)
+        right += [
+            prediction.label == example.target for prediction, example in zip(predictions, batch, strict=True)
+        ]
+    return np.array(right, dtype=np.bool_)
+
+
+def _scoring(predictor: Predictor) -> TextPredictor:
+    """A predictor of texts as what it is, too."""
+    return cast(TextPredictor, predictor)
+
+
+def _passed(recent: int, long_term: int) -> str:
+    """Why a candidate is accepted that failed no exam, by what the exams had to ask."""
+    if recent and long_term:
+        return "not worse on either exam"
+    if recent or long_term:
+        held, empty = ("recent", "long-term") if recent else ("long-term", "recent")
+        return f"not worse on the {held} exam; nothing is held back yet for the {empty} one"
+    return f"{UNEXAMINED}: nothing is held back yet that it could be examined on"
+
+
+def _fall(one: PairedComparison | TextComparison) -> str:
+    """How much worse a candidate is, in words."""
+    if isinstance(one, PairedComparison):
+        return (
+            f"accuracy falls from {one.live_accuracy:.1%} to {one.candidate_accuracy:.1%} on "
+            f"{one.num_examples:,} examples"
+        )
+    loss = ""
+    if one.live_bits_per_byte is not None:
+        loss = f"bits per byte go from {one.live_bits_per_byte:.4f} to {one.candidate_bits_per_byte:.4f}, "
+    return f"{loss}worse on {one.lost:,} of {one.num_examples:,} texts and better on {one.won:,}"

@@ -1,0 +1,233 @@
+"""``journal``: what is in a run's journal, its export, its compaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from everlearn.errors import ConfigError, RunError, StorageError
+from everlearn.journal.deletion.compaction import Compacted, compact_journal
+from everlearn.journal.durable_files import replacing, storage_errors
+from everlearn.journal.opening import remove_kept_aside
+from everlearn.journal.records import Arrival
+from everlearn.journal.standing.held import HeldTargets
+from everlearn.json_text import json_text
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.folder.run_folder import JOURNAL, RunFolder
+from everlearn.runtime.folder.text_rules import text_rule
+from everlearn.runtime.guard.guard import Guard
+from everlearn.runtime.history.exported_record import exported_record
+from everlearn.stream.files.codes import CodesWriter
+from everlearn.types import Json
+
+__all__ = ["JournalSummary", "compact_run", "export_journal", "show_journal"]
+
+_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSummary:
+    """What a journal holds.
+
+    Attributes:
+        counts: Rows by kind.
+        num_bytes: Of the file.
+        first_time: Of the first step.
+        last_time: Of the last.
+        sources: Streams, and how many examples came from each.
+        steps: The newest steps, newest first.
+    """
+
+    counts: Mapping[str, int]
+    num_bytes: int
+    first_time: str | None
+    last_time: str | None
+    sources: Mapping[str, int]
+    steps: list[dict[str, Json]]
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``journal show --json``."""
+        return {
+            **self.counts,
+            "bytes": self.num_bytes,
+            "first_time": self.first_time,
+            "last_time": self.last_time,
+            "sources": dict(self.sources),
+            "steps": self.steps,
+        }
+
+
+def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
+    """Describe a run's journal.
+
+    Args:
+        run: The run folder; it may be in use.
+        num_steps: So many of the newest steps are listed.
+    """
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
+        journal, database = folder.journal, folder.journal.database
+        by_role: dict[str, int] = dict(database.all("SELECT role, COUNT(*) FROM examples GROUP BY role"))
+        counts = {
+            "steps": journal.last_step,
+            "steps_set_aside": database.one("SELECT COUNT(*) FROM steps WHERE set_aside IS NOT NULL")[0],
+            "examples": sum(by_role.values()),
+            "held_back_for_exams": by_role.get("exam", 0),
+            "held_for_review": by_role.get("held", 0),
+            "cannot_be_learned": by_role.get("quarantined", 0),
+            "texts": database.one("SELECT COUNT(*) FROM texts")[0],
+            "late_targets_and_corrections": database.one(
+                "SELECT COUNT(*) FROM changes WHERE kind <> 'readmitted'"
+            )[0],
+            "readmitted": database.one("SELECT COUNT(*) FROM changes WHERE kind = 'readmitted'")[0],
+            "rejected_records": journal.num_rejections(),
+            "deleted": folder.history.num_forgotten(),
+            "versions": len(folder.history.versions()),
+            "decisions": len(folder.history.decisions()),
+            "checkpoints": len(folder.history.checkpoints()),
+            "generation_of_codes": journal.generation,
+        }
+        times = database.one("SELECT MIN(time), MAX(time) FROM steps")
+        taken: dict[str, int] = dict(
+            database.all(
+                "SELECT k.key, SUM(s.last_offset - s.first_offset + 1) FROM steps s "
+                "JOIN sources k ON k.source = s.source WHERE s.first_offset IS NOT NULL GROUP BY 1"
+            )
+        )
+        first_listed = max(0, journal.last_step - num_steps)
+        steps: list[dict[str, Json]] = [
+            {
+                "step": one.step,
+                "time": one.time,
+                "arrived": one.arrived,
+                "learned": one.learned,
+                "rejected": one.num_rejected,
+                "after": dict(one.after),
+                "set_aside": one.set_aside,
+            }
+            for one in journal.steps_after(first_listed)
+        ]
+        return JournalSummary(
+            counts=counts,
+            num_bytes=database.path.stat().st_size,
+            first_time=times[0],
+            last_time=times[1],
+            # What another file under the name has given before is not in its progress; what came with a
+            # merged run is nowhere else.
+            sources={one.key: max(one.examples, taken.get(one.key, 0)) for one in folder.sources()},
+            steps=steps[::-1],
+        )
+
+
+def export_journal(run: Path, out: Path, *, overwrite: bool = False) -> int:
+    """Export all examples: JSON lines (``.jsonl``) without codes, or a codes file (``.parquet``).
+
+    Both can be learned into another run (JSON lines where the texts are kept). Deletions made later do not
+    reach an export.
+
+    Args:
+        run: The run folder; it may be in use.
+        out: The file.
+        overwrite: Replace it where there is one.
+
+    Returns:
+        Number of examples.
+
+    Raises:
+        ConfigError: The name ends in neither.
+        RunError: The run's learner keeps no codes, and a codes file was asked for.
+        StorageError: ``out`` is there, or cannot be written; what was there before stays.
+    """
+    if out.suffix not in (".jsonl", ".parquet"):
+        raise ConfigError(f"an export ends in .jsonl or .parquet, not {out.name!r}")
+    if out.exists() and not overwrite:
+        raise StorageError(f"{out} exists; give another name, or overwrite it (--overwrite)")
+    with RunFolder.open_to_read(run) as folder, folder.snapshot(), storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".parquet":
+            return _export_codes(folder, out)
+        count = 0
+        with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for record in _records(folder):
+                file.write(json_text(record) + "\n")
+                count += 1
+        return count
+
+
+def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Compacted:
+    """Bring a run's journal to its smallest size, and drop old texts if asked to.
+
+    Args:
+        run: The run folder.
+        drop_text_after_days: Texts of examples that came longer ago than this are dropped, their codes
+            kept; 0: all. Those stay that a guard examines a learner of texts on.
+
+    Raises:
+        ConfigError: A negative number of days.
+        RunError: In use, or its learner cannot fold without texts.
+        StorageError: No room for it; nothing is changed.
+    """
+    if drop_text_after_days is not None and drop_text_after_days < 0:
+        raise ConfigError(f"drop_text_after_days must not be negative, not {drop_text_after_days}")
+    with RunFolder.open_to_write(run) as folder:
+        if drop_text_after_days is not None and folder.record.learner.kind != "closed-form":
+            newest = folder.newest_checkpoint().step
+            if newest != folder.journal.last_step:
+                raise RunError(
+                    f"the {folder.record.learner.kind} learner folds from texts, and {run} has steps after "
+                    "its newest checkpoint; run `everlearn learn` on its stream to the end first"
+                )
+        with folder.saving():
+            keep = Guard(folder, folder.config.guard).needed_texts() if folder.config.guard.enabled else ()
+            compacted = compact_journal(
+                folder.journal,
+                drop_text_after_days=drop_text_after_days,
+                rule=text_rule(folder.config),
+                only_learned=folder.record.learner.kind != "closed-form",
+                keep=keep,
+            )
+            if drop_text_after_days is not None:
+                remove_kept_aside(run / JOURNAL)  # damaged files hold texts too
+        if drop_text_after_days is not None:
+            folder.write_rejections()
+            if (run / "report.html").is_file():
+                rebuild_report(run)
+        return compacted
+
+
+def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
+    held = HeldTargets(folder.journal)
+    for offset, one in folder.journal.arrivals(1, folder.journal.next_offset - 1):
+        yield exported_record(
+            one.example,
+            role=one.role,
+            target=folder.journal.present_target(offset, one.example.target) or None,
+            is_learned=held(offset, one.role, one.example.target) is not None,
+            said=one.prediction,
+        )
+
+
+def _export_codes(folder: RunFolder, out: Path) -> int:
+    learner = folder.learner_record()
+    if learner.coder_fingerprint is None or learner.dense_size is None:
+        raise RunError(f"{folder.path} keeps no codes; export it as .jsonl")
+    count = 0
+    with CodesWriter(
+        out,
+        coder_fingerprint=learner.coder_fingerprint,
+        coder_config=learner.coder_config or {},
+        dense_size=learner.dense_size,
+    ) as writer:
+        everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+        while batch := list(islice(everything, _BATCH)):
+            # Those that a rollback has set aside may have codes of another trunk only.
+            coded = [(offset, one) for offset, one in batch if one.example.code is not None]
+            writer.write([_with_present_target(folder, offset, one).example for offset, one in coded])
+            count += len(coded)
+    return count
+
+
+def _with_present_target(folder: RunFolder, offset: int, one: Arrival) -> Arrival:
+    target = folder.journal.present_target(offset, one.example.target)
+    return Arrival(one.example.with_target(target), one.role, one.prediction)

@@ -1,0 +1,273 @@
+"""``review``: suspicious examples, and what was set aside, looked at and decided by somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import ConfigError, RunError, StorageError
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import Change, NewStep
+from everlearn.journal.standing.set_aside import set_aside_by
+from everlearn.runtime.fold.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
+from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.fold.learnable_again import require_input
+from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.types import Json
+
+__all__ = ["FlaggedExample", "ReviewOutcome", "flagged_examples", "review_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlaggedExample:
+    """A suspicious example.
+
+    Attributes:
+        id: Its id.
+        text: Its text, where it is kept.
+        target: Its present target.
+        predicted: The label that was predicted when it came.
+        reason: Why it is suspicious.
+        score: The confidence, or the outlier score.
+        policy: What was done with it: "flag", "weigh" or "hold".
+        is_learned: Whether the newest state holds it.
+    """
+
+    id: str
+    text: str | None
+    target: str | None
+    predicted: str | None
+    reason: str
+    score: float
+    policy: str
+    is_learned: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``review --json``."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "target": self.target,
+            "predicted": self.predicted,
+            "reason": self.reason,
+            "score": self.score,
+            "policy": self.policy,
+            "learned": self.is_learned,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewOutcome:
+    """What a review changed.
+
+    Attributes:
+        num_accepted: Flags that were accepted.
+        num_left_out: Flags that were rejected, of examples that are not learned and stay so.
+        still_learned: Ids of those that were rejected, but are learned all the same: only their flags are
+            settled.
+        num_learned: Examples that were learned for it.
+        fingerprint: Of the newest state.
+    """
+
+    num_accepted: int
+    num_left_out: int
+    still_learned: tuple[str, ...]
+    num_learned: int
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``review --json``."""
+        return {
+            "accepted": self.num_accepted,
+            "rejected": self.num_left_out + len(self.still_learned),
+            "left_out": self.num_left_out,
+            "still_learned": list(self.still_learned),
+            "learned": self.num_learned,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
+    """Suspicious examples on which nobody has decided, the most suspicious first."""
+    with RunFolder.open_to_read(run) as folder, folder.snapshot():
+        journal = folder.journal
+        rows = journal.database.all(
+            "SELECT offset, reason, score, policy FROM flags WHERE resolved IS NULL "
+            "ORDER BY score DESC, offset LIMIT ?",
+            (limit,),
+        )
+        found = []
+        for offset, reason, score, policy in rows:
+            one = next(arrival for _, arrival in journal.arrivals(offset, offset))
+            target = journal.present_target(offset, one.example.target)
+            found.append(
+                FlaggedExample(
+                    id=one.example.id,
+                    text=one.example.text,
+                    target=target,
+                    predicted=None if one.prediction is None else one.prediction.label,
+                    reason=reason,
+                    score=score,
+                    policy=policy,
+                    is_learned=journal.standing(offset, one.role, one.example.target).is_held,
+                )
+            )
+        return found
+
+
+def review_run(
+    run: Path, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
+) -> ReviewOutcome:
+    """Decide on suspicious examples, or learn after all what a decision of the guard set aside.
+
+    Args:
+        run: The run folder.
+        accept: Ids whose targets are right; those that were held back are learned now.
+        reject: Ids whose flags are settled; those that were learned stay (``forget`` takes them out).
+        readmit: A decision that set an interval aside: all of it is learned after all.
+
+    Raises:
+        ConfigError: Nothing to decide, or an id is both accepted and rejected.
+        RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned
+            (its text may have been dropped); nothing of the review counts then.
+    """
+    if not accept and not reject and readmit is None:
+        raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
+    if both := sorted({*accept} & {*reject}):
+        raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
+    accept, reject = list(dict.fromkeys(accept)), list(dict.fromkeys(reject))
+    with recovered_run(run) as opened:
+        journal = opened.folder.journal
+        flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
+        readmitted = {}
+        for one in accept:
+            change = _readmission(journal, flags[one])
+            if change is not None:
+                require_input(journal, opened.learner, change.offset)
+                readmitted[change.offset] = change
+        corrected = []
+        if readmit is not None:
+            for change in _set_aside_by(opened.folder, readmit):
+                require_input(journal, opened.learner, change.offset)
+                if change.kind == "correction":
+                    corrected.append(change)
+                else:
+                    readmitted[change.offset] = change
+        # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
+        # order in which they were made.
+        changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
+        before, resolved = journal.last_step, {k: _resolved(journal, k) for k in flags.values()}
+        with opened.folder.saving(), journal.database.transaction():
+            for one in accept:
+                _resolve(journal, flags[one], "accepted")
+            for one in reject:
+                _resolve(journal, flags[one], "rejected")
+            steps = [
+                journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False)
+                for one in changes
+            ]
+            if readmit is not None:
+                opened.folder.history.decide(
+                    step=journal.last_step,
+                    first_step=journal.last_step,
+                    kind="readmission",
+                    verdict="readmitted",
+                    reason=f"decision {readmit} was overruled on request",
+                    numbers={"examples": sum(map(len, changes))},
+                )
+        if steps:
+            fold = Fold(opened.learner, observers=(opened.scores,))
+            try:
+                for step in steps:
+                    fold.make(journal.fold_step(step), ())
+            except StorageError:
+                raise
+            except Exception as error:
+                with opened.folder.saving(), journal.database.transaction():
+                    journal.rewind(before)
+                    for offset, value in resolved.items():
+                        _resolve(journal, offset, value)
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, str(run)) from error
+                if not fold.was_learning or not may_be_of_an_example(error):
+                    raise
+                raise _not_learned(journal, changes, error) from error
+            opened.folder.save(opened.learner.state(), opened.status(opened.learner))
+        still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
+        return ReviewOutcome(
+            num_accepted=len(accept),
+            num_left_out=len(reject) - len(still_learned),
+            still_learned=still_learned,
+            num_learned=sum(map(len, changes)),
+            fingerprint=opened.learner.fingerprint(),
+        )
+
+
+def _flag(folder: RunFolder, id_: str) -> int:
+    row = folder.journal.database.first(
+        "SELECT e.offset FROM examples e JOIN flags f ON f.offset = e.offset WHERE e.id = ?", (id_,)
+    )
+    if row is None:
+        raise RunError(f"{folder.path} has flagged no example with the id {id_!r}")
+    return int(row[0])
+
+
+def _readmission(journal: Journal, offset: int) -> Change | None:
+    """What learns a flagged example; None where it is learned, or will be when its turn comes."""
+    role, arrived_with = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
+    target = journal.present_target(offset, arrived_with)
+    if target is None or not journal.standing(offset, role, arrived_with).is_out:
+        return None
+    return Change(offset, "readmitted", None, target)
+
+
+def _is_out(journal: Journal, offset: int) -> bool:
+    """Whether a flagged example is neither learned nor waiting for its turn."""
+    row = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
+    return journal.standing(offset, *row).is_out
+
+
+def _resolved(journal: Journal, offset: int) -> str | None:
+    found: str | None = journal.database.one("SELECT resolved FROM flags WHERE offset = ?", (offset,))[0]
+    return found
+
+
+def _resolve(journal: Journal, offset: int, resolved: str | None) -> None:
+    journal.database.execute("UPDATE flags SET resolved = ? WHERE offset = ?", (resolved, offset))
+
+
+def _not_learned(journal: Journal, changes: Sequence[Sequence[Change]], error: Exception) -> RunError:
+    """What to tell where what somebody decided cannot be learned, and was taken back."""
+    example = journal.example_at(changes[0][0].offset)
+    count = sum(map(len, changes))
+    first = "" if example is None else f" {example.id!r}"
+    which = f"the example{first}" if count == 1 else f"one of {count:,} examples (the first is{first})"
+    return RunError(
+        f"{which} cannot be learned ({type(error).__name__}: {error}). The run is as before this review, its "
+        "flags too: accept fewer ids at once to find out which it is, and decide on that one with --reject"
+    )
+
+
+def _set_aside_by(folder: RunFolder, decision: int) -> list[Change]:
+    """What learns everything after all that a decision set aside, in order."""
+    revision = next(
+        (
+            one.revision
+            for one in folder.history.revisions()
+            if one.kind == "quarantine" and one.detail.get("decision") == decision
+        ),
+        None,
+    )
+    if revision is None:
+        raise RunError(f"decision {decision} of {folder.path} set nothing aside")
+    found = []
+    for one in set_aside_by(folder.journal, revision):
+        if one.target is None or folder.journal.lacks_code(one.offset):
+            continue
+        if one.standing.is_out:
+            found.append(Change(one.offset, "readmitted", None, one.target))
+        elif one.standing.is_held and one.target not in one.standing.targets:
+            found.append(Change(one.offset, "correction", one.standing.targets[-1], one.target))
+    return found[::-1]

@@ -1,0 +1,182 @@
+"""``rollback``: serve an earlier version again, at once, and learn on from there or from the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from everlearn.errors import RunError, StateError
+from everlearn.journal.records import Version
+from everlearn.journal.standing.set_aside import num_taken_back
+from everlearn.runtime.fold.opened_run import brought_back, folded, with_deletions_finished
+from everlearn.runtime.fold.rewritten_versions import refolded, write_again
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.versions import continue_from, newest_examined, servable_versions
+from everlearn.runtime.threads import use_threads
+from everlearn.tasks.learners import solve
+from everlearn.types import Json
+
+__all__ = ["RollbackOutcome", "rollback_run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackOutcome:
+    """What a ``rollback`` did.
+
+    Attributes:
+        version: What is served now; None: the newest state is.
+        num_set_aside: Steps that no longer count.
+        num_examples: Examples that were learned in them, or learned with another target.
+        fingerprint: Of what is served.
+    """
+
+    version: int | None
+    num_set_aside: int
+    num_examples: int
+    fingerprint: str
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``rollback --json``."""
+        return {
+            "serving": self.version,
+            "steps_set_aside": self.num_set_aside,
+            "examples_set_aside": self.num_examples,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def rollback_run(
+    run: Path, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
+) -> RollbackOutcome:
+    """Serve a version at once.
+
+    With a guard, nothing that was not examined is ever served, unless somebody names it: the head is the
+    version that was accepted last, and what was learned since stays in the interval that is judged next.
+
+    What counts changes in one transaction, under one lock. A crash after it leaves the run as it is meant to
+    be, but for the checkpoint and the report, which the next command makes up for.
+
+    Args:
+        run: The run folder.
+        version: The version; None: the head again, after a rollback that kept what was learned.
+        keep_learned: Learning goes on from the newest state; only serving goes back. Otherwise everything
+            learned after the version is set aside, and learning goes on from there.
+        reason: Recorded.
+
+    Raises:
+        RunError: There is no such version, it is retired, or it lies beyond another rollback.
+        StateError: Its checkpoint is damaged, and cannot be folded again from the journal.
+    """
+    with RunFolder.open_to_write(run) as folder:
+        if version is None:
+            return _serve_head(folder, reason)
+        chosen = _chosen(folder, version)
+        chosen = _with_state(folder, chosen)  # verified before anything is changed
+        use_threads(folder.config.run.threads)
+        steps: list[int] = []
+        num_changed = 0
+        with folder.saving(), folder.journal.database.transaction():
+            last = folder.journal.last_step
+            _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
+            generation = folder.checkpoints.generation_of(str(chosen.file))
+            switches = generation != folder.journal.generation
+            if not keep_learned and (last > chosen.step or switches):
+                detail: dict[str, Json] = {"version": version}
+                if switches:  # back behind a consolidation: its codes, and the trunk that made them
+                    detail["generation"] = generation
+                revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
+                steps = folder.history.set_aside(chosen.step + 1, last, revision)
+                folder.journal.read_generation()
+                num_changed = num_taken_back(folder.journal, revision)
+            continue_from(folder, version)
+            is_pinned = keep_learned or folder.config.guard.enabled
+            folder.serve(version if is_pinned else None)
+            # Where the run could not go on from there, nothing is changed.
+            opened = None if keep_learned else folded(folder)
+        folder.remove_outdated()
+        if opened is not None:
+            with_deletions_finished(opened)
+            folder.save(opened.learner.state(), opened.status(opened.learner))
+            rebuild_report(run)
+    return RollbackOutcome(
+        version=version,
+        num_set_aside=len(steps),
+        num_examples=num_changed,
+        fingerprint=chosen.fingerprint,
+    )
+
+
+def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
+    """Serve the newest state or, with a guard, the newest that was examined."""
+    versions = servable_versions(folder)
+    examined = newest_examined(versions) if folder.config.guard.enabled else None
+    with folder.saving(), folder.journal.database.transaction():
+        folder.serve(None if examined is None else examined.version)
+        if versions:
+            continue_from(folder, (examined or versions[-1]).version)
+        what = "the newest state" if examined is None else f"version {examined.version}, the newest examined,"
+        _decide(folder, folder.journal.last_step, f"served {what} again", reason)
+    fingerprint = _saved_head(folder) if examined is None else examined.fingerprint
+    return RollbackOutcome(
+        version=None if examined is None else examined.version,
+        num_set_aside=0,
+        num_examples=0,
+        fingerprint=fingerprint,
+    )
+
+
+def _saved_head(folder: RunFolder) -> str:
+    """The fingerprint of the newest state, which is saved if it was not: readers do not fold."""
+    opened = brought_back(folder)
+    if folder.newest_checkpoint().step < folder.journal.last_step:
+        folder.save(opened.learner.state(), opened.status(opened.learner))
+    return opened.learner.fingerprint()
+
+
+def _chosen(folder: RunFolder, number: int) -> Version:
+    versions = folder.history.versions()
+    kept = ", ".join(str(one.version) for one in servable_versions(folder)) or "none"
+    version = next((one for one in versions if one.version == number), None)
+    if version is None:
+        raise RunError(f"{folder.path} has no version {number}; those that can be served are: {kept}")
+    if version.file is None:
+        raise RunError(
+            f"version {number} is retired ({version.reason}), so its state is gone; those that can be "
+            f"served are: {kept}"
+        )
+    if not folder.history.is_current(version.step, version.revision):
+        raise RunError(
+            f"version {number} holds steps that a later rollback or quarantine has set aside; those that can "
+            f"be served are: {kept}"
+        )
+    return version
+
+
+def _with_state(folder: RunFolder, version: Version) -> Version:
+    """The version with a saved state that is whole: folded again from the journal where it was damaged."""
+    try:
+        folder.checkpoints.load(str(version.file))
+        return version
+    except StateError as damage:
+        generation = folder.checkpoints.generation_of(str(version.file))
+        try:
+            learner = refolded(folder, version, generation)
+        except StateError:
+            raise damage from None
+        if learner.fingerprint() != version.fingerprint:
+            raise
+        solve(learner)
+    with folder.saving(), folder.journal.database.transaction():
+        return write_again(folder, version, learner, generation)
+
+
+def _decide(folder: RunFolder, first_step: int, verdict: str, reason: str) -> None:
+    folder.history.decide(
+        step=folder.journal.last_step,
+        first_step=first_step,
+        kind="rollback",
+        verdict=verdict,
+        reason=reason,
+        numbers={},
+    )

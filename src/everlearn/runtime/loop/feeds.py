@@ -1,0 +1,194 @@
+"""Batches for the loop: a stream as it comes, or one that is read whole and arranged in experiences."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Protocol
+
+from everlearn.config import StreamSettings
+from everlearn.errors import RunError
+from everlearn.learning.language.reading import document_of
+from everlearn.stream.order import Experience, arrange
+from everlearn.stream.source import (
+    EndOfStream,
+    Rejection,
+    Source,
+)
+from everlearn.tasks.reading import read_all
+from everlearn.types import Cursor, Example
+
+__all__ = [
+    "ArrangedFeed",
+    "DirectFeed",
+    "Feed",
+    "order_is_lost",
+]
+
+
+class Feed(Protocol):
+    """Where the loop takes its batches from."""
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """At most ``limit`` examples of one experience; empty: nothing yet. Raises EndOfStream."""
+        ...
+
+    def take_rejected(self) -> list[Rejection]:
+        """Records passed over since the last call."""
+        ...
+
+    def cursor(self) -> dict[str, Any]:
+        """Resumes after the last example returned."""
+        ...
+
+    def completed_experience(self) -> int | None:
+        """Index of the experience whose last example was in the last batch, if it was."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
+        ...
+
+
+class DirectFeed:
+    """The source's own batches, in its own order and in bounded memory."""
+
+    def __init__(self, source: Source, cursor: Cursor | None) -> None:
+        self._reader = source.open(cursor)
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """See Feed."""
+        return self._reader.next_batch(limit)
+
+    def take_rejected(self) -> list[Rejection]:
+        """See Feed."""
+        return self._reader.take_rejected()
+
+    def cursor(self) -> dict[str, Any]:
+        """See Feed."""
+        return dict(self._reader.cursor())
+
+    def completed_experience(self) -> int | None:
+        """See Feed."""
+        return None
+
+    def close(self) -> None:
+        """See Feed."""
+        self._reader.close()
+
+
+class ArrangedFeed:
+    """A stream read whole, then given out experience by experience.
+
+    Args:
+        source: Where the examples come from.
+        settings: Order and number of experiences.
+        seed: Of the shuffling.
+        whole_documents: Whether the pieces of a document stay together, in their order. Documents have no
+            targets that could be corrected.
+        cursor: Where to go on, from an earlier feed over the same stream.
+        digest: The earlier feed's digest.
+
+    Attributes:
+        experiences: All of them, in the order of learning.
+        digest: SHA-256 over ids and targets in order.
+
+    Raises:
+        RunError: The stream is not the one that the cursor was made on.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: StreamSettings,
+        seed: int,
+        cursor: Cursor | None = None,
+        digest: str | None = None,
+        *,
+        whole_documents: bool = False,
+    ) -> None:
+        examples, self._rejected = read_all(source, corrects=not whole_documents)
+        # They are for examples of streams before this one, and have no place in the order.
+        late_targets = [one for one in examples if one.text is None and one.code is None]
+        examples = [one for one in examples if one.text is not None or one.code is not None]
+        pieces = _pieces_by_first(examples) if whole_documents else {}
+        first = [one for one in examples if not whole_documents or one.id in pieces]
+        arranged = arrange(first, settings.order, settings.experiences, seed) if first else []
+        self.experiences: list[Experience] = [_with_pieces(one, pieces) for one in arranged]
+        if late_targets and not self.experiences:
+            self.experiences = [Experience("experience 1", ())]
+        self._parts = [list(one.examples) for one in self.experiences]
+        if late_targets:
+            self._parts[-1] += late_targets
+        self._ends = list(accumulate(map(len, self._parts)))
+        self._position = 0
+        self.digest = _digest(example for part in self._parts for example in part)
+        if cursor is not None:
+            if digest != self.digest:
+                raise order_is_lost(source.name)
+            self._position = int(cursor["position"])
+            # They were written down when the stream was read for the first time.
+            self._rejected = []
+
+    @property
+    def total(self) -> int:
+        """Number of examples."""
+        return self._ends[-1] if self._ends else 0
+
+    def next_batch(self, limit: int) -> Sequence[Example]:
+        """See Feed."""
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._ends):
+            raise EndOfStream
+        part = self._parts[index]
+        start = self._position - (self._ends[index] - len(part))
+        batch = part[start : start + limit]
+        self._position += len(batch)
+        return batch
+
+    def take_rejected(self) -> list[Rejection]:
+        """See Feed."""
+        taken, self._rejected = self._rejected, []
+        return taken
+
+    def cursor(self) -> dict[str, Any]:
+        """See Feed."""
+        return {"position": self._position}
+
+    def completed_experience(self) -> int | None:
+        """See Feed."""
+        index = bisect_right(self._ends, self._position - 1)
+        return index if self._position and self._ends[index] == self._position else None
+
+    def close(self) -> None:
+        """See Feed."""
+
+
+def _pieces_by_first(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    """The pieces of each document by the id of the first; other examples are documents themselves."""
+    documents: dict[str, list[Example]] = {}
+    for example in examples:
+        documents.setdefault(document_of(example)[0], []).append(example)
+    return {pieces[0].id: pieces for pieces in documents.values()}
+
+
+def _with_pieces(experience: Experience, pieces: Mapping[str, Sequence[Example]]) -> Experience:
+    examples = [piece for one in experience.examples for piece in pieces.get(one.id, (one,))]
+    return Experience(experience.name, tuple(examples))
+
+
+def order_is_lost(name: str) -> RunError:
+    """The error of a stream that was arranged, and is another one now."""
+    return RunError(
+        f"{name} has changed since the run began on it, so its order cannot be resumed; "
+        "restore the file, or learn it into a new folder"
+    )
+
+
+def _digest(examples: Iterable[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{example.id}\0{example.target}\n".encode("utf-8", errors="surrogatepass"))
+    return digest.hexdigest()

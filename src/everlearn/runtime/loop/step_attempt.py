@@ -1,0 +1,91 @@
+"""A step that is journaled and then made; again without what could not be learned, where it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from everlearn.journal.journal import Journal
+from everlearn.journal.records import FoldStep, NewStep, Refused, Step
+from everlearn.journal.standing.quarantine import quarantine_examples
+from everlearn.types import Example
+
+__all__ = ["StepAttempt"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepAttempt:
+    """What is tried.
+
+    Attributes:
+        new: The step.
+        due: Examples that it learns in turn.
+        unlearnable: Offsets of examples that are left out, and why: some that come with the step, or earlier
+            ones that waited.
+        changes_the_past: Whether states before the step hold something of those.
+    """
+
+    new: NewStep
+    due: Sequence[Example]
+    unlearnable: Mapping[int, str]
+    changes_the_past: bool = False
+
+    def journal(self, journal: Journal, *, keep_text: bool) -> Step:
+        """Append the step; what is left out keeps its place and is never learned."""
+        with journal.database.transaction():
+            step = journal.append(self.new, keep_text=keep_text)
+            offsets = sorted(self.unlearnable)
+            if offsets:
+                quarantine_examples(
+                    journal,
+                    offsets,
+                    first_step=journal.step_of(offsets[0]) if self.changes_the_past else step.step,
+                    reason=self.unlearnable[offsets[0]],
+                )
+        return step
+
+    def fold_step(self, journal: Journal, step: Step) -> FoldStep:
+        """What a fold needs of the step that was journaled."""
+        if not self.new.changes:
+            return FoldStep(step=step, arrivals=self.new.arrivals, forgotten=(), learned=self.due)
+        read = journal.fold_step(step)
+        return replace(read, arrivals=self.new.arrivals)
+
+    def without(
+        self, found: Mapping[str, str], refused: Sequence[Refused], journal: Journal, is_state: bool
+    ) -> StepAttempt:
+        """The step without examples that cannot be learned. It is not in the journal any more.
+
+        Args:
+            found: Their ids, and why.
+            refused: Tells of them.
+            journal: The journal before the step.
+            is_state: Whether an example is part of the state from its arrival on, and not only once it is
+                learned.
+        """
+        first = journal.next_offset
+        offsets = {one.example.id: first + k for k, one in enumerate(self.new.arrivals)}
+        turns = {one.id for one in self.due}
+        known = journal.known([one for one in found if one not in offsets])
+        out = {one.offset for one in self.new.changes if one.kind == "readmitted"}
+        changed = {one.offset for one in self.new.changes if one.kind != "pending"}
+        earlier = {
+            known[one].offset: reason
+            for one, reason in found.items()
+            if one in known
+            and known[one].role == "learn"
+            and (is_state or one in turns or known[one].offset in out)
+        }
+        arrived = {offsets[one]: reason for one, reason in found.items() if one in offsets}
+        gone = {known[one].offset for one in found if one in known} | set(arrived)
+        new = replace(
+            self.new,
+            changes=[one for one in self.new.changes if one.offset not in gone & changed],
+            refused=[*self.new.refused, *refused],
+        )
+        return StepAttempt(
+            new=new,
+            due=[one for one in self.due if one.id not in found],
+            unlearnable={**self.unlearnable, **arrived, **earlier},
+            changes_the_past=self.changes_the_past or (is_state and bool(earlier)),
+        )

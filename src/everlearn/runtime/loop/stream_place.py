@@ -1,0 +1,126 @@
+"""Where a run is in a stream: what it has taken, how it reads on, and the ids that it gives."""
+
+from __future__ import annotations
+
+from everlearn.config import RunConfig
+from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.run_record import SourceProgress
+from everlearn.runtime.folder.run_settings import is_arranged, known_source, source_named
+from everlearn.runtime.folder.stream_keys import head_of
+from everlearn.runtime.loop.feeds import ArrangedFeed, DirectFeed, Feed, order_is_lost
+from everlearn.runtime.loop.own_ids import OwnIds, suffixes_of
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Source
+from everlearn.types import Json
+
+__all__ = ["StreamPlace"]
+
+_LOOKED_AT = 1_024
+
+
+class StreamPlace:
+    """A run's place in a stream.
+
+    Args:
+        folder: The run folder.
+        config: Settings of this sitting.
+        source: The stream.
+        key: What identifies the stream in the run's journal.
+
+    Attributes:
+        progress: How far the run is.
+        feed: Gives what comes next.
+        was_changed: What was read before is not what lies there now, so it is read again from the beginning.
+        with_own_ids: Gives examples the ids that they have in the journal.
+
+    Raises:
+        RunError: The stream changed since the run began on it.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, source: Source, key: str) -> None:
+        sources = folder.sources()
+        before = source_named(sources, key)
+        self._source = source
+        progress = known_source(sources, key)
+        self.was_changed = progress is None and before is not None
+        self.progress = progress or _begun(config, key, before)
+        self.feed: Feed = self._open_feed(config)
+        ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
+        self.with_own_ids = OwnIds(folder.journal, source.name, sources, self.progress, ngram_max)
+        if self.was_changed and before is not None and before.arrangement is not None and self._is_known():
+            self.feed.close()
+            raise order_is_lost(source.name)
+        if self.progress.delay != config.stream.delay:
+            # A stream that was read to its end notes it all the same: it may grow.
+            self.progress.finished &= self.progress.delay is None
+            self.progress.delay = config.stream.delay
+
+    @property
+    def experiences(self) -> ArrangedFeed | None:
+        """The feed, where the stream is ordered and cut in experiences."""
+        return self.feed if isinstance(self.feed, ArrangedFeed) else None
+
+    def total(self) -> int | None:
+        """Examples of the stream, if that is known."""
+        return self.feed.total if isinstance(self.feed, ArrangedFeed) else self._source.count()
+
+    def took(self, num_examples: int, cursor: dict[str, Json] | None = None) -> None:
+        """Note that so many more were taken.
+
+        Args:
+            num_examples: How many.
+            cursor: Where to go on; None: behind what was read.
+        """
+        self.progress.examples += num_examples
+        self.progress.cursor = self.feed.cursor() if cursor is None else cursor
+
+    def finish(self) -> None:
+        """Note that the end was reached."""
+        self.progress.finished = True
+        self.progress.cursor = self.feed.cursor()
+
+    def to_json(self) -> dict[str, Json]:
+        """As journaled with a step."""
+        return self.progress.model_dump(mode="json")
+
+    def _is_known(self) -> bool:
+        """Whether the stream begins with something that the run has taken."""
+        reader = self._source.open()
+        try:
+            return self.with_own_ids.knows_any(reader.next_batch(_LOOKED_AT))
+        except EndOfStream:
+            return False
+        finally:
+            reader.close()
+
+    def _open_feed(self, config: RunConfig) -> Feed:
+        if not is_arranged(config):
+            try:
+                return DirectFeed(self._source, self.progress.cursor)
+            except ChangedSourceError:
+                self.progress = _begun(config, self.progress.key, self.progress)
+                self.progress.begins_alike = self.was_changed = True
+                return DirectFeed(self._source, None)
+        feed = ArrangedFeed(
+            self._source,
+            config.stream,
+            config.seed,
+            self.progress.cursor,
+            self.progress.digest,
+            whole_documents=config.task == "lm",
+        )
+        self.progress.digest = feed.digest
+        return feed
+
+
+def _begun(config: RunConfig, key: str, before: SourceProgress | None = None) -> SourceProgress:
+    """At the beginning; ``before``: what lay there before was read as far as that."""
+    progress = SourceProgress(key=key, head=head_of(key))
+    if before is not None:
+        progress.id_suffix, progress.earlier_suffixes = before.id_suffix, suffixes_of(before)
+    if is_arranged(config):
+        progress.arrangement = {
+            "order": config.stream.order,
+            "experiences": config.stream.experiences,
+            "seed": config.seed,
+        }
+    return progress

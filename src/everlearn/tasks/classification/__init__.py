@@ -1,0 +1,5 @@
+"""Labels for texts."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,253 @@
+"""The exams of language models and encoder-decoders: held-back documents and pairs, judged by their losses.
+
+A document is held back as a whole, whatever the number of pieces it comes in. Which of two models is better
+at a document or pair is told by its loss; how many go one way and how many the other is McNemar's question
+again, so the same paired test answers it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from everlearn.evaluation.paired import PairedTest, compare_paired
+from everlearn.evaluation.text_scores import bits_per_byte
+from everlearn.journal.journal import Journal
+from everlearn.learning.language.reading import document_of
+from everlearn.tasks.exam_rows import ExamRows, balanced
+from everlearn.types import Example, Json, TextLoss
+
+__all__ = ["TextComparison", "TextExams", "TextItem", "TextPredictor"]
+
+_SCORED_AT_ONCE = 64
+_MAX_PIECES = 4
+"""Of a document; what a long one says is known by its beginning."""
+_NOISE = 1e-6
+"""Losses that differ relatively less are equal: what lies beside a document moves its last bits."""
+
+
+class TextPredictor(Protocol):
+    """Has a loss on texts."""
+
+    def score(self, examples: Sequence[Example]) -> Sequence[TextLoss]:
+        """Losses by domain; nothing is learned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextItem:
+    """A document or a pair of an exam.
+
+    Attributes:
+        name: The document's, or the pair's id.
+        domain: Where it comes from.
+        offsets: Of its pieces in the journal, in order.
+        target: Its present target.
+    """
+
+    name: str
+    domain: str | None
+    offsets: tuple[int, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextComparison:
+    """Two models on the same documents or pairs.
+
+    Attributes:
+        num_examples: How many.
+        live_bits_per_byte: Of the model that serves, over all of them; None where there are none.
+        candidate_bits_per_byte: Of the one that is examined.
+        lost: Documents or pairs on which the candidate's loss is higher by more than the tolerance.
+        won: Those on which it is lower.
+        p_value: See ``PairedComparison``.
+    """
+
+    num_examples: int
+    live_bits_per_byte: float | None
+    candidate_bits_per_byte: float | None
+    lost: int
+    won: int
+    p_value: float
+
+    @property
+    def drop(self) -> float:
+        """By what share more are lost than won."""
+        return (self.lost - self.won) / self.num_examples if self.num_examples else 0.0
+
+    def to_json(self) -> dict[str, Json]:
+        """All figures."""
+        return {
+            "examples": self.num_examples,
+            "live_bits_per_byte": self.live_bits_per_byte,
+            "candidate_bits_per_byte": self.candidate_bits_per_byte,
+            "lost": self.lost,
+            "won": self.won,
+            "p_value": self.p_value,
+        }
+
+
+class TextExams:
+    """Chooses what is examined on, and lets two models sit the exams.
+
+    The losses of the model that serves are kept until another one does.
+
+    Args:
+        journal: Holds the texts.
+        recent: Documents or pairs of the exam on the recent past.
+        long_term: Of the other one, in equal parts of all domains.
+        whole_documents: Whether examples are (pieces of) documents; else each is a pair.
+    """
+
+    def __init__(self, journal: Journal, recent: int, long_term: int, *, whole_documents: bool) -> None:
+        self._journal = journal
+        self._num_recent = recent
+        self._num_long_term = long_term
+        self._whole_documents = whole_documents
+        self._rows = ExamRows(journal, lambda domain, _: (domain,), self._name_of, need_text=True)
+        self._live: TextPredictor | None = None
+        self._of_live: dict[TextItem, TextLoss] = {}
+        self._of_candidate: dict[TextItem, TextLoss] = {}
+
+    def choose(self, first_offset: int | None = None) -> tuple[list[TextItem], list[TextItem]]:
+        """The recent and the long-term exam, as of now.
+
+        Args:
+            first_offset: The long-term exam is on what came before this offset: any text makes a model better
+                at its like, garbage too, and only other text tells what it costs. None: on everything.
+        """
+        firsts, items = self._items()
+        is_before = np.full(len(firsts), True) if first_offset is None else firsts["offset"] < first_offset
+        eligible = np.flatnonzero(is_before)
+        long_term = [self._item(items[k]) for k in eligible[balanced(firsts[eligible], self._num_long_term)]]
+        recent = [self._item(offsets) for offsets in items[-self._num_recent :]]
+        wanted = {*recent, *long_term}
+        self._of_live = {item: loss for item, loss in self._of_live.items() if item in wanted}
+        return recent, long_term
+
+    def since(self, first_offset: int) -> list[TextItem]:
+        """Documents that began, and pairs that came, from an offset on."""
+        firsts, items = self._items()
+        return [self._item(one) for one in items[np.searchsorted(firsts["offset"], first_offset) :]]
+
+    def needed(self, first_offset: int) -> set[int]:
+        """Offsets of all that this candidate and the next are examined on, as of now.
+
+        Args:
+            first_offset: Where the present interval begins.
+        """
+        firsts, items = self._items()
+        before = int(np.searchsorted(firsts["offset"], first_offset))
+        places = {
+            *range(max(0, len(items) - self._num_recent), len(items)),
+            *balanced(firsts[:before], self._num_long_term).tolist(),
+            *balanced(firsts, self._num_long_term).tolist(),
+            *range(before, len(items)),
+        }
+        return {offset for place in places for offset in items[place]}
+
+    def begin(self, live: TextPredictor) -> None:
+        """Another candidate is to be compared with the model that serves."""
+        if live is not self._live:
+            self._live, self._of_live = live, {}
+        self._of_candidate = {}
+
+    def adopt(self, live: TextPredictor) -> None:
+        """The candidate serves from now on, as this predictor."""
+        self._live, self._of_live, self._of_candidate = live, self._of_candidate, {}
+
+    def compare(
+        self,
+        live: TextPredictor,
+        candidate: TextPredictor,
+        items: Sequence[TextItem],
+        *,
+        tolerance: float,
+        test: PairedTest,
+    ) -> TextComparison:
+        """Compare two models document by document (or pair by pair).
+
+        Args:
+            live: As given to ``begin``.
+            candidate: The other one; the same until the next ``begin``.
+            items: What is examined on. Those whose texts were dropped are passed over.
+            tolerance: Relative rise of a loss that is not held against the candidate.
+            test: Which test.
+        """
+        self._score(live, items, self._of_live)
+        self._score(candidate, items, self._of_candidate)
+        both = [
+            (self._of_live[one], self._of_candidate[one])
+            for one in items
+            if one in self._of_live and one in self._of_candidate
+        ]
+        before = np.array([a.nats for a, _ in both])
+        after = np.array([b.nats for _, b in both])
+        is_lost = ~(after <= before * (1.0 + max(tolerance, _NOISE)))  # no number at all is a loss too
+        is_won = after < before * (1.0 - _NOISE)
+        paired = compare_paired(is_lost, is_won, test=test)
+        num_bytes = sum(a.bytes for a, _ in both)
+        return TextComparison(
+            num_examples=len(both),
+            live_bits_per_byte=bits_per_byte(float(before.sum()), num_bytes),
+            candidate_bits_per_byte=bits_per_byte(float(after.sum()), num_bytes),
+            lost=paired.lost,
+            won=paired.won,
+            p_value=paired.p_value,
+        )
+
+    def _score(
+        self, predictor: TextPredictor, items: Sequence[TextItem], known: dict[TextItem, TextLoss]
+    ) -> None:
+        """Find the losses that are not known yet."""
+        missing = [one for one in items if one not in known]
+        for start in range(0, len(missing), _SCORED_AT_ONCE):
+            batch = missing[start : start + _SCORED_AT_ONCE]
+            # Losses come by domain, so each gets one of its own.
+            examples = [
+                piece for number, one in enumerate(batch) for piece in self._examples(one, str(number))
+            ]
+            for loss in predictor.score(examples):
+                if loss.domain is not None and loss.tokens:
+                    known[batch[int(loss.domain)]] = loss
+
+    def _examples(self, item: TextItem, domain: str) -> list[Example]:
+        found = [self._journal.example_at(offset) for offset in item.offsets]
+        pieces = [replace(one, domain=domain, target=item.target) for one in found if one and one.text]
+        if len(pieces) < len(found):
+            return []
+        if len(pieces) > 1:
+            pieces[-1] = replace(pieces[-1], fields={**pieces[-1].fields, "last": True})
+        return pieces
+
+    def _items(self) -> tuple[npt.NDArray[np.void], list[tuple[int, ...]]]:
+        """Documents or pairs in the order of their beginnings: the first row of each, and its offsets."""
+        self._rows.refresh()
+        rows = self._rows.rows
+        # Pieces of a document have its name's hash.
+        order = np.lexsort((rows["offset"], rows["hash"]))
+        hashes = rows["hash"][order]
+        starts = np.flatnonzero(np.concatenate([[True], hashes[1:] != hashes[:-1]])[: len(rows)])
+        ends = np.append(starts[1:], len(rows))
+        begin = np.argsort(rows["offset"][order[starts]])
+        offsets = rows["offset"][order]
+        items = [tuple(offsets[starts[k] : min(ends[k], starts[k] + _MAX_PIECES)].tolist()) for k in begin]
+        return rows[order[starts[begin]]], items
+
+    def _item(self, offsets: tuple[int, ...]) -> TextItem:
+        id_, domain, fields, arrived_with = self._journal.database.one(
+            "SELECT id, domain, fields, target FROM examples WHERE offset = ?", (offsets[0],)
+        )
+        target = self._journal.present_target(offsets[0], arrived_with)
+        return TextItem(name=self._name_of(id_, fields), domain=domain, offsets=offsets, target=str(target))
+
+    def _name_of(self, id_: str, fields: str | None) -> str:
+        if self._whole_documents and fields:
+            return document_of(Example(id=id_, fields=json.loads(fields)))[0]
+        return id_
