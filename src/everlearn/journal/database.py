@@ -13,7 +13,7 @@ from everlearn.errors import RunError, StateError
 from everlearn.journal.durable_files import storage_errors
 from everlearn.journal.schema import APPLICATION_ID, MIGRATIONS, READABLE_FROM, SCHEMA_VERSION
 
-__all__ = ["REPAIR_ADVICE", "Database", "Row", "is_damage"]
+__all__ = ["BUSY_SECONDS", "REPAIR_ADVICE", "Database", "Row", "is_damage"]
 
 REPAIR_ADVICE = (
     "`everlearn journal repair RUN` brings what can be read into a new journal and says what is lost; or "
@@ -25,7 +25,8 @@ Row = tuple[Any, ...]
 _PAGE_BYTES = 16_384  # a code has some two kilobytes: on small pages half of the room would be lost
 _CACHE_KIBIBYTES = 8_192
 _WAL_BYTES = 32 << 20
-_BUSY_SECONDS = 30.0
+BUSY_SECONDS = 30.0
+"""So long is waited for other processes."""
 _SIGNS_OF_DAMAGE = (
     "Could not decode to UTF-8",
     "no such table",
@@ -196,7 +197,7 @@ class Database:
         self._last_time = max(self._last_time, datetime.now(UTC).isoformat(timespec="milliseconds"))
         return self._last_time
 
-    def empty_log(self, wait_seconds: float = _BUSY_SECONDS) -> bool:
+    def empty_log(self, wait_seconds: float = BUSY_SECONDS) -> bool:
         """Bring everything from the write-ahead log into the file, and empty the log.
 
         Args:
@@ -210,7 +211,7 @@ class Database:
             # Where it must not wait any longer, SQLite says so in the row and raises nothing.
             is_busy = self.one("PRAGMA wal_checkpoint(TRUNCATE)")[0]
         finally:
-            self.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1_000)}")
+            self.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1_000)}")
         return not is_busy
 
     @contextmanager
@@ -268,7 +269,7 @@ class Database:
 
 def _connected(path: Path, query: str = "mode=rwc") -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?{query}", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
+        f"{path.resolve().as_uri()}?{query}", uri=True, isolation_level=None, timeout=BUSY_SECONDS
     )
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
     return connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
@@ -11,7 +12,7 @@ from everlearn.journal.records import CheckpointRecord, Decision, Revision, Vers
 from everlearn.journal.rows.example_rows import verified
 from everlearn.types import Json
 
-__all__ = ["History"]
+__all__ = ["History", "Revised"]
 
 _VERSION_COLUMNS = (
     "version, parent, step, revision, file, status, reason, fingerprint, num_examples, scores, author, "
@@ -21,6 +22,18 @@ _STEP_VALUES = (
     "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
     "set_aside, time, chain"
 )
+
+
+class Revised(NamedTuple):
+    """What several changes of history concern.
+
+    Attributes:
+        first_step: The first step that any of them does.
+        last_revision: The newest of them.
+    """
+
+    first_step: int
+    last_revision: int
 
 
 class History:
@@ -177,6 +190,13 @@ class History:
                 )
             )
         return found
+
+    def revised_since(self, revision: int) -> Revised | None:
+        """What the changes of history after one concern; None: there was none."""
+        row = self._database.one(
+            "SELECT MIN(first_step), MAX(revision) FROM revisions WHERE revision > ?", (revision,)
+        )
+        return None if row[0] is None else Revised._make(row)
 
     def revise(
         self, kind: str, first_step: int, last_step: int, reason: str, detail: Mapping[str, Json]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +16,11 @@ from typing import Any, Self
 from everlearn.errors import StateError
 from everlearn.journal.chain import link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
-from everlearn.journal.database import REPAIR_ADVICE, Database, Row
+from everlearn.journal.database import BUSY_SECONDS, REPAIR_ADVICE, Database, Row
 from everlearn.journal.deletion.certificates import Certificates
 from everlearn.journal.deletion.deleted_ids import DeletedIds
 from everlearn.journal.generations import Generations, generation_at, read_switches, with_codes_of
+from everlearn.journal.history import History
 from everlearn.journal.records import (
     Arrival,
     Change,
@@ -59,7 +61,9 @@ class Journal:
         database: Its file, opened.
 
     Attributes:
-        database: The file.
+        database: The file. Whoever asks it for something does so within ``everlearn.journal``.
+        history: Its checkpoints, versions and decisions.
+        generations: Its codes by tuned trunks.
         deleted_ids: What stays of deleted ids.
         refusals: What is kept of records that gave no example.
         certificates: Of deletions.
@@ -70,6 +74,8 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.history = History(database)
+        self.generations = Generations(database)
         self.deleted_ids = DeletedIds(database)
         self.refusals = Refusals(database)
         self.certificates = Certificates(database)
@@ -197,7 +203,7 @@ class Journal:
                 for table in ("codes", "texts", "predictions", "flags", "examples"):
                     database.execute(f"DELETE FROM {table} WHERE offset >= ?", (first,))
                 # Offsets are given again, so nothing of theirs may stay.
-                Generations(database).drop_codes_from(first)
+                self.generations.drop_codes_from(first)
                 if int(self.meta(DROPPED_TO) or 0) >= first:
                     self.set_meta(DROPPED_TO, str(first - 1))
             for table in ("changes", "rejections", "steps", "checkpoints", "versions", "decisions"):
@@ -493,6 +499,23 @@ class Journal:
     def set_meta(self, key: str, value: str) -> None:
         """Keep a single value under a key."""
         self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the file, what lies in the write-ahead log left out."""
+        return self.database.path.stat().st_size
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that is written within the block or nothing, see ``Database.transaction``."""
+        return self.database.transaction()
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """All that is read within the block is of one moment, see ``Database.snapshot``."""
+        return self.database.snapshot()
+
+    def empty_log(self, wait_seconds: float = BUSY_SECONDS) -> bool:
+        """Leave nothing in the write-ahead log, see ``Database.empty_log``; whether it is so now."""
+        return self.database.empty_log(wait_seconds)
 
     def close(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from everlearn.journal.journal import DROPPED_TO, Journal
+from everlearn.journal.standing.exam_examples import ExamExample, ExamExamples
 
 __all__ = ["ExamRows", "balanced", "hash_share"]
 
@@ -19,13 +20,6 @@ Group = tuple[str | None, ...]
 Places = npt.NDArray[np.intp]
 
 _ROW = np.dtype([("offset", "i8"), ("step", "i8"), ("group", "i8"), ("hash", "f8")])
-_USABLE = (
-    "SELECT e.offset, e.step, e.id, e.domain, e.fields, COALESCE((SELECT c.target FROM changes c "
-    "WHERE c.offset = e.offset ORDER BY c.number DESC LIMIT 1), e.target) AS present "
-    "FROM examples e JOIN steps s ON s.step = e.step "
-    "WHERE e.role = 'exam' AND s.set_aside IS NULL AND present IS NOT NULL"
-)
-_HAS_TEXT = "EXISTS (SELECT 1 FROM texts t WHERE t.offset = e.offset)"
 
 
 def hash_share(id_: str, purpose: str) -> float:
@@ -64,6 +58,7 @@ class ExamRows:
         need_text: bool = False,
     ) -> None:
         self._journal = journal
+        self._examples = ExamExamples(journal, need_text=need_text)
         self._group_of = group_of
         self._name_of = name_of
         self.rows = np.zeros(0, _ROW)
@@ -71,52 +66,39 @@ class ExamRows:
         self._places: dict[Group, int] = {}
         self._step = self._revision = self._change = 0
         self._need_text = need_text
-        self._usable = f"{_USABLE} AND {_HAS_TEXT}" if need_text else _USABLE
         self._dropped: str | None = None
 
     def refresh(self) -> None:
         """Take in what came, was changed, set aside or deleted since the last time."""
-        journal, database = self._journal, self._journal.database
+        journal, examples = self._journal, self._examples
         first_step = self._step + 1 if journal.last_step >= self._step else 1
-        revised, revision = database.one(
-            "SELECT MIN(first_step), MAX(revision) FROM revisions WHERE revision > ?", (self._revision,)
-        )
+        revised = journal.history.revised_since(self._revision)
         if revised is not None:
-            first_step, self._revision = min(first_step, revised), revision
+            first_step, self._revision = min(first_step, revised.first_step), revised.last_revision
         if self._need_text and (dropped := journal.meta(DROPPED_TO)) != self._dropped:
             first_step, self._dropped = 1, dropped
         first = journal.last_offset_of(first_step - 1) + 1
         kept = self.rows[: int(np.searchsorted(self.rows["offset"], first))]
-        read = [self._row(*values) for values in database.rows(f"{self._usable} AND e.offset >= ?", (first,))]
-        # CROSS JOIN: SQLite, which knows no sizes, would begin with the larger table.
-        changed = {
-            offset
-            for (offset,) in database.all(
-                "SELECT c.offset FROM changes c CROSS JOIN examples e ON e.offset = c.offset "
-                "WHERE c.number > ? AND e.role = 'exam'",
-                (self._change,),
-            )
-            if offset < first
-        }
+        read = [self._row(example) for example in examples.since(first)]
+        changed = {offset for offset in examples.changed_since(self._change) if offset < first}
         if changed:
             kept = kept[~np.isin(kept["offset"], list(changed))]
             for offset in changed:
-                found = database.first(f"{self._usable} AND e.offset = ?", (offset,))
-                read += [] if found is None else [self._row(*found)]
+                found = examples.at(offset)
+                read += [] if found is None else [self._row(found)]
         if changed or read or len(kept) < len(self.rows):
             rows = np.concatenate([kept, np.array(read, _ROW)])
             self.rows = rows[np.argsort(rows["offset"], kind="stable")]
         self._step = journal.last_step
-        self._change = database.one("SELECT COALESCE(MAX(number), 0) FROM changes")[0]
+        self._change = examples.last_change
 
-    def _row(
-        self, offset: int, step: int, id_: str, domain: str | None, fields: str | None, target: str
-    ) -> tuple[int, int, int, float]:
-        group = self._group_of(domain, target)
+    def _row(self, example: ExamExample) -> tuple[int, int, int, float]:
+        group = self._group_of(example.domain, example.target)
         place = self._places.setdefault(group, len(self.groups))
         if place == len(self.groups):
             self.groups.append(group)
-        return offset, step, place, hash_share(self._name_of(id_, fields), "long-term")
+        share = hash_share(self._name_of(example.id, example.fields), "long-term")
+        return example.offset, example.step, place, share
 
 
 def balanced(rows: npt.NDArray[np.void], size: int) -> Places:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from everlearn.journal.journal import Journal
 
-__all__ = ["count_to_learn", "steps_without_texts"]
+__all__ = ["count_to_learn", "newest_learned", "steps_without_texts"]
 
 # Deleted examples have no rows. What comes out of turn is learned again whatever it was held back for.
 _TO_LEARN = (
@@ -32,6 +32,17 @@ def count_to_learn(journal: Journal, after: int, without: set[int]) -> tuple[int
         if offset not in without:
             count, without_text = count + 1, without_text + (not has_text)
     return count, without_text
+
+
+def newest_learned(journal: Journal, before: int, count: int) -> list[int]:
+    """Offsets of the newest examples that came before a step and were learned in turn, newest first."""
+    rows = journal.database.rows(
+        "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step WHERE e.role = 'learn' "
+        "AND e.step < ? AND s.set_aside IS NULL AND e.offset <= ? AND e.target IS NOT NULL "
+        "ORDER BY e.offset DESC LIMIT ?",
+        (before, journal.last_learned_in_turn, count),
+    )
+    return [offset for (offset,) in rows]
 
 
 def steps_without_texts(journal: Journal, after: int) -> list[int]:

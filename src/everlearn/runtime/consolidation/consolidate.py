@@ -266,7 +266,7 @@ class _Consolidation:
         generation = folder.generations.next
         staged = f"{generation} {read_adapter(self.store.adapter_folder).sha256()}"
         if journal.meta(_STAGED) != staged:  # not those of this adapter that an interruption has left
-            with folder.saving(), journal.database.transaction():
+            with folder.saving(), journal.transaction():
                 folder.generations.drop_codes(generation)
                 journal.set_meta(_STAGED, staged)
         total = journal.next_offset - 1
@@ -343,7 +343,7 @@ class _Consolidation:
 
     def _drop(self, reason: str, numbers: dict[str, Json]) -> None:
         folder = self.opened.folder
-        with folder.saving(), folder.journal.database.transaction():
+        with folder.saving(), folder.journal.transaction():
             folder.generations.drop_codes(folder.generations.next)
             self._decide("rejected", reason, numbers)
         self.store.clear()
@@ -354,7 +354,7 @@ class _Consolidation:
         learner, coder, generation = candidate.learner, candidate.coder, candidate.generation
         reason = candidate.reasons_for
         self._keep_adapter(generation)
-        with folder.saving(), journal.database.transaction():
+        with folder.saving(), journal.transaction():
             last = journal.last_step
             folder.generations.add(
                 step=last,

@@ -86,7 +86,7 @@ class Deletion:
         versions = servable_versions(folder)
         beside = kept_beside(folder, versions, set(self._ids())) if folds_again else {}
         digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
-        with folder.saving(), journal.database.transaction():
+        with folder.saving(), journal.transaction():
             revision = delete_examples(
                 journal,
                 self._offsets,

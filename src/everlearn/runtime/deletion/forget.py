@@ -211,7 +211,7 @@ def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
         if deleted:
             count += journal.refusals.forget_deleted(journal.deleted_ids)
         if count:
-            journal.database.empty_log()
+            journal.empty_log()
     if count:
         folder.write_rejections()
     return count

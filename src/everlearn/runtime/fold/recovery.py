@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from everlearn.config import RunConfig
 from everlearn.errors import StateError
 from everlearn.journal.journal import Journal
+from everlearn.journal.standing.learnable import newest_learned
 from everlearn.learning.language import LanguageLearner
 from everlearn.runtime.fold.failed_steps import (
     UnmadeStepError,
@@ -139,13 +140,8 @@ def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> 
 def learned_before(journal: Journal, learner: RunLearner, step: int, count: int = 3) -> list[Example]:
     """A few of the newest examples that were learned before a step, as far as they can be read still."""
     waiting = set(learner.waiting_ids()) if isinstance(learner, LanguageLearner) else set()
-    rows = journal.database.all(
-        "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step WHERE e.role = 'learn' "
-        "AND e.step < ? AND s.set_aside IS NULL AND e.offset <= ? AND e.target IS NOT NULL "
-        "ORDER BY e.offset DESC LIMIT ?",
-        (step, journal.last_learned_in_turn, count + len(waiting)),
-    )
-    found = (journal.example_at(offset) for (offset,) in rows)
+    offsets = newest_learned(journal, step, count + len(waiting))
+    found = (journal.example_at(offset) for offset in offsets)
     return [
         one
         for one in found

@@ -274,7 +274,7 @@ def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int,
         reason, run = expected[version.version]
         steps, examples = fold.replay(folder.journal, after, version.step)
         num_steps, num_examples, after = num_steps + steps, num_examples + examples, version.step
-        with folder.saving(), folder.journal.database.transaction():
+        with folder.saving(), folder.journal.transaction():
             again = replace(version, reason=reason)
             write_again(folder, again, fold.learner, folder.journal.generation, run)
     steps, examples = fold.replay(folder.journal, after)

@@ -25,8 +25,6 @@ from everlearn.config import RunConfig
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
-from everlearn.journal.generations import Generations
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
@@ -97,8 +95,8 @@ class RunFolder:
         self.path = path
         self.record = record
         self.journal = journal
-        self.history = History(journal.database)
-        self.generations = Generations(journal.database)
+        self.history = journal.history
+        self.generations = journal.generations
         self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
         self.notes: list[str] = []
         self._lock = lock
@@ -313,7 +311,7 @@ class RunFolder:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Within the block, which should be short, all that is read of the journal is of one moment."""
-        with self.journal.database.snapshot():
+        with self.journal.snapshot():
             if self._lock is None:
                 self.journal.look_again()
             yield

@@ -37,7 +37,7 @@ def add_version(
     Its parent is the version made last, or the one that was gone back to since.
     """
     parent = latest_version(folder)
-    with folder.saving(), folder.journal.database.transaction():
+    with folder.saving(), folder.journal.transaction():
         version = folder.history.add_version(
             parent=parent,
             step=folder.journal.last_step,

@@ -25,8 +25,9 @@ import numpy.typing as npt
 
 from everlearn.config import GuardSettings
 from everlearn.evaluation.paired import PairedComparison, compare_paired
-from everlearn.journal.database import Row
 from everlearn.journal.records import Change, Decision
+from everlearn.journal.standing.intervals import first_offset_since, has_new_after
+from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
 from everlearn.journal.standing.learnable import steps_without_texts
 from everlearn.journal.standing.set_aside import set_aside_by_guard
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -110,7 +111,7 @@ class Guard:
             else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
         )
         self._live: _Examined | None = None
-        self._known_history: Row | None = None
+        self._known_history: HistoryMark | None = None
         self._last_examined = 0
 
     @property
@@ -121,29 +122,10 @@ class Guard:
         next candidate.
         """
         # Asked at each batch, so found out only where history has gone on.
-        history = self._folder.journal.database.one(
-            "SELECT (SELECT MAX(decision) FROM decisions), (SELECT MAX(revision) FROM revisions), "
-            "(SELECT MAX(version) FROM versions)"
-        )
+        history = history_mark(self._folder.journal)
         if history != self._known_history:
-            self._known_history, self._last_examined = history, self._find_last_examined()
+            self._known_history, self._last_examined = history, last_judged(self._folder.journal)
         return self._last_examined
-
-    def _find_last_examined(self) -> int:
-        database = self._folder.journal.database
-        row = database.first(
-            "SELECT step FROM decisions WHERE kind = 'guard' OR "
-            "(kind = 'consolidation' AND verdict = 'accepted') ORDER BY decision DESC LIMIT 1"
-        )
-        judged = 0 if row is None else row[0]
-        if database.first("SELECT 1 FROM decisions WHERE kind = 'guard' ORDER BY decision LIMIT 1") is None:
-            judged = max(judged, database.one("SELECT COALESCE(MAX(step), 0) FROM versions")[0])
-        for first_step, last_step in database.rows(
-            "SELECT first_step, last_step FROM revisions WHERE kind = 'rollback' ORDER BY revision"
-        ):
-            if first_step <= judged + 1:
-                judged = max(judged, last_step)
-        return int(judged)
 
     @property
     def num_unexamined(self) -> int:
@@ -154,13 +136,7 @@ class Guard:
     @property
     def has_unexamined(self) -> bool:
         """Whether something came or was learned since the last judgement, readmissions left out."""
-        row = self._folder.journal.database.first(
-            "SELECT 1 FROM steps s WHERE s.step > ? AND s.set_aside IS NULL AND (s.first_offset IS NOT NULL "
-            "OR s.learned_first IS NOT NULL OR EXISTS (SELECT 1 FROM changes c WHERE c.step = s.step "
-            "AND c.kind IN ('target', 'correction'))) LIMIT 1",
-            (self.last_examined,),
-        )
-        return row is not None
+        return has_new_after(self._folder.journal, self.last_examined)
 
     @property
     def _readmits(self) -> bool:
@@ -169,10 +145,7 @@ class Guard:
 
     def has_decided(self, step: int) -> bool:
         """Whether the candidate of a step was judged."""
-        row = self._folder.journal.database.first(
-            "SELECT 1 FROM decisions WHERE step = ? AND kind = 'guard'", (step,)
-        )
-        return row is not None
+        return was_judged(self._folder.journal, step)
 
     def needed_texts(self) -> set[int]:
         """Offsets of the examples whose texts candidates are examined on."""
@@ -270,7 +243,7 @@ class Guard:
         live = _Examined(learner.frozen(), journal.generation)
         if isinstance(self._exams, TextExams):
             self._exams.adopt(_scoring(live.predictor))
-        with folder.saving(), journal.database.transaction():
+        with folder.saving(), journal.transaction():
             decision = self._decide("accepted", first_step, reason, numbers)
             self._note_readmission("accepted" if self._readmits else "")
             version = add_version(
@@ -289,7 +262,7 @@ class Guard:
 
     def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
         folder, journal = self._folder, self._folder.journal
-        with folder.saving(), journal.database.transaction():
+        with folder.saving(), journal.transaction():
             decision = self._decide("rejected", first_step, reason, numbers)
             revision = folder.history.revise(
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
@@ -351,12 +324,7 @@ class Guard:
 
     def _first_offset(self, first_step: int) -> int | None:
         """Of the examples that came with an interval; None: none did."""
-        row = self._folder.journal.database.first(
-            "SELECT first_offset FROM steps "
-            "WHERE step >= ? AND set_aside IS NULL AND first_offset IS NOT NULL ORDER BY step LIMIT 1",
-            (first_step,),
-        )
-        return None if row is None else int(row[0])
+        return first_offset_since(self._folder.journal, first_step)
 
     @property
     def readmission_due(self) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scipy.stats import binom
 
 from everlearn.evaluation.paired import PairedComparison
+from everlearn.journal.standing.intervals import contradictions
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 
@@ -67,7 +68,7 @@ def surprise_of(folder: RunFolder, confidence: float, first_step: int, last_step
         first_step: The interval's first step.
         last_step: Its last.
     """
-    count, contradicted = _contradictions(folder, confidence, first_step, last_step)
+    count, contradicted = contradictions(folder.journal, confidence, first_step, last_step)
     known, known_contradicted = _usual(folder)
     usual = (known_contradicted + _USUAL_RATE * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT)
     p_value = float(binom.sf(contradicted - 1, count, usual)) if contradicted else 1.0
@@ -97,19 +98,6 @@ def _usual(folder: RunFolder) -> tuple[int, int]:
             known_contradicted += found["usual_contradicted"]
             break
     return known, known_contradicted
-
-
-def _contradictions(folder: RunFolder, confidence: float, first_step: int, last_step: int) -> tuple[int, int]:
-    # Of what these steps learned: with a delay, it came earlier. Ranges name what is held back as well.
-    row = folder.journal.database.one(
-        "SELECT COUNT(*), COALESCE(SUM(p.label <> e.target AND p.confidence >= ?), 0) FROM steps s "
-        "CROSS JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
-        "CROSS JOIN predictions p ON p.offset = e.offset "
-        "WHERE s.step BETWEEN ? AND ? AND s.set_aside IS NULL AND +e.role = 'learn' "
-        "AND e.target IS NOT NULL AND p.target_probability IS NOT NULL",
-        (confidence, first_step, last_step),
-    )
-    return int(row[0]), int(row[1])
 
 
 def is_better(own: PairedComparison) -> bool:

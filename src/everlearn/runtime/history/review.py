@@ -159,7 +159,7 @@ def review_run(
         # order in which they were made.
         changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
         before, resolved = journal.last_step, {k: _resolved(journal, k) for k in flags.values()}
-        with opened.folder.saving(), journal.database.transaction():
+        with opened.folder.saving(), journal.transaction():
             for one in accept:
                 _resolve(journal, flags[one], "accepted")
             for one in reject:
@@ -185,7 +185,7 @@ def review_run(
             except StorageError:
                 raise
             except Exception as error:
-                with opened.folder.saving(), journal.database.transaction():
+                with opened.folder.saving(), journal.transaction():
                     journal.rewind(before)
                     for offset, value in resolved.items():
                         _resolve(journal, offset, value)

@@ -76,7 +76,7 @@ def rollback_run(
         use_threads(folder.config.run.threads)
         steps: list[int] = []
         num_changed = 0
-        with folder.saving(), folder.journal.database.transaction():
+        with folder.saving(), folder.journal.transaction():
             last = folder.journal.last_step
             _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
             generation = folder.checkpoints.generation_of(str(chosen.file))
@@ -111,7 +111,7 @@ def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
     """Serve the newest state or, with a guard, the newest that was examined."""
     versions = servable_versions(folder)
     examined = newest_examined(versions) if folder.config.guard.enabled else None
-    with folder.saving(), folder.journal.database.transaction():
+    with folder.saving(), folder.journal.transaction():
         folder.serve(None if examined is None else examined.version)
         if versions:
             continue_from(folder, (examined or versions[-1]).version)
@@ -167,7 +167,7 @@ def _with_state(folder: RunFolder, version: Version) -> Version:
         if learner.fingerprint() != version.fingerprint:
             raise
         solve(learner)
-    with folder.saving(), folder.journal.database.transaction():
+    with folder.saving(), folder.journal.transaction():
         return write_again(folder, version, learner, generation)
 
 

@@ -23,6 +23,7 @@ from everlearn.journal.records import (
     Role,
     Step,
 )
+from everlearn.journal.standing.judged import was_judged_after
 from everlearn.learning.language import LanguageLearner
 from everlearn.learning.language.reading import document_of
 from everlearn.runtime.fold.certificates import Issued, finish_deletions
@@ -318,7 +319,7 @@ class LearnSession:
                     keep=() if self._guard is None else self._guard.needed_texts(),
                 )
                 # Where somebody reads the log it is emptied another time.
-                self._journal.database.empty_log(0)
+                self._journal.empty_log(0)
 
     def _status(self, summary: Mapping[str, Json] | None = None) -> RunStatus:
         """What a checkpoint of now keeps beside the state; the metrics table is written with it."""
@@ -405,12 +406,9 @@ class LearnSession:
 
         Nothing of it may have been judged: what is served, and what was set aside, do not come back.
         """
-        judged = self._journal.database.first(
-            "SELECT 1 FROM decisions WHERE kind = 'guard' AND step > ?1 "
-            "UNION ALL SELECT 1 FROM versions WHERE step > ?1 LIMIT 1",
-            (self._first_step,),
+        assert not was_judged_after(self._journal, self._first_step), (
+            "a sitting that a version was made in, or a candidate set aside, stays"
         )
-        assert judged is None, "a sitting that a version was made in, or a candidate set aside, stays"
         with self.folder.saving():
             self._journal.rewind(self._first_step)
 

@@ -32,7 +32,7 @@ class StepAttempt:
 
     def journal(self, journal: Journal, *, keep_text: bool) -> Step:
         """Append the step; what is left out keeps its place and is never learned."""
-        with journal.database.transaction():
+        with journal.transaction():
             step = journal.append(self.new, keep_text=keep_text)
             offsets = sorted(self.unlearnable)
             if offsets:
