@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 
 from everlearn.errors import StateError
 from everlearn.journal.durable_files import fsync_folder, replacing, sha256_of
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import CheckpointRecord
 from everlearn.journal.state_files import read_state_file, write_state_file
@@ -58,7 +57,7 @@ class CheckpointStore:
     def __init__(self, folder: Path, journal: Journal) -> None:
         self._folder = folder
         self._journal = journal
-        self._history = History(journal.database)
+        self._history = journal.history
 
     def save(
         self, learner: State, run: Mapping[str, Json], *, step: int, generation: int | None = None

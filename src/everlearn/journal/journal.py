@@ -32,6 +32,7 @@ from everlearn.journal.records import (
 )
 from everlearn.journal.rows.earlier_rows import restore_earlier_rows
 from everlearn.journal.rows.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
+from everlearn.journal.rows.flags import Flags
 from everlearn.journal.rows.refusals import Refusals, without_deleted
 from everlearn.journal.rows.step_rows import (
     STEP_COLUMNS,
@@ -65,6 +66,7 @@ class Journal:
         history: Its checkpoints, versions and decisions.
         generations: Its codes by tuned trunks.
         deleted_ids: What stays of deleted ids.
+        flags: What looked suspicious.
         refusals: What is kept of records that gave no example.
         certificates: Of deletions.
 
@@ -77,6 +79,7 @@ class Journal:
         self.history = History(database)
         self.generations = Generations(database)
         self.deleted_ids = DeletedIds(database)
+        self.flags = Flags(database)
         self.refusals = Refusals(database)
         self.certificates = Certificates(database)
         with database.snapshot():

@@ -81,7 +81,7 @@ def open_journal(path: Path) -> OpenedJournal:
             raise StateError(f"{path} is damaged: {problem}. {REPAIR_ADVICE}")
         if notes:
             # Leftovers of the damaged log must not look like damage again.
-            journal.database.empty_log()
+            journal.empty_log()
             record_incident(journal, notes)
     except BaseException:
         journal.close()

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from everlearn.journal.deletion.dropped_texts import TextRule, drop_texts
-from everlearn.journal.generations import Generations
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.types import Json
 
@@ -64,30 +62,29 @@ def compact_journal(
         only_learned: Keep what waits to be learned yet.
         keep: Offsets of examples whose texts stay.
     """
-    database = journal.database
-    database.empty_log()
-    before = database.path.stat().st_size
+    journal.empty_log()
+    before = journal.num_bytes
     num_codes = _drop_unused_codes(journal)
     dropped = 0
     if drop_text_after_days is not None:
         dropped = drop_old_texts(journal, drop_text_after_days, rule, only_learned=only_learned, keep=keep)
-    database.execute("VACUUM")
-    is_log_empty = database.empty_log()
+    journal.database.execute("VACUUM")
+    is_log_empty = journal.empty_log()
     return Compacted(
         num_texts_dropped=dropped,
         num_codes_dropped=num_codes,
         bytes_before=before,
-        bytes_after=database.path.stat().st_size,
+        bytes_after=journal.num_bytes,
         is_log_empty=is_log_empty,
     )
 
 
 def _drop_unused_codes(journal: Journal) -> int:
     """Drop codes of generations that neither count nor have a state that could be gone back to."""
-    generations, history = Generations(journal.database), History(journal.database)
+    generations, history = journal.generations, journal.history
     used = {one.generation for one in history.checkpoints() if history.is_current(one.step, one.revision)}
     used.add(journal.generation)
-    with journal.database.transaction():
+    with journal.transaction():
         unused = [one.generation for one in generations.all() if one.generation not in used]
         return sum(generations.drop_codes(one) for one in unused)
 

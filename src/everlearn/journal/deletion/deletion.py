@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from everlearn.journal.generations import Generations
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
+from everlearn.journal.rows.entries import all_ids
 from everlearn.types import Json
 
 __all__ = ["adopt_deletions", "delete_examples", "first_step_of"]
@@ -27,7 +26,7 @@ def delete_examples(
 
     Their content is overwritten in the file. What stays is a keyed hash of each id, so that a deleted
     example is refused when it comes again. Versions that may hold them are retired. Call it within a
-    transaction together with what else must happen with it, and ``Database.empty_log`` afterwards.
+    transaction together with what else must happen with it, and ``Journal.empty_log`` afterwards.
 
     Args:
         journal: The journal.
@@ -35,8 +34,7 @@ def delete_examples(
         reason: Recorded.
         detail: Recorded; must not name the examples.
     """
-    database, history = journal.database, History(journal.database)
-    generations = Generations(database)
+    database, history = journal.database, journal.history
     ids: list[str] = []
     texts: list[str | None] = []
     with database.transaction():
@@ -61,7 +59,7 @@ def delete_examples(
             )
             for table in _TABLES:
                 database.execute(f"DELETE FROM {table} WHERE offset = ?", (offset,))
-            generations.delete_offset(offset)
+            journal.generations.delete_offset(offset)
         journal.refusals.forget(ids, texts)
         for version in history.versions():
             if version.step >= first_step and version.status == "kept":
@@ -78,13 +76,13 @@ def adopt_deletions(source: Journal, into: Journal, *, reason: str) -> None:
     """
     digests = {row[0] for row in source.database.rows("SELECT digest FROM deleted")}
     if digests:
-        for (id_,) in into.database.rows("SELECT id FROM examples"):
+        for id_ in all_ids(into):
             digests.difference_update(source.deleted_ids.digests_of(id_))
     if not digests:
         return
-    count = History(source.database).num_forgotten()
+    count = source.history.num_forgotten()
     with into.database.transaction():
-        revision = History(into.database).revise("deletion", 0, 0, reason, {"num_forgotten": count})
+        revision = into.history.revise("deletion", 0, 0, reason, {"num_forgotten": count})
         into.database.executemany(
             "INSERT OR REPLACE INTO deleted VALUES (?, ?)", [(digest, revision) for digest in sorted(digests)]
         )

@@ -43,7 +43,7 @@ def record_incident(journal: Journal, notes: Sequence[str], lost: Iterable[int] 
     """
     steps = sorted({*lost_steps(journal), *lost})
     told = [*_value(journal, _INCIDENTS), {"time": journal.database.now(), "notes": list(notes)}]
-    with journal.database.transaction():
+    with journal.transaction():
         journal.set_meta(_INCIDENTS, json.dumps(told, ensure_ascii=False))
         journal.set_meta(LOST_STEPS, json.dumps(steps))
 

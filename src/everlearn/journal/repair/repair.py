@@ -18,7 +18,6 @@ from everlearn.journal.checkpoints import CheckpointStore
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
 from everlearn.journal.generations import generation_at, read_switches
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.opening import set_aside, sound_parts
 from everlearn.journal.repair.damaged_tables import DamagedFile, Unread, with_new_first_page
@@ -310,7 +309,7 @@ def _keep_generation(journal: Journal, step: int) -> None:
     if any(one.after_step > step for one in switches):
         generation = generation_at([one for one in switches if one.after_step <= step], step + 1)
         reason = "steps before the last change of the trunk were taken back"
-        History(journal.database).revise("damage", step + 1, step, reason, {"generation": generation})
+        journal.history.revise("damage", step + 1, step, reason, {"generation": generation})
         journal.read_generation()
 
 

@@ -7,10 +7,11 @@ import json
 from everlearn.errors import StateError
 from everlearn.journal.chain import step_holds
 from everlearn.journal.database import REPAIR_ADVICE, Database
+from everlearn.journal.journal import Journal
 from everlearn.journal.rows.example_rows import ARRIVAL_COLUMNS, ARRIVAL_JOINS, arrival_of, verified
 from everlearn.journal.schema import SCHEMA_VERSION
 
-__all__ = ["LOST_STEPS", "find_problem", "without_advice"]
+__all__ = ["LOST_STEPS", "find_problem", "require_undamaged", "without_advice"]
 
 LOST_STEPS = "lost_steps"
 """Key in ``meta``: steps of which something was lost to damage, as a JSON list."""
@@ -53,6 +54,17 @@ def find_problem(database: Database, *, whole: bool) -> str | None:
         )
     except StateError as error:
         return without_advice(error)
+
+
+def require_undamaged(journal: Journal) -> None:
+    """Check all pages and rows, as ``find_problem`` does.
+
+    Raises:
+        StateError: Something is wrong.
+    """
+    problem = find_problem(journal.database, whole=True)
+    if problem is not None:
+        raise StateError(f"{journal.database.path} is damaged: {problem}. {REPAIR_ADVICE}")
 
 
 def without_advice(error: Exception) -> str:

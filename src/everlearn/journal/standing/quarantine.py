@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.rows.earlier_rows import give_role
 
@@ -20,9 +19,8 @@ def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step:
         first_step: The first step whose state may hold something of them; states from there on are outdated.
         reason: Why, without what the examples say.
     """
-    database = journal.database
-    with database.transaction():
-        History(database).revise(
+    with journal.transaction():
+        journal.history.revise(
             "unlearnable",
             first_step,
             journal.last_step,
@@ -31,4 +29,4 @@ def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step:
             {"examples": len(offsets), "offsets": list(offsets)},
         )
         for offset in offsets:
-            give_role(database, offset, "quarantined")
+            give_role(journal.database, offset, "quarantined")

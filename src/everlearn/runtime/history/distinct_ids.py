@@ -9,6 +9,7 @@ from pathlib import Path
 
 from everlearn.errors import RunError
 from everlearn.journal.journal import Journal
+from everlearn.journal.rows.entries import all_ids
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.loop.own_ids import suffixes_of, unused_suffix
@@ -92,7 +93,7 @@ class DistinctIds:
                 f"{folder.path} and an earlier run have both learned {source.key} ({id_}, …): merged, its "
                 "examples would count twice. Forget them in one of the runs first."
             )
-        if folder.journal.database.first("SELECT 1 FROM deleted") is not None:
+        if not folder.journal.deleted_ids.is_empty:
             raise RunError(
                 f"{folder.path} and an earlier run have learned files of one name whose examples are known "
                 f"by their lines ({id_}, …), and the names of deleted ones can no longer be told apart: "
@@ -112,6 +113,6 @@ def _made_up(source: SourceProgress) -> re.Pattern[str]:
 
 
 def _shared_ids(journal: Journal, into: Journal) -> Iterator[str]:
-    rows = journal.database.rows("SELECT id FROM examples ORDER BY offset")
-    while ids := [row[0] for row in islice(rows, _BATCH)]:
+    every_id = all_ids(journal)
+    while ids := list(islice(every_id, _BATCH)):
         yield from into.known(ids)

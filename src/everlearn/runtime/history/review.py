@@ -9,6 +9,7 @@ from pathlib import Path
 from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, NewStep
+from everlearn.journal.rows.entries import entry_at
 from everlearn.journal.standing.set_aside import set_aside_by
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
 from everlearn.runtime.fold.fold import Fold
@@ -93,25 +94,20 @@ def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
     """Suspicious examples on which nobody has decided, the most suspicious first."""
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
         journal = folder.journal
-        rows = journal.database.all(
-            "SELECT offset, reason, score, policy FROM flags WHERE resolved IS NULL "
-            "ORDER BY score DESC, offset LIMIT ?",
-            (limit,),
-        )
         found = []
-        for offset, reason, score, policy in rows:
-            one = next(arrival for _, arrival in journal.arrivals(offset, offset))
-            target = journal.present_target(offset, one.example.target)
+        for flag in journal.flags.unresolved(limit):
+            one = next(arrival for _, arrival in journal.arrivals(flag.offset, flag.offset))
+            target = journal.present_target(flag.offset, one.example.target)
             found.append(
                 FlaggedExample(
                     id=one.example.id,
                     text=one.example.text,
                     target=target,
                     predicted=None if one.prediction is None else one.prediction.label,
-                    reason=reason,
-                    score=score,
-                    policy=policy,
-                    is_learned=journal.standing(offset, one.role, one.example.target).is_held,
+                    reason=flag.reason,
+                    score=flag.score,
+                    policy=flag.policy,
+                    is_learned=journal.standing(flag.offset, one.role, one.example.target).is_held,
                 )
             )
         return found
@@ -158,12 +154,12 @@ def review_run(
         # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
         # order in which they were made.
         changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
-        before, resolved = journal.last_step, {k: _resolved(journal, k) for k in flags.values()}
+        before, resolved = journal.last_step, {k: journal.flags.resolution(k) for k in flags.values()}
         with opened.folder.saving(), journal.transaction():
             for one in accept:
-                _resolve(journal, flags[one], "accepted")
+                journal.flags.resolve(flags[one], "accepted")
             for one in reject:
-                _resolve(journal, flags[one], "rejected")
+                journal.flags.resolve(flags[one], "rejected")
             steps = [
                 journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False)
                 for one in changes
@@ -188,7 +184,7 @@ def review_run(
                 with opened.folder.saving(), journal.transaction():
                     journal.rewind(before)
                     for offset, value in resolved.items():
-                        _resolve(journal, offset, value)
+                        journal.flags.resolve(offset, value)
                 if is_out_of_memory(error):
                     raise out_of_memory(error, str(run)) from error
                 if not fold.was_learning or not may_be_of_an_example(error):
@@ -206,36 +202,24 @@ def review_run(
 
 
 def _flag(folder: RunFolder, id_: str) -> int:
-    row = folder.journal.database.first(
-        "SELECT e.offset FROM examples e JOIN flags f ON f.offset = e.offset WHERE e.id = ?", (id_,)
-    )
-    if row is None:
+    offset = folder.journal.flags.offset_of(id_)
+    if offset is None:
         raise RunError(f"{folder.path} has flagged no example with the id {id_!r}")
-    return int(row[0])
+    return offset
 
 
 def _readmission(journal: Journal, offset: int) -> Change | None:
     """What learns a flagged example; None where it is learned, or will be when its turn comes."""
-    role, arrived_with = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
-    target = journal.present_target(offset, arrived_with)
-    if target is None or not journal.standing(offset, role, arrived_with).is_out:
+    target = journal.present_target(offset, entry_at(journal, offset).target)
+    if target is None or not _is_out(journal, offset):
         return None
     return Change(offset, "readmitted", None, target)
 
 
 def _is_out(journal: Journal, offset: int) -> bool:
     """Whether a flagged example is neither learned nor waiting for its turn."""
-    row = journal.database.one("SELECT role, target FROM examples WHERE offset = ?", (offset,))
-    return journal.standing(offset, *row).is_out
-
-
-def _resolved(journal: Journal, offset: int) -> str | None:
-    found: str | None = journal.database.one("SELECT resolved FROM flags WHERE offset = ?", (offset,))[0]
-    return found
-
-
-def _resolve(journal: Journal, offset: int, resolved: str | None) -> None:
-    journal.database.execute("UPDATE flags SET resolved = ? WHERE offset = ?", (resolved, offset))
+    entry = entry_at(journal, offset)
+    return journal.standing(offset, entry.role, entry.target).is_out
 
 
 def _not_learned(journal: Journal, changes: Sequence[Sequence[Change]], error: Exception) -> RunError:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import InputError, RunError, StateError
-from everlearn.journal.database import REPAIR_ADVICE
 from everlearn.journal.repair.losses import lost_steps
-from everlearn.journal.repair.soundness import find_problem
+from everlearn.journal.repair.soundness import require_undamaged
+from everlearn.journal.rows.entries import all_ids
 from everlearn.journal.rows.refusals import is_naming
 from everlearn.journal.standing.held import held_more_than_once
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, fold_without_state
-from everlearn.runtime.folder.run_folder import JOURNAL, REJECTED, RunFolder
+from everlearn.runtime.folder.run_folder import REJECTED, RunFolder
 from everlearn.runtime.listener import Listener, SilentListener
 from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
@@ -117,10 +117,8 @@ def _verify(
 ) -> None:
     listener.stage("checking the journal's pages")
     with folder.snapshot():
-        problem = find_problem(folder.journal.database, whole=True)
+        require_undamaged(folder.journal)
         lost = lost_steps(folder.journal)
-    if problem is not None:
-        raise StateError(f"{folder.path / JOURNAL} is damaged: {problem}. {REPAIR_ADVICE}")
     if lost:
         outcome.failed.append(
             f"something of {len(lost):,} steps (the first: {lost[0]:,}) was lost to damage: the state "
@@ -184,8 +182,7 @@ def _verify_certificate(
     # No journal holds what was deleted, so nobody can make the state before again.
     outcome.unchecked.append("the fingerprint before the deletion: what it was made of is gone")
     listener.stage("looking for deleted ids")
-    rows = journal.database.rows("SELECT id FROM examples")
-    present = sum(journal.deleted_ids.digest_of(id_) in digests for (id_,) in rows)
+    present = sum(journal.deleted_ids.digest_of(id_) in digests for id_ in all_ids(journal))
     outcome.check(
         not present,
         f"none of the {len(digests):,} deleted examples is in the journal",
