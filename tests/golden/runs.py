@@ -1,37 +1,31 @@
-"""Runs in the format of an earlier version: where they are kept, and what a run shows of itself."""
+"""What a run shows of itself, as it is and as it goes on."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
-import os
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from tests.golden.sets import Archive
 from torch.nn import functional
 from typer.testing import CliRunner
 
 from everlearn.cli.app import app
 from everlearn.runtime.commands.predict import predict_stream
 
-__all__ = ["ARCHIVES", "KINDS", "PLACE", "command", "numerics", "observed", "pack", "unpack"]
+__all__ = ["FORGOTTEN", "command", "fingerprints_of_going_on", "forget", "go_on", "numerics", "observed"]
 
-ARCHIVES = Path(__file__).parent / "archives"
-KINDS = ("closed-form", "gradient", "language", "translation")
+Said = dict[str, Any]
 
-PLACE = Path("/tmp/everlearn-golden-1")
-"""Where models and streams stand. A run knows both by absolute paths, which its chain of hashes covers, so
-the same paths are needed on every machine to go on in a stream where the run stopped."""
-
-_LEFT_OUT = ("report.html", ".lock", "journal.sqlite-shm", "journal.sqlite-wal")
-"""Five megabytes of plotly, written again from what the run holds; what a process leaves that closes one."""
+FORGOTTEN = {
+    "closed-form": ("message-200", "message-310", "message-20"),
+    "gradient": ("message-60", "message-9"),
+    "language": ("doc-20", "late-1"),
+    "translation": ("pair-40", "pair-7"),
+}
+"""What is deleted of a run of each kind when it has gone on."""
 
 
 def command(*arguments: str | Path, code: int = 0) -> list[Any]:
@@ -49,9 +43,9 @@ def command(*arguments: str | Path, code: int = 0) -> list[Any]:
     return found
 
 
-def observed(run: Path, kind: str, ids: list[str]) -> dict[str, Any]:
+def observed(run: Path, archive: Archive, ids: list[str]) -> dict[str, Any]:
     """What a run shows: versions and decisions, what it knows of some examples, and what it predicts."""
-    probe = PLACE / kind / ("probe.codes.parquet" if kind == "closed-form" else "probe.jsonl")
+    probe = archive.stream("probe")
     (history,) = command("versions", run, "--decisions", "--json")
     found = {
         "versions": history,
@@ -59,9 +53,28 @@ def observed(run: Path, kind: str, ids: list[str]) -> dict[str, Any]:
         "diff": command("diff", run, "1", "2", "--json")[0],
         "scores": command("evaluate", run, probe, "--json")[0],
     }
-    if kind != "language":
+    if archive.kind != "language":
         found["predictions"] = [one.to_json() for one in predict_stream(run, str(probe))]
     return found
+
+
+def go_on(run: Path, archive: Archive) -> tuple[Said, Said]:
+    """Learn the rest of its stream, and another one; returns what ``learn`` said of each."""
+    (ended,) = command("learn", archive.stream("stream"), "--out", run, "--json")
+    (more,) = command("learn", archive.stream("more"), "--out", run, "--json")
+    return ended, more
+
+
+def forget(run: Path, ids: tuple[str, ...]) -> Said:
+    """Delete examples; returns what ``forget`` said."""
+    said: Said
+    (said,) = command("forget", run, *(word for id_ in ids for word in ("--id", id_)), "--json")
+    return said
+
+
+def fingerprints_of_going_on(ended: Said, more: Said, forgotten: Said) -> list[str]:
+    """What was learned after each of these, by what ``go_on`` and ``forget`` said."""
+    return [ended["fingerprint"], more["fingerprint"], forgotten["fingerprint_after"]]
 
 
 def numerics() -> str:
@@ -84,55 +97,3 @@ def numerics() -> str:
     finally:
         torch.set_num_threads(threads)
     return digest.hexdigest()
-
-
-def pack(kind: str) -> Path:
-    """Put everything of a run into its archive."""
-    ARCHIVES.mkdir(exist_ok=True)
-    path = ARCHIVES / f"{kind}.tar.xz"
-
-    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-        entry.uid = entry.gid = 0
-        entry.uname = entry.gname = ""
-        return entry
-
-    for name in _LEFT_OUT:
-        (PLACE / kind / "run" / name).unlink(missing_ok=True)
-    with tarfile.open(path, "w:xz", preset=9) as archive:
-        for entry in sorted((PLACE / kind).iterdir()):
-            archive.add(entry, entry.name, filter=plain)
-    return path
-
-
-def unpack(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Copy a run into a folder, its model and streams to their place; returns the run and what it showed."""
-    with tarfile.open(ARCHIVES / f"{kind}.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    _put_in_place(folder, PLACE / kind)
-    expected: dict[str, Any] = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
-    return folder / "run", expected
-
-
-def _put_in_place(folder: Path, place: Path) -> None:
-    """Several processes may do so at once: every file appears whole, and one that is right stays."""
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if path.is_dir() or relative.parts[0] in ("run", "expected.json"):
-            continue
-        target = place / relative
-        if target.is_file() and target.read_bytes() == path.read_bytes():
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
-            copy.write(path.read_bytes())
-        os.replace(copy.name, target)
-
-
-def made_anew(kind: str, make: Callable[[Path], None]) -> Path:
-    """Make a run in its place, from nothing, and pack it."""
-    place = PLACE / kind
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    with contextlib.redirect_stdout(io.StringIO()):
-        make(place)
-    return pack(kind)
