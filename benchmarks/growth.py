@@ -37,15 +37,15 @@ import numpy as np
 
 from benchmarks.environment import environment_line
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
+from everlearn.learning.run_learner import RunLearner
+from everlearn.process_memory import peak_memory_mb
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.opened_run import recovered_run
-from everlearn.runtime.folder.summary import peak_memory_mb
 from everlearn.runtime.folder.versions import add_version
 from everlearn.runtime.guard.guard import Guard, Verdict
 from everlearn.stream import CodesWriter
 from everlearn.tasks.exam_rows import hash_share
-from everlearn.tasks.learners import RunLearner, settle
 from everlearn.tasks.records import RunStatus
 from everlearn.types import Code, Example
 
@@ -203,7 +203,7 @@ def extend(run: Path, numbers: range, num_labels: int) -> None:
                     numbers={"surprise": surprise},
                 )
         journal.append(NewStep(after={"settle": True}), keep_text=False)
-        settle(learner)
+        learner.settle()
         for _ in range(KEPT_VERSIONS):
             saved = folder.save(learner.state(), opened.status(learner))
             version = add_version(

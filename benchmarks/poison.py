@@ -45,7 +45,6 @@ from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.verify import verify_run
 from everlearn.stream import CodesSource
-from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example, Predictor
 
 __all__ = ["main"]
@@ -199,7 +198,7 @@ def guarded(
     )
     with RunFolder.open_to_read(run) as opened:
         journal = opened.journal
-        learner = rebuild_learner(opened.config, opened.record.learner, str(run))
+        learner = opened.fresh_learner()
         versions = {}
         for version in opened.history.versions():
             last = "SELECT MAX(last_offset) FROM steps WHERE step <= ?"

@@ -2,15 +2,16 @@
 
 What a program frees, its allocator keeps for later. Over a long stream, freed pieces of many sizes leave
 holes between pieces in use, so that large temporary matrices find no room and the process grows although
-what it holds does not. Both functions concern glibc; elsewhere they do nothing.
+what it holds does not. What gives memory back concerns glibc; elsewhere it does nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
 
-__all__ = ["give_large_blocks_back", "return_free_memory"]
+__all__ = ["give_large_blocks_back", "peak_memory_mb", "return_free_memory"]
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BYTES = 4 << 20
@@ -35,6 +36,13 @@ def return_free_memory() -> None:
     pyarrow = sys.modules.get("pyarrow")  # its pool is its own; where it was never loaded there is none
     if pyarrow is not None:
         pyarrow.default_memory_pool().release_unused()
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has had resident, in 10⁶ bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kibibytes, macOS in bytes.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _glibc() -> ctypes.CDLL | None:

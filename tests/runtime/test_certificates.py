@@ -24,6 +24,7 @@ from tests.runtime.text_runs import (
 from everlearn.journal.database import Database
 from everlearn.journal.deletion.certificates import Certificates
 from everlearn.journal.standing.held import held_examples
+from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.deletion import deletion
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run, reissue_in_run
 from everlearn.runtime.fold import certificates
@@ -36,7 +37,7 @@ from everlearn.runtime.history.verify import verify_run
 ID, TEXT = "message-59", "text 59"  # no other one begins so
 SETTINGS = SMALL | {"run.keep_text": True, "run.threads": 1}
 BEFORE: list[tuple[Any, str]] = [
-    (deletion, "settle"),
+    (ClosedFormLearner, "solve"),
     (VersionRewriter, "prepare"),
     (deletion, "delete_examples"),
     (VersionRewriter, "adopt"),

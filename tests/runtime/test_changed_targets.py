@@ -12,7 +12,6 @@ from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.verify import verify_run
-from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]
@@ -77,7 +76,7 @@ def test_steps_made_again_predict_what_they_predicted(
         LearnRequest(stream=str(path), out=tmp_path / "run", settings=small | {"stream.delay": delay})
     )
     with RunFolder.open_to_read(tmp_path / "run") as folder:
-        learner = rebuild_learner(folder.config, folder.record.learner, "run")
+        learner = folder.task.learner(folder.config, folder.record.learner, "run")
         fold, without_example = Fold(learner), 0
         for step in folder.journal.steps_after(0):
             arrivals = folder.journal.fold_step(step).arrivals

@@ -383,7 +383,7 @@ def test_the_adapter_is_one_of_peft(material: Path, adopted: tuple[Path, Consoli
 def test_codes_of_the_old_trunk_are_refused(material: Path, tuned: Path, tmp_path: Path) -> None:
     export_journal(material / "learned", tmp_path / "old.parquet")
     for action in (
-        lambda: evaluate_run(tuned, str(tmp_path / "old.parquet")),
+        lambda: evaluate_run(tuned, [str(tmp_path / "old.parquet")]),
         lambda: learn(tmp_path, "old.parquet", tuned, **{"model.name": str(material / "encoder")}),
     ):
         with pytest.raises(RunError, match="codes of another model"):

@@ -18,7 +18,7 @@ from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.loop.feeds import ArrangedFeed
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
-from everlearn.tasks.reading import source_config
+from everlearn.tasks.table import TASKS
 from everlearn.types import Example
 
 Settings = dict[str, Any]
@@ -60,7 +60,12 @@ def test_an_arranged_stream_holds_what_the_stream_holds_as_it_comes(
         path = Path(folder) / "stream.jsonl"
         path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
         stream = StreamSettings(order=order, experiences=min(experiences, len(held) or 1))  # type: ignore[arg-type]
-        feed = ArrangedFeed(open_source(str(path), source_config(stream, text_optional=True)), stream, seed=0)
+        feed = ArrangedFeed(
+            open_source(str(path), TASKS["classify"].source_config(stream, text_optional=True)),
+            stream,
+            seed=0,
+            task=TASKS["classify"],
+        )
         given_out: list[Example] = []
         while True:
             try:

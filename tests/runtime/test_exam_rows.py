@@ -13,9 +13,10 @@ from everlearn.journal.deletion.dropped_texts import TextRule, drop_texts
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, NewStep, Role
-from everlearn.tasks.classification.exams import Exams
+from everlearn.tasks.classification.exams import LabelExams
 from everlearn.tasks.exam_rows import hash_share
-from everlearn.tasks.texts.exams import TextExams
+from everlearn.tasks.table import TASKS
+from everlearn.tasks.texts.exams import LossExams
 from everlearn.types import Example
 
 event = st.one_of(
@@ -96,7 +97,7 @@ def test_exams_are_those_of_the_whole_journal(
     events: list[tuple[object, ...]], num_recent: int, num_long_term: int, reads_text: bool
 ) -> None:
     with TemporaryDirectory() as folder, Journal.create(Path(folder) / "journal.sqlite") as journal:
-        exams = Exams(journal, num_recent, num_long_term, reads_text=reads_text)
+        exams = LabelExams(journal, num_recent, num_long_term, reads_text=reads_text)
         for what in events:
             happen(journal, what, documents=False)
             recent, long_term = exams.choose()
@@ -117,7 +118,7 @@ def test_exams_of_texts_are_those_of_the_whole_journal(
     events: list[tuple[object, ...]], documents: bool
 ) -> None:
     with TemporaryDirectory() as folder, Journal.create(Path(folder) / "journal.sqlite") as journal:
-        exams = TextExams(journal, 3, 4, whole_documents=documents)
+        exams = LossExams(journal, 3, 4, group_of=TASKS["lm" if documents else "seq2seq"].group_of)
         for what in events:
             happen(journal, what, documents=documents)
             recent, long_term = exams.choose()

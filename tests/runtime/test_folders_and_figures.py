@@ -22,13 +22,14 @@ from everlearn.config import RunConfig
 from everlearn.errors import InputError, RunError
 from everlearn.journal.durable_files import make_folder
 from everlearn.journal.lock import acquire_lock
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.folder import run_folder, summary
+from everlearn.runtime.folder import run_folder
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.rollback import rollback_run
 from everlearn.runtime.history.verify import verify_run
+from everlearn.tasks.classification import scores as label_scores
 from everlearn.tasks.records import LearnerRecord
 
 Settings = dict[str, Any]
@@ -93,7 +94,7 @@ def test_standard_input_is_scored_and_nothing_is_an_error(
     model, run = write_language_model(tmp_path / "model"), tmp_path / "run"
     stream = write_jsonl(tmp_path / "all.jsonl", [{"text": text} for text in documents(3)])
     learn(stream, run, language_settings(model))
-    from_file = evaluate_texts(run, [str(stream)])
+    from_file = evaluate_run(run, [str(stream)])
     for text in (stream.read_text(), ""):
         reading, writing = os.pipe()
         with os.fdopen(writing, "w") as pipe:
@@ -101,10 +102,10 @@ def test_standard_input_is_scored_and_nothing_is_an_error(
         with monkeypatch.context() as patch, os.fdopen(reading) as piped:
             patch.setattr("sys.stdin", piped)
             if text:
-                assert evaluate_texts(run, ["-"]) == from_file
+                assert evaluate_run(run, ["-"]) == from_file
             else:
                 with pytest.raises(InputError, match="it is empty"):
-                    evaluate_texts(run, ["-"])
+                    evaluate_run(run, ["-"])
 
 
 def test_a_report_after_a_crash_has_the_figures_up_to_there(
@@ -162,7 +163,7 @@ def test_a_matrix_of_fewer_labels_does_not_stay_when_there_are_too_many(
     run = tmp_path / "run"
     learn(write_codes("stream.parquet", clustered(40)), run, small)
     assert (run / "confusion.json").is_file()
-    monkeypatch.setattr(summary, "_MAX_CONFUSION_LABELS", 2)
+    monkeypatch.setattr(label_scores, "_MAX_CONFUSION_LABELS", 2)
     learn(write_codes("more.parquet", clustered(40, start=300)), run, small)
     assert not (run / "confusion.json").exists()
     rebuild_report(run)

@@ -20,7 +20,6 @@ from everlearn.runtime.history.merge import merge_runs
 from everlearn.runtime.history.rollback import rollback_run
 from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.tasks.learners import rebuild_learner
 from everlearn.types import Example
 
 Settings = dict[str, object]
@@ -144,7 +143,7 @@ def test_merged_runs_equal_one_run(
     assert outcome.summary["fingerprint"] == whole
     assert outcome.summary["examples"] == 240
     test = str(write_codes("test.parquet", clustered(50, start=1000)))
-    merged, single = evaluate_run(tmp_path / "merged", test), evaluate_run(tmp_path / "whole", test)
+    merged, single = (evaluate_run(tmp_path / name, [test]) for name in ("merged", "whole"))
     assert merged["accuracy"] == single["accuracy"]
     assert merged["log_loss"] == pytest.approx(single["log_loss"])
     # The merged run can be gone on with, and forgets exactly.
@@ -208,7 +207,7 @@ def test_versions_are_rewritten_without_what_was_deleted(
         assert versions[0].fingerprint == never != before
         assert versions[0].file is not None
         checkpoint = folder.checkpoints.load(versions[0].file)
-        learner = rebuild_learner(folder.config, folder.record.learner, "run")
+        learner = folder.task.learner(folder.config, folder.record.learner, "run")
         learner.restore(checkpoint.learner)
         assert learner.fingerprint() == never
 

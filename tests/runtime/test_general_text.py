@@ -20,7 +20,7 @@ from everlearn.errors import ConfigError
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.learning.language import LanguageConfig, LanguageLearner
 from everlearn.models.language.causal import load_language_model
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.folder.run_folder import GENERAL_FILE
 from everlearn.types import Example
 
@@ -42,7 +42,7 @@ def test_general_text_is_scored_before_and_after(tmp_path: Path) -> None:
     losses = untrained.score([Example(id=str(k), text=text.strip()) for k, text in enumerate(texts)])
     nats, num_bytes = sum(one.nats for one in losses), sum(one.bytes for one in losses)
     assert before == pytest.approx(bits_per_byte(nats, num_bytes), rel=0.02)
-    assert now == pytest.approx(evaluate_texts(run, [str(other)])["bits_per_byte"], rel=1e-6)
+    assert now == pytest.approx(evaluate_run(run, [str(other)])["bits_per_byte"], rel=1e-6)
     assert change == pytest.approx(100 * (now / before - 1))
     assert now > before, "it has learned words, and the general text has none of them"
     assert "general text" in (run / "report.html").read_text(encoding="utf-8")

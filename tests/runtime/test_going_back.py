@@ -108,4 +108,4 @@ def test_what_is_meant_is_asked_for(
     learn(stream, tmp_path / "run", small)
     unknown = [one.with_target("never learned") for one in clustered(5, start=500)]
     held_out = write_codes("held.parquet", [*clustered(20, start=600), *unknown])
-    assert evaluate_run(tmp_path / "run", str(held_out))["unknown_labels"] == 5
+    assert evaluate_run(tmp_path / "run", [str(held_out)])["unknown_labels"] == 5

@@ -20,11 +20,12 @@ from tests.runtime.text_runs import (
 
 from everlearn.errors import ConfigError
 from everlearn.learning.language import LanguageLearner
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
-from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.fold.opened_run import open_learner
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.guard.guard import Guard
 from everlearn.runtime.history.lineage import list_versions
@@ -61,7 +62,8 @@ def texts(path: Path, count: int = 12, *, seed: int = 0, name: str = "d") -> Pat
 
 
 def learner_of(run: Path) -> LanguageLearner:
-    learner = open_text_learner(run)
+    folder, learner = open_learner(run)
+    folder.close()
     assert isinstance(learner, LanguageLearner)
     return learner
 
@@ -139,10 +141,10 @@ def test_what_is_exported_is_the_grown_model(tmp_path: Path, settings: Settings,
         expected = learner.model(input_ids=ids).logits
         torch.testing.assert_close(full(input_ids=ids).logits, expected, atol=2e-5, rtol=1e-5)
     assert isinstance(generate_text(run, GenerateRequest(prompt="the cat", max_new_tokens=4)), str)
-    figures = evaluate_texts(run, [str(texts(tmp_path / "b.jsonl", 3, seed=4))])
+    figures = evaluate_run(run, [str(texts(tmp_path / "b.jsonl", 3, seed=4))])
     assert figures["tokens_per_byte"] < 1
     before = digest_of(run)
-    evaluate_texts(run, [str(texts(tmp_path / "b.jsonl", 3, seed=4))], adapt=True)
+    evaluate_run(run, [str(texts(tmp_path / "b.jsonl", 3, seed=4))], adapt=True)
     assert digest_of(run) == before
 
 

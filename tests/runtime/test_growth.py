@@ -22,7 +22,7 @@ from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.history.rollback import rollback_run
 from everlearn.runtime.loop.arrivals import DueQueue
-from everlearn.tasks.classification.exams import Exams
+from everlearn.tasks.classification.exams import LabelExams
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]
@@ -130,7 +130,7 @@ def instructions(journal: Journal, work: Callable[[], object]) -> int:
 
 def work_on(journal: Journal) -> dict[str, Callable[[], object]]:
     """What is done for one example or one interval, wherever it lies."""
-    exams = Exams(journal, 10, 10)
+    exams = LabelExams(journal, 10, 10)
     exams.choose()
     new = Arrival(Example(id="new", target="l1"), "exam", SAID)
     journal.append(NewStep(arrivals=[new]), keep_text=False)

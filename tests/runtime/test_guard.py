@@ -24,9 +24,8 @@ from everlearn.runtime.history.lineage import blame_example, diff_versions, list
 from everlearn.runtime.history.review import flagged_examples, review_run
 from everlearn.runtime.history.rollback import rollback_run
 from everlearn.runtime.history.verify import verify_run
-from everlearn.tasks.classification.exams import Exams
+from everlearn.tasks.classification.exams import LabelExams
 from everlearn.tasks.exam_rows import hash_share
-from everlearn.tasks.learners import settle
 from everlearn.tasks.records import RunStatus
 from everlearn.types import Example
 
@@ -187,7 +186,7 @@ def test_what_is_left_of_an_interval_can_be_rejected_too(
         step = folder.journal.append(NewStep(changes=[change], after={"examine": True}), keep_text=False)
         worse = folder.fresh_learner()
         worse.learn(permuted(examples, 0, 800))
-        settle(worse)
+        worse.settle()
         verdict = Guard(folder, folder.config.guard).consider(worse, RunStatus)
         assert (verdict.is_accepted, verdict.readmits) == (False, False)
         assert folder.journal.step(step.step).set_aside is not None
@@ -245,9 +244,9 @@ def test_exams_are_bounded_and_balanced(
     run = tmp_path / "run"
     learn(write_codes("stream.parquet", clustered(600)), run, small | GUARD)
     with RunFolder.open_to_read(run) as folder:
-        exams = Exams(folder.journal, 30, 45)
+        exams = LabelExams(folder.journal, 30, 45)
         chosen_recent, chosen_long_term = exams.choose()
-        (recent,), (long_term,) = (exams.examples(one, [0]) for one in (chosen_recent, chosen_long_term))
+        (recent,), (long_term,) = (exams._examples(one, [0]) for one in (chosen_recent, chosen_long_term))
         everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
         of_the_exam = [one.example.id for _, one in everything if one.role == "exam"]
         assert [one.id for one in recent] == of_the_exam[-30:]

@@ -14,7 +14,7 @@ from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.merge import merge_runs
 from everlearn.runtime.history.verify import verify_run
-from everlearn.tasks.classification.label_limit import LabelLimit
+from everlearn.tasks.label_limit import LabelLimit
 from everlearn.types import Example
 
 Settings = dict[str, Any]

@@ -28,8 +28,9 @@ from everlearn.runtime.history.lineage import list_versions
 from everlearn.runtime.history.review import review_run
 from everlearn.runtime.history.verify import verify_run
 from everlearn.tasks.exam_rows import hash_share
-from everlearn.tasks.texts.exams import TextExams, TextItem
-from everlearn.types import Example, TextLoss
+from everlearn.tasks.exams import Examined
+from everlearn.tasks.texts.exams import LossExams, LossItem
+from everlearn.types import Example, Prediction, TextLoss
 
 Settings = dict[str, Any]
 GUARD: Settings = {
@@ -124,7 +125,7 @@ def test_pieces_of_a_document_are_held_back_together(tmp_path: Path, settings: S
         held_back = [name for name, found in roles.items() if found == {"exam"}]
         assert set(map(frozenset, roles.values())) == {frozenset({"exam"}), frozenset({"learn"})}
         assert held_back == [name for name in roles if hash_share(name, "exam") < 0.3]
-        exams = TextExams(folder.journal, 30, 30, whole_documents=True)
+        exams = LossExams(folder.journal, 30, 30, group_of=folder.task.group_of)
         recent, long_term = exams.choose()
         assert exams.choose(recent[-1].offsets[0])[1] == sorted(recent[:-1], key=lambda one: one.offsets)
         assert [one.name for one in recent] == held_back
@@ -142,6 +143,9 @@ class Known:
         self.nats = nats
         self.calls = 0
 
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        raise AssertionError("texts are compared by their losses")
+
     def score(self, examples: Sequence[Example]) -> list[TextLoss]:
         self.calls += 1
         return [
@@ -155,23 +159,24 @@ def test_the_tolerance_is_relative_and_no_number_is_a_loss(
     run = tmp_path / "run"
     learn(corpus(tmp_path / "log.txt", 4), run, settings)
     with RunFolder.open_to_read(run) as folder:
-        exams = TextExams(folder.journal, 30, 30, whole_documents=True)
-        items = [TextItem(name=name, domain=None, offsets=(k,), target="") for k, name in enumerate("abcd")]
+        exams = LossExams(folder.journal, 30, 30, group_of=folder.task.group_of)
+        items = [LossItem(name=name, domain=None, offsets=(k,), target="") for k, name in enumerate("abcd")]
         monkeypatch.setattr(
             folder.journal, "example_at", lambda offset: Example(id=str(offset), text="abcd"[offset])
         )
-        live = Known(a=1.0, b=1.0, c=1.0, d=1.0)
-        candidate = Known(a=1.005, b=1.02, c=0.99, d=float("nan"))
+        serving = Known(a=1.0, b=1.0, c=1.0, d=1.0)
+        examined = Known(a=1.005, b=1.02, c=0.99, d=float("nan"))
+        live, candidate = Examined(serving, 0), Examined(examined, 0)
         exams.begin(live)
         found = exams.compare(live, candidate, items, tolerance=0.01, test="mcnemar")
         assert (found.lost, found.won, found.num_examples) == (2, 1, 4)
         strict = exams.compare(live, candidate, items, tolerance=0.0, test="mcnemar")
         assert (strict.lost, strict.won) == (3, 1)
-        assert live.calls == candidate.calls == 1
+        assert serving.calls == examined.calls == 1
         exams.adopt(candidate)
         exams.begin(candidate)
         exams.compare(candidate, live, items[:2], tolerance=0.0, test="mcnemar")
-        assert (live.calls, candidate.calls) == (2, 1)  # what serves is known
+        assert (serving.calls, examined.calls) == (2, 1)  # what serves is known
 
 
 def test_defaults_of_texts_and_settings_of_labels(tmp_path: Path, settings: Settings, model: Path) -> None:

@@ -28,9 +28,9 @@ from tests.runtime.text_runs import (
 from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
 from everlearn.learning.language import LanguageLearner
 from everlearn.models.language.causal import load_language_model
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
-from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_model
 from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.commands.replay import replay_run
 from everlearn.runtime.deletion.forget import ForgetPlan, forget_in_run
@@ -399,25 +399,25 @@ def test_evaluate_scores_files_and_adapts_without_leaving_a_trace(tmp_path: Path
     summary = learn(corpus(tmp_path / "corpus.txt"), run, settings).summary
     files = [str(corpus(tmp_path / f"{name}.txt", 3, seed=k)) for k, name in enumerate(("one", "two"))]
     before = digest_of(run)
-    found = evaluate_texts(run, files)
+    found = evaluate_run(run, files)
     assert set(found["domains"]) == {"one", "two"}
     assert found["bytes"] == sum(one["bytes"] for one in found["domains"].values())
     assert found["fingerprint"] == summary["fingerprint"]
-    alone = evaluate_texts(run, files[:1])
+    alone = evaluate_run(run, files[:1])
     assert alone["domains"] == {}
     assert alone["bits_per_byte"] == pytest.approx(found["domains"]["one"]["bits_per_byte"], rel=1e-4)
-    adapted = evaluate_texts(run, files, adapt=True)
+    adapted = evaluate_run(run, files, adapt=True)
     assert adapted["bits_per_byte"] < found["bits_per_byte"]
     assert adapted["fingerprint"] == summary["fingerprint"]
-    single = evaluate_texts(run, files, adapt=True, forget_documents=True)
+    single = evaluate_run(run, files, adapt=True, forget_documents=True)
     assert adapted["bits_per_byte"] < single["bits_per_byte"]
-    assert evaluate_texts(run, files) == found
+    assert evaluate_run(run, files) == found
     assert digest_of(run) == before
     with pytest.raises(ConfigError, match="adapt is not"):
-        evaluate_texts(run, files, forget_documents=True)
+        evaluate_run(run, files, forget_documents=True)
     (tmp_path / "empty.txt").touch()
     with pytest.raises(InputError, match=r"empty\.txt cannot be tested on: it is empty"):
-        evaluate_texts(run, [str(tmp_path / "empty.txt")])
+        evaluate_run(run, [str(tmp_path / "empty.txt")])
 
 
 def test_generated_text_comes_piece_by_piece(tmp_path: Path, settings: Settings) -> None:
@@ -445,10 +445,10 @@ def test_exports_give_the_same_logits_in_transformers_and_peft(
     run = tmp_path / "run"
     settings |= {"learner.gradient.trainable": trainable, "learner.gradient.average_decay": 0.9}
     learn(corpus(tmp_path / "corpus.txt", 6), run, settings)
-    learner = open_text_learner(run)
+    writer = open_text_model(run)
     ids = torch.tensor([[0, *range(20, 60)]])
-    with torch.no_grad(), learner.training.averaged():
-        expected = learner.model(input_ids=ids).logits
+    with torch.no_grad(), writer.averaged:
+        expected = writer.model(input_ids=ids).logits
         base = AutoModelForCausalLM.from_pretrained(model)
         assert not torch.allclose(base(input_ids=ids).logits, expected, atol=1e-3)
     export_run(run, tmp_path / "full")
@@ -456,7 +456,7 @@ def test_exports_give_the_same_logits_in_transformers_and_peft(
     with torch.no_grad():
         torch.testing.assert_close(full(input_ids=ids).logits, expected, atol=2e-5, rtol=1e-5)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "full")
-    assert tokenizer("the cat")["input_ids"] == learner.tokenizer("the cat")["input_ids"]  # type: ignore[union-attr]
+    assert tokenizer("the cat")["input_ids"] == writer.tokenizer("the cat")["input_ids"]
     assert load_language_model(str(tmp_path / "full"), dtype="float32").max_length == 2048
     if trainable == "all":
         with pytest.raises(ModelError, match="no adapter"):

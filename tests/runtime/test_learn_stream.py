@@ -20,7 +20,8 @@ from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Progress
 from everlearn.runtime.loop.feeds import ArrangedFeed
 from everlearn.stream.open import open_source
-from everlearn.types import Example
+from everlearn.tasks.table import TASKS
+from everlearn.types import Cursor, Example
 
 Settings = dict[str, object]
 WriteCodes = Callable[..., Path]
@@ -258,20 +259,25 @@ def test_codes_of_another_model_are_refused(
         learn(other, tmp_path / "run", {})
 
 
+def arranged(path: Path, cursor: Cursor | None = None, digest: str | None = None) -> ArrangedFeed:
+    settings = StreamSettings(order="shuffled")
+    return ArrangedFeed(open_source(path), settings, 0, cursor, digest, task=TASKS["classify"])
+
+
 def test_an_ordered_stream_that_changed_cannot_be_resumed(
     tmp_path: Path, write_codes: WriteCodes, clustered: Clustered, small: Settings
 ) -> None:
     path = tmp_path / "stream.jsonl"
     lines = [json.dumps({"id": str(k), "text": "t" * (k + 1), "label": "ab"[k % 2]}) for k in range(3_000)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    feed = ArrangedFeed(open_source(path), StreamSettings(order="shuffled"), 0)
+    feed = arranged(path)
     feed.next_batch(10)
     cursor, digest = feed.cursor(), feed.digest
-    resumed = ArrangedFeed(open_source(path), StreamSettings(order="shuffled"), 0, cursor, digest)
+    resumed = arranged(path, cursor, digest)
     assert [e.id for e in resumed.next_batch(5)] == [e.id for e in feed.next_batch(5)]
     path.write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     with pytest.raises(RunError, match="has changed since"):
-        ArrangedFeed(open_source(path), StreamSettings(order="shuffled"), 0, cursor, digest)
+        arranged(path, cursor, digest)
 
 
 def test_streams_without_anything_to_learn_are_refused(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everlearn.config import RunConfig
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
+from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
 from everlearn.runtime.commands.generate import GenerateRequest, generate_text
 
@@ -46,7 +46,7 @@ def test_files_of_one_name_are_domains_of_their_own(tmp_path: Path) -> None:
     for seed, name in enumerate(("law/a/test.txt", "law/b/test.txt", "prose/test.txt", "prose/other.txt")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         files.append(str(corpus(tmp_path / name, 2, seed=seed)))
-    found = evaluate_texts(run, files)
+    found = evaluate_run(run, files)
     assert set(found["domains"]) == {"a/test", "b/test", "prose/test", "other"}
     assert found["bytes"] == sum(one["bytes"] for one in found["domains"].values())
-    assert set(evaluate_texts(run, [files[0], files[3]])["domains"]) == {"test", "other"}
+    assert set(evaluate_run(run, [files[0], files[3]])["domains"]) == {"test", "other"}

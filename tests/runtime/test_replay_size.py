@@ -12,8 +12,11 @@ from everlearn.memory import ModelExample, ReservoirMemory
 from everlearn.memory.model_example import part_id
 from everlearn.methods.registry import create_method
 from everlearn.methods.replay import ExperienceReplay
-from everlearn.tasks.texts.learners import method_settings
+from everlearn.tasks.classification.gradient import gradient_methods
+from everlearn.tasks.language.learner import language_methods
+from everlearn.tasks.translation.learner import seq2seq_methods
 
+METHODS = {"classify": gradient_methods, "lm": language_methods, "seq2seq": seq2seq_methods}
 CONTEXTS: list[tuple[dict[str, Any], int, int]] = [
     ({"learner.kind": "gradient"}, 256, 0),
     ({"learner.kind": "gradient", "model.max_length": 2_048}, 2_048, 0),
@@ -30,7 +33,7 @@ def test_the_longest_examples_fit_in_the_number_asked_for(
     given: dict[str, Any], tokens: int, target_bytes: int, size: int
 ) -> None:
     config = RunConfig().with_settings(given | {"learner.gradient.replay": size})
-    (settings,) = method_settings(config).values()
+    (settings,) = METHODS[config.task](config).values()
     method = create_method("replay", settings)
     assert isinstance(method, ExperienceReplay)
     memory = method.memory
@@ -47,4 +50,4 @@ def test_the_longest_examples_fit_in_the_number_asked_for(
 
 def test_a_small_memory_is_bounded_as_ever() -> None:
     config = RunConfig().with_settings({"task": "lm", "learner.gradient.replay": 2_000})
-    assert "memory_bytes" not in method_settings(config)["replay"]
+    assert "memory_bytes" not in METHODS[config.task](config)["replay"]

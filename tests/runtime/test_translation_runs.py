@@ -21,11 +21,10 @@ from tests.runtime.text_runs import (
     write_translator,
 )
 
-from everlearn.errors import ConfigError, InputError, RunError
+from everlearn.errors import ConfigError, InputError
 from everlearn.runtime.commands.evaluate import evaluate_run
-from everlearn.runtime.commands.evaluate_texts import evaluate_texts
 from everlearn.runtime.commands.export import export_run
-from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_learner
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_model
 from everlearn.runtime.commands.predict import predict_stream, predict_texts
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.fold import Fold
@@ -74,14 +73,12 @@ def test_pairs_are_translated_before_they_are_learned(tmp_path: Path, settings: 
     assert "words" in (run / "report.html").read_text(encoding="utf-8")
     (version,) = list_versions(run).versions
     assert version.scores["prequential_bleu"] == summary["prequential_bleu"]
-    scores = evaluate_texts(run, [str(test)])
+    scores = evaluate_run(run, [str(test)])
     assert scores["chrf"] == pytest.approx(summary["test_chrf"])
     assert scores["bits_per_byte"] == pytest.approx(summary["test_bits_per_byte"])
     assert scores["fingerprint"] == summary["fingerprint"]
     with pytest.raises(ConfigError, match="adapt is for language models"):
-        evaluate_texts(run, [str(test)], adapt=True)
-    with pytest.raises(RunError, match="learns texts"):
-        evaluate_run(run, str(test))
+        evaluate_run(run, [str(test)], adapt=True)
     said = predict_texts(run, ["the dog runs", "a cat"])
     assert [one.text for one in said] == ["the dog runs", "a cat"]
     answer = said[0].to_json()
@@ -153,12 +150,12 @@ def test_exports_give_the_same_logits_in_transformers(tmp_path: Path, settings: 
 
     run = tmp_path / "run"
     learn(write_pairs(tmp_path / "pairs.jsonl", 24), run, settings | {"learner.gradient.trainable": "lora"})
-    learner = open_text_learner(run)
+    writer = open_text_model(run)
     ids = {"input_ids": torch.tensor([[20, 21, 22, 1]]), "decoder_input_ids": torch.tensor([[0, 30, 31]])}
     export_run(run, tmp_path / "full")
     full = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "full")
     with torch.no_grad():
-        torch.testing.assert_close(full(**ids).logits, learner.model(**ids).logits, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(full(**ids).logits, writer.model(**ids).logits, atol=2e-5, rtol=1e-5)
 
 
 def test_pairs_that_cannot_be_used(tmp_path: Path, settings: Settings) -> None:

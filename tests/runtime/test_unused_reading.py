@@ -21,7 +21,8 @@ from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.interruption import StopFlag
 from everlearn.stream.open import open_source
-from everlearn.tasks.reading import read_all, source_config
+from everlearn.tasks.reading import read_all
+from everlearn.tasks.table import task_of
 
 RECORDS = [
     {
@@ -80,7 +81,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 
 def what_is_read(path: Path, config: RunConfig) -> Any:
     try:
-        examples, rejected = read_all(open_source(str(path), source_config(config.stream, task=config.task)))
+        examples, rejected = read_all(open_source(str(path), task_of(config).source_config(config.stream)))
     except EverlearnError as error:
         return str(error)
     return [
@@ -101,7 +102,7 @@ def test_what_changes_nothing_of_the_reading_is_refused(tmp_path: Path, name: st
         if (setting, task) == ("stream.documents", "classify"):
             continue  # refused with every stream
         config = before.with_settings({setting: value})
-        source = open_source(str(path), source_config(config.stream, task=config.task))
+        source = open_source(str(path), task_of(config).source_config(config.stream))
         if what_is_read(path, config) == plain:
             with pytest.raises(ConfigError, match=rf"{setting} has no effect where the stream is {name}: "):
                 check_fits_sources([source], {setting: value})

@@ -17,8 +17,9 @@ from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.commands.replay import replay_run
 from everlearn.runtime.folder.useful_settings import CONDITIONS, check_useful
 from everlearn.stream.files.codes import CodesWriter
-from everlearn.tasks.learners import _closed_form_config, _gradient_settings
-from everlearn.tasks.texts.learners import _seq2seq_config, method_settings
+from everlearn.tasks.classification.closed_form import _closed_form_config
+from everlearn.tasks.classification.gradient import gradient_record
+from everlearn.tasks.translation.learner import _seq2seq_config, seq2seq_methods
 from everlearn.types import Example
 
 Settings = dict[str, Any]
@@ -186,11 +187,11 @@ def _learner_of(context: str, config: RunConfig) -> Any:
     if context == "closed-form":
         return _closed_form_config(config)
     if context == "gradient":
-        return _gradient_settings(config)
+        return gradient_record(config).config
     values = asdict(_seq2seq_config(config))
     for name in ("head_learning_rate", "max_classes"):  # of a head, which a translator has none of
         del values["optimization"][name]
-    return values, method_settings(config)
+    return values, seq2seq_methods(config)
 
 
 @pytest.mark.parametrize(

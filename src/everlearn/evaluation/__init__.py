@@ -1,8 +1,7 @@
-"""How well a run learns: prequential scores, matrices of forgetting, delayed targets, the reports."""
+"""How well a run learns: prequential scores, matrices of forgetting, the reports."""
 
 from __future__ import annotations
 
-from everlearn.evaluation.delayed import DelayedTargets
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import METRICS_SCHEMA, MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
@@ -17,7 +16,6 @@ __all__ = [
     "METRICS_SCHEMA",
     "TEXT_METRICS_SCHEMA",
     "AccuracyMatrix",
-    "DelayedTargets",
     "DomainMatrix",
     "MetricsLog",
     "MetricsRow",

@@ -83,7 +83,7 @@ class Method(ABC):
     from the global ones. ``everlearn.checks.check_method`` holds a method to this.
     """
 
-    def attach(self, model: nn.Module) -> None:  # noqa: B027  (an empty hook is the default)
+    def attach(self, model: nn.Module) -> None:
         """Change the model before the optimizer exists: add modules, choose ``requires_grad``."""
 
     def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
@@ -94,13 +94,13 @@ class Method(ABC):
         """A scalar that is added to the loss, or None."""
         return None
 
-    def adjust_gradients(self, context: StepContext) -> None:  # noqa: B027
+    def adjust_gradients(self, context: StepContext) -> None:
         """Change the parameters' ``grad`` in place, after the backward pass and before clipping."""
 
-    def after_step(self, fresh: Batch, context: StepContext) -> None:  # noqa: B027
+    def after_step(self, fresh: Batch, context: StepContext) -> None:
         """Look at the fresh batch (without what methods added) after the parameters have changed."""
 
-    def on_boundary(self, boundary: Boundary, context: BoundaryContext) -> None:  # noqa: B027
+    def on_boundary(self, boundary: Boundary, context: BoundaryContext) -> None:
         """Consolidate; called between two steps."""
 
     @abstractmethod

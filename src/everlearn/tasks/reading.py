@@ -1,21 +1,20 @@
-"""How a run reads its streams, and files that are read whole."""
+"""Files that are read whole, and codes files that must fit a run."""
 
 from __future__ import annotations
 
-from everlearn.config import StreamSettings, TaskName
+from everlearn.errors import RunError
 from everlearn.models.encoder.same_input import has_other_words
+from everlearn.stream.files.codes import CodesSource
 from everlearn.stream.rejections import duplicate, refused
 from everlearn.stream.source import (
-    DocumentConfig,
     EndOfStream,
-    FieldNames,
     Rejection,
     Source,
-    SourceConfig,
 )
+from everlearn.tasks.records import LearnerRecord
 from everlearn.types import Example
 
-__all__ = ["read_all", "source_config"]
+__all__ = ["check_codes", "read_all"]
 
 _READ_LIMIT = 1_024
 _NGRAM_MAX = 2  # of the words that two texts of one id are compared by
@@ -63,41 +62,16 @@ def read_all(source: Source, *, corrects: bool = True) -> tuple[list[Example], l
     return [*by_id.values(), *late_targets], rejected
 
 
-def source_config(
-    settings: StreamSettings,
-    *,
-    task: TaskName = "classify",
-    text_optional: bool = False,
-    with_targets: bool = True,
-) -> SourceConfig:
-    """The settings of a run as the streams' own configuration.
+def check_codes(source: Source, record: LearnerRecord, owner: str) -> None:
+    """Refuse a codes file that another coder made.
 
-    Args:
-        settings: The run's.
-        task: Language models read documents and chats; encoder-decoders texts named ``source``, too.
-        text_optional: See ``FieldNames.text_optional``.
-        with_targets: Whether anybody looks at the targets.
+    Raises:
+        RunError: It does not fit the run.
     """
-    limits = {} if settings.max_record_bytes is None else {"max_record_bytes": settings.max_record_bytes}
-    documents = None
-    if task == "lm":
-        documents = DocumentConfig(split=settings.documents, max_piece_bytes=settings.piece_bytes, **limits)
-    return SourceConfig(
-        fields=FieldNames(
-            text=settings.text_field,
-            target=settings.target_field,
-            id=settings.id_field,
-            domain=settings.domain_field,
-            time=settings.time_field,
-            text_optional=text_optional and task != "lm",
-            text_alternatives=("source",) if task == "seq2seq" and settings.text_field == "text" else (),
-            messages="messages" if task == "lm" else None,
-            lenient_target=not with_targets,
-            target_is_label=task == "classify",
-        ),
-        strict=settings.strict,
-        encoding=settings.encoding,
-        delimiter=settings.delimiter,
-        documents=documents,
-        **limits,
-    )
+    if not isinstance(source, CodesSource):
+        return
+    if source.coder_fingerprint != record.coder_fingerprint:
+        raise RunError(
+            f"{source.name} holds codes of another model or other settings ({source.coder_config}) than "
+            f"{owner} ({record.coder_config}); encode the texts again with the run's settings"
+        )

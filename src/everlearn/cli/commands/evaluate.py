@@ -10,7 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
-from everlearn.errors import ConfigError, InputError
+from everlearn.errors import InputError
 
 __all__ = ["evaluate"]
 
@@ -44,22 +44,22 @@ def evaluate(
     threads: options.Threads = None,
 ) -> None:
     """Test a run on files; it is as before at the end. Field names are the run's unless they are given."""
-    from everlearn.runtime.commands.evaluate import evaluate_run, task_of
+    from everlearn.runtime.commands.evaluate import evaluate_run
 
-    settings = options.given_settings(context)
-    if task_of(run) != "classify":
-        from everlearn.runtime.commands.evaluate_texts import evaluate_texts
-
-        texts = evaluate_texts(
-            run, files, settings, adapt=adapt, forget_documents=forget_documents, on_note=print_note
-        )
-        print_json(texts) if json_output else _print_texts(texts)
-        _end(texts)
-        return
-    if len(files) > 1 or adapt or forget_documents:
-        raise ConfigError(f"{run} is a classifier's run: give one FILE, without --adapt")
-    scores = evaluate_run(run, files[0], settings, on_note=print_note)
-    print_json(scores) if json_output else _print_scores(scores)
+    scores = evaluate_run(
+        run,
+        files,
+        options.given_settings(context),
+        adapt=adapt,
+        forget_documents=forget_documents,
+        on_note=print_note,
+    )
+    if json_output:
+        print_json(scores)
+    elif "accuracy" in scores:
+        _print_scores(scores)
+    else:
+        _print_texts(scores)
     _end(scores)
 
 

@@ -30,6 +30,10 @@ class Coder(Protocol):
         """One code an example, in order."""
         ...
 
+    def reading_problem(self, text: str) -> str | None:
+        """Why a text cannot be read; None: it can."""
+        ...
+
 
 class Coding:
     """Codes of examples, and features of codes.
@@ -66,6 +70,12 @@ class Coding:
             for k, code in zip(bare, codes, strict=True):
                 prepared[k] = examples[k].with_code(code)
         return prepared
+
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read; None: it can."""
+        if self._coder is None or example.code is not None or example.text is None:
+            return None
+        return self._coder.reading_problem(example.text)
 
     def codes(self, examples: Sequence[Example]) -> list[Code]:
         """The code of each example.

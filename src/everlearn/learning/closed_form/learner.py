@@ -32,6 +32,7 @@ from everlearn.learning.closed_form.solution import (
     score_sample,
     solve,
 )
+from everlearn.learning.run_learner import RunLearner
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Example, ForgetReport, Json, Prediction, State, StepReport
 
@@ -41,7 +42,7 @@ __all__ = ["ClosedFormLearner", "Coder"]
 _ROWS_AT_ONCE = 256  # of the class sums, which are large where there are many labels
 
 
-class ClosedFormLearner:
+class ClosedFormLearner(RunLearner):
     """Learns labels of texts (or vectors) in one pass, exactly, in any order.
 
     While a stream is learned, the predictor is solved again when the stream has doubled (and, on
@@ -132,6 +133,10 @@ class ClosedFormLearner:
     def is_settled(self) -> bool:
         """Whether predictions use everything learned, at full size."""
         return self._is_settled or not self._classes
+
+    def reading_problem(self, example: Example) -> str | None:
+        """Why an example cannot be read; None: it can."""
+        return self._coding.reading_problem(example)
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:
         """The examples with codes; codes are computed once, for those that have none."""
@@ -274,6 +279,10 @@ class ClosedFormLearner:
 
     def settle(self) -> None:
         """Choose settings and solve at full size, so that predictions use everything learned."""
+        self.solve()
+
+    def solve(self) -> None:
+        """See ``settle``."""
         if self._is_settled or not self._classes:
             return
         self._solve(DueSolve(self.config.num_features))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -36,6 +36,7 @@ from everlearn.learning.gradient.text_body import TextBody
 from everlearn.learning.gradient.trainable import select_trainable_parameters
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ClassificationObjective
+from everlearn.learning.run_learner import RunLearner
 from everlearn.memory import ModelExample
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.storage.dtype import choose_dtype
@@ -46,7 +47,7 @@ __all__ = ["GradientLearner"]
 _FORMAT_VERSION = 1
 
 
-class GradientLearner:
+class GradientLearner(RunLearner):
     """A body with a linear head, trained online: one call of ``learn`` is one step.
 
     The head grows by a row for each new label. The class implements ``everlearn.types.Learner``.
@@ -85,7 +86,7 @@ class GradientLearner:
         self.config = config if config is not None else GradientConfig()
         self.max_classes = self.config.max_classes
         self.methods = tuple(methods)
-        self.num_examples = 0
+        self._num_examples = 0
         self.num_steps = 0
         select_trainable_parameters(body.network, body.num_layers, self.config)
         self._body = body
@@ -135,6 +136,11 @@ class GradientLearner:
     def labels(self) -> tuple[str, ...]:
         """Known labels in order of appearance."""
         return self._objective.labels
+
+    @property
+    def num_examples(self) -> int:
+        """Examples that were learned."""
+        return self._num_examples
 
     @property
     def reads_text(self) -> bool:
@@ -192,7 +198,7 @@ class GradientLearner:
                 max_gradient_norm=self.config.max_gradient_norm,
             )
         self.num_steps += 1
-        self.num_examples += len(known)
+        self._num_examples += len(known)
         return StepReport(
             num_learned=len(known),
             num_without_target=without_target,
@@ -229,6 +235,14 @@ class GradientLearner:
                 yield
             finally:
                 self.model.eval()
+
+    def learning_rates(self) -> dict[str, float]:
+        """Peak learning rates as they are now."""
+        return self.rates.peaks()
+
+    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
+        """Go on with other peak learning rates."""
+        self.rates.change(rates)
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order."""
@@ -314,7 +328,7 @@ class GradientLearner:
                 tensor.copy_(weights[name])
         self._objective.set_labels(labels)
         self.rates.restore(state.data)
-        self.num_steps, self.num_examples = num_steps, num_examples
+        self.num_steps, self._num_examples = num_steps, num_examples
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""

@@ -87,6 +87,10 @@ class ChangedRates:
     def __getitem__(self, name: str) -> float:
         return self._changed.get(name, self._first[name])
 
+    def peaks(self) -> dict[str, float]:
+        """All of them, as they are now."""
+        return {name: self[name] for name in self._first}
+
     def change(self, rates: Mapping[str, float]) -> None:
         """Let groups of parameters have other peak rates: ``learning_rate``, ``head_learning_rate``."""
         self._changed |= {name: float(rates[name]) for name in self._first if name in rates}

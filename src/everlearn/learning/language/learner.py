@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -33,6 +34,7 @@ from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
+from everlearn.learning.run_learner import RunLearner
 from everlearn.memory import ModelExample
 from everlearn.models.encoder.token_limits import may_exceed, token_problem
 from everlearn.models.grouped_attention import use_grouped_attention
@@ -46,7 +48,7 @@ __all__ = ["LanguageLearner"]
 _FORMAT_VERSION = 1
 
 
-class LanguageLearner:
+class LanguageLearner(RunLearner):
     """Test, then train, on documents: each chunk's loss is taken before anything of its step is learned.
 
     Documents lie in lanes, side by side; a step is made as soon as ``tokens_per_step`` tokens wait in full
@@ -73,6 +75,8 @@ class LanguageLearner:
             grow and cannot.
         MissingExtraError: ``trainable="lora"`` without peft.
     """
+
+    learns_at_once = False
 
     def __init__(
         self,
@@ -182,6 +186,11 @@ class LanguageLearner:
             return str(error).removeprefix(f"example {example.id!r}: ")
         return token_problem(self.tokenizer, self.model, run.ids) if may_lack_rows else None
 
+    def problem_with(self, examples: Sequence[Example]) -> str | None:
+        """Why losses of documents are of no use; None: they are."""
+        nats = sum(loss.nats for loss in self.score(examples))
+        return None if math.isfinite(nats) else f"the loss is {nats}"
+
     def waiting_ids(self) -> list[str]:
         """Examples with tokens that wait in the lanes, in order."""
         return self._lanes.waiting_ids()
@@ -257,6 +266,14 @@ class LanguageLearner:
         """
         with self.training.averaged():
             return self._scorer.score(self.model, examples)
+
+    def learning_rates(self) -> dict[str, float]:
+        """Peak learning rates as they are now."""
+        return self.training.rates.peaks()
+
+    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
+        """Go on with other peak learning rates."""
+        self.training.rates.change(rates)
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order. The vocabulary grows at the next call of ``learn``."""

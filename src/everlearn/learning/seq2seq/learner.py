@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.gradient.learner_state import most_forgotten
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.method import Method
+from everlearn.learning.run_learner import RunLearner
 from everlearn.learning.seq2seq.config import Seq2SeqConfig
 from everlearn.learning.seq2seq.decoding import Decoding
 from everlearn.learning.seq2seq.losses import PairLossTally
@@ -41,7 +42,7 @@ _FORMAT_VERSION = 1
 _DEFAULT_MAX_LENGTH = 512
 
 
-class Seq2SeqLearner:
+class Seq2SeqLearner(RunLearner):
     """Translates source texts, and learns from target texts: one call of ``learn`` is one step.
 
     ``Example.text`` is the source, ``Example.target`` the target. Implements ``everlearn.types.Learner``;
@@ -198,6 +199,14 @@ class Seq2SeqLearner:
     def _batch(self, known: Sequence[tuple[Example, str]]) -> Batch:
         pairs = self._reader.pairs([example for example, _ in known], [target for _, target in known])
         return Batch(tuple(pairs), len(pairs))
+
+    def learning_rates(self) -> dict[str, float]:
+        """Peak learning rates as they are now."""
+        return self.training.rates.peaks()
+
+    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
+        """Go on with other peak learning rates."""
+        self.training.rates.change(rates)
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order."""

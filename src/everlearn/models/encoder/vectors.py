@@ -83,6 +83,10 @@ class VectorCoder:
         no_ids, no_values = np.empty(0, np.uint32), np.empty(0, np.uint8)
         return [Code(row.copy(), no_ids, no_values) for row in dense]
 
+    def reading_problem(self, text: str) -> str | None:
+        """None: vectors are read, not texts."""
+        return None
+
     def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
         """Encode the vectors of examples; one code an example, in order.
 

@@ -11,12 +11,13 @@ from everlearn.demo_data import support_desk_stream, support_desk_test
 from everlearn.errors import RunError
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.commands.predict import PredictedText, predict_texts
+from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_settings import new_folder_name
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Listener, SilentListener
+from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.types import Example
 

@@ -20,7 +20,7 @@ from everlearn.stream.open import open_source
 from everlearn.stream.rejections import is_loss, share_lost
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.tasks.classification.recorded_coder import load_text_coder
-from everlearn.tasks.reading import source_config
+from everlearn.tasks.table import task_of
 from everlearn.types import Example, Json
 
 __all__ = ["EncodeOutcome", "encode_stream"]
@@ -96,7 +96,7 @@ def encode_stream(
         raise StorageError(f"{out} exists and holds no codes; give --out another name")
     config = RunConfig().with_settings(given_settings(settings or {}, config_file))
     use_threads(config.run.threads)
-    source = open_source(stream, source_config(config.stream))
+    source = open_source(stream, task_of(config).source_config(config.stream))
     if isinstance(source, CodesSource):
         raise InputError(f"{source.name} holds codes already")
     check_fits_sources([source], settings or {}, settings_in_file(config_file))

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from everlearn.errors import RunError
-from everlearn.learning.language import LanguageLearner
 from everlearn.models.storage.saving import check_folder, save_model
-from everlearn.runtime.commands.generate import open_text_learner
+from everlearn.runtime.commands.generate import open_text_model
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 
 __all__ = ["ExportForm", "export_run"]
@@ -49,11 +48,9 @@ def export_run(
     """
     _check_apart(run, folder)  # at once, not after the model was loaded
     check_folder(folder, overwrite=overwrite)
-    learner = open_text_learner(run, {"model.dtype": "float32"}, on_note=on_note)
-    is_language = isinstance(learner, LanguageLearner)
-    tokenizer = learner.tokenizer if is_language else learner.seq2seq_model.tokenizer  # type: ignore[union-attr]
-    with learner.training.averaged():
-        return save_model(folder, learner.model, tokenizer, form=form, dtype=dtype, overwrite=overwrite)
+    writer = open_text_model(run, {"model.dtype": "float32"}, on_note=on_note)
+    with writer.averaged:
+        return save_model(folder, writer.model, writer.tokenizer, form=form, dtype=dtype, overwrite=overwrite)
 
 
 def _check_apart(run: Path, folder: Path) -> None:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import RunError
-from everlearn.learning.language import LanguageLearner
-from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.models.language.generation import generate
 from everlearn.runtime.fold.opened_run import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
+from everlearn.tasks.text_model import TextModel
 
-__all__ = ["GenerateRequest", "generate_text", "open_text_learner"]
+__all__ = ["GenerateRequest", "generate_text", "open_text_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +65,11 @@ def generate_text(
         ConfigError: A setting is out of range.
         InputError: The prompt is empty or cannot be rendered as a chat.
     """
-    learner = open_text_learner(run, threads=threads, on_note=on_note)
-    tokenizer: Any = (
-        learner.tokenizer if isinstance(learner, LanguageLearner) else learner.seq2seq_model.tokenizer
-    )
-    with learner.training.averaged():
+    writer = open_text_model(run, threads=threads, on_note=on_note)
+    with writer.averaged:
         return generate(
-            learner.model,
-            tokenizer,
+            writer.model,
+            writer.tokenizer,
             request.prompt,
             max_new_tokens=request.max_new_tokens,
             temperature=request.temperature,
@@ -88,14 +83,14 @@ def generate_text(
         )
 
 
-def open_text_learner(
+def open_text_model(
     run: Path,
     settings: Mapping[str, Any] | None = None,
     *,
     threads: int | None = None,
     on_note: Callable[[str], None] = lambda _: None,
-) -> LanguageLearner | Seq2SeqLearner:
-    """The learner of a run of a language model or an encoder-decoder, as it is served.
+) -> TextModel:
+    """The model of a run of a language model or an encoder-decoder, as it is served.
 
     Args:
         run: The run folder.
@@ -113,6 +108,4 @@ def open_text_learner(
     folder, learner = open_learner(run, config, on_note=on_note)
     with folder:
         use_threads(folder.config.run.threads if threads is None else threads)
-    if not isinstance(learner, LanguageLearner | Seq2SeqLearner):
-        raise RunError(f"{run} is a classifier's run, which writes no text; use `everlearn predict`")
-    return learner
+        return folder.task.text_model(learner, str(run))

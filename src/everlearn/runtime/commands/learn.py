@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import InputError, StoppedError
-from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.learning.language import LanguageLearner, VocabularyConfig
-from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.runtime.fold.certificates import issued_notes
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.fold.recovery import recovery_notes
+from everlearn.runtime.folder.reader_files import write_reader_files
 from everlearn.runtime.folder.run_folder import GENERAL_FILE, RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.folder.stream_keys import source_key
-from everlearn.runtime.folder.summary import Tested, summarize, write_reader_files
 from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fits_sources, check_useful
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Listener, Progress, SilentListener
@@ -30,11 +27,10 @@ from everlearn.stream.open import open_source
 from everlearn.stream.rejections import share_lost
 from everlearn.stream.source import EndOfStream
 from everlearn.tasks.batch_result import Observer
-from everlearn.tasks.learners import RunLearner, build_learner, check_codes
-from everlearn.tasks.reading import source_config
+from everlearn.tasks.reading import check_codes
+from everlearn.tasks.scores import Tested
+from everlearn.tasks.table import task_of
 from everlearn.tasks.texts.general_text import GeneralText
-from everlearn.tasks.texts.held_out import held_out_set
-from everlearn.tasks.texts.scores import TextRunScores, rolling_text
 from everlearn.types import Json
 
 __all__ = ["LearnOutcome", "LearnRequest", "learn_stream"]
@@ -125,22 +121,21 @@ def learn_stream(
         keeps_texts = folder is not None and folder.journal.keeps_texts
         check_useful(config, request.settings, in_file, keeps_texts=keeps_texts)
         use_threads(config.run.threads)
-        reading = source_config(config.stream, task=config.task)
+        task = task_of(config)
+        reading = task.source_config(config.stream)
         # A later stream, or a later record, may bring targets for examples that came without.
-        source = open_source(
-            request.stream, source_config(config.stream, task=config.task, text_optional=True)
-        )
+        source = open_source(request.stream, task.source_config(config.stream, text_optional=True))
         if isinstance(source, CodesSource):
             check_fits_codes(source, config, request.settings, in_file)
         test = None if request.test is None else open_source(request.test, reading)
         other = None if request.general is None else open_source(request.general, reading)
         read = [one for one in (source, test, other) if one is not None]
         check_fits_sources(read, request.settings, in_file)
-        held_out = None if test is None else held_out_set(test, config)
-        general = None if other is None else GeneralText(other, config)
+        held_out = None if test is None else task.held_out(test, config)
+        general = None if other is None else task.general_text(other, config)
         listener.stage("loading the model")
         if folder is None:
-            learner, record = build_learner(config, source)
+            learner, record = task.new_learner(config, source)
             if test is not None:
                 check_codes(test, record, request.stream)
             folder = RunFolder.create(out, config, record)
@@ -210,7 +205,8 @@ def _run(
         listener.stage("testing on the general text")
         session.settle()
         with session.fold.clock.measure("evaluate"):
-            tested = {**_figures(tested), **general.figures(session.learner)}
+            figures = {} if tested is None else tested.figures
+            tested = Tested(figures={**figures, **general.figures(session.learner)})
     session.settle(goes_on=interrupted)  # before the notes, as what waits may turn out not to be learnable
     without_target = session.scores.counts.without_target - without_target
     notes = _notes(session, before, without_target, interrupted)
@@ -239,11 +235,6 @@ def _loss(session: LearnSession) -> str | None:
     )
 
 
-def _figures(tested: Tested | None) -> Mapping[str, Json]:
-    assert not isinstance(tested, PrequentialScores), "general text is for runs of texts"
-    return tested or {}
-
-
 def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
     """Take batches until the stream ends (False) or a stop is asked for (True)."""
     total = session.total()
@@ -258,7 +249,7 @@ def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
                 examples=scores.counts.examples,
                 total=total,
                 rolling_accuracy=scores.rolling_accuracy,
-                rolling_text=rolling_text(scores),
+                rolling_text=scores.rolling_text,
                 examples_per_second=scores.examples_per_second,
                 num_classes=len(scores.labels),
                 memory_mb=scores.memory_mb,
@@ -296,48 +287,19 @@ def _finish(
             session.scores,
             summary,
             title=session.source.name,
-            confusion=tested.confusion() if isinstance(tested, PrequentialScores) else None,
+            confusion=None if tested is None else tested.confusion,
             notes=notes,
         )
     return _summary(session, tested, fingerprint)
 
 
 def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> dict[str, Json]:
-    return summarize(
-        session.scores,
+    return session.scores.summary(
         session.seconds(),
         num_classes=len(session.learner.labels),
         fingerprint=fingerprint,
         tested=tested,
     )
-
-
-def _warm_up_notes(learner: RunLearner) -> list[str]:
-    if not isinstance(learner, LanguageLearner | Seq2SeqLearner):
-        return []
-    steps, warm_up = learner.training.num_steps, learner.config.optimization.warmup_steps
-    if not 0 < steps < warm_up:
-        return []
-    return [
-        f"The learning rate was still rising at the end: {steps:,} of {warm_up:,} warm-up steps were made. "
-        "Short streams need a lower --warmup-steps."
-    ]
-
-
-def _growth_notes(session: LearnSession) -> list[str]:
-    scores = session.scores
-    if not isinstance(scores, TextRunScores):
-        return []
-    if scores.growth is not None:
-        text = str(scores.growth)
-        return [f"{text[0].upper()}{text[1:]}."]
-    settings = session.config.learner.vocabulary
-    if not settings.words:
-        return []
-    return [
-        "The vocabulary has not grown yet: it does at the next text after "
-        f"{settings.watch_bytes or VocabularyConfig.watch_bytes:,} bytes (learner.vocabulary.watch_bytes)."
-    ]
 
 
 def _no_example_message(session: LearnSession) -> str:
@@ -364,17 +326,7 @@ def _no_target_message(session: LearnSession) -> str:
             f"{session.source.name}: none of its {count:,} examples was learned; the first: {first.place}: "
             f"{first.reason}"
         )
-    if session.config.task == "lm":
-        return (
-            f"{session.source.name}: all of its {session.progress.examples:,} examples are held back for the "
-            "guard's exams, so nothing was learned; hold back less (--guard-share), or learn more text"
-        )
-    field_name = session.config.stream.target_field
-    looked_for = repr(field_name) if field_name else "'target', 'label', 'intent' or 'category'"
-    return (
-        f"{session.source.name}: none of its {session.progress.examples:,} examples has a target, so nothing "
-        f"was learned (looked for a field {looked_for}); name the field with --target-field"
-    )
+    return session.task.nothing_learned(session.source.name, session.progress.examples, session.config)
 
 
 def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
@@ -402,12 +354,10 @@ def _notes(session: LearnSession, before: int, without_target: int, interrupted:
         )
     if session.num_rejected:
         notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
-    notes += _growth_notes(session)
-    if not interrupted:
-        notes += _warm_up_notes(session.learner)
+    notes += session.task.notes(session.learner, session.scores, session.config, is_over=not interrupted)
     notes += session.guard_notes()
     batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
-    if session.is_first and taken < 10 * batch_size and session.config.task == "classify":
+    if session.is_first and taken < 10 * batch_size and session.task.counts_by_label:
         notes.append(
             f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
             "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."

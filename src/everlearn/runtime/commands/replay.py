@@ -17,9 +17,7 @@ from everlearn.runtime.folder.useful_settings import check_fits_sources, check_u
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
-from everlearn.tasks.classification.held_out import HeldOut
-from everlearn.tasks.learners import build_learner_like, check_codes, settle
-from everlearn.tasks.reading import source_config
+from everlearn.tasks.reading import check_codes
 from everlearn.types import Json
 
 __all__ = ["ReplayOutcome", "replay_run"]
@@ -87,16 +85,13 @@ def replay_run(
     with RunFolder.open_to_read(run) as folder:
         journal = folder.journal
         config = folder.config.with_settings(settings)
-        if config.task != "classify":
-            raise RunError(
-                f"{run} learns texts (task {config.task!r}), and replay compares predictions of labels; "
-                "learn the stream into a new folder with other settings and compare the two reports"
-            )
+        task = folder.task
+        task.check_replays(str(run))
         _check_useful(config, settings, test)
         config = config.with_settings({"learner.closed_form.max_classes": None})
         use_threads(config.run.threads)
         listener.stage("loading the model")
-        learner = build_learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
+        learner = task.learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
         if learner.reads_text:
             missing = journal.database.one(
                 "SELECT COUNT(*) FROM examples e LEFT JOIN texts t ON t.offset = e.offset "
@@ -139,13 +134,12 @@ def replay_run(
         tested = None
         if test is not None:
             listener.stage("testing on the held-out set")
-            source = open_source(test, source_config(config.stream, task=config.task))
+            source = open_source(test, task.source_config(config.stream))
             check_fits_sources([source], settings)
             check_codes(source, folder.learner_record(), str(run))
-            held_out = HeldOut(source)
-            settle(learner)
-            held_out.prepare(learner)
-            tested = held_out.scores(learner).summary()["accuracy"]
+            held_out = task.held_out(source, config)
+            learner.solve()
+            tested = held_out.test(learner).figures["test_accuracy"]
     if not replayed.num_examples:
         raise ConfigError(f"{run} holds no example with a target: there is nothing to compare")
     return ReplayOutcome(

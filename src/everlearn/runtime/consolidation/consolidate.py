@@ -45,8 +45,8 @@ from everlearn.runtime.guard.guard import Examination, Guard
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.threads import use_threads
+from everlearn.tasks.classification.closed_form import learner_for_coder, require_closed_form
 from everlearn.tasks.classification.recorded_coder import load_text_coder
-from everlearn.tasks.learners import learner_for_coder
 from everlearn.types import Json
 
 __all__ = ["ConsolidateOutcome", "consolidate_run"]
@@ -188,10 +188,10 @@ class _Consolidation:
 
     def carry_out(self, epochs: Sequence[EpochReport]) -> ConsolidateOutcome:
         """Come to a decision, and to what it says."""
-        folder, live = self.opened.folder, self.opened.learner
+        folder = self.opened.folder
         check_can_consolidate(folder)
         check_history(folder, self.store, self.record)
-        assert isinstance(live, ClosedFormLearner), "checked before"
+        live = require_closed_form(self.opened.learner, str(folder.path))
         before = live.fingerprint()
         self.seconds["tune"] = sum(one.seconds for one in epochs)
         numbers: dict[str, Json] = {"tuned_on": self.record.num_tuned, "epoch": self.record.best_epoch}

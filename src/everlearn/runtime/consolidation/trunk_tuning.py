@@ -93,7 +93,7 @@ def tune_trunk_of(
         on_epoch(report)
         check_history(folder, store, record)
     record = _told(record, tuning).model_copy(update={"finished": True})
-    store.finish(record, tuning.best, folder.config.model_name)
+    store.finish(record, tuning.best, folder.task.model_name(folder.config))
     return record
 
 
@@ -185,7 +185,9 @@ def _tuning(
     settings = folder.config.model
     # The base trunk: an adapter that is in use already is where tuning starts, not part of it.
     trunk = load_trunk(
-        folder.config.model_name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device
+        folder.task.model_name(folder.config),
+        dtype=coder_config.get("dtype", settings.dtype),
+        device=settings.device,
     )
     adapter_folder = folder.adapter_folder(record.generation)
     start = None if from_scratch or adapter_folder is None else read_adapter(adapter_folder)

@@ -12,6 +12,7 @@ from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.deletion.deletion import delete_examples
 from everlearn.journal.records import CheckpointRecord, NewStep
 from everlearn.journal.standing.held import held_examples
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, finish_deletions
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.opened_run import OpenedRun
@@ -22,8 +23,6 @@ from everlearn.runtime.fold.rewritten_versions import (
     kept_beside,
 )
 from everlearn.runtime.folder.versions import servable_versions
-from everlearn.tasks.learners import RunLearner, needs_resample, resample, settle
-from everlearn.tasks.texts.scores import TextRunScores
 from everlearn.types import Example, Json
 
 __all__ = ["Deletion"]
@@ -79,7 +78,7 @@ class Deletion:
         folds_again = learner.reads_text and self._exact
         rewriter = VersionRewriter(folder, self._offsets)
         newest = None
-        self._forget_samples()
+        self._opened.scores.forget(set(self._ids()))
         if not folds_again:
             newest = self._newest_without(learner)
             rewriter.prepare()
@@ -127,11 +126,10 @@ class Deletion:
         opened, journal = self._opened, self._opened.folder.journal
         for batch in _batches(held_examples(journal, offsets=self._offsets)):
             learner.forget(batch)
-        if needs_resample(learner):
+        if learner.needs_resample:
             gone = frozenset(self._offsets)
-            resample(learner, (one for offset, one in held_examples(journal) if offset not in gone))
-        if not learner.reads_text:
-            settle(learner)
+            learner.resample((one for offset, one in held_examples(journal) if offset not in gone))
+        learner.solve()
         opened.scores.counts.forgotten = opened.folder.history.num_forgotten() + len(self._offsets)
         with opened.folder.saving():
             return opened.folder.checkpoints.write(
@@ -166,11 +164,6 @@ class Deletion:
             "fingerprint_after": None,
         }
         return CertificateRecord(revision, value, is_issued=False)
-
-    def _forget_samples(self) -> None:
-        scores = self._opened.scores
-        if isinstance(scores, TextRunScores):
-            scores.forget(set(self._ids()))
 
     def _ids(self) -> Iterator[str]:
         for offset in self._offsets:

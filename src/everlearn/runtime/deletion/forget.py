@@ -197,7 +197,7 @@ def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, st
     matching = offsets_where(folder, where) if where else []
     if not ids:
         return matching
-    named = offsets_of(folder.journal, ids, whole_documents=folder.config.task == "lm")
+    named = offsets_of(folder.journal, ids, folder.task)
     return sorted(set(named) & set(matching)) if where else named
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from everlearn.errors import ConfigError
 from everlearn.journal.journal import Journal
 from everlearn.journal.rows.selection import COLUMNS, Column, Condition, has_field, known_fields, select_where
-from everlearn.learning.language.reading import document_of
 from everlearn.runtime.folder.field_names import mapped_names, noted_names
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.tasks.task import Task
 from everlearn.types import Example
 
 __all__ = ["offsets_of", "offsets_where"]
@@ -23,20 +23,20 @@ _USUAL: dict[str, Column] = {
 }
 
 
-def offsets_of(journal: Journal, ids: Sequence[str], *, whole_documents: bool = False) -> list[int]:
+def offsets_of(journal: Journal, ids: Sequence[str], task: Task) -> list[int]:
     """Offsets of the examples with one of these ids, in order.
 
     Args:
         journal: Holds them.
         ids: Ids.
-        whole_documents: A document's id stands for all pieces that it came in.
+        task: What the run learns; a document's id stands for all pieces that it came in.
     """
     named = journal.offsets_of(ids)
-    if not whole_documents:
+    if not task.whole_documents:
         return named
     wanted = frozenset(ids)
     pieces = journal.offsets_with_field(
-        "document", lambda id_, fields: document_of(Example(id=id_, fields=fields))[0] in wanted
+        "document", lambda id_, fields: task.group_of(Example(id=id_, fields=fields)) in wanted
     )
     return sorted({*named, *pieces})
 

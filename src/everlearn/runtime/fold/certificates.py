@@ -15,12 +15,12 @@ from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.durable_files import make_folder, write_json
 from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.standing.held import held_examples
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.rewritten_versions import choose_served
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import CERTIFICATES, CONSOLIDATION, JOURNAL, RunFolder
 from everlearn.runtime.folder.tuning_store import TuningStore
-from everlearn.tasks.learners import RunLearner
 from everlearn.types import Json
 
 __all__ = [

@@ -16,18 +16,11 @@ from everlearn.errors import StateError, StorageError
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
 from everlearn.journal.repair.losses import lost_steps
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import UnmadeStepError
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.tasks.batch_result import BatchResult, Observer
-from everlearn.tasks.learners import (
-    RunLearner,
-    change_learning_rates,
-    mark_boundary,
-    refresh,
-    relearn,
-    settle,
-)
-from everlearn.types import Example, Json, Prediction
+from everlearn.types import Boundary, Example, Json, Prediction
 
 __all__ = ["Fold", "recorded_prediction"]
 
@@ -68,7 +61,7 @@ class Fold:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict the examples of a step before it is journaled."""
         with self.clock.measure("learn"):
-            refresh(self.learner)
+            self.learner.refresh()
         with self.clock.measure("predict"):
             return self.learner.predict(examples)
 
@@ -77,7 +70,10 @@ class Fold:
         report = None
         if step.learned or step.forgotten:
             with self.clock.measure("learn"), self._learning():
-                report = relearn(self.learner, step.forgotten, step.learned)
+                if step.forgotten:
+                    report = self.learner.correct(step.forgotten, step.learned)
+                else:
+                    report = self.learner.learn(step.learned)
         result = BatchResult(
             examples=[one.example for one in step.arrivals],
             predictions=predictions,
@@ -130,7 +126,7 @@ class Fold:
                 )
             if step.arrived is not None:  # a step without examples was made without a prediction
                 with self.clock.measure("learn"):
-                    refresh(self.learner)
+                    self.learner.refresh()
             made = journal.fold_step(step)
             if step.set_aside is not None:
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
@@ -156,15 +152,19 @@ class Fold:
 
     def _after(self, after: Mapping[str, Json]) -> None:
         if "learning_rates" in after:
-            change_learning_rates(self.learner, after["learning_rates"])
+            self.learner.change_learning_rates(after["learning_rates"])
         if "boundary" in after:
             boundary = after["boundary"]
             with self.clock.measure("learn"):
-                mark_boundary(self.learner, boundary["name"], boundary["num_examples"])
+                self.learner.on_boundary(
+                    Boundary(
+                        reason="experience", num_examples=boundary["num_examples"], name=boundary["name"]
+                    )
+                )
         if after.get("settle"):
             # At a boundary it is done only to be measured, so its time is not the stream's.
             with self.clock.measure("evaluate" if "boundary" in after else "learn"), self._learning():
-                report = settle(self.learner)
+                report = None if self.learner.is_settled else self.learner.settle()
             if report is not None:
                 self._tell(BatchResult(examples=(), predictions=(), learned=(), report=report))
         if "boundary" in after and self._on_boundary is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from everlearn.errors import RunError
 from everlearn.journal.journal import Journal
+from everlearn.learning.run_learner import RunLearner
 from everlearn.tasks.input import has_input
-from everlearn.tasks.learners import RunLearner
 
 __all__ = ["require_input"]
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from everlearn.config import RunConfig
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import Issued, finish_deletions, issued_notes
 from everlearn.runtime.fold.failed_steps import UnmadeStepError
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.recovery import Recovered, recover, recovery_notes, take_back
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.runtime.folder.summary import summarize
 from everlearn.runtime.threads import use_threads
-from everlearn.tasks.learners import RunLearner
 from everlearn.tasks.records import RunStatus
-from everlearn.tasks.texts.scores import AnyRunScores, run_scores
+from everlearn.tasks.scores import RunScores
 
 __all__ = ["OpenedRun", "brought_back", "folded", "open_learner", "recovered_run", "with_deletions_finished"]
 
@@ -65,7 +64,7 @@ class OpenedRun:
 
     folder: RunFolder
     learner: RunLearner
-    scores: AnyRunScores
+    scores: RunScores
     recovered: Recovered
     issued: Issued = field(default_factory=lambda: Issued(files={}))
 
@@ -81,12 +80,8 @@ class OpenedRun:
             learner: In that state.
         """
         before = self.recovered.status
-        figures = summarize(
-            self.scores,
-            before.seconds,
-            num_classes=len(learner.labels),
-            fingerprint=learner.fingerprint(),
-            tested=None,
+        figures = self.scores.summary(
+            before.seconds, num_classes=len(learner.labels), fingerprint=learner.fingerprint()
         )
         tested = {name: value for name, value in before.summary.items() if name.startswith("test_")}
         return before.model_copy(
@@ -130,7 +125,7 @@ def folded(folder: RunFolder) -> OpenedRun:
         StateError: Something that is needed is damaged or was dropped.
     """
     learner = folder.fresh_learner()
-    scores = run_scores(folder.config)
+    scores = folder.task.scores(folder.config)
     return OpenedRun(folder, learner, scores, recover(folder, Fold(learner, observers=(scores,)), scores))
 
 

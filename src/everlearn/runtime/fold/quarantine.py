@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from everlearn.errors import EverlearnError, ModelError
-from everlearn.learning.language import LanguageLearner
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import is_out_of_memory
-from everlearn.tasks.learners import RunLearner
-from everlearn.types import Example, Prediction
+from everlearn.types import Example
 
-__all__ = ["find_unlearnable", "prediction_problem", "require_sound"]
+__all__ = ["find_unlearnable", "require_sound"]
 
 _NEUTRAL = Example(id="", text="a", target="a")
 
@@ -55,11 +51,6 @@ def require_sound(learner: RunLearner, learned: Sequence[Example], error: Except
         ) from error
 
 
-def prediction_problem(prediction: Prediction) -> str | None:
-    """Why a prediction is none; None: it is one."""
-    return None if np.isfinite(prediction.probabilities).all() else "the model's prediction is not a number"
-
-
 def _failing(learner: RunLearner, group: Sequence[Example]) -> dict[str, str]:
     """Those of a group that fail by themselves: halves that do not fail hold none."""
     problem = _trial(learner, group)
@@ -74,8 +65,8 @@ def _failing(learner: RunLearner, group: Sequence[Example]) -> dict[str, str]:
 def _trial(learner: RunLearner, group: Sequence[Example]) -> str | None:
     if not group:
         return None
-    if isinstance(learner, LanguageLearner):
-        return _read(learner, *group)  # by itself: what waits in its lanes would be learned too
+    if not learner.learns_at_once:
+        return _read(learner, *group)  # by itself: what waits within it would be learned too
     before = learner.state()
     try:
         learner.learn(group)
@@ -90,10 +81,7 @@ def _trial(learner: RunLearner, group: Sequence[Example]) -> str | None:
 
 def _read(learner: RunLearner, *examples: Example) -> str | None:
     try:
-        if isinstance(learner, LanguageLearner):
-            nats = sum(one.nats for one in learner.score(examples))
-            return None if math.isfinite(nats) else f"the loss is {nats}"
-        return next((p for one in learner.predict(examples) if (p := prediction_problem(one))), None)
+        return learner.problem_with(examples)
     except Exception as error:
         if is_out_of_memory(error):
             raise

@@ -9,7 +9,7 @@ from everlearn.config import RunConfig
 from everlearn.errors import StateError
 from everlearn.journal.journal import Journal
 from everlearn.journal.standing.learnable import newest_learned
-from everlearn.learning.language import LanguageLearner
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import (
     UnmadeStepError,
     is_out_of_memory,
@@ -22,9 +22,8 @@ from everlearn.runtime.fold.rewritten_versions import fold_versions_again
 from everlearn.runtime.fold.told_again import tell_again
 from everlearn.runtime.folder.metrics_file import restore_scores
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.tasks.learners import RunLearner
 from everlearn.tasks.records import RunStatus
-from everlearn.tasks.texts.scores import AnyRunScores
+from everlearn.tasks.scores import RunScores
 from everlearn.types import Example
 
 __all__ = ["Recovered", "learned_before", "recover", "recovery_notes", "take_back"]
@@ -52,7 +51,7 @@ class Recovered:
 
 
 def recover(
-    folder: RunFolder, fold: Fold, scores: AnyRunScores | None = None, *, until: int | None = None
+    folder: RunFolder, fold: Fold, scores: RunScores | None = None, *, until: int | None = None
 ) -> Recovered:
     """Bring a fresh fold to the newest step of the journal.
 
@@ -139,7 +138,7 @@ def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> 
 
 def learned_before(journal: Journal, learner: RunLearner, step: int, count: int = 3) -> list[Example]:
     """A few of the newest examples that were learned before a step, as far as they can be read still."""
-    waiting = set(learner.waiting_ids()) if isinstance(learner, LanguageLearner) else set()
+    waiting = set(learner.waiting_ids())
     offsets = newest_learned(journal, step, count + len(waiting))
     found = (journal.example_at(offset) for offset in offsets)
     return [

@@ -17,9 +17,9 @@ from everlearn.errors import StateError
 from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.standing.held import held_examples
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.folder.run_folder import EXPECTED_VERSIONS, RunFolder
-from everlearn.tasks.learners import RunLearner, needs_resample, resample, solve
 from everlearn.types import Example, Json, State
 
 __all__ = [
@@ -82,7 +82,7 @@ class VersionRewriter:
             if learner is None:
                 continue
             if version.version == folder.serving:
-                solve(learner)
+                learner.solve()
             record = self._write(version, generation, learner.state(), run)
             self._rewritten.append(
                 _Rewritten(
@@ -99,7 +99,7 @@ class VersionRewriter:
     def _take_over(self, version: Version, generation: int) -> None:
         """Keep a version that holds none of them; written anew if what it keeps of scores names one."""
         folder = self._folder
-        if folder.config.task == "classify":  # its scores name nobody
+        if not folder.task.scores_name_examples:
             self._unchanged.append(version)
             return
         try:
@@ -107,7 +107,7 @@ class VersionRewriter:
         except StateError:
             self._unchanged.append(version)
             return
-        run = _without_samples(checkpoint.run, self._ids)
+        run = folder.task.without_names(checkpoint.run, self._ids)
         if run == checkpoint.run:
             self._unchanged.append(version)
             return
@@ -163,9 +163,9 @@ class VersionRewriter:
             except StateError:
                 return None, {}  # it is retired with the deletion
         learner.forget(pairs)
-        if needs_resample(learner):
-            resample(learner, _held_by(folder, version, generation, self._offsets))
-        return learner, _without_samples(checkpoint.run, self._ids)
+        if learner.needs_resample:
+            learner.resample(_held_by(folder, version, generation, self._offsets))
+        return learner, folder.task.without_names(checkpoint.run, self._ids)
 
 
 def refolded(
@@ -228,7 +228,7 @@ def kept_beside(folder: RunFolder, versions: Sequence[Version], ids: set[str]) -
     found: dict[int, dict[str, Json]] = {}
     for one in versions:
         with suppress(StateError):  # a state that is damaged is folded again, its figures are lost
-            found[one.version] = _without_samples(folder.checkpoints.load(str(one.file)).run, ids)
+            found[one.version] = folder.task.without_names(folder.checkpoints.load(str(one.file)).run, ids)
     return found
 
 
@@ -313,15 +313,6 @@ def choose_served(folder: RunFolder, note: Callable[[str], None]) -> None:
             f"Version {wanted} lost its state with the deletion; version {version.version}, its nearest "
             "ancestor, is served."
         )
-
-
-def _without_samples(run: Mapping[str, Json], ids: set[str]) -> dict[str, Json]:
-    """What a checkpoint keeps beside the state, without samples of these; older ones do not say of whom."""
-    scores = run.get("scores")
-    if not isinstance(scores, Mapping) or "samples" not in scores:
-        return dict(run)
-    kept = [one for one in scores["samples"] if one.get("id", "") not in {*ids, ""}]
-    return {**run, "scores": {**scores, "samples": kept}}
 
 
 def _held_by(

@@ -12,14 +12,14 @@ from everlearn.errors import StateError
 from everlearn.journal.durable_files import replacing
 from everlearn.runtime.folder.run_folder import METRICS, RunFolder
 from everlearn.tasks.records import RunStatus
-from everlearn.tasks.texts.scores import AnyRunScores
+from everlearn.tasks.scores import RunScores
 
 __all__ = ["restore_scores", "write_metrics"]
 
 _ASIDE = "metrics.damaged.parquet"
 
 
-def restore_scores(folder: RunFolder, scores: AnyRunScores, status: RunStatus) -> None:
+def restore_scores(folder: RunFolder, scores: RunScores, status: RunStatus) -> None:
     """Let scores go on from what a checkpoint kept, and from the metrics table.
 
     Args:

@@ -9,10 +9,11 @@ from pathlib import Path
 from everlearn.evaluation.confusion import Confusion
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.runtime.folder.metrics_file import restore_scores
+from everlearn.runtime.folder.reader_files import write_reader_files
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.runtime.folder.summary import summarize, write_reader_files
 from everlearn.tasks.records import RunStatus
-from everlearn.tasks.texts.scores import AnyRunScores, run_scores
+from everlearn.tasks.scores import RunScores
+from everlearn.tasks.table import task_of
 from everlearn.types import Json
 
 __all__ = ["rebuild_report"]
@@ -33,7 +34,7 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
     with RunFolder.open_to_read(run) as folder:
         checkpoint = folder.newest_checkpoint()
         status = RunStatus.model_validate(checkpoint.run)
-        scores = run_scores(folder.config)
+        scores = task_of(folder.config).scores(folder.config)
         restore_scores(folder, scores, status)
         for note in folder.notes:
             on_note(note)
@@ -55,16 +56,12 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
     return run / "report.html"
 
 
-def _summary(status: RunStatus, scores: AnyRunScores, checkpoint: Checkpoint) -> dict[str, Json]:
+def _summary(status: RunStatus, scores: RunScores, checkpoint: Checkpoint) -> dict[str, Json]:
     """The figures of the sitting that ended there; of one that did not end, those that its scores give."""
     if "examples" in status.summary:
         return status.summary
-    figures = summarize(
-        scores,
-        status.seconds,
-        num_classes=len(checkpoint.learner.data.get("labels", ())),
-        fingerprint="",
-        tested=None,
+    figures = scores.summary(
+        status.seconds, num_classes=len(checkpoint.learner.data.get("labels", ())), fingerprint=""
     )
     return figures | status.summary
 

@@ -31,10 +31,12 @@ from everlearn.journal.opening import log_note, open_journal
 from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.rows.refusals import Extent
 from everlearn.journal.write_ahead_log import inspect_log
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
-from everlearn.tasks.learners import RunLearner, rebuild_learner
 from everlearn.tasks.records import LearnerRecord, RunStatus
+from everlearn.tasks.table import task_of
+from everlearn.tasks.task import Task
 from everlearn.types import State
 
 __all__ = [
@@ -184,6 +186,11 @@ class RunFolder:
         return folder
 
     @property
+    def task(self) -> Task:
+        """What the run learns."""
+        return task_of(self.config)
+
+    @property
     def config(self) -> RunConfig:
         """The run's settings."""
         return RunConfig.from_mapping(self.record.config, place=str(self.path / _RECORD))
@@ -217,17 +224,15 @@ class RunFolder:
         return self.path / TRUNKS / f"generation-{wanted:04d}" if wanted else None
 
     def fresh_learner(self, generation: int | None = None, config: RunConfig | None = None) -> RunLearner:
-        """The run's learner without its state, for codes of a generation. Raises as ``rebuild_learner``.
+        """The run's learner without its state, for codes of a generation. Raises as ``Task.learner``.
 
         Args:
             generation: None: the one that counts.
             config: Settings in place of the run's own.
         """
-        return rebuild_learner(
-            config or self.config,
-            self.learner_record(generation),
-            str(self.path),
-            self.adapter_folder(generation),
+        config = config or self.config
+        return task_of(config).learner(
+            config, self.learner_record(generation), str(self.path), self.adapter_folder(generation)
         )
 
     def sources(self) -> list[SourceProgress]:

@@ -14,7 +14,7 @@ from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.folder.stream_keys import head_of
 from everlearn.stream.lines import stem_of
-from everlearn.tasks.task_settings import task_defaults
+from everlearn.tasks.table import task_of
 
 __all__ = [
     "given_settings",
@@ -78,7 +78,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         given = {**given, "model.name": lasting_spec(str(given["model.name"]))}
     if folder is None:
         config = RunConfig().with_settings(given)
-        defaults = task_defaults(config)
+        task = task_of(config)
+        defaults = {"model.name": task.model_name(config), **task.defaults(config)}
         return config.with_settings({name: one for name, one in defaults.items() if name not in given})
     own = dict(flatten_settings(folder.record.config))
     sources = folder.sources()

@@ -1,23 +1,10 @@
-"""What of a run's examples is text, and when texts are dropped."""
+"""When a run's texts are dropped."""
 
 from __future__ import annotations
 
 from everlearn.config import RunConfig
-from everlearn.journal.deletion.dropped_texts import TextRule
 
-__all__ = ["days_kept", "text_rule"]
-
-_OF_CHATS = frozenset({"messages", "tools"})
-_OF_PAIRS = frozenset({"source", "text"})
-
-
-def text_rule(config: RunConfig) -> TextRule:
-    """What of an example is text, beside its text. Other fields stay, for ``forget --where``."""
-    if config.task == "lm":
-        return TextRule(fields=_OF_CHATS, targets=True)
-    if config.task == "seq2seq":
-        return TextRule(fields=_OF_PAIRS, targets=True)
-    return TextRule()
+__all__ = ["days_kept"]
 
 
 def days_kept(config: RunConfig, *, reads_text: bool) -> float | None:

@@ -18,33 +18,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from everlearn.config import GuardSettings
-from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.records import Change, Decision
 from everlearn.journal.standing.intervals import first_offset_since, has_new_after
 from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
 from everlearn.journal.standing.learnable import steps_without_texts
 from everlearn.journal.standing.set_aside import set_aside_by_guard
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import add_version, examined_version
 from everlearn.runtime.guard.surprise import is_better, surprise_of
-from everlearn.tasks.classification.exams import Chosen, Exams
+from everlearn.tasks.exams import Compared, Examined
 from everlearn.tasks.input import has_input
-from everlearn.tasks.learners import RunLearner, solve
 from everlearn.tasks.records import RunStatus
-from everlearn.tasks.texts.exams import TextComparison, TextExams, TextItem, TextPredictor
 from everlearn.types import Example, Json, Predictor
 
 __all__ = ["UNEXAMINED", "Examination", "Guard", "Verdict"]
 
 UNEXAMINED = "accepted unexamined"
 """What a decision's reason begins with where no exam had anything to ask."""
-_PREDICTED_AT_ONCE = 512
 _READMITTED_AT_ONCE = 5_000
 _READMISSION_DUE = "readmission_due"
 _LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
@@ -84,14 +78,6 @@ class Examination:
     scores: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class _Examined:
-    """Something that predicts, and the codes that it predicts from."""
-
-    predictor: Predictor
-    generation: int
-
-
 class Guard:
     """Examines candidates of a run.
 
@@ -103,14 +89,9 @@ class Guard:
     def __init__(self, folder: RunFolder, settings: GuardSettings) -> None:
         self._folder = folder
         self._settings = settings
-        task = folder.config.task
         self._reads_text = folder.record.learner.kind != "closed-form"
-        self._exams: Exams | TextExams = (
-            Exams(folder.journal, settings.recent, settings.long_term, reads_text=self._reads_text)
-            if task == "classify"
-            else TextExams(folder.journal, settings.recent, settings.long_term, whole_documents=task == "lm")
-        )
-        self._live: _Examined | None = None
+        self._exams = folder.task.exams(folder.journal, settings, reads_text=self._reads_text)
+        self._live: Examined | None = None
         self._known_history: HistoryMark | None = None
         self._last_examined = 0
 
@@ -141,7 +122,7 @@ class Guard:
     @property
     def _readmits(self) -> bool:
         """Whether what was set aside is looked at again; of texts no prediction says that they were right."""
-        return self._settings.readmit and isinstance(self._exams, Exams)
+        return self._settings.readmit and self._exams.has_right_answers
 
     def has_decided(self, step: int) -> bool:
         """Whether the candidate of a step was judged."""
@@ -170,13 +151,13 @@ class Guard:
             return self._accept(
                 learner, status, first_step, "there was no version before it that holds anything", {}, {}
             )
-        candidate = _Examined(learner, journal.generation)
+        candidate = Examined(learner, journal.generation)
         first_offset = self._first_offset(first_step)
         examination = self._examine(live, candidate, first_offset)
         own = self._compare(live, candidate, [] if first_offset is None else self._exams.since(first_offset))
         reasons = examination.reasons
-        numbers = examination.numbers | {"own": own.to_json()}
-        if isinstance(own, PairedComparison):
+        numbers = examination.numbers | {"own": own.numbers}
+        if self._exams.has_right_answers:
             surprise = surprise_of(self._folder, self._settings.confidence, first_step, step)
             numbers["surprise"] = surprise.to_json()
             if self._settings.surprise and surprise.is_extreme and not is_better(own):
@@ -200,33 +181,27 @@ class Guard:
         live = self._live_predictor()
         if live is None:
             return Examination(reasons=[], numbers={}, scores={})
-        return self._examine(live, _Examined(candidate, generation))
+        return self._examine(live, Examined(candidate, generation))
 
-    def _examine(self, live: _Examined, candidate: _Examined, first_offset: int | None = None) -> Examination:
-        recent: Sequence[Chosen] | Sequence[TextItem]
-        long_term: Sequence[Chosen] | Sequence[TextItem]
-        if isinstance(self._exams, TextExams):
-            self._exams.begin(_scoring(live.predictor))
-            recent, long_term = self._exams.choose(first_offset)
-        else:
-            recent, long_term = self._exams.choose()
+    def _examine(self, live: Examined, candidate: Examined, first_offset: int | None = None) -> Examination:
+        self._exams.begin(live)
+        recent, long_term = self._exams.choose(first_offset)
         comparisons = {
             "recent": self._compare(live, candidate, recent),
             "long_term": self._compare(live, candidate, long_term),
         }
         reasons = [
-            f"{name.replace('_', '-')} exam: {_fall(one)} (p = {one.p_value:.2g})"
-            for name, one in comparisons.items()
-            if one.p_value < self._settings.level and one.drop > 0
+            f"{name.replace('_', '-')} exam: {compared.change} (p = {compared.p_value:.2g})"
+            for name, compared in comparisons.items()
+            if compared.p_value < self._settings.level and compared.is_worse
         ]
-        scores: dict[str, Json] = dict(
-            (f"{name}_accuracy", one.candidate_accuracy)
-            if isinstance(one, PairedComparison)
-            else (f"{name}_bits_per_byte", one.candidate_bits_per_byte)
-            for name, one in comparisons.items()
-        )
-        scores = {name: value for name, value in scores.items() if value is not None}
-        numbers: dict[str, Json] = {name: one.to_json() for name, one in comparisons.items()}
+        scores: dict[str, Json] = {
+            f"{name}_{ending}": value
+            for name, compared in comparisons.items()
+            for ending, value in compared.scores.items()
+            if value is not None
+        }
+        numbers: dict[str, Json] = {name: compared.numbers for name, compared in comparisons.items()}
         return Examination(reasons=reasons, numbers=numbers, scores=scores)
 
     def _accept(
@@ -240,9 +215,8 @@ class Guard:
     ) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         saved = folder.save(learner.state(), status())
-        live = _Examined(learner.frozen(), journal.generation)
-        if isinstance(self._exams, TextExams):
-            self._exams.adopt(_scoring(live.predictor))
+        live = Examined(learner.frozen(), journal.generation)
+        self._exams.adopt(live)
         with folder.saving(), journal.transaction():
             decision = self._decide("accepted", first_step, reason, numbers)
             self._note_readmission("accepted" if self._readmits else "")
@@ -290,36 +264,20 @@ class Guard:
             numbers=numbers,
         )
 
-    def _live_predictor(self) -> _Examined | None:
+    def _live_predictor(self) -> Examined | None:
         """What is served; None: no version is there yet, or none that still holds anything."""
         if self._live is None and (version := examined_version(self._folder)) is not None:
             checkpoint = self._folder.checkpoints.load(str(version.file))
             learner = self._folder.fresh_learner(checkpoint.generation)
             learner.restore(checkpoint.learner)
-            solve(learner)  # one that was written anew after a deletion may not be
-            if learner.labels or isinstance(self._exams, TextExams):
-                self._live = _Examined(learner.frozen(), checkpoint.generation)
+            learner.solve()  # one that was written anew after a deletion may not be
+            if self._exams.can_compare(learner):
+                self._live = Examined(learner.frozen(), checkpoint.generation)
         return self._live
 
-    def _compare(
-        self, live: _Examined, candidate: _Examined, exam: Sequence[Chosen] | Sequence[TextItem]
-    ) -> PairedComparison | TextComparison:
-        tolerance, test = self._settings.tolerance, self._settings.test
-        if isinstance(self._exams, TextExams):
-            return self._exams.compare(
-                _scoring(live.predictor),
-                _scoring(candidate.predictor),
-                cast(Sequence[TextItem], exam),
-                tolerance=tolerance,
-                test=test,
-            )
-        exam = cast(Sequence[Chosen], exam)
-        of_live, of_candidate = self._exams.examples(exam, (live.generation, candidate.generation))
-        return compare_paired(
-            _right(live.predictor, of_live),
-            _right(candidate.predictor, of_candidate),
-            tolerance=tolerance,
-            test=test,
+    def _compare(self, live: Examined, candidate: Examined, exam: Sequence[Any]) -> Compared:
+        return self._exams.compare(
+            live, candidate, exam, tolerance=self._settings.tolerance, test=self._settings.test
         )
 
     def _first_offset(self, first_step: int) -> int | None:
@@ -357,29 +315,12 @@ class Guard:
             if len(examples) == _READMITTED_AT_ONCE:
                 break
         examples.sort(key=lambda pair: pair[0])
-        right = _right(live.predictor, [example for _, example in examples])
+        right = self._exams.right(live.predictor, [example for _, example in examples])
         return [
             Change(offset, "readmitted", None, str(example.target))
             for (offset, example), is_right in zip(examples, right, strict=True)
             if is_right
         ]
-
-
-def _right(predictor: Predictor, examples: Sequence[Example]) -> npt.NDArray[np.bool_]:
-    """Which examples are predicted right (N,)."""
-    right: list[bool] = []
-    for start in range(0, len(examples), _PREDICTED_AT_ONCE):
-        batch = examples[start : start + _PREDICTED_AT_ONCE]
-        predictions = predictor.predict(batch)
-        right += [
-            prediction.label == example.target for prediction, example in zip(predictions, batch, strict=True)
-        ]
-    return np.array(right, dtype=np.bool_)
-
-
-def _scoring(predictor: Predictor) -> TextPredictor:
-    """A predictor of texts as what it is, too."""
-    return cast(TextPredictor, predictor)
 
 
 def _passed(recent: int, long_term: int) -> str:
@@ -390,16 +331,3 @@ def _passed(recent: int, long_term: int) -> str:
         held, empty = ("recent", "long-term") if recent else ("long-term", "recent")
         return f"not worse on the {held} exam; nothing is held back yet for the {empty} one"
     return f"{UNEXAMINED}: nothing is held back yet that it could be examined on"
-
-
-def _fall(one: PairedComparison | TextComparison) -> str:
-    """How much worse a candidate is, in words."""
-    if isinstance(one, PairedComparison):
-        return (
-            f"accuracy falls from {one.live_accuracy:.1%} to {one.candidate_accuracy:.1%} on "
-            f"{one.num_examples:,} examples"
-        )
-    loss = ""
-    if one.live_bits_per_byte is not None:
-        loss = f"bits per byte go from {one.live_bits_per_byte:.4f} to {one.candidate_bits_per_byte:.4f}, "
-    return f"{loss}worse on {one.lost:,} of {one.num_examples:,} texts and better on {one.won:,}"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from scipy.stats import binom
 
-from everlearn.evaluation.paired import PairedComparison
 from everlearn.journal.standing.intervals import contradictions
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.tasks.exams import Compared
 from everlearn.types import Json
 
 __all__ = ["Surprise", "is_better", "surprise_of"]
@@ -100,6 +100,6 @@ def _usual(folder: RunFolder) -> tuple[int, int]:
     return known, known_contradicted
 
 
-def is_better(own: PairedComparison) -> bool:
+def is_better(own: Compared) -> bool:
     """Whether the candidate has learned something that holds for the interval's held-back part."""
     return own.won > own.lost and float(binom.sf(own.won - 1, own.won + own.lost, 0.5)) < 0.05

@@ -11,7 +11,7 @@ __all__ = ["role_of"]
 
 
 def role_of(
-    example: Example, prediction: Prediction, settings: GuardSettings, *, group: str | None = None
+    example: Example, prediction: Prediction, settings: GuardSettings, *, group: str
 ) -> tuple[Role, Flag | None]:
     """The role of a new example, and a flag where it looks suspicious.
 
@@ -19,15 +19,14 @@ def role_of(
         example: The example, with its target if that is known.
         prediction: What was said of it.
         settings: The guard's. Where it is not enabled, everything is learned.
-        group: What has the same role as a whole, such as a document that comes in pieces; None: the
-            example by itself.
+        group: What has the same role as a whole: the example, or a document that comes in pieces.
 
     Returns:
         The flag's offset is 0; the caller knows the right one.
     """
     if not settings.enabled:
         return "learn", None
-    if hash_share(example.id if group is None else group, "exam") < settings.share:
+    if hash_share(group, "exam") < settings.share:
         return "exam", None
     flag = _suspicion(example, prediction, settings)
     if flag is None or settings.suspicious == "flag":

@@ -16,7 +16,6 @@ from everlearn.journal.standing.held import HeldTargets
 from everlearn.json_text import json_text
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import JOURNAL, RunFolder
-from everlearn.runtime.folder.text_rules import text_rule
 from everlearn.runtime.guard.guard import Guard
 from everlearn.runtime.history.exported_record import exported_record
 from everlearn.stream.files.codes import CodesWriter
@@ -183,7 +182,7 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
             compacted = compact_journal(
                 folder.journal,
                 drop_text_after_days=drop_text_after_days,
-                rule=text_rule(folder.config),
+                rule=folder.task.text_rule(),
                 only_learned=folder.record.learner.kind != "closed-form",
                 keep=keep,
             )

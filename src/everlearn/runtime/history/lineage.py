@@ -218,7 +218,6 @@ def blame_example(run: Path, id_: str) -> Blame:
         arrival = next(one for _, one in journal.arrivals(offset, offset))
         said = arrival.prediction
         learned = journal.learned_in(offset, role, target)
-        is_document = folder.config.task == "lm"
         holding = [
             version.version
             for version in folder.history.versions()
@@ -230,7 +229,7 @@ def blame_example(run: Path, id_: str) -> Blame:
             role=role,
             target=journal.present_target(offset, target) or None,
             arrived=(step, journal.step(step).time),
-            predicted=None if said is None or is_document else (said.label, said.confidence),
+            predicted=None if said is None or not folder.task.predicts else (said.label, said.confidence),
             learned=learned,
             versions=holding,
             is_held=journal.standing(offset, role, target).is_held,
@@ -243,7 +242,7 @@ class _Told:
     def __init__(self, folder: RunFolder) -> None:
         self.counts: Counter[str] = Counter()
         self.ids: list[str] = []
-        self._by_label = folder.config.task == "classify"
+        self._by_label = folder.task.counts_by_label
 
     def note(self, id_: str, label: str | None, domain: str | None) -> None:
         if label is None:

@@ -17,12 +17,11 @@ from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.folder.field_names import adopt_field_names
+from everlearn.runtime.folder.reader_files import write_reader_files
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.runtime.folder.summary import summarize, write_reader_files
 from everlearn.runtime.history.distinct_ids import DistinctIds
-from everlearn.tasks.learners import settle
+from everlearn.tasks.classification.closed_form import require_closed_form
 from everlearn.tasks.records import Counts, LearnerRecord, RunStatus, Seconds
-from everlearn.tasks.texts.scores import run_scores
 from everlearn.types import Json
 
 __all__ = ["MergeOutcome", "merge_runs"]
@@ -83,19 +82,15 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
                     _copy_refusals(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
             if is_renamed:  # the sample is chosen by ids
                 learner.resample(example for _, example in held_examples(merged.journal))
-            scores = run_scores(merged.config)
+            scores = merged.task.scores(merged.config)
             seconds = Seconds()
             for status in statuses:
                 scores.counts = _sum_of(scores.counts, status.counts)
                 seconds = _sum_of(seconds, status.seconds)
-            settle(learner)
+            learner.settle()
             merged.journal.append(NewStep(after={"settle": True}), keep_text=False)
-            summary = summarize(
-                scores,
-                seconds,
-                num_classes=len(learner.labels),
-                fingerprint=learner.fingerprint(),
-                tested=None,
+            summary = scores.summary(
+                seconds, num_classes=len(learner.labels), fingerprint=learner.fingerprint()
             )
             status = RunStatus(
                 counts=scores.counts, seconds=seconds, scores=scores.to_json(), summary=summary
@@ -121,8 +116,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
 def _merged_learner(folders: Sequence[RunFolder]) -> ClosedFormLearner:
     merged: ClosedFormLearner | None = None
     for folder in folders:
-        learner = folder.fresh_learner()
-        assert isinstance(learner, ClosedFormLearner)
+        learner = require_closed_form(folder.fresh_learner(), str(folder.path))
         learner.restore(folder.newest_checkpoint().learner)
         if merged is None:
             merged = learner

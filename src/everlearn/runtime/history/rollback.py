@@ -14,7 +14,6 @@ from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import continue_from, newest_examined, servable_versions
 from everlearn.runtime.threads import use_threads
-from everlearn.tasks.learners import solve
 from everlearn.types import Json
 
 __all__ = ["RollbackOutcome", "rollback_run"]
@@ -166,7 +165,7 @@ def _with_state(folder: RunFolder, version: Version) -> Version:
             raise damage from None
         if learner.fingerprint() != version.fingerprint:
             raise
-        solve(learner)
+        learner.solve()
     with folder.saving(), folder.journal.transaction():
         return write_again(folder, version, learner, generation)
 

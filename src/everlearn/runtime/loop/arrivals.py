@@ -13,7 +13,7 @@ from everlearn.journal.repair.losses import lost_steps
 from everlearn.models.encoder.same_input import has_other_words
 from everlearn.stream.rejections import DELETED, duplicate, refused
 from everlearn.stream.source import Rejection
-from everlearn.tasks.classification.label_limit import LabelLimit
+from everlearn.tasks.label_limit import LabelLimit
 from everlearn.types import Example
 
 __all__ = ["DueQueue", "Sorted", "sort_arrivals"]

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from everlearn.config import StreamSettings
 from everlearn.errors import RunError
-from everlearn.learning.language.reading import document_of
 from everlearn.stream.order import Experience, arrange
 from everlearn.stream.source import (
     EndOfStream,
@@ -18,6 +17,7 @@ from everlearn.stream.source import (
     Source,
 )
 from everlearn.tasks.reading import read_all
+from everlearn.tasks.task import Task
 from everlearn.types import Cursor, Example
 
 __all__ = [
@@ -86,8 +86,7 @@ class ArrangedFeed:
         source: Where the examples come from.
         settings: Order and number of experiences.
         seed: Of the shuffling.
-        whole_documents: Whether the pieces of a document stay together, in their order. Documents have no
-            targets that could be corrected.
+        task: What the run learns: the pieces of a document stay together, in their order.
         cursor: Where to go on, from an earlier feed over the same stream.
         digest: The earlier feed's digest.
 
@@ -107,14 +106,14 @@ class ArrangedFeed:
         cursor: Cursor | None = None,
         digest: str | None = None,
         *,
-        whole_documents: bool = False,
+        task: Task,
     ) -> None:
-        examples, self._rejected = read_all(source, corrects=not whole_documents)
+        examples, self._rejected = read_all(source, corrects=task.learns_targets)
         # They are for examples of streams before this one, and have no place in the order.
         late_targets = [one for one in examples if one.text is None and one.code is None]
         examples = [one for one in examples if one.text is not None or one.code is not None]
-        pieces = _pieces_by_first(examples) if whole_documents else {}
-        first = [one for one in examples if not whole_documents or one.id in pieces]
+        pieces = _pieces_by_first(examples, task) if task.whole_documents else {}
+        first = [one for one in examples if not task.whole_documents or one.id in pieces]
         arranged = arrange(first, settings.order, settings.experiences, seed) if first else []
         self.experiences: list[Experience] = [_with_pieces(one, pieces) for one in arranged]
         if late_targets and not self.experiences:
@@ -166,11 +165,11 @@ class ArrangedFeed:
         """See Feed."""
 
 
-def _pieces_by_first(examples: Sequence[Example]) -> dict[str, list[Example]]:
+def _pieces_by_first(examples: Sequence[Example], task: Task) -> dict[str, list[Example]]:
     """The pieces of each document by the id of the first; other examples are documents themselves."""
     documents: dict[str, list[Example]] = {}
     for example in examples:
-        documents.setdefault(document_of(example)[0], []).append(example)
+        documents.setdefault(task.group_of(example), []).append(example)
     return {pieces[0].id: pieces for pieces in documents.values()}
 
 

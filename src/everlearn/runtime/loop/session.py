@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,7 @@ from everlearn.journal.records import (
     Step,
 )
 from everlearn.journal.standing.judged import was_judged_after
-from everlearn.learning.language import LanguageLearner
-from everlearn.learning.language.reading import document_of
+from everlearn.learning.run_learner import RunLearner, prediction_problem
 from everlearn.runtime.fold.certificates import Issued, finish_deletions
 from everlearn.runtime.fold.failed_steps import (
     UnmadeStepError,
@@ -34,15 +32,14 @@ from everlearn.runtime.fold.failed_steps import (
     out_of_memory,
 )
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.quarantine import find_unlearnable, prediction_problem, require_sound
+from everlearn.runtime.fold.quarantine import find_unlearnable, require_sound
 from everlearn.runtime.fold.recovery import Recovered, learned_before, recover, take_back
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.runtime.folder.field_names import note_field_names
 from everlearn.runtime.folder.metrics_file import write_metrics
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
-from everlearn.runtime.folder.summary import Tested
-from everlearn.runtime.folder.text_rules import days_kept, text_rule
+from everlearn.runtime.folder.text_rules import days_kept
 from everlearn.runtime.folder.versions import add_version, latest_version
 from everlearn.runtime.guard.guard import UNEXAMINED, Guard
 from everlearn.runtime.guard.suspicion import role_of
@@ -54,22 +51,14 @@ from everlearn.runtime.loop.strict_reading import StrictReader
 from everlearn.stream.rejections import is_duplicate, is_loss, unlearnable
 from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.tasks.batch_result import BatchResult, Observer
-from everlearn.tasks.classification.held_out import HeldOut
-from everlearn.tasks.classification.label_limit import LabelLimit, label_limit
-from everlearn.tasks.learners import RunLearner, is_settled, learning_rate_of
+from everlearn.tasks.held_out import HeldOut
+from everlearn.tasks.label_limit import LabelLimit
 from everlearn.tasks.records import RunStatus, Seconds
-from everlearn.tasks.texts.held_out import TextHeldOut
-from everlearn.tasks.texts.learners import as_documents, reading_problem
-from everlearn.tasks.texts.scores import AnyRunScores, run_scores
+from everlearn.tasks.scores import RunScores, Tested
+from everlearn.tasks.table import task_of
 from everlearn.types import Example, Json, Prediction
 
 __all__ = ["BrokenStreamError", "LearnSession"]
-
-
-_VERSION_SCORES = (
-    *("prequential_accuracy", "test_accuracy", "average_accuracy"),
-    *("prequential_bits_per_byte", "test_bits_per_byte", "prequential_bleu", "test_bleu"),
-)
 
 
 class BrokenStreamError(InputError):
@@ -114,11 +103,12 @@ class LearnSession:
         source: Source,
         key: str,
         started: float,
-        held_out: HeldOut | TextHeldOut | None = None,
+        held_out: HeldOut | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         self.folder = folder
         self.config = config
+        self.task = task_of(config)
         self.learner = learner
         self.source = source
         self.held_out = held_out
@@ -140,8 +130,7 @@ class LearnSession:
         self._examined_at = time.monotonic()
         self._strict = StrictReader(self.place.feed) if config.stream.strict else None
         self._ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
-        self._reads_documents = config.task == "lm"
-        self._max_labels = label_limit(config, folder.record.learner)
+        self._max_labels = self.task.label_limit(config, folder.record.learner)
         self._keep_excerpts = learner.reads_text if config.run.keep_text is None else config.run.keep_text
         # What was journaled must be learned again after a crash: see ``days_kept``.
         self._keep_text = learner.reads_text or self._keep_excerpts
@@ -157,8 +146,8 @@ class LearnSession:
         self._first_step = self._journal.last_step
         self._first_offset = self._journal.next_offset
 
-    def _new_fold(self, clock: WorkClock) -> tuple[AnyRunScores, Fold]:
-        scores = run_scores(self.config)
+    def _new_fold(self, clock: WorkClock) -> tuple[RunScores, Fold]:
+        scores = self.task.scores(self.config)
         observers = (scores, self._observe)
         return scores, Fold(
             self.learner, observers=observers, clock=clock, on_boundary=self._test_experiences
@@ -248,8 +237,7 @@ class LearnSession:
             return None
         self.settle()
         with self.fold.clock.measure("evaluate"):
-            self.held_out.prepare(self.learner)
-            return self.held_out.scores(self.learner)
+            return self.held_out.test(self.learner)
 
     def settle(self, *, goes_on: bool = False) -> None:
         """Let predictions use everything learned; journaled, as later predictions depend on it.
@@ -258,7 +246,7 @@ class LearnSession:
             goes_on: More of the stream is to come. A language model then lets the tokens wait that do not
                 fill a step, so that an interruption changes nothing of what it learns.
         """
-        if not is_settled(self.learner) and not (goes_on and self._reads_documents):
+        if not self.learner.is_settled and (self.learner.learns_at_once or not goes_on):
             self._make(NewStep(after={"settle": True}))
 
     def change_learning_rates(self, settings: Mapping[str, Any]) -> None:
@@ -272,7 +260,8 @@ class LearnSession:
             for name in ("learning_rate", "head_learning_rate")
             if settings.get(path := f"learner.gradient.{name}") is not None
         }
-        changed = {name: rate for name, rate in given.items() if rate != learning_rate_of(self.learner, name)}
+        present = self.learner.learning_rates()
+        changed = {name: rate for name, rate in given.items() if rate != present.get(name)}
         if changed:
             self._make(NewStep(after={"learning_rates": changed}))
 
@@ -314,7 +303,7 @@ class LearnSession:
                 drop_old_texts(
                     self._journal,
                     days,
-                    text_rule(self.config),
+                    self.task.text_rule(),
                     only_learned=reads_text,
                     keep=() if self._guard is None else self._guard.needed_texts(),
                 )
@@ -324,7 +313,7 @@ class LearnSession:
     def _status(self, summary: Mapping[str, Json] | None = None) -> RunStatus:
         """What a checkpoint of now keeps beside the state; the metrics table is written with it."""
         with self.folder.saving():
-            write_metrics(self.folder.path, self.scores.metrics.table())
+            write_metrics(self.folder.path, self.scores.metrics_table())
         return RunStatus(
             counts=self.scores.counts.model_copy(),
             seconds=self.seconds(),
@@ -348,7 +337,7 @@ class LearnSession:
             if one.version == latest_version(self.folder)
         ):
             return
-        scores = {name: summary[name] for name in _VERSION_SCORES if summary.get(name) is not None}
+        scores = {name: summary[name] for name in self.task.version_scores if summary.get(name) is not None}
         add_version(
             self.folder,
             file=self._saved.file,
@@ -422,17 +411,15 @@ class LearnSession:
         rejected: Sequence[Rejection],
         cursor: dict[str, Json] | None = None,
     ) -> None:
-        examples = self.place.with_own_ids(batch)
-        if self._reads_documents:
-            examples = as_documents(examples)
+        examples = self.task.arriving(self.place.with_own_ids(batch))
         arrived = sort_arrivals(
             self._journal,
             examples,
             self.source.name,
             self.progress.examples + 1,
             self._ngram_max,
-            learns_targets=not self._reads_documents,
-            problem_of=partial(reading_problem, self.learner),
+            learns_targets=self.task.learns_targets,
+            problem_of=self.learner.reading_problem,
             labels=self._labels_for(len(batch)),
             needs_text=self.learner.reads_text,
         )
@@ -454,7 +441,7 @@ class LearnSession:
         first = self._journal.next_offset
         arrivals, flags = [], []
         for k, (example, prediction) in enumerate(zip(prepared, predictions, strict=True)):
-            group = document_of(example)[0] if self._reads_documents else None
+            group = self.task.group_of(example)
             role, flag = role_of(example, prediction, self.config.guard, group=group)
             if k in problems:
                 role, flag = "learn", None  # to be left out, as soon as it is journaled
@@ -660,7 +647,7 @@ class LearnSession:
         if not found:
             raise error
         refused = self._leave_out({candidates[id_]: reason for id_, reason in found.items()})
-        return failed.without(found, refused, self._journal, self._reads_documents)
+        return failed.without(found, refused, self._journal, not self.learner.learns_at_once)
 
     def _leave_out(self, reasons: Mapping[Example, str]) -> list[Refused]:
         """Count examples that cannot be learned, and tell of them; a strict run stops here."""
@@ -676,7 +663,7 @@ class LearnSession:
 
     def _waiting(self) -> list[tuple[int, Example]]:
         """Offsets and examples that wait within the learner, not to be learned before there is enough."""
-        ids = self.learner.waiting_ids() if isinstance(self.learner, LanguageLearner) else []
+        ids = self.learner.waiting_ids()
         known = self._journal.known(ids)
         offsets = [known[id_].offset for id_ in ids if id_ in known]
         found = [(offset, self._journal.example_at(offset)) for offset in offsets]

@@ -10,6 +10,7 @@ from everlearn.runtime.folder.stream_keys import head_of
 from everlearn.runtime.loop.feeds import ArrangedFeed, DirectFeed, Feed, order_is_lost
 from everlearn.runtime.loop.own_ids import OwnIds, suffixes_of
 from everlearn.stream.source import ChangedSourceError, EndOfStream, Source
+from everlearn.tasks.table import task_of
 from everlearn.types import Json
 
 __all__ = ["StreamPlace"]
@@ -106,7 +107,7 @@ class StreamPlace:
             config.seed,
             self.progress.cursor,
             self.progress.digest,
-            whole_documents=config.task == "lm",
+            task=task_of(config),
         )
         self.progress.digest = feed.digest
         return feed

@@ -12,18 +12,23 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from everlearn.evaluation.paired import PairedTest, compare_paired
 from everlearn.journal.journal import Journal
+from everlearn.learning.run_learner import RunLearner
 from everlearn.tasks.exam_rows import ExamRows, balanced
+from everlearn.tasks.exams import Compared, Examined, Exams
 from everlearn.tasks.input import has_input
-from everlearn.types import Example
+from everlearn.types import Example, Predictor
 
-__all__ = ["Chosen", "Exams"]
+__all__ = ["Chosen", "LabelExams"]
+
+_PREDICTED_AT_ONCE = 512
 
 Chosen = tuple[int, str]
 """Offset and present target of an example that was chosen for an exam."""
 
 
-class Exams:
+class LabelExams(Exams[Chosen]):
     """Chooses the examples of both exams and keeps them in memory, which is bounded by their sizes.
 
     Args:
@@ -33,6 +38,8 @@ class Exams:
         reads_text: Whether what is examined predicts from texts; else from codes.
     """
 
+    has_right_answers = True
+
     def __init__(self, journal: Journal, recent: int, long_term: int, *, reads_text: bool = False) -> None:
         self._journal = journal
         self._num_recent = recent
@@ -41,7 +48,11 @@ class Exams:
         self._rows = ExamRows(journal, lambda domain, target: (target, domain), need_text=reads_text)
         self._loaded: dict[tuple[int, int], Example] = {}
 
-    def choose(self) -> tuple[list[Chosen], list[Chosen]]:
+    def can_compare(self, learner: RunLearner) -> bool:
+        """Whether a state holds anything."""
+        return bool(learner.labels)
+
+    def choose(self, first_offset: int | None = None) -> tuple[list[Chosen], list[Chosen]]:
         """The recent and the long-term exam, as of now."""
         self._rows.refresh()
         rows = self._rows.rows
@@ -69,7 +80,50 @@ class Exams:
         chosen = [rows[-self._num_recent :], rows[balanced(rows, self._num_long_term)], since]
         return {offset for part in chosen for offset in part["offset"].tolist()}
 
-    def examples(self, chosen: Sequence[Chosen], generations: Sequence[int]) -> list[list[Example]]:
+    def compare(
+        self,
+        live: Examined,
+        candidate: Examined,
+        items: Sequence[Chosen],
+        *,
+        tolerance: float,
+        test: PairedTest,
+    ) -> Compared:
+        """Compare two states example by example: which predicts it right."""
+        of_live, of_candidate = self._examples(items, (live.generation, candidate.generation))
+        paired = compare_paired(
+            np.array(self.right(live.predictor, of_live), dtype=np.bool_),
+            np.array(self.right(candidate.predictor, of_candidate), dtype=np.bool_),
+            tolerance=tolerance,
+            test=test,
+        )
+        return Compared(
+            num_examples=paired.num_examples,
+            lost=paired.lost,
+            won=paired.won,
+            p_value=paired.p_value,
+            change=(
+                ""
+                if paired.live_accuracy is None
+                else f"accuracy falls from {paired.live_accuracy:.1%} to {paired.candidate_accuracy:.1%} on "
+                f"{paired.num_examples:,} examples"
+            ),
+            scores={"accuracy": paired.candidate_accuracy},
+            numbers=paired.to_json(),
+        )
+
+    def right(self, predictor: Predictor, examples: Sequence[Example]) -> list[bool]:
+        """Which examples are predicted right."""
+        right: list[bool] = []
+        for start in range(0, len(examples), _PREDICTED_AT_ONCE):
+            batch = examples[start : start + _PREDICTED_AT_ONCE]
+            right += [
+                prediction.label == example.target
+                for prediction, example in zip(predictor.predict(batch), batch, strict=True)
+            ]
+        return right
+
+    def _examples(self, chosen: Sequence[Chosen], generations: Sequence[int]) -> list[list[Example]]:
         """The chosen examples with codes of each of these generations, as far as they have codes of all.
 
         Of those that are read as texts, the ones with a text.

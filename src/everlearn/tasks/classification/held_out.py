@@ -1,4 +1,4 @@
-"""Held-out examples: read once, encoded once, predicted after each experience."""
+"""Held-out examples with labels: read once, encoded once, predicted after each experience."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from everlearn.errors import InputError
+from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.learning.run_learner import RunLearner
 from everlearn.stream.order import Experience
 from everlearn.stream.source import Rejection, Source
+from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.reading import read_all
-from everlearn.types import Example, Learner
+from everlearn.tasks.scores import Tested
+from everlearn.types import Example
 
-__all__ = ["HeldOut", "score"]
+__all__ = ["LabelHeldOut"]
 
 _BATCH_SIZE = 512
 
 
-class HeldOut:
+class LabelHeldOut(HeldOut):
     """A test set that is kept prepared (codes, not texts, where the learner works on codes).
 
     Args:
         source: Where it comes from.
-
-    Attributes:
-        num_records: Records, usable or not.
-        rejected: Those that could not be used.
 
     Raises:
         InputError: No example has a target.
@@ -33,8 +33,8 @@ class HeldOut:
 
     def __init__(self, source: Source) -> None:
         examples, rejected = read_all(source)
-        self._examples: Sequence[Example] = [one for one in examples if one.target is not None]
-        self._prepared = False
+        self._examples: Sequence[Example] = [example for example in examples if example.target is not None]
+        self._is_prepared = False
         self.num_records = len(examples) + len(rejected)
         self.rejected: Sequence[Rejection] = rejected
         if not self._examples:
@@ -47,51 +47,83 @@ class HeldOut:
     @property
     def labels(self) -> list[str]:
         """The label of each example."""
-        return [str(one.target) for one in self._examples]
+        return [str(example.target) for example in self._examples]
 
-    def prepare(self, learner: Learner) -> None:
+    def scores(self, learner: RunLearner) -> PrequentialScores:
+        """Predict the whole set and score it."""
+        self._prepare(learner)
+        return _score(learner, self._examples)
+
+    def test(self, learner: RunLearner) -> Tested:
+        """See HeldOut."""
+        scores = self.scores(learner)
+        names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
+        summary = scores.summary()
+        return Tested(figures={f"test_{name}": summary[name] for name in names}, confusion=scores.confusion())
+
+    def after_experience(
+        self,
+        learner: RunLearner,
+        matrix: AccuracyMatrix | None,
+        experiences: Sequence[Experience],
+        order: str,
+        index: int,
+    ) -> AccuracyMatrix | None:
+        """See HeldOut: accuracy on the part of the set that belongs to each experience."""
+        self._prepare(learner)
+        parts = self._by_experience(experiences, order)
+        if parts is None or len(experiences) < 2:
+            return None
+        names = [experience.name for experience in experiences]
+        if matrix is None or list(matrix.experience_names) != names:
+            matrix = AccuracyMatrix(names)
+        for on, examples in enumerate(parts):
+            accuracy = _score(learner, examples).summary()["accuracy"]
+            if accuracy is not None:
+                matrix.record(index, on, accuracy)
+        return matrix
+
+    def _prepare(self, learner: RunLearner) -> None:
         """Encode everything that is not yet encoded."""
-        if self._prepared:
+        if self._is_prepared:
             return
         prepared: list[Example] = []
         for start in range(0, len(self._examples), _BATCH_SIZE):
             prepared += [
-                one if one.code is None else replace(one, text=None, fields={})
-                for one in learner.prepare(self._examples[start : start + _BATCH_SIZE])
+                example if example.code is None else replace(example, text=None, fields={})
+                for example in learner.prepare(self._examples[start : start + _BATCH_SIZE])
             ]
         self._examples = prepared
-        self._prepared = True
+        self._is_prepared = True
 
-    def scores(self, learner: Learner) -> PrequentialScores:
-        """Score the whole set."""
-        return score(learner, self._examples)
-
-    def by_experience(self, experiences: Sequence[Experience], order: str) -> list[list[Example]] | None:
+    def _by_experience(self, experiences: Sequence[Experience], order: str) -> list[list[Example]] | None:
         """The set split as the stream was: by its classes or its domains; None for other orders."""
         if order == "by-class":
             groups: dict[str | None, int] = {
-                one.target: index
+                example.target: index
                 for index, part in enumerate(experiences)
-                for one in part.examples
-                if one.target
+                for example in part.examples
+                if example.target
             }
-            keys = [one.target for one in self._examples]
+            keys = [example.target for example in self._examples]
         elif order == "by-domain":
-            groups = {one.domain: index for index, part in enumerate(experiences) for one in part.examples}
-            keys = [one.domain for one in self._examples]
+            groups = {
+                example.domain: index for index, part in enumerate(experiences) for example in part.examples
+            }
+            keys = [example.domain for example in self._examples]
         else:
             return None
-        split: list[list[Example]] = [[] for _ in experiences]
+        parts: list[list[Example]] = [[] for _ in experiences]
         for key, example in zip(keys, self._examples, strict=True):
             if key in groups:
-                split[groups[key]].append(example)
-        return split
+                parts[groups[key]].append(example)
+        return parts
 
 
-def score(learner: Learner, examples: Sequence[Example]) -> PrequentialScores:
+def _score(learner: RunLearner, examples: Sequence[Example]) -> PrequentialScores:
     """Predict prepared examples and score them."""
     scores = PrequentialScores()
     for start in range(0, len(examples), _BATCH_SIZE):
         batch = examples[start : start + _BATCH_SIZE]
-        scores.update(learner.predict(batch), [one.target for one in batch])
+        scores.update(learner.predict(batch), [example.target for example in batch])
     return scores

@@ -1,84 +1,73 @@
-"""What a run knows of its own quality: an observer that scores, counts and keeps the metrics table."""
+"""Scores of a stream of labels: prequential accuracy and its like, the accuracy matrix."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-import psutil
 import pyarrow as pa
 
+from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.evaluation.report.labels import write_report
+from everlearn.journal.durable_files import write_json
+from everlearn.journal.journal import Journal
 from everlearn.tasks.batch_result import BatchResult
-from everlearn.tasks.records import Counts, RunStatus
+from everlearn.tasks.records import Seconds
+from everlearn.tasks.scores import ReaderPage, RunScores
 from everlearn.types import Json
 
-__all__ = ["RunScores"]
+__all__ = ["LabelScores"]
 
-_MEGABYTE = 1e6
+_MAX_CONFUSION_LABELS = 2_000
 
 
-class RunScores:
+class LabelScores(RunScores):
     """Prequential scores, the metrics table and the accuracy matrix of a run.
 
     Args:
         rolling_window: Examples of the rolling scores.
-
-    Attributes:
-        counts: Examples by what became of them.
-        is_past: Whether the steps that come were made before and are only folded again, at a speed that is
-            not the stream's.
     """
 
+    matrix: AccuracyMatrix | None
+
     def __init__(self, rolling_window: int) -> None:
-        self.counts = Counts()
+        super().__init__()
         self.prequential = PrequentialScores(rolling_window)
-        self.matrix: AccuracyMatrix | None = None
-        self.metrics = MetricsLog()
-        self.labels: set[str] = set()
-        self.rolling_accuracy: float | None = None
-        self.memory_mb = 0.0
-        self.examples_per_second = 0.0
-        self.is_past = False
-        self._process = psutil.Process()
-        self._start = time.perf_counter()
-        self._last = time.perf_counter()
+        self.matrix = None
+        self._metrics = MetricsLog()
+        self._rolling_accuracy: float | None = None
+
+    @property
+    def rolling_accuracy(self) -> float | None:
+        """Share of the newest predictions that were right."""
+        return self._rolling_accuracy
 
     def __call__(self, result: BatchResult) -> None:
         """Take in one step of the loop."""
-        self.counts.rejected += result.num_rejected
-        if result.report is not None:
-            self.counts.learned += result.report.num_learned - result.num_unlearned
-            self.counts.without_target += result.report.num_without_target - result.num_late_targets
-            self.labels.update(result.report.new_labels)
+        self._count(result)
         if not result.examples:
             return
-        self.counts.examples += len(result.examples)
         self.prequential.update(result.predictions, [example.target for example in result.examples])
-        now = time.perf_counter()
-        self.examples_per_second = len(result.examples) / max(now - self._last, 1e-9)
-        self._last = now
-        self.memory_mb = self._process.memory_info().rss / _MEGABYTE
+        seconds, _ = self._measure(result)
         summary = self.prequential.summary()
-        self.rolling_accuracy = summary["rolling_accuracy"]
+        self._rolling_accuracy = summary["rolling_accuracy"]
         outliers = sum(prediction.is_outlier for prediction in result.predictions)
-        self.metrics.add(
+        self._metrics.add(
             MetricsRow.from_summary(
                 summary,
                 examples=self.counts.examples,
-                seconds=now - self._start,
+                seconds=seconds,
                 num_classes=len(self.labels),
                 examples_per_second=None if self.is_past else self.examples_per_second,
                 memory_mb=self.memory_mb,
                 outlier_share=outliers / len(result.examples),
             )
         )
-
-    def rest(self) -> None:
-        """Leave out of the throughput what happened since the last batch (saving, testing, waiting)."""
-        self._last = time.perf_counter()
 
     def to_json(self) -> dict[str, Json]:
         """What is saved beside the learner's state."""
@@ -87,24 +76,56 @@ class RunScores:
             "matrix": None if self.matrix is None else self.matrix.to_json(),
         }
 
-    def restore(self, status: RunStatus) -> None:
-        """Go on from what a checkpoint kept. Raises StateError where it is damaged."""
-        self.counts = status.counts.model_copy()
-        self._start = time.perf_counter() - status.seconds.total
-        saved = status.scores
-        if not saved:
-            return
+    def restore_saved(self, saved: Mapping[str, Any]) -> None:
+        """See RunScores."""
         self.prequential.restore(saved["prequential"])
         self.matrix = None if saved["matrix"] is None else AccuracyMatrix.from_json(saved["matrix"])
 
-    def restore_metrics(self, table: pa.Table) -> None:
-        """Go on from the metrics table of the run folder, which may be newer than the checkpoint.
+    def metrics_table(self) -> pa.Table:
+        """See RunScores."""
+        return self._metrics.table()
 
-        Raises:
-            KeyError: It has other columns.
-            TypeError: Columns of other types.
-            StateError: It is damaged.
-        """
+    def restore_metrics(self, table: pa.Table) -> None:
+        """See RunScores."""
         # Comparing in Arrow would import pandas.
         within = bisect_right(table["examples"].to_pylist(), self.counts.examples)
-        self.metrics = MetricsLog.from_table(table.slice(0, within))
+        self._metrics = MetricsLog.from_table(table.slice(0, within))
+
+    def figures(self, seconds: Seconds, *, num_classes: int, tested: Mapping[str, Json]) -> dict[str, Json]:
+        """See RunScores."""
+        prequential, matrix = self.prequential.summary(), self.matrix
+        names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
+        working_seconds = seconds.encode + seconds.predict + seconds.learn
+        return {
+            "classes": num_classes,
+            **{f"prequential_{name}": prequential[name] for name in names},
+            **{f"test_{name}": tested.get(f"test_{name}") for name in names},
+            "average_accuracy": matrix.average_accuracy if matrix else None,
+            "forgetting": matrix.forgetting if matrix else None,
+            "backward_transfer": matrix.backward_transfer if matrix else None,
+            "forward_transfer": matrix.forward_transfer if matrix else None,
+            "examples_per_second": self.counts.examples / working_seconds if working_seconds > 0 else None,
+        }
+
+    def write_files(
+        self, folder: Path, page: ReaderPage, journal: Journal, confusion: Confusion | None
+    ) -> None:
+        """See RunScores; also ``confusion.json`` and ``matrix.json``."""
+        shown = confusion if confusion is not None else self.prequential.confusion()
+        if len(shown.labels) <= _MAX_CONFUSION_LABELS:
+            write_json(folder / "confusion.json", shown.to_json())
+        else:  # that of before, with fewer labels, is not what the report shows
+            (folder / "confusion.json").unlink(missing_ok=True)
+        if self.matrix is not None:
+            write_json(folder / "matrix.json", self.matrix.to_json())
+        write_report(
+            folder / "report.html",
+            title=page.title,
+            summary=page.summary,
+            metrics=self.metrics_table(),
+            confusion=shown if shown.labels else None,
+            matrix=self.matrix,
+            config=page.config,
+            notes=page.notes,
+            decisions=page.decisions,
+        )

@@ -8,9 +8,9 @@ again, so the same paired test answers it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,11 @@ import numpy.typing as npt
 from everlearn.evaluation.paired import PairedTest, compare_paired
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.journal.journal import Journal
-from everlearn.learning.language.reading import document_of
 from everlearn.tasks.exam_rows import ExamRows, balanced
-from everlearn.types import Example, Json, TextLoss
+from everlearn.tasks.exams import Compared, Examined, Exams
+from everlearn.types import Example, Predictor, TextLoss
 
-__all__ = ["TextComparison", "TextExams", "TextItem", "TextPredictor"]
+__all__ = ["LossExams", "LossItem"]
 
 _SCORED_AT_ONCE = 64
 _MAX_PIECES = 4
@@ -31,7 +31,7 @@ _NOISE = 1e-6
 """Losses that differ relatively less are equal: what lies beside a document moves its last bits."""
 
 
-class TextPredictor(Protocol):
+class _LossPredictor(Protocol):
     """Has a loss on texts."""
 
     def score(self, examples: Sequence[Example]) -> Sequence[TextLoss]:
@@ -40,7 +40,7 @@ class TextPredictor(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextItem:
+class LossItem:
     """A document or a pair of an exam.
 
     Attributes:
@@ -56,44 +56,7 @@ class TextItem:
     target: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextComparison:
-    """Two models on the same documents or pairs.
-
-    Attributes:
-        num_examples: How many.
-        live_bits_per_byte: Of the model that serves, over all of them; None where there are none.
-        candidate_bits_per_byte: Of the one that is examined.
-        lost: Documents or pairs on which the candidate's loss is higher by more than the tolerance.
-        won: Those on which it is lower.
-        p_value: See ``PairedComparison``.
-    """
-
-    num_examples: int
-    live_bits_per_byte: float | None
-    candidate_bits_per_byte: float | None
-    lost: int
-    won: int
-    p_value: float
-
-    @property
-    def drop(self) -> float:
-        """By what share more are lost than won."""
-        return (self.lost - self.won) / self.num_examples if self.num_examples else 0.0
-
-    def to_json(self) -> dict[str, Json]:
-        """All figures."""
-        return {
-            "examples": self.num_examples,
-            "live_bits_per_byte": self.live_bits_per_byte,
-            "candidate_bits_per_byte": self.candidate_bits_per_byte,
-            "lost": self.lost,
-            "won": self.won,
-            "p_value": self.p_value,
-        }
-
-
-class TextExams:
+class LossExams(Exams[LossItem]):
     """Chooses what is examined on, and lets two models sit the exams.
 
     The losses of the model that serves are kept until another one does.
@@ -102,20 +65,22 @@ class TextExams:
         journal: Holds the texts.
         recent: Documents or pairs of the exam on the recent past.
         long_term: Of the other one, in equal parts of all domains.
-        whole_documents: Whether examples are (pieces of) documents; else each is a pair.
+        group_of: What is examined as a whole: a pair, or the document that a piece is of.
     """
 
-    def __init__(self, journal: Journal, recent: int, long_term: int, *, whole_documents: bool) -> None:
+    def __init__(
+        self, journal: Journal, recent: int, long_term: int, *, group_of: Callable[[Example], str]
+    ) -> None:
         self._journal = journal
         self._num_recent = recent
         self._num_long_term = long_term
-        self._whole_documents = whole_documents
+        self._group_of = group_of
         self._rows = ExamRows(journal, lambda domain, _: (domain,), self._name_of, need_text=True)
-        self._live: TextPredictor | None = None
-        self._of_live: dict[TextItem, TextLoss] = {}
-        self._of_candidate: dict[TextItem, TextLoss] = {}
+        self._live: Predictor | None = None
+        self._of_live: dict[LossItem, TextLoss] = {}
+        self._of_candidate: dict[LossItem, TextLoss] = {}
 
-    def choose(self, first_offset: int | None = None) -> tuple[list[TextItem], list[TextItem]]:
+    def choose(self, first_offset: int | None = None) -> tuple[list[LossItem], list[LossItem]]:
         """The recent and the long-term exam, as of now.
 
         Args:
@@ -131,7 +96,7 @@ class TextExams:
         self._of_live = {item: loss for item, loss in self._of_live.items() if item in wanted}
         return recent, long_term
 
-    def since(self, first_offset: int) -> list[TextItem]:
+    def since(self, first_offset: int) -> list[LossItem]:
         """Documents that began, and pairs that came, from an offset on."""
         firsts, items = self._items()
         return [self._item(one) for one in items[np.searchsorted(firsts["offset"], first_offset) :]]
@@ -152,58 +117,64 @@ class TextExams:
         }
         return {offset for place in places for offset in items[place]}
 
-    def begin(self, live: TextPredictor) -> None:
+    def begin(self, live: Examined) -> None:
         """Another candidate is to be compared with the model that serves."""
-        if live is not self._live:
-            self._live, self._of_live = live, {}
+        if live.predictor is not self._live:
+            self._live, self._of_live = live.predictor, {}
         self._of_candidate = {}
 
-    def adopt(self, live: TextPredictor) -> None:
+    def adopt(self, live: Examined) -> None:
         """The candidate serves from now on, as this predictor."""
-        self._live, self._of_live, self._of_candidate = live, self._of_candidate, {}
+        self._live, self._of_live, self._of_candidate = live.predictor, self._of_candidate, {}
 
     def compare(
         self,
-        live: TextPredictor,
-        candidate: TextPredictor,
-        items: Sequence[TextItem],
+        live: Examined,
+        candidate: Examined,
+        items: Sequence[LossItem],
         *,
         tolerance: float,
         test: PairedTest,
-    ) -> TextComparison:
+    ) -> Compared:
         """Compare two models document by document (or pair by pair).
 
-        Args:
-            live: As given to ``begin``.
-            candidate: The other one; the same until the next ``begin``.
-            items: What is examined on. Those whose texts were dropped are passed over.
-            tolerance: Relative rise of a loss that is not held against the candidate.
-            test: Which test.
+        Items whose texts were dropped are passed over. The tolerance is a relative rise of a loss.
         """
-        self._score(live, items, self._of_live)
-        self._score(candidate, items, self._of_candidate)
+        self._score(live.predictor, items, self._of_live)
+        self._score(candidate.predictor, items, self._of_candidate)
         both = [
-            (self._of_live[one], self._of_candidate[one])
-            for one in items
-            if one in self._of_live and one in self._of_candidate
+            (self._of_live[item], self._of_candidate[item])
+            for item in items
+            if item in self._of_live and item in self._of_candidate
         ]
-        before = np.array([a.nats for a, _ in both])
-        after = np.array([b.nats for _, b in both])
+        before = np.array([loss.nats for loss, _ in both])
+        after = np.array([loss.nats for _, loss in both])
         is_lost = ~(after <= before * (1.0 + max(tolerance, _NOISE)))  # no number at all is a loss too
         is_won = after < before * (1.0 - _NOISE)
         paired = compare_paired(is_lost, is_won, test=test)
-        num_bytes = sum(a.bytes for a, _ in both)
-        return TextComparison(
+        num_bytes = sum(loss.bytes for loss, _ in both)
+        live_bits = bits_per_byte(float(before.sum()), num_bytes)
+        candidate_bits = bits_per_byte(float(after.sum()), num_bytes)
+        fall = "" if live_bits is None else f"bits per byte go from {live_bits:.4f} to {candidate_bits:.4f}, "
+        return Compared(
             num_examples=len(both),
-            live_bits_per_byte=bits_per_byte(float(before.sum()), num_bytes),
-            candidate_bits_per_byte=bits_per_byte(float(after.sum()), num_bytes),
             lost=paired.lost,
             won=paired.won,
             p_value=paired.p_value,
+            change=f"{fall}worse on {paired.lost:,} of {len(both):,} texts and better on {paired.won:,}",
+            scores={"bits_per_byte": candidate_bits},
+            numbers={
+                "examples": len(both),
+                "live_bits_per_byte": live_bits,
+                "candidate_bits_per_byte": candidate_bits,
+                "lost": paired.lost,
+                "won": paired.won,
+                "p_value": paired.p_value,
+            },
         )
 
     def _score(
-        self, predictor: TextPredictor, items: Sequence[TextItem], known: dict[TextItem, TextLoss]
+        self, predictor: Predictor, items: Sequence[LossItem], known: dict[LossItem, TextLoss]
     ) -> None:
         """Find the losses that are not known yet."""
         missing = [one for one in items if one not in known]
@@ -213,11 +184,11 @@ class TextExams:
             examples = [
                 piece for number, one in enumerate(batch) for piece in self._examples(one, str(number))
             ]
-            for loss in predictor.score(examples):
+            for loss in cast(_LossPredictor, predictor).score(examples):
                 if loss.domain is not None and loss.tokens:
                     known[batch[int(loss.domain)]] = loss
 
-    def _examples(self, item: TextItem, domain: str) -> list[Example]:
+    def _examples(self, item: LossItem, domain: str) -> list[Example]:
         found = [self._journal.example_at(offset) for offset in item.offsets]
         pieces = [replace(one, domain=domain, target=item.target) for one in found if one and one.text]
         if len(pieces) < len(found):
@@ -240,14 +211,12 @@ class TextExams:
         items = [tuple(offsets[starts[k] : min(ends[k], starts[k] + _MAX_PIECES)].tolist()) for k in begin]
         return rows[order[starts[begin]]], items
 
-    def _item(self, offsets: tuple[int, ...]) -> TextItem:
+    def _item(self, offsets: tuple[int, ...]) -> LossItem:
         id_, domain, fields, arrived_with = self._journal.database.one(
             "SELECT id, domain, fields, target FROM examples WHERE offset = ?", (offsets[0],)
         )
         target = self._journal.present_target(offsets[0], arrived_with)
-        return TextItem(name=self._name_of(id_, fields), domain=domain, offsets=offsets, target=str(target))
+        return LossItem(name=self._name_of(id_, fields), domain=domain, offsets=offsets, target=str(target))
 
     def _name_of(self, id_: str, fields: str | None) -> str:
-        if self._whole_documents and fields:
-            return document_of(Example(id=id_, fields=json.loads(fields)))[0]
-        return id_
+        return self._group_of(Example(id=id_, fields=json.loads(fields) if fields else {}))

@@ -10,12 +10,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from everlearn.config import RunConfig
-from everlearn.errors import ConfigError
 from everlearn.journal.durable_files import write_json
-from everlearn.stream.source import Source
-from everlearn.tasks.texts.held_out import TextHeldOut, bleu_tokenizer
-from everlearn.types import Json, Learner
+from everlearn.learning.run_learner import RunLearner
+from everlearn.tasks.texts.held_out import LossHeldOut
+from everlearn.types import Json
 
 __all__ = ["GeneralText"]
 
@@ -24,21 +22,14 @@ class GeneralText:
     """Scores a file before and after learning.
 
     Args:
-        source: The file.
-        config: Of the run.
-
-    Raises:
-        ConfigError: The run is a classifier's.
-        InputError: There is nothing to score in the file.
+        held_out: The file.
     """
 
-    def __init__(self, source: Source, config: RunConfig) -> None:
-        if config.task == "classify":
-            raise ConfigError("general text is for task lm or seq2seq; a classifier is tested with --test")
-        self._held_out = TextHeldOut(source, bleu_tokenizer(config))
+    def __init__(self, held_out: LossHeldOut) -> None:
+        self._held_out = held_out
         self._before: Mapping[str, Json] | None = None
 
-    def begin(self, fresh: Learner, path: Path) -> None:
+    def begin(self, fresh: RunLearner, path: Path) -> None:
         """Score the model that has learned nothing, unless a file says what it lost on this text.
 
         Args:
@@ -59,7 +50,7 @@ class GeneralText:
         self._before = {"sha256": sha256, "bits_per_byte": self._score(fresh)}
         write_json(path, dict(self._before))
 
-    def figures(self, learner: Learner) -> dict[str, Json]:
+    def figures(self, learner: RunLearner) -> dict[str, Json]:
         """``general_bits_per_byte`` of now, ``general_bits_per_byte_before`` and the change in per cent."""
         assert self._before is not None, "begin first"
         before, now = self._before["bits_per_byte"], self._score(learner)
@@ -70,5 +61,5 @@ class GeneralText:
             "general_change_percent": change,
         }
 
-    def _score(self, learner: Learner) -> Json:
+    def _score(self, learner: RunLearner) -> Json:
         return self._held_out.losses(learner)["bits_per_byte"]

@@ -7,31 +7,30 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.errors import InputError
-from everlearn.evaluation.text_scores import TextScores
+from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
 from everlearn.learning.language import LanguageLearner
+from everlearn.learning.run_learner import RunLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.stream.order import Experience
 from everlearn.stream.source import Rejection, Source
-from everlearn.tasks.classification.held_out import HeldOut
+from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.reading import read_all
-from everlearn.types import Example, Json, Learner
+from everlearn.tasks.scores import Tested
+from everlearn.types import Example, Json
 
-__all__ = ["TextHeldOut", "bleu_tokenizer", "held_out_set", "score_text", "testable"]
+__all__ = ["LossHeldOut", "score_text", "testable"]
 
 _PREDICTED_AT_ONCE = 64
 
 
-class TextHeldOut:
+class LossHeldOut(HeldOut):
     """A test set of texts, with targets where the run translates.
 
     Args:
         source: Where it comes from.
         bleu_tokenizer: sacrebleu's, for targets; None: there are none.
-
-    Attributes:
-        rejected: Records that could not be used.
 
     Raises:
         InputError: Nothing in it can be tested on.
@@ -41,32 +40,56 @@ class TextHeldOut:
         examples, rejected = read_all(source)
         self._bleu_tokenizer = bleu_tokenizer
         self._examples = testable(source.name, examples, rejected, bleu_tokenizer)
+        self.num_records = len(examples) + len(rejected)
         self.rejected: Sequence[Rejection] = rejected
 
     def __len__(self) -> int:
         return len(self._examples)
 
-    def prepare(self, learner: Learner) -> None:
-        """Nothing: texts are read anew each time."""
-
-    def scores(self, learner: Learner) -> Mapping[str, Json]:
+    def scores(self, learner: RunLearner) -> Mapping[str, Json]:
         """The figures of the whole set; see ``score_text``."""
         return score_text(learner, self._examples, self._bleu_tokenizer)
 
-    def losses(self, learner: Learner) -> Mapping[str, Json]:
+    def losses(self, learner: RunLearner) -> Mapping[str, Json]:
         """The same without translating anything: losses only."""
         return score_text(learner, self._examples)
 
+    def test(self, learner: RunLearner) -> Tested:
+        """See HeldOut."""
+        scores = self.scores(learner)
+        names = ("bits_per_byte", "bleu", "chrf")
+        return Tested(figures={f"test_{name}": scores[name] for name in names if name in scores})
+
+    def after_experience(
+        self,
+        learner: RunLearner,
+        matrix: DomainMatrix | None,
+        experiences: Sequence[Experience],
+        order: str,
+        index: int,
+    ) -> DomainMatrix | None:
+        """See HeldOut: bits per byte of every domain of the set, where a domain ended."""
+        if order != "by-domain" or len(experiences) < 2:
+            return None
+        measured = {
+            name: figures["bits_per_byte"] for name, figures in self.scores(learner)["domains"].items()
+        }
+        matrix = DomainMatrix() if matrix is None else matrix
+        matrix.add(
+            experiences[index].name, {name: bits for name, bits in measured.items() if bits is not None}
+        )
+        return matrix
+
     def sha256(self) -> str:
         """SHA-256 of all texts and targets, in order (hex)."""
-        rows = [[one.text, one.target, one.fields] for one in self._examples]
+        rows = [[example.text, example.target, example.fields] for example in self._examples]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
 def testable(
     name: str, examples: Sequence[Example], rejected: Sequence[Rejection], bleu_tokenizer: str | None
 ) -> list[Example]:
-    """The examples of a file that can be tested on; arguments as of ``TextHeldOut``.
+    """The examples of a file that can be tested on; arguments as of ``LossHeldOut``.
 
     Raises:
         InputError: There are none.
@@ -87,7 +110,7 @@ def _reason(num_without_target: int, rejected: Sequence[Rejection]) -> str:
 
 
 def score_text(
-    learner: Learner, examples: Sequence[Example], bleu_tokenizer: str | None = None
+    learner: RunLearner, examples: Sequence[Example], bleu_tokenizer: str | None = None
 ) -> dict[str, Any]:
     """Losses, and for pairs BLEU and chrF, without learning.
 
@@ -116,19 +139,3 @@ def score_text(
     for name, one in translated["domains"].items():
         domains[name] = domains.get(name, {}) | one
     return figures | translated | {"domains": domains}
-
-
-def held_out_set(source: Source, config: RunConfig) -> HeldOut | TextHeldOut:
-    """The test set for a run's task.
-
-    Raises:
-        InputError: Nothing in it can be tested on.
-    """
-    if config.task == "classify":
-        return HeldOut(source)
-    return TextHeldOut(source, bleu_tokenizer(config))
-
-
-def bleu_tokenizer(config: RunConfig) -> str | None:
-    """Sacrebleu's tokenizer for the targets of a run; None where they are no texts."""
-    return config.learner.translation.bleu_tokenizer if config.task == "seq2seq" else None

@@ -1,32 +1,34 @@
-"""What a run of a language model or a translator knows of its quality: an observer like ``RunScores``."""
+"""Scores of a stream of texts: prequential bits per byte and, of pairs, BLEU and chrF."""
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
-import psutil
 import pyarrow as pa
 
-from everlearn.config import RunConfig
+from everlearn.evaluation.confusion import Confusion
+from everlearn.evaluation.report.texts import write_language_report
 from everlearn.evaluation.text_metrics import MAX_SHOWN_DOMAINS, TextMetricsLog, TextMetricsRow
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
+from everlearn.journal.journal import Journal
 from everlearn.tasks.batch_result import BatchResult
-from everlearn.tasks.classification.scores import RunScores
-from everlearn.tasks.records import Counts, RunStatus
+from everlearn.tasks.records import Seconds
+from everlearn.tasks.scores import ReaderPage, RunScores
+from everlearn.tasks.texts.samples import shown_samples
 from everlearn.types import Json, VocabularyGrowth
 
-__all__ = ["AnyRunScores", "TextRunScores", "rolling_text", "run_scores"]
+__all__ = ["LossScores"]
 
-_MEGABYTE = 1e6
 _BYTES_PER_EXAMPLE = 1_000
 """Rolling windows are given in examples; of text, one stands for so many bytes."""
 _MAX_SAMPLES = 12
 
 
-class TextRunScores:
+class LossScores(RunScores):
     """Prequential bits per byte and, of pairs, BLEU and chrF; and the metrics table of a run.
 
     Args:
@@ -34,68 +36,56 @@ class TextRunScores:
         bleu_tokenizer: sacrebleu's, for targets; None: the run has no targets.
 
     Attributes:
-        counts: Examples by what became of them.
-        is_past: Whether the steps that come were made before and are only folded again.
-        rolling: The newest rolling score, for display: bits per byte, or BLEU.
-        matrix: Bits per byte of each domain after each, where a test set was given.
+        rolling: The newest rolling score: bits per byte, or BLEU.
         growth: What the vocabulary gained, where it was to grow and has tried.
         samples: Ids of pairs that were translated along the way, and how many examples had come by then.
             What was written lies in the journal alone.
     """
 
+    matrix: DomainMatrix | None
+
     def __init__(self, rolling_window: int, bleu_tokenizer: str | None = None) -> None:
-        self.counts = Counts()
+        super().__init__()
         self.text = TextScores(rolling_window * _BYTES_PER_EXAMPLE)
         self.pairs = (
             None if bleu_tokenizer is None else TranslationScores(bleu_tokenizer, window=rolling_window)
         )
-        self.metrics = TextMetricsLog()
-        self.matrix: DomainMatrix | None = None
-        self.labels: set[str] = set()
+        self.matrix = None
         self.rolling: float | None = None
-        self.memory_mb = 0.0
-        self.examples_per_second = 0.0
         self.num_skipped = 0
         self.growth: VocabularyGrowth | None = None
         self.samples: list[dict[str, Json]] = []
-        self.is_past = False
-        self._process = psutil.Process()
-        self._start = time.perf_counter()
-        self._last = time.perf_counter()
+        self._metrics = TextMetricsLog()
 
     @property
-    def rolling_accuracy(self) -> None:
-        """Text is not right or wrong."""
-        return None
+    def rolling_text(self) -> str | None:
+        """The newest rolling score, for display."""
+        if self.rolling is None:
+            return None
+        return f"{self.rolling:.3f} bits/byte" if self.pairs is None else f"BLEU {self.rolling:.1f}"
 
     def __call__(self, result: BatchResult) -> None:
         """Take in one step of the loop."""
+        self._count(result)
         report = result.report
-        self.counts.rejected += result.num_rejected
-        self.counts.examples += len(result.examples)
         if report is not None:
-            self.counts.learned += report.num_learned - result.num_unlearned
-            self.counts.without_target += report.num_without_target - result.num_late_targets
             self.text.update(report.text_losses)
             self.num_skipped += report.skipped is not None
             self.growth = report.grown or self.growth
         if self.pairs is not None and result.examples:
             self._take_pairs(result, self.pairs)
-        now = time.perf_counter()
-        elapsed, self._last = max(now - self._last, 1e-9), now
-        self.examples_per_second = len(result.examples) / elapsed
-        self.memory_mb = self._process.memory_info().rss / _MEGABYTE
+        seconds, elapsed = self._measure(result)
         if report is None or not report.num_tokens:
             return
         text = self.text.summary(max_domains=MAX_SHOWN_DOMAINS)
         pairs = None if self.pairs is None else self.pairs.summary(max_domains=0)
         self.rolling = text["rolling_bits_per_byte"] if pairs is None else pairs["rolling_bleu"]
-        self.metrics.add(
+        self._metrics.add(
             TextMetricsRow.from_summaries(
                 text,
                 pairs,
                 examples=self.counts.examples,
-                seconds=now - self._start,
+                seconds=seconds,
                 skipped=self.num_skipped,
                 loss=report.loss,
                 gradient_norm=report.gradient_norm,
@@ -118,13 +108,10 @@ class TextRunScores:
         """Let go of samples that are deleted."""
         self.samples = [one for one in self.samples if one["id"] not in ids]
 
-    def rest(self) -> None:
-        """Leave out of the throughput what happened since the last batch (saving, testing, waiting)."""
-        self._last = time.perf_counter()
-
-    def figures(self) -> dict[str, Json]:
-        """Prequential figures by the names that summaries and reports use."""
+    def figures(self, seconds: Seconds, *, num_classes: int, tested: Mapping[str, Json]) -> dict[str, Json]:
+        """See RunScores."""
         text = self.text.summary(max_domains=0)
+        working_seconds = seconds.encode + seconds.predict + seconds.learn
         figures: dict[str, Json] = {
             "tokens": text["tokens"],
             "bytes": text["bytes"],
@@ -155,7 +142,10 @@ class TextRunScores:
                 "rolling_bleu": pairs["rolling_bleu"],
                 "bleu_signature": pairs["bleu_signature"],
             }
-        return figures
+        return figures | {
+            **tested,
+            "tokens_per_second": figures["tokens"] / working_seconds if working_seconds > 0 else None,
+        }
 
     def by_domain(self) -> dict[str, dict[str, Json]]:
         """The figures of each domain."""
@@ -176,54 +166,40 @@ class TextRunScores:
             **({} if self.growth is None else {"growth": self.growth.to_json()}),
         }
 
-    def restore(self, status: RunStatus) -> None:
-        """Go on from what a checkpoint kept. Raises StateError where it is damaged."""
-        self.counts = status.counts.model_copy()
-        self._start = time.perf_counter() - status.seconds.total
-        saved = status.scores
-        if not saved:
-            return
+    def restore_saved(self, saved: Mapping[str, Any]) -> None:
+        """See RunScores."""
         self.text.restore(saved["text"])
         if self.pairs is not None:
             self.pairs.restore(saved["pairs"])
         self.matrix = None if saved["matrix"] is None else DomainMatrix.from_json(saved["matrix"])
         self.num_skipped = int(saved["skipped"])
         # Those of before spelled their texts and did not say whose they were.
-        self.samples = [one for one in saved["samples"] if "id" in one]
+        self.samples = [sample for sample in saved["samples"] if "id" in sample]
         self.growth = None if "growth" not in saved else VocabularyGrowth.from_json(saved["growth"])
 
-    def restore_metrics(self, table: pa.Table) -> None:
-        """Go on from the metrics table of the run folder, which may be newer than the checkpoint.
+    def metrics_table(self) -> pa.Table:
+        """See RunScores."""
+        return self._metrics.table()
 
-        Raises:
-            KeyError: It has other columns.
-            TypeError: Columns of other types.
-            StateError: It is damaged.
-        """
+    def restore_metrics(self, table: pa.Table) -> None:
+        """See RunScores."""
         # Comparing in Arrow would import pandas.
         within = bisect_right(table["bytes"].to_pylist(), self.text.summary(max_domains=0)["bytes"])
-        self.metrics = TextMetricsLog.from_table(table.slice(0, within))
+        self._metrics = TextMetricsLog.from_table(table.slice(0, within))
 
-
-AnyRunScores = RunScores | TextRunScores
-"""Scores of a run, whatever its task."""
-
-
-def run_scores(config: RunConfig) -> AnyRunScores:
-    """Fresh scores for a run's task.
-
-    Raises:
-        MissingExtraError: Of translations, without sacrebleu.
-    """
-    window = config.run.rolling_window
-    if config.task == "classify":
-        return RunScores(window)
-    tokenizer = config.learner.translation.bleu_tokenizer if config.task == "seq2seq" else None
-    return TextRunScores(window, tokenizer)
-
-
-def rolling_text(scores: AnyRunScores) -> str | None:
-    """The newest rolling score of texts, for display."""
-    if not isinstance(scores, TextRunScores) or scores.rolling is None:
-        return None
-    return f"{scores.rolling:.3f} bits/byte" if scores.pairs is None else f"BLEU {scores.rolling:.1f}"
+    def write_files(
+        self, folder: Path, page: ReaderPage, journal: Journal, confusion: Confusion | None
+    ) -> None:
+        """See RunScores."""
+        write_language_report(
+            folder / "report.html",
+            title=page.title,
+            summary=page.summary,
+            metrics=self.metrics_table(),
+            domains=self.by_domain(),
+            matrix=self.matrix,
+            config=page.config,
+            notes=page.notes,
+            samples=shown_samples(journal, self.samples),
+            decisions=page.decisions,
+        )

@@ -1,0 +1,46 @@
+"""The learner of a run that trains a classifier by gradient steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from everlearn.config import RunConfig
+from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.methods.registry import create_method
+from everlearn.models.encoder.load import load_trunk
+from everlearn.tasks.classification.label_limit import MOST_LABELS
+from everlearn.tasks.optimization import method_settings, optimization_settings
+from everlearn.tasks.records import LearnerRecord
+
+__all__ = ["KIND", "gradient_learner", "gradient_methods", "gradient_record"]
+
+KIND = "gradient"
+
+
+def gradient_record(config: RunConfig) -> LearnerRecord:
+    """What it takes to build the learner of a new run."""
+    settings = optimization_settings(config) | {"max_length": config.model.max_length}
+    methods = gradient_methods(config)
+    return LearnerRecord(
+        kind=KIND, config={"learner": asdict(GradientConfig(**settings)), "methods": methods}
+    )
+
+
+def gradient_methods(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """The continual-learning methods that the settings ask for."""
+    return method_settings(config, tokens_replayed=config.model.max_length)
+
+
+def gradient_learner(config: RunConfig, record: LearnerRecord, model_name: str) -> GradientLearner:
+    """The learner of a record, in its first state."""
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in record.config["learner"].items()
+    }
+    methods = [create_method(name, values) for name, values in record.config["methods"].items()]
+    # Weights that were rounded once stay rounded; the configuration says what products run in.
+    trunk = load_trunk(model_name, dtype="float32", device=config.model.device)
+    learner = GradientLearner.for_text(trunk, GradientConfig(**settings), methods)
+    learner.max_classes = MOST_LABELS  # the configuration is part of the state
+    return learner

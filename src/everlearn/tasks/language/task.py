@@ -1,0 +1,169 @@
+"""The next token of documents, by a causal language model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from everlearn.config import GuardSettings, RunConfig, StreamSettings
+from everlearn.errors import RunError
+from everlearn.journal.deletion.dropped_texts import TextRule
+from everlearn.journal.journal import Journal
+from everlearn.learning.language import LanguageLearner, VocabularyConfig
+from everlearn.learning.language.reading import document_of
+from everlearn.learning.run_learner import RunLearner
+from everlearn.stream.source import DocumentConfig, Source, SourceConfig
+from everlearn.tasks.codes import refuse_codes
+from everlearn.tasks.evaluation import EvaluationRequest
+from everlearn.tasks.language.learner import KIND, language_learner, new_language_learner
+from everlearn.tasks.records import LearnerRecord
+from everlearn.tasks.scores import RunScores
+from everlearn.tasks.task import Task
+from everlearn.tasks.text_model import TextModel
+from everlearn.tasks.texts.building import text_model_of, warm_up_notes
+from everlearn.tasks.texts.evaluation import LossEvaluation
+from everlearn.tasks.texts.exams import LossExams
+from everlearn.tasks.texts.general_text import GeneralText
+from everlearn.tasks.texts.held_out import LossHeldOut
+from everlearn.tasks.texts.samples import without_samples
+from everlearn.tasks.texts.scores import LossScores
+from everlearn.types import Example, Json
+
+__all__ = ["Language"]
+
+_BATCH_SIZE = 4
+"""A piece of a document may be 16 KB long, and a batch is not interrupted."""
+_NO_TARGET = ""
+"""The target of a document in the journal: it has none, and none will come."""
+
+
+class Language(Task):
+    """See the module."""
+
+    name = "lm"
+    whole_documents = True
+    learns_targets = False
+    predicts = False
+    scores_name_examples = True
+    version_scores = ("prequential_bits_per_byte", "test_bits_per_byte")
+
+    def default_model(self) -> str:
+        """The small language model that has a package of its own."""
+        return "smollm2"
+
+    def defaults(self, config: RunConfig) -> dict[str, Any]:
+        """See Task."""
+        return {
+            "stream.batch_size": _BATCH_SIZE,
+            # A weight changes every loss a little: what a new subject may cost the old ones.
+            "guard.tolerance": 0.02,
+            # Documents take longer to read than the labels of texts to predict.
+            "guard.every": 1_000,
+            "guard.recent": 100,
+            "guard.long_term": 200,
+        }
+
+    def source_config(
+        self, settings: StreamSettings, *, text_optional: bool = False, with_targets: bool = True
+    ) -> SourceConfig:
+        """Documents and chats."""
+        general = super().source_config(settings, with_targets=with_targets)
+        limits = {} if settings.max_record_bytes is None else {"max_record_bytes": settings.max_record_bytes}
+        return replace(
+            general,
+            fields=replace(general.fields, messages="messages"),
+            documents=DocumentConfig(
+                split=settings.documents, max_piece_bytes=settings.piece_bytes, **limits
+            ),
+        )
+
+    def arriving(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Nothing is to be waited for.
+
+        An example without target counts as one whose target is still to come. A document needs none.
+        """
+        return [
+            example if example.target is not None else example.with_target(_NO_TARGET) for example in examples
+        ]
+
+    def group_of(self, example: Example) -> str:
+        """The document's name."""
+        return document_of(example)[0]
+
+    def text_rule(self) -> TextRule:
+        """What chats are made of is text, too."""
+        return TextRule(fields=frozenset({"messages", "tools"}), targets=True)
+
+    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+        """See Task."""
+        refuse_codes(source)
+        return new_language_learner(config, self.model_name(config))
+
+    def learner(
+        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
+    ) -> RunLearner:
+        """See Task."""
+        if record.kind != KIND:
+            raise self.unknown_kind(record, owner)
+        return language_learner(config, record, self.model_name(config))
+
+    def scores(self, config: RunConfig) -> RunScores:
+        """See Task."""
+        return LossScores(config.run.rolling_window)
+
+    def held_out(self, source: Source, config: RunConfig) -> LossHeldOut:
+        """See Task."""
+        return LossHeldOut(source)
+
+    def exams(self, journal: Journal, settings: GuardSettings, *, reads_text: bool) -> LossExams:
+        """See Task."""
+        return LossExams(journal, settings.recent, settings.long_term, group_of=self.group_of)
+
+    def general_text(self, source: Source, config: RunConfig) -> GeneralText:
+        """See Task."""
+        return GeneralText(self.held_out(source, config))
+
+    def evaluation(self, request: EvaluationRequest) -> LossEvaluation:
+        """See Task."""
+        return LossEvaluation(request, None)
+
+    def without_names(self, saved: Mapping[str, Json], ids: Iterable[str]) -> dict[str, Json]:
+        """See Task."""
+        return without_samples(saved, set(ids))
+
+    def check_predicts(self, owner: str) -> None:
+        """See Task."""
+        raise RunError(
+            f"{owner} holds a language model, which has no labels to predict; `everlearn generate` writes "
+            "with it, `everlearn evaluate` says how well it predicts a text"
+        )
+
+    def text_model(self, learner: RunLearner, owner: str) -> TextModel:
+        """See Task."""
+        assert isinstance(learner, LanguageLearner), "a run of this task has such a learner"
+        return text_model_of(learner, learner.tokenizer)
+
+    def notes(self, learner: RunLearner, scores: RunScores, config: RunConfig, *, is_over: bool) -> list[str]:
+        """What became of the vocabulary, and of the warm-up."""
+        assert isinstance(scores, LossScores), "a run of this task has such scores"
+        assert isinstance(learner, LanguageLearner), "a run of this task has such a learner"
+        vocabulary, notes = config.learner.vocabulary, []
+        if scores.growth is not None:
+            text = str(scores.growth)
+            notes.append(f"{text[0].upper()}{text[1:]}.")
+        elif vocabulary.words:
+            notes.append(
+                "The vocabulary has not grown yet: it does at the next text after "
+                f"{vocabulary.watch_bytes or VocabularyConfig.watch_bytes:,} bytes "
+                "(learner.vocabulary.watch_bytes)."
+            )
+        return notes + (warm_up_notes(learner) if is_over else [])
+
+    def nothing_learned(self, source: str, num_examples: int, config: RunConfig) -> str:
+        """See Task."""
+        return (
+            f"{source}: all of its {num_examples:,} examples are held back for the guard's exams, so nothing "
+            "was learned; hold back less (--guard-share), or learn more text"
+        )

@@ -1,0 +1,120 @@
+"""A text for a text, by an encoder-decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from everlearn.config import GuardSettings, RunConfig, StreamSettings
+from everlearn.errors import ConfigError
+from everlearn.journal.deletion.dropped_texts import TextRule
+from everlearn.journal.journal import Journal
+from everlearn.learning.run_learner import RunLearner
+from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.stream.source import Source, SourceConfig
+from everlearn.tasks.answer import PredictedText
+from everlearn.tasks.codes import refuse_codes
+from everlearn.tasks.evaluation import EvaluationRequest
+from everlearn.tasks.records import LearnerRecord
+from everlearn.tasks.scores import RunScores
+from everlearn.tasks.task import Task
+from everlearn.tasks.text_model import TextModel
+from everlearn.tasks.texts.building import text_model_of, warm_up_notes
+from everlearn.tasks.texts.evaluation import LossEvaluation
+from everlearn.tasks.texts.exams import LossExams
+from everlearn.tasks.texts.general_text import GeneralText
+from everlearn.tasks.texts.held_out import LossHeldOut
+from everlearn.tasks.texts.samples import without_samples
+from everlearn.tasks.texts.scores import LossScores
+from everlearn.tasks.translation.learner import KIND, new_seq2seq_learner, seq2seq_learner
+from everlearn.types import Example, Json, Prediction
+
+__all__ = ["Translation"]
+
+_BATCH_SIZE = 32
+
+
+class Translation(Task):
+    """See the module."""
+
+    name = "seq2seq"
+    scores_name_examples = True
+    version_scores = ("prequential_bits_per_byte", "test_bits_per_byte", "prequential_bleu", "test_bleu")
+
+    def default_model(self) -> str:
+        """None: raises ConfigError."""
+        raise ConfigError(
+            "model.name: no encoder-decoder comes with everlearn; name a folder or a hub name of one"
+        )
+
+    def defaults(self, config: RunConfig) -> dict[str, Any]:
+        """See Task."""
+        # A weight changes every loss a little; two hundredths are what a new subject may cost the old ones.
+        return {"stream.batch_size": _BATCH_SIZE, "guard.tolerance": 0.02}
+
+    def source_config(
+        self, settings: StreamSettings, *, text_optional: bool = False, with_targets: bool = True
+    ) -> SourceConfig:
+        """Texts may be called ``source``, too."""
+        general = super().source_config(settings, text_optional=text_optional, with_targets=with_targets)
+        alternatives = ("source",) if settings.text_field == "text" else ()
+        return replace(general, fields=replace(general.fields, text_alternatives=alternatives))
+
+    def text_rule(self) -> TextRule:
+        """What a pair is made of is text, too."""
+        return TextRule(fields=frozenset({"source", "text"}), targets=True)
+
+    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+        """See Task."""
+        refuse_codes(source)
+        return new_seq2seq_learner(config, self.model_name(config))
+
+    def learner(
+        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
+    ) -> RunLearner:
+        """See Task."""
+        if record.kind != KIND:
+            raise self.unknown_kind(record, owner)
+        return seq2seq_learner(config, record, self.model_name(config))
+
+    def scores(self, config: RunConfig) -> RunScores:
+        """See Task."""
+        return LossScores(config.run.rolling_window, config.learner.translation.bleu_tokenizer)
+
+    def held_out(self, source: Source, config: RunConfig) -> LossHeldOut:
+        """See Task."""
+        return LossHeldOut(source, config.learner.translation.bleu_tokenizer)
+
+    def exams(self, journal: Journal, settings: GuardSettings, *, reads_text: bool) -> LossExams:
+        """See Task."""
+        return LossExams(journal, settings.recent, settings.long_term, group_of=self.group_of)
+
+    def general_text(self, source: Source, config: RunConfig) -> GeneralText:
+        """See Task."""
+        return GeneralText(self.held_out(source, config))
+
+    def evaluation(self, request: EvaluationRequest) -> LossEvaluation:
+        """See Task."""
+        if request.adapt:
+            raise ConfigError("adapt is for language models: targets of pairs come after their predictions")
+        return LossEvaluation(request, request.config.learner.translation.bleu_tokenizer)
+
+    def without_names(self, saved: Mapping[str, Json], ids: Iterable[str]) -> dict[str, Json]:
+        """See Task."""
+        return without_samples(saved, set(ids))
+
+    def answer(self, example: Example, prediction: Prediction, top: int) -> PredictedText:
+        """See Task."""
+        return PredictedText.of(example, prediction, top, is_translation=True)
+
+    def text_model(self, learner: RunLearner, owner: str) -> TextModel:
+        """See Task."""
+        assert isinstance(learner, Seq2SeqLearner), "a run of this task has such a learner"
+        return text_model_of(learner, learner.seq2seq_model.tokenizer)
+
+    def notes(self, learner: RunLearner, scores: RunScores, config: RunConfig, *, is_over: bool) -> list[str]:
+        """What became of the warm-up."""
+        assert isinstance(learner, Seq2SeqLearner), "a run of this task has such a learner"
+        return warm_up_notes(learner) if is_over else []
