@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 from everlearn.errors import ConfigError, StateError
-from everlearn.learning.gradient.stability import AveragedWeights, SpikeGuard, StabilityConfig
+from everlearn.learning.gradient.averaged_weights import AveragedWeights
+from everlearn.learning.gradient.spike_guard import SpikeGuard
+from everlearn.learning.gradient.stability import StabilityConfig
 
 
 def test_the_average_is_the_recursion_of_its_definition() -> None:
@@ -22,6 +24,30 @@ def test_the_average_is_the_recursion_of_its_definition() -> None:
     with average.applied():
         torch.testing.assert_close(weight.detach(), expected)
     assert torch.equal(weight.detach(), torch.full((3,), 39.0, dtype=torch.float64))
+
+
+def test_a_row_that_comes_late_has_a_start_of_its_own() -> None:
+    grown, alone = (nn.Parameter(torch.zeros(1, 2, dtype=torch.float64)) for _ in range(2))
+    bias = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    average = AveragedWeights({"w": grown, "b": bias}, 0.999, growing=("w", "b"))
+    new = AveragedWeights({"w": alone}, 0.999)
+    old = AveragedWeights({"w": (first := nn.Parameter(torch.zeros(1, 2, dtype=torch.float64)))}, 0.999)
+    for step in range(1, 300):
+        if step == 200:
+            grown.data = torch.cat([grown.data, grown.data.new_zeros(1, 2)])
+            bias.data = torch.cat([bias.data, bias.data.new_zeros(1)])
+            average.grow(199)
+        for weight in (grown, bias, alone, first):
+            weight.data.fill_(float(step))
+        average.update(step)
+        old.update(step)
+        if step >= 200:
+            new.update(step - 199)
+    tensors = average.tensors()
+    torch.testing.assert_close(tensors["w"][0], old.tensors()["w"][0])
+    torch.testing.assert_close(tensors["w"][1], new.tensors()["w"][0])
+    torch.testing.assert_close(tensors["b"], tensors["w"][:, 0])
+    assert tensors["b"][1] > 200  # of the label's own steps, not of the zeros before
 
 
 def test_without_a_decay_nothing_is_kept() -> None:

@@ -43,6 +43,11 @@ class ClassificationResult:
 class Objective(Protocol):
     """One forward pass with its loss."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Known labels in the order of the logits; none where tokens are predicted."""
+        ...
+
     def forward(self, model: nn.Module, batch: Batch) -> ForwardResult:
         """Run the model on a batch; every target must be known to the objective."""
         ...

@@ -7,6 +7,7 @@ from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.growing_head import GrowingHead
 from everlearn.learning.gradient.learner import GradientLearner
 from everlearn.learning.gradient.schedules import learning_rate_factor
+from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.gradient.step import gradient_step
 from everlearn.learning.gradient.text_body import TextBody
 
@@ -16,6 +17,7 @@ __all__ = [
     "GradientConfig",
     "GradientLearner",
     "GrowingHead",
+    "StabilityConfig",
     "TextBody",
     "VectorBody",
     "gradient_step",

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim import Optimizer
 
 from everlearn.errors import InputError, StateError
 from everlearn.learning.batch import Batch
-from everlearn.learning.gradient.body import Body, Classifier, VectorBody, sha256_of_tensors
+from everlearn.learning.gradient.body import Body, Classifier, VectorBody
 from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.learner_state import (
-    check_weights,
-    methods_state,
+    check_description,
+    fingerprint_of,
     most_forgotten,
-    restore_methods,
-    with_prefix,
-    without_prefix,
 )
-from everlearn.learning.gradient.optimizers import (
-    ChangedRates,
-    build_optimizer,
-    load_optimizer_tensors,
-    optimizer_tensors,
-    set_learning_rates,
-)
+from everlearn.learning.gradient.optimizers import ChangedRates
 from everlearn.learning.gradient.predictor import GradientPredictor, predict_inputs
-from everlearn.learning.gradient.step import gradient_step
+from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.gradient.text_body import TextBody
 from everlearn.learning.gradient.trainable import select_trainable_parameters
-from everlearn.learning.method import BoundaryContext, Method, StepContext
+from everlearn.learning.gradient.training import Training
+from everlearn.learning.method import Method
 from everlearn.learning.objective import ClassificationObjective
 from everlearn.learning.run_learner import RunLearner
 from everlearn.memory import ModelExample
@@ -59,10 +50,10 @@ class GradientLearner(RunLearner):
         body: What is below the head; see ``for_text`` and ``for_vectors``.
         config: Optimizer, schedule, what is trained.
         methods: Continual-learning methods, in order.
+        stability: Averaged weights, which predictions are made with then; guard against loss spikes.
 
     Attributes:
         max_classes: Labels beyond this many are refused. Nothing learned depends on it, so it may be set.
-        rates: Peak learning rates; they may be changed between two steps.
 
     Raises:
         ConfigError: The body has no such part as ``config.trainable`` names.
@@ -81,34 +72,33 @@ class GradientLearner(RunLearner):
     """
 
     def __init__(
-        self, body: Body, config: GradientConfig | None = None, methods: Sequence[Method] = ()
+        self,
+        body: Body,
+        config: GradientConfig | None = None,
+        methods: Sequence[Method] = (),
+        *,
+        stability: StabilityConfig | None = None,
     ) -> None:
         self.config = config if config is not None else GradientConfig()
         self.max_classes = self.config.max_classes
-        self.methods = tuple(methods)
-        self._num_examples = 0
-        self.num_steps = 0
+        self.stability = stability if stability is not None else StabilityConfig()
         select_trainable_parameters(body.network, body.num_layers, self.config)
         self._body = body
         self._identity = body.identity()
         self._objective = ClassificationObjective()
         self.model = Classifier(body).eval()
-        for method in self.methods:
-            method.attach(self.model)
-        self._parameters = {
-            name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
-        }
-        is_head = {id(parameter) for parameter in self.model.head.parameters()}
-        self.optimizer = build_optimizer(
-            {name: weight for name, weight in self._parameters.items() if id(weight) not in is_head},
-            {name: weight for name, weight in self._parameters.items() if id(weight) in is_head},
-            self.config,
+        self.training = Training(
+            self.model, self._objective, self.config, self.stability, methods, self.model.head
         )
-        self.rates = ChangedRates(self.optimizer, self.config)
 
     @classmethod
     def for_text(
-        cls, trunk: Trunk, config: GradientConfig | None = None, methods: Sequence[Method] = ()
+        cls,
+        trunk: Trunk,
+        config: GradientConfig | None = None,
+        methods: Sequence[Method] = (),
+        *,
+        stability: StabilityConfig | None = None,
     ) -> GradientLearner:
         """A learner of texts over a copy of a pretrained encoder.
 
@@ -116,7 +106,8 @@ class GradientLearner(RunLearner):
         """
         config = config if config is not None else GradientConfig()
         dtype = choose_dtype(config.dtype, trunk.device)
-        return cls(TextBody(trunk, config.max_length, _reduced(dtype)), config, methods)
+        body = TextBody(trunk, config.max_length, None if dtype == torch.float32 else dtype)
+        return cls(body, config, methods, stability=stability)
 
     @classmethod
     def for_vectors(
@@ -125,12 +116,14 @@ class GradientLearner(RunLearner):
         feature_size: int,
         config: GradientConfig | None = None,
         methods: Sequence[Method] = (),
+        *,
+        stability: StabilityConfig | None = None,
     ) -> GradientLearner:
         """A learner of vectors over a copy of any module from (B, F) to (B, feature_size)."""
         config = config if config is not None else GradientConfig()
         # "auto" leaves a module as it is: small networks are not faster in reduced precision.
         reduced = torch.bfloat16 if config.dtype == "bfloat16" else None
-        return cls(VectorBody(network, feature_size, reduced), config, methods)
+        return cls(VectorBody(network, feature_size, reduced), config, methods, stability=stability)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -138,9 +131,29 @@ class GradientLearner(RunLearner):
         return self._objective.labels
 
     @property
+    def methods(self) -> tuple[Method, ...]:
+        """The continual-learning methods."""
+        return self.training.methods
+
+    @property
     def num_examples(self) -> int:
         """Examples that were learned."""
-        return self._num_examples
+        return self.training.num_examples
+
+    @property
+    def num_steps(self) -> int:
+        """Steps made, those that were refused included."""
+        return self.training.num_steps
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer of body and head."""
+        return self.training.optimizer
+
+    @property
+    def rates(self) -> ChangedRates:
+        """Peak learning rates; they may be changed between two steps."""
+        return self.training.rates
 
     @property
     def reads_text(self) -> bool:
@@ -156,16 +169,18 @@ class GradientLearner(RunLearner):
         return self._body.reading_problem(example)
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """Probabilities over the labels known now, by a forward pass of its own.
+        """Probabilities over the labels known now, by the averaged weights where weights are averaged.
 
         Raises:
             InputError: An example lacks what the body reads.
         """
-        return predict_inputs(self.model, self._body.to_inputs(examples), self.labels)
+        with self.training.averaged():
+            return predict_inputs(self.model, self._body.to_inputs(examples), self.labels)
 
     def frozen(self) -> GradientPredictor:
-        """The classifier as it is now; it stays so while the learner goes on."""
-        return GradientPredictor(self.model, self.labels)
+        """The classifier as it predicts now; it stays so while the learner goes on."""
+        with self.training.averaged():
+            return GradientPredictor(self.model, self.labels)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Make one step on the examples that have a target, and on what the methods add.
@@ -188,23 +203,16 @@ class GradientLearner(RunLearner):
             len(known),
         )
         new_labels = self._add_labels([target for _, target in known])
-        set_learning_rates(self.optimizer, self.config, self.num_steps)
-        with self._training():
-            result = gradient_step(
-                fresh,
-                self.methods,
-                self.optimizer,
-                self._step_context(),
-                max_gradient_norm=self.config.max_gradient_norm,
-            )
-        self.num_steps += 1
-        self._num_examples += len(known)
+        result = self.training.step(fresh)
+        self.training.num_examples += len(known)
         return StepReport(
             num_learned=len(known),
             num_without_target=without_target,
             new_labels=new_labels,
             loss=result.loss,
             num_replayed=len(result.batch) - result.batch.num_fresh,
+            gradient_norm=result.gradient_norm,
+            skipped=result.skipped,
         )
 
     def _add_labels(self, targets: Sequence[str]) -> tuple[str, ...]:
@@ -217,24 +225,8 @@ class GradientLearner(RunLearner):
             )
         if new_labels:
             self._objective.add_labels(new_labels)
-            self.model.head.grow(num_labels, self.optimizer)
+            self.training.grow_head(num_labels)
         return new_labels
-
-    @contextmanager
-    def _training(self) -> Iterator[None]:
-        if not self.config.train_mode:
-            yield
-            return
-        device = self.model.head.weight.device
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            # Dropout is a function of seed and step, so no generator has to be saved.
-            torch.manual_seed((self.config.seed * 1_000_003 + self.num_steps) % 2**63)
-            self.model.train()
-            try:
-                yield
-            finally:
-                self.model.eval()
 
     def learning_rates(self) -> dict[str, float]:
         """Peak learning rates as they are now."""
@@ -246,26 +238,7 @@ class GradientLearner(RunLearner):
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order."""
-        context = BoundaryContext(
-            model=self.model,
-            objective=self._objective,
-            parameters=self._parameters,
-            step=self.num_steps,
-            num_examples=self.num_examples,
-            labels=self.labels,
-        )
-        for method in self.methods:
-            method.on_boundary(boundary, context)
-
-    def _step_context(self) -> StepContext:
-        return StepContext(
-            model=self.model,
-            objective=self._objective,
-            parameters=self._parameters,
-            step=self.num_steps,
-            num_examples=self.num_examples,
-            labels=self.labels,
-        )
+        self.training.on_boundary(boundary)
 
     def forget(self, examples: Sequence[Example]) -> ForgetReport:
         """Remove examples from the methods' memories, so that they are never replayed again.
@@ -281,23 +254,8 @@ class GradientLearner(RunLearner):
 
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the trunk."""
-        methods = methods_state(self.methods)
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._weights().items()}
-        return State(
-            {
-                **with_prefix("weights", weights),
-                **with_prefix("optimizer", optimizer_tensors(self.optimizer, self._parameters)),
-                **with_prefix("methods", methods.tensors),
-            },
-            {
-                **self._description(),
-                "labels": list(self.labels),
-                "num_steps": self.num_steps,
-                "num_examples": self.num_examples,
-                **self.rates.state(),
-                **methods.data,
-            },
-        )
+        training = self.training.state()
+        return State(training.tensors, {**self._description(), "labels": list(self.labels), **training.data})
 
     def restore(self, state: State) -> None:
         """Replace the state.
@@ -306,54 +264,28 @@ class GradientLearner(RunLearner):
             StateError: The state is damaged, or of a learner with another body, configuration or
                 other methods.
         """
-        for key, expected in self._description().items():
-            if state.data.get(key) != expected:
-                raise StateError(
-                    f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
-                    "make the learner as it was when the state was saved"
-                )
+        check_description(state, {"stability": None, **self._description()})
         try:
             labels = [str(label) for label in state.data["labels"]]
-            num_steps, num_examples = int(state.data["num_steps"]), int(state.data["num_examples"])
-            methods = State(without_prefix("methods", state.tensors), {"methods": state.data["methods"]})
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
-        weights = without_prefix("weights", state.tensors)
-        check_weights(weights, self._weights(), len(labels))
-        restore_methods(self.methods, methods)
-        self.model.head.resize(len(labels))
-        load_optimizer_tensors(self.optimizer, self._parameters, without_prefix("optimizer", state.tensors))
-        with torch.no_grad():
-            for name, tensor in self._weights().items():
-                tensor.copy_(weights[name])
+        self.training.restore(state, len(labels))
         self._objective.set_labels(labels)
-        self.rates.restore(state.data)
-        self.num_steps, self._num_examples = num_steps, num_examples
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""
-        state = self.state()
-        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
-        digest.update(json.dumps(state.data, sort_keys=True).encode())
-        return digest.hexdigest()
-
-    def _weights(self) -> dict[str, Tensor]:
-        weights: dict[str, Tensor] = dict(self._parameters.items())
-        if self.config.train_mode:
-            # Running norm statistics change in train() mode only.
-            weights.update(self.model.named_buffers())
-        return weights
+        return fingerprint_of(self.state())
 
     def _description(self) -> dict[str, Json]:
-        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
-        config: Json = json.loads(json.dumps(asdict(self.config)))
-        return {
+        description: dict[str, Json] = {
             "kind": "gradient",
             "format_version": _FORMAT_VERSION,
             "body": self._identity,
-            "config": config,
+            "config": asdict(self.config),
         }
-
-
-def _reduced(dtype: torch.dtype) -> torch.dtype | None:
-    return None if dtype == torch.float32 else dtype
+        if self.stability != StabilityConfig():
+            # Saved states of learners without it have no such entry, and keep their fingerprints.
+            description["stability"] = asdict(self.stability)
+        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
+        through_json: dict[str, Json] = json.loads(json.dumps(description))
+        return through_json

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from everlearn.errors import StateError
+from everlearn.learning.gradient.body import sha256_of_tensors
 from everlearn.learning.method import Method
-from everlearn.types import State
+from everlearn.types import Json, State
 
 __all__ = [
+    "check_description",
     "check_weights",
+    "fingerprint_of",
     "methods_state",
     "most_forgotten",
     "restore_methods",
@@ -37,6 +42,27 @@ def most_forgotten(methods: Sequence[Method], ids: Collection[str]) -> int:
     Methods say how many, and not which: those that several of them kept are counted once.
     """
     return max((method.forget(ids) for method in methods), default=0)
+
+
+def fingerprint_of(state: State) -> str:
+    """SHA-256 of tensors and data: equal for learners that go on equally."""
+    digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
+    digest.update(json.dumps(state.data, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def check_description(state: State, description: Mapping[str, Json]) -> None:
+    """Compare what a state says of its learner with what this one says; None stands for no entry.
+
+    Raises:
+        StateError: They differ; names the first entry that does.
+    """
+    for key, expected in description.items():
+        if state.data.get(key) != expected:
+            raise StateError(
+                f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
+                "make the learner as it was when the state was saved"
+            )
 
 
 def methods_state(methods: Sequence[Method]) -> State:

@@ -1,24 +1,24 @@
 """Everything of a learner that changes step by step: trained weights, optimizer, methods, counts.
 
-Language models and encoder-decoders are trained through it; what they predict and how they read examples is
-their own.
+Classifiers, language models and encoder-decoders are trained through it; what they predict and how they read
+examples is their own.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adagrad
 
 from everlearn.errors import StateError
 from everlearn.learning.batch import Batch
-from everlearn.learning.gradient.body import sha256_of_tensors
+from everlearn.learning.gradient.averaged_weights import AveragedWeights
 from everlearn.learning.gradient.config import GradientConfig
+from everlearn.learning.gradient.growing_head import GrowingHead
 from everlearn.learning.gradient.learner_state import (
     check_weights,
     methods_state,
@@ -33,13 +33,16 @@ from everlearn.learning.gradient.optimizers import (
     optimizer_tensors,
     set_learning_rates,
 )
-from everlearn.learning.gradient.stability import AveragedWeights, SpikeGuard, StabilityConfig
+from everlearn.learning.gradient.spike_guard import SpikeGuard
+from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.gradient.step import Part, StepResult, gradient_step
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import Objective
 from everlearn.types import Boundary, State
 
 __all__ = ["Training"]
+
+_Context = TypeVar("_Context", StepContext, BoundaryContext)
 
 
 class Training:
@@ -51,6 +54,8 @@ class Training:
         config: Optimizer, schedule, clipping.
         stability: Averaged weights, guard against loss spikes.
         methods: Continual-learning methods, in order; they are attached here, before the optimizer exists.
+        head: A part of the model that gets a row for each new label, and has a learning rate of its own;
+            None: there is none.
 
     Attributes:
         num_steps: Steps made, those that were refused included.
@@ -65,6 +70,7 @@ class Training:
         config: GradientConfig,
         stability: StabilityConfig,
         methods: Sequence[Method] = (),
+        head: GrowingHead | None = None,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -77,11 +83,16 @@ class Training:
         self.parameters = {
             name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
         }
-        self.optimizer = build_optimizer(self.parameters, {}, config)
+        self._head = head
+        of_head = set() if head is None else {id(parameter) for parameter in head.parameters()}
+        heads = {name: one for name, one in self.parameters.items() if id(one) in of_head}
+        others = {name: one for name, one in self.parameters.items() if name not in heads}
+        self.optimizer = build_optimizer(others, heads, config)
         self.rates = ChangedRates(self.optimizer, config)
-        self._average = AveragedWeights(self.parameters, stability.average_decay)
+        self._stability = stability
+        self._heads = tuple(heads)
+        self._average = AveragedWeights(self.parameters, stability.average_decay, self._heads)
         self._spikes = SpikeGuard(stability)
-        self._watches_spikes = stability.spike_deviations is not None
         self._added: tuple[str, ...] = ()
         self._alone_steps = 0
 
@@ -107,7 +118,7 @@ class Training:
                 self.optimizer.state[one] = moments
         self.parameters.update(named)
         self._average.include(named)
-        self._spikes = SpikeGuard(self._spikes.config)
+        self._spikes = SpikeGuard(self._stability)
         self._added, self._alone_steps = tuple(named), alone_steps
 
     def exchange_parameter(self, name: str, parameter: nn.Parameter) -> None:
@@ -132,6 +143,16 @@ class Training:
         ]
         self._added, self._alone_steps = (), 0
 
+    def grow_head(self, num_labels: int) -> None:
+        """Give the head rows for new labels; they are zero."""
+        assert self._head is not None, "only a head grows"
+        self._head.grow(num_labels, self.optimizer)
+        self._average.grow(self.num_steps)
+        # No model foresees a label that it does not know, so the loss jumps without anything being wrong, and
+        # stays high until the label is learned. Refused as a spike it would hardly ever be: the guard starts
+        # anew, as with other new parameters, and so refuses neither this step nor those of its warm-up.
+        self._spikes = SpikeGuard(self._stability)
+
     def step(
         self, fresh: Batch, split: Callable[[Batch], Sequence[Sequence[Part]]] | None = None
     ) -> StepResult:
@@ -147,10 +168,10 @@ class Training:
                 fresh,
                 self.methods,
                 self.optimizer,
-                self._context(),
+                self._context(StepContext),
                 max_gradient_norm=self.config.max_gradient_norm,
                 split=split,
-                refuse=self._refuse if self._watches_spikes else None,
+                refuse=self._refuse if self._stability.spike_deviations is not None else None,
             )
         self.num_steps += 1
         self._alone_steps -= is_alone
@@ -183,25 +204,18 @@ class Training:
 
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order."""
-        context = BoundaryContext(
-            model=self.model,
-            objective=self.objective,
-            parameters=self.parameters,
-            step=self.num_steps,
-            num_examples=self.num_examples,
-            labels=(),
-        )
+        context = self._context(BoundaryContext)
         for method in self.methods:
             method.on_boundary(boundary, context)
 
-    def _context(self) -> StepContext:
-        return StepContext(
+    def _context(self, kind: type[_Context]) -> _Context:
+        return kind(
             model=self.model,
             objective=self.objective,
             parameters=self.parameters,
             step=self.num_steps,
             num_examples=self.num_examples,
-            labels=(),
+            labels=self.objective.labels,
         )
 
     @contextmanager
@@ -222,7 +236,7 @@ class Training:
     def state(self) -> State:
         """Trained weights, optimizer, averages, methods and counts; nothing that is frozen."""
         methods = methods_state(self.methods)
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.parameters.items()}
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._weights().items()}
         return State(
             {
                 **with_prefix("weights", weights),
@@ -233,42 +247,54 @@ class Training:
             {
                 "num_steps": self.num_steps,
                 "num_examples": self.num_examples,
-                "spikes": self._spikes.state(),
+                **({"spikes": self._spikes.state()} if self._saves_spikes else {}),
                 **({"alone_steps": self._alone_steps} if self._added else {}),
                 **self.rates.state(),
                 **methods.data,
             },
         )
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: State, num_labels: int | None = None) -> None:
         """Replace the state.
+
+        Args:
+            state: Made by ``state``.
+            num_labels: Rows of the head in it; None: there is no head.
 
         Raises:
             StateError: It is damaged, or of another model or other methods.
         """
         try:
             num_steps, num_examples = int(state.data["num_steps"]), int(state.data["num_examples"])
-            spikes = state.data["spikes"]
+            spikes = state.data["spikes"] if self._saves_spikes else self._spikes.state()
             alone_steps = int(state.data.get("alone_steps", 0))
             methods = State(without_prefix("methods", state.tensors), {"methods": state.data["methods"]})
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
         weights = without_prefix("weights", state.tensors)
-        check_weights(weights, self.parameters)
+        check_weights(weights, self._weights(), num_labels)
         restore_methods(self.methods, methods)
+        if self._head is not None and num_labels is not None:
+            self._head.resize(num_labels)
+            self._average = AveragedWeights(self.parameters, self._stability.average_decay, self._heads)
         load_optimizer_tensors(self.optimizer, self.parameters, without_prefix("optimizer", state.tensors))
         self._average.load(without_prefix("average", state.tensors))
         self._spikes.restore(spikes)
         self.rates.restore(state.data)
         with torch.no_grad():
-            for name, tensor in self.parameters.items():
+            for name, tensor in self._weights().items():
                 tensor.copy_(weights[name])
         self.num_steps, self.num_examples = num_steps, num_examples
         self._alone_steps = alone_steps
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the state: equal for trainings that go on equally."""
-        state = self.state()
-        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
-        digest.update(json.dumps(state.data, sort_keys=True).encode())
-        return digest.hexdigest()
+    @property
+    def _saves_spikes(self) -> bool:
+        # Saved states of classifiers without a guard have no entry for it, those of texts have an empty one.
+        return self._head is None or self._stability.spike_deviations is not None
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = dict(self.parameters)
+        if self._head is not None and self.config.train_mode:
+            # Running norm statistics, which models of texts do not have, change in train() mode only.
+            weights.update(self.model.named_buffers())
+        return weights

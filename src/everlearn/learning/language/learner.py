@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,13 @@ from torch import nn
 from everlearn.context import LaneChunk, Lanes, make_carry
 from everlearn.context.decoder import decoder_of, evaluating, takes
 from everlearn.errors import ConfigError, InputError, StateError
-from everlearn.learning.gradient.body import sha256_of_tensors
-from everlearn.learning.gradient.learner_state import most_forgotten, with_prefix, without_prefix
+from everlearn.learning.gradient.learner_state import (
+    check_description,
+    fingerprint_of,
+    most_forgotten,
+    with_prefix,
+    without_prefix,
+)
 from everlearn.learning.gradient.step import StepResult
 from everlearn.learning.gradient.trainable import select_trainable_parameters
 from everlearn.learning.gradient.training import Training
@@ -340,12 +344,7 @@ class LanguageLearner(RunLearner):
             StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
                 or other methods.
         """
-        for key, expected in self.description().items():
-            if state.data.get(key) != expected:
-                raise StateError(
-                    f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
-                    "make the learner as it was when the state was saved"
-                )
+        check_description(state, self.description())
         try:
             num_tokens = int(state.data["num_tokens"])
             training, lanes, carry = (state.data[name] for name in ("training", "lanes", "carry"))
@@ -364,10 +363,7 @@ class LanguageLearner(RunLearner):
 
     def fingerprint(self) -> str:
         """SHA-256 of the whole state: equal for learners that go on equally."""
-        state = self.state()
-        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
-        digest.update(json.dumps(state.data, sort_keys=True).encode())
-        return digest.hexdigest()
+        return fingerprint_of(self.state())
 
     def _read_with(self, tokenizer: Any) -> None:
         if tokenizer is not self.tokenizer:

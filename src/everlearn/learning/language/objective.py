@@ -95,6 +95,8 @@ class LanguageObjective:
         on_chunk: Is given every chunk of a step with its result, before anything of the step is learned.
     """
 
+    labels: tuple[str, ...] = ()
+
     def __init__(
         self,
         model: nn.Module,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,8 +14,7 @@ from torch import nn
 
 from everlearn.errors import InputError, ModelError, StateError
 from everlearn.learning.batch import Batch
-from everlearn.learning.gradient.body import sha256_of_tensors
-from everlearn.learning.gradient.learner_state import most_forgotten
+from everlearn.learning.gradient.learner_state import check_description, fingerprint_of, most_forgotten
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.method import Method
 from everlearn.learning.run_learner import RunLearner
@@ -235,12 +233,7 @@ class Seq2SeqLearner(RunLearner):
             StateError: The state is damaged, or of a learner with another model, tokenizer, configuration
                 or other methods.
         """
-        for key, expected in self.description().items():
-            if state.data.get(key) != expected:
-                raise StateError(
-                    f"the state has {key} {state.data.get(key)!r}, this learner {expected!r}; "
-                    "make the learner as it was when the state was saved"
-                )
+        check_description(state, self.description())
         try:
             training = state.data["training"]
         except KeyError as error:
@@ -249,10 +242,7 @@ class Seq2SeqLearner(RunLearner):
 
     def fingerprint(self) -> str:
         """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""
-        state = self.state()
-        digest = hashlib.sha256(sha256_of_tensors(dict(state.tensors)).encode())
-        digest.update(json.dumps(state.data, sort_keys=True).encode())
-        return digest.hexdigest()
+        return fingerprint_of(self.state())
 
     def description(self) -> dict[str, Json]:
         """What a state must agree with to be restored: the model, the tokenizer, the configuration."""

@@ -63,6 +63,8 @@ class Seq2SeqObjective:
         autocast_dtype: Reduced precision of matrix products; None: the weights' own.
     """
 
+    labels: tuple[str, ...] = ()
+
     def __init__(
         self,
         start_id: int,
