@@ -24,8 +24,8 @@ import sacrebleu
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import ExperienceReplay, ReplayConfig
-from everlearn.models.storage.saving import save_model
 from everlearn.models.language.small_seq2seq import small_seq2seq
+from everlearn.models.storage.saving import save_model
 from everlearn.types import Example, Predictor
 
 FIRST_BATCH, STREAM_BATCH, NUM_TEST = 64, 16, 200

@@ -15,6 +15,7 @@ from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart
 from everlearn.evaluation.report.labels import report_html
+from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.evaluation.text_metrics import TextMetricsLog
 from everlearn.evaluation.text_scores import TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
@@ -122,7 +123,9 @@ def test_a_report_of_ten_thousand_labels_makes_no_matrix_of_them() -> None:
     tracemalloc.start()
     confusion = scores.confusion()
     assert confusion_chart(confusion) is not None
-    page = report_html(title="x", summary={}, metrics=TextMetricsLog().table(), confusion=confusion)
+    page = report_html(
+        ReportedRun(title="x", summary={}, metrics=TextMetricsLog().table()), confusion=confusion
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "label 00001" in page

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.errors import StorageError
-from everlearn.evaluation import AccuracyMatrix, MetricsLog, MetricsRow, report_html, write_report
+from everlearn.evaluation import AccuracyMatrix, MetricsLog, MetricsRow, ReportedRun, report_html, write_page
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart
 from everlearn.evaluation.report.decisions import decisions_section
@@ -58,15 +58,24 @@ def matrix(num: int, name: str = "experience") -> AccuracyMatrix:
 def full_report(num_classes: int = 6, text: str = "plain") -> str:
     labels, counts = confusion(num_classes)
     return report_html(
-        title=f"run {text}",
-        summary={"prequential_accuracy": 0.957, "forgetting": -0.004, "examples": 15000, "seconds": 65.2,
-                 "fingerprint": "0123456789abcdef" * 4, "test_accuracy": None, "rejected": 0},
-        metrics=metrics(20),
+        ReportedRun(
+            title=f"run {text}",
+            summary={
+                "prequential_accuracy": 0.957,
+                "forgetting": -0.004,
+                "examples": 15000,
+                "seconds": 65.2,
+                "fingerprint": "0123456789abcdef" * 4,
+                "test_accuracy": None,
+                "rejected": 0,
+            },
+            metrics=metrics(20),
+            config={"model": {"name": text}, "seed": 0},
+            notes=[text],
+        ),
         confusion=Confusion.from_matrix([text, *labels[1:]], counts),
         matrix=matrix(3, text),
-        config={"model": {"name": text}, "seed": 0},
-        notes=[text],
-    )  # fmt: skip
+    )
 
 
 class Page(HTMLParser):
@@ -127,12 +136,15 @@ def test_figures_are_valid_plotly_with_titled_axes() -> None:
 
 
 def test_nothing_to_show_gives_no_chart() -> None:
-    page = report_html(title="empty", summary={}, metrics=metrics(0), matrix=AccuracyMatrix(["a"]),
-                       confusion=Confusion.from_matrix([], []))  # fmt: skip
+    page = report_html(
+        ReportedRun(title="empty", summary={}, metrics=metrics(0)),
+        matrix=AccuracyMatrix(["a"]),
+        confusion=Confusion.from_matrix([], []),
+    )
     assert Page(page).ids == []
     assert "<details" not in page
     one_column = metrics(5).select(["examples", "accuracy"])
-    assert Page(report_html(title="x", summary={}, metrics=one_column)).ids == ["accuracy"]
+    assert Page(report_html(ReportedRun(title="x", summary={}, metrics=one_column))).ids == ["accuracy"]
 
 
 def test_the_page_needs_nothing_else() -> None:
@@ -197,13 +209,16 @@ def test_texts() -> None:
 
 def test_writing_is_atomic_and_failure_is_named(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_report(path, title=NASTY, summary={}, metrics=metrics(3))
+    write_page(path, report_html(ReportedRun(title=NASTY, summary={}, metrics=metrics(3))))
     first = path.read_bytes()
-    write_report(path, title=NASTY, summary={}, metrics=metrics(3))
+    write_page(path, report_html(ReportedRun(title=NASTY, summary={}, metrics=metrics(3))))
     assert path.read_bytes() == first
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(StorageError, match="report"):
-        write_report(tmp_path / "missing" / "report.html", title="x", summary={}, metrics=metrics(3))
+        write_page(
+            tmp_path / "missing" / "report.html",
+            report_html(ReportedRun(title="x", summary={}, metrics=metrics(3))),
+        )
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

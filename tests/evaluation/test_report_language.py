@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from everlearn.errors import ConfigError, StateError, StorageError
-from everlearn.evaluation.report.texts import language_report_html, write_language_report
-from everlearn.evaluation.text_metrics import TextMetricsLog, TextMetricsRow
+from everlearn.evaluation.report.page import write_page
+from everlearn.evaluation.report.reported_run import ReportedRun
+from everlearn.evaluation.report.texts import language_report_html
+from everlearn.evaluation.text_metrics import TextMetricsLog, TextMetricsRow, summary_columns
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
 from everlearn.types import TextLoss
@@ -55,23 +57,33 @@ def matrix(text: str = "law") -> DomainMatrix:
 
 def full_report(text: str = "law") -> str:
     return language_report_html(
-        title=f"run {text}",
-        summary={"prequential_bits_per_byte": 1.0234, "prequential_bleu": 23.456, "examples": 20,
-                 "tokens": 600, "bytes": 1_234_000, "skipped": 0, "rejected": 3,
-                 "fingerprint": "0123456789abcdef" * 4, "domains": {"x": 1}},
-        metrics=metrics(20, ("news", text.replace("\ud800", ""))),
+        ReportedRun(
+            title=f"run {text}",
+            summary={
+                "prequential_bits_per_byte": 1.0234,
+                "prequential_bleu": 23.456,
+                "examples": 20,
+                "tokens": 600,
+                "bytes": 1_234_000,
+                "skipped": 0,
+                "rejected": 3,
+                "fingerprint": "0123456789abcdef" * 4,
+                "domains": {"x": 1},
+            },
+            metrics=metrics(20, ("news", text.replace("\ud800", ""))),
+            config={"model": {"name": text}},
+            notes=[text],
+        ),
         domains={
             "news": {"bytes": 1000, "tokens": 300, "bits_per_byte": 1.05, "bleu": None},
             text: {"bytes": 500, "tokens": 150, "bits_per_byte": None, "bleu": None},
         },
         matrix=matrix(text),
-        config={"model": {"name": text}},
-        notes=[text],
         samples=[
             {"examples": 1000, "input": f"Once upon\n{text}", "output": "a time"},
             {"input": "der Hund", "output": "the dog", "target": "the hound"},
         ],
-    )  # fmt: skip
+    )
 
 
 class Page(HTMLParser):
@@ -145,16 +157,20 @@ def test_figures_are_valid_plotly_with_titled_axes() -> None:
 
 
 def test_nothing_to_show_gives_no_chart() -> None:
-    page = language_report_html(title="empty", summary={}, metrics=metrics(0), matrix=DomainMatrix())
+    page = language_report_html(
+        ReportedRun(title="empty", summary={}, metrics=metrics(0)), matrix=DomainMatrix()
+    )
     assert Page(page).ids == []
     assert "<details" not in page
     few = metrics(5).select(["examples", "bits_per_byte"])
-    assert Page(language_report_html(title="x", summary={}, metrics=few)).ids == ["bits-per-byte"]
+    assert Page(language_report_html(ReportedRun(title="x", summary={}, metrics=few))).ids == [
+        "bits-per-byte"
+    ]
 
 
 def test_many_domains_are_cut_and_said() -> None:
     names = tuple(f"domain {i}" for i in range(15))
-    page = Page(language_report_html(title="x", summary={}, metrics=metrics(40, names)))
+    page = Page(language_report_html(ReportedRun(title="x", summary={}, metrics=metrics(40, names))))
     assert len(page.figures["domains"]["data"]) == 10
     assert "The 10 longest of 15 domains." in page.text
 
@@ -173,10 +189,13 @@ def test_any_text_stays_text_and_nothing_is_fetched() -> None:
 def test_writing_is_atomic_and_failure_is_named(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     for _ in range(2):
-        write_language_report(path, title=NASTY, summary={}, metrics=metrics(3))
+        write_page(path, language_report_html(ReportedRun(title=NASTY, summary={}, metrics=metrics(3))))
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(StorageError, match="report"):
-        write_language_report(tmp_path / "missing" / "r.html", title="x", summary={}, metrics=metrics(3))
+        write_page(
+            tmp_path / "missing" / "r.html",
+            language_report_html(ReportedRun(title="x", summary={}, metrics=metrics(3))),
+        )
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -203,13 +222,13 @@ def test_a_row_from_summaries() -> None:
     for number in range(25):
         scores.update([TextLoss(domain=f"d{number}", nats=70.0, tokens=30, bytes=100 + number)])
     scores.update([TextLoss(domain="empty", nats=0.0, tokens=0, bytes=0)])
-    made = TextMetricsRow.from_summaries(scores.summary(), examples=25, seconds=1.0, gradient_norm=0.3)
+    made = TextMetricsRow(**summary_columns(scores.summary()), examples=25, seconds=1.0, gradient_norm=0.3)
     assert (made.tokens, made.bytes, made.gradient_norm, made.bleu) == (750, 2800, 0.3, None)
     assert list(made.domain_bits_per_byte) == [f"d{number}" for number in range(24, 4, -1)]
     assert made.bits_per_byte == scores.summary()["bits_per_byte"]
     pairs = TranslationScores()
     pairs.update(["a b c d e"], ["a b c d e"])
-    translated = TextMetricsRow.from_summaries(scores.summary(), pairs.summary(), examples=1, seconds=1.0)
+    translated = TextMetricsRow(**summary_columns(scores.summary(), pairs.summary()), examples=1, seconds=1.0)
     assert [translated.bleu, translated.rolling_chrf] == pytest.approx([100, 100])
 
 

@@ -26,7 +26,7 @@ from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.methods import create_method
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.language.causal import LanguageModel
-from everlearn.models.language.generation import generate
+from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.types import Example
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
@@ -106,7 +106,9 @@ def test_generation_is_the_same() -> None:
     texts = []
     for device in ("cpu", "cuda"):
         made = tiny_language_model()
-        texts.append(generate(made.model.to(device), made.tokenizer, "the cat", max_new_tokens=12))
+        texts.append(
+            generate(made.model.to(device), made.tokenizer, "the cat", GenerationSettings(max_new_tokens=12))
+        )
     assert texts[0] == texts[1]
 
 

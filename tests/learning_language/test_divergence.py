@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from everlearn.learning.language.divergence import linear_kl_divergence
+from everlearn.learning.language.divergence import Head, linear_kl_divergence
 
 
 def log_softmax_of(
@@ -41,11 +41,9 @@ def test_value_and_gradients_equal_those_of_whole_logits(
     divergence, nats = linear_kl_divergence(
         states,
         teacher_states,
-        weight,
+        Head(weight, bias),
         shares,
-        teacher_weight_VD=teacher_weight,
-        bias_V=bias,
-        teacher_bias_V=teacher_bias,
+        teacher_head=None if teacher_weight is None else Head(teacher_weight, teacher_bias),
         softcap=softcap,
         temperature=temperature,
     )
@@ -65,7 +63,7 @@ def test_value_and_gradients_equal_those_of_whole_logits(
 def test_a_model_is_no_distance_from_itself() -> None:
     states = torch.randn(200, 8, generator=torch.Generator().manual_seed(1)).bfloat16().requires_grad_()
     weight = torch.randn(30, 8, generator=torch.Generator().manual_seed(2))
-    divergence, nats = linear_kl_divergence(states, states, weight, torch.ones(200))
+    divergence, nats = linear_kl_divergence(states, states, Head(weight), torch.ones(200))
     assert float(divergence.detach()) == 0.0
     assert nats.abs().max() == 0.0
     (gradient,) = torch.autograd.grad(divergence, states)
@@ -74,6 +72,6 @@ def test_a_model_is_no_distance_from_itself() -> None:
 
 def test_no_tokens_are_no_distance() -> None:
     states = torch.randn(0, 3, requires_grad=True)
-    divergence, nats = linear_kl_divergence(states, states, torch.randn(5, 3), torch.ones(0))
+    divergence, nats = linear_kl_divergence(states, states, Head(torch.randn(5, 3)), torch.ones(0))
     assert float(divergence.detach()) == 0.0
     assert len(nats) == 0

@@ -19,7 +19,7 @@ from everlearn.methods import ExperienceReplay, ReplayConfig
 from everlearn.methods.registry import create_method
 from everlearn.models.added_rows import SplitHead
 from everlearn.models.language.causal import LanguageModel
-from everlearn.models.language.generation import generate
+from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.models.storage.saving import save_model
 from everlearn.types import Boundary, Example, StepReport
 
@@ -270,7 +270,7 @@ def test_saved_models_say_the_same_in_transformers(
     _learn(learner, 8)
     with learner.training.averaged():
         save_model(tmp_path / "full", learner.model, learner.tokenizer)
-        text = generate(learner.model, learner.tokenizer, "the whale", max_new_tokens=5)
+        text = generate(learner.model, learner.tokenizer, "the whale", GenerationSettings(max_new_tokens=5))
         ids = torch.tensor([learner.tokenizer("the whale saw the whale")["input_ids"]])
         expected = learner.model(input_ids=ids).logits.detach()
     loaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "full")
@@ -280,7 +280,7 @@ def test_saved_models_say_the_same_in_transformers(
     torch.testing.assert_close(loaded(ids).logits.detach(), expected, atol=2e-5, rtol=1e-5)
     assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
     assert loaded.config.tie_word_embeddings == tied
-    assert generate(loaded, tokenizer, "the whale", max_new_tokens=5) == text
+    assert generate(loaded, tokenizer, "the whale", GenerationSettings(max_new_tokens=5)) == text
     if trainable == "lora":
         with pytest.raises(ModelError, match="whole model"):
             save_model(tmp_path / "adapter", learner.model, learner.tokenizer, form="adapter")

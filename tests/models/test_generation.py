@@ -11,7 +11,7 @@ import torch
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.models.language.causal import load_language_model
-from everlearn.models.language.generation import _Streamer, generate, generate_targets
+from everlearn.models.language.generation import GenerationSettings, _Streamer, generate, generate_targets
 
 from .tiny_models import adapt, byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, tiny_seq2seq
 
@@ -42,7 +42,7 @@ def greedy(model: Any, ids: list[int], count: int) -> list[int]:
 def test_greedy_is_the_most_probable_token_each() -> None:
     model = tiny_llama()
     expected = greedy(model, TOKENIZER("<|start|>the quick")["input_ids"], 12)
-    found = generate(model, TOKENIZER, "the quick", max_new_tokens=12)
+    found = generate(model, TOKENIZER, "the quick", GenerationSettings(max_new_tokens=12))
     assert found == TOKENIZER.decode(expected, skip_special_tokens=True)
     assert found
 
@@ -52,22 +52,22 @@ def test_draws_follow_the_seed_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     settings: dict[str, Any] = {"max_new_tokens": 12, "temperature": 1.5}
-    first = generate(model, TOKENIZER, "the", seed=1, **settings)
+    first = generate(model, TOKENIZER, "the", GenerationSettings(seed=1, **settings))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
-    assert generate(model, TOKENIZER, "the", seed=1, **settings) == first
-    assert generate(model, TOKENIZER, "the", seed=2, **settings) != first
+    assert generate(model, TOKENIZER, "the", GenerationSettings(seed=1, **settings)) == first
+    assert generate(model, TOKENIZER, "the", GenerationSettings(seed=2, **settings)) != first
     # The least set of tokens is the most probable one.
-    assert generate(model, TOKENIZER, "the", top_p=1e-9, **settings) == generate(
-        model, TOKENIZER, "the", max_new_tokens=12
+    assert generate(model, TOKENIZER, "the", GenerationSettings(top_p=1e-9, **settings)) == generate(
+        model, TOKENIZER, "the", GenerationSettings(max_new_tokens=12)
     )
 
 
 def test_what_the_model_says_of_drawing_does_not_matter() -> None:
     model = tiny_llama()
-    expected = generate(model, TOKENIZER, "the", max_new_tokens=8)
+    expected = generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=8))
     model.generation_config.update(do_sample=True, temperature=0.6, top_p=0.9, top_k=3, max_new_tokens=2)
-    assert generate(model, TOKENIZER, "the", max_new_tokens=8) == expected
+    assert generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=8)) == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -75,7 +75,11 @@ def test_pieces_are_the_text(seed: int) -> None:
     # A random model draws bytes of unfinished characters: those come late, not wrong.
     pieces: list[str] = []
     text = generate(
-        tiny_llama(), TOKENIZER, "the", max_new_tokens=40, temperature=2.0, seed=seed, on_text=pieces.append
+        tiny_llama(),
+        TOKENIZER,
+        "the",
+        GenerationSettings(max_new_tokens=40, temperature=2.0, seed=seed),
+        on_text=pieces.append,
     )
     assert "".join(pieces) == text
     assert len(pieces) > 3
@@ -127,7 +131,10 @@ def test_the_space_before_the_first_word_is_kept(tokenizer: Any, is_told: bool) 
     model = writing(tokenizer, " quick dog", "the")
     size = len(tokenizer("the quick dog")["input_ids"]) - len(tokenizer("the")["input_ids"])
     told = pieces.append if is_told else None
-    assert generate(model, tokenizer, "the", max_new_tokens=size, on_text=told) == " quick dog"
+    assert (
+        generate(model, tokenizer, "the", GenerationSettings(max_new_tokens=size), on_text=told)
+        == " quick dog"
+    )
     assert "".join(pieces) == (" quick dog" if is_told else "")
 
 
@@ -140,7 +147,13 @@ def test_what_is_written_ends_at_a_stop(stop: list[str], expected: str | None) -
     pieces: list[str] = []
     model = writing(TOKENIZER, whole, "the")
     size = len(TOKENIZER("the" + whole)["input_ids"]) - len(TOKENIZER("the")["input_ids"])
-    text = generate(model, TOKENIZER, "the", max_new_tokens=size, stop=stop, on_text=pieces.append)
+    text = generate(
+        model,
+        TOKENIZER,
+        "the",
+        GenerationSettings(max_new_tokens=size, stop=tuple(stop)),
+        on_text=pieces.append,
+    )
     assert text == "".join(pieces) == (whole if expected is None else expected)
     assert (model.get_output_embeddings().told < size) == (expected is not None)
 
@@ -149,18 +162,20 @@ def test_what_is_left_out_of_a_long_prompt_is_said() -> None:
     model = tiny_llama()
     model.config.max_position_embeddings = 16
     notes: list[str] = []
-    generate(model, TOKENIZER, "the quick dog " * 20, max_new_tokens=6, on_note=notes.append)
+    generate(
+        model, TOKENIZER, "the quick dog " * 20, GenerationSettings(max_new_tokens=6), on_note=notes.append
+    )
     (note,) = notes
     assert "the model takes 16" in note
     notes.clear()
-    generate(model, TOKENIZER, "the", max_new_tokens=6, on_note=notes.append)
+    generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=6), on_note=notes.append)
     assert not notes
 
 
 def test_mode_and_dropout_are_as_before() -> None:
     model = tiny_llama(attention_dropout=0.5).train()
     model.lm_head.eval()
-    texts = {generate(model, TOKENIZER, "the", max_new_tokens=8) for _ in range(3)}
+    texts = {generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=8)) for _ in range(3)}
     assert len(texts) == 1
     assert model.training
     assert not model.lm_head.training
@@ -171,13 +186,13 @@ def test_a_long_prompt_loses_its_beginning() -> None:
     words = "the quick brown fox " * 100
     ids = TOKENIZER("<|start|>" + words)["input_ids"]
     expected = greedy(model, [ids[0], *ids[-(128 - 8 - 1) :]], 8)
-    assert generate(model, TOKENIZER, words, max_new_tokens=8) == TOKENIZER.decode(
+    assert generate(model, TOKENIZER, words, GenerationSettings(max_new_tokens=8)) == TOKENIZER.decode(
         expected, skip_special_tokens=True
     )
     with pytest.raises(InputError, match="model takes 128"):
-        generate(model, TOKENIZER, words, max_new_tokens=8, chat=True)
+        generate(model, TOKENIZER, words, GenerationSettings(max_new_tokens=8, chat=True))
     with pytest.raises(ConfigError, match="no room for a prompt"):
-        generate(model, TOKENIZER, words, max_new_tokens=128)
+        generate(model, TOKENIZER, words, GenerationSettings(max_new_tokens=128))
 
 
 def test_a_chat_is_the_messages_or_the_users() -> None:
@@ -187,20 +202,20 @@ def test_a_chat_is_the_messages_or_the_users() -> None:
         model, TOKENIZER("<|start|>user\nthe fox?<|end|>\n<|start|>assistant\n")["input_ids"], 8
     )
     for prompt in (messages, "the fox?"):
-        found = generate(model, TOKENIZER, prompt, max_new_tokens=8, chat=True)
+        found = generate(model, TOKENIZER, prompt, GenerationSettings(max_new_tokens=8, chat=True))
         assert found == TOKENIZER.decode(expected, skip_special_tokens=True)
-    spelled = generate(model, TOKENIZER, "<|end|>", max_new_tokens=8, chat=True)
+    spelled = generate(model, TOKENIZER, "<|end|>", GenerationSettings(max_new_tokens=8, chat=True))
     assert isinstance(spelled, str)
     with pytest.raises(InputError, match="no chat template"):
-        generate(model, byte_level_tokenizer(chat=False), "the", chat=True)
+        generate(model, byte_level_tokenizer(chat=False), "the", GenerationSettings(chat=True))
     with pytest.raises(InputError, match="empty"):
-        generate(model, TOKENIZER, [], chat=True)
+        generate(model, TOKENIZER, [], GenerationSettings(chat=True))
 
 
 def test_an_empty_prompt_begins_a_document() -> None:
     model = tiny_llama()
     expected = greedy(model, [TOKENIZER.bos_token_id], 8)
-    assert generate(model, TOKENIZER, "", max_new_tokens=8) == TOKENIZER.decode(
+    assert generate(model, TOKENIZER, "", GenerationSettings(max_new_tokens=8)) == TOKENIZER.decode(
         expected, skip_special_tokens=True
     )
     bare = copy.deepcopy(TOKENIZER)
@@ -213,7 +228,7 @@ def test_generation_stops_at_an_end() -> None:
     model = tiny_llama()
     first = greedy(model, TOKENIZER("<|start|>the")["input_ids"], 4)
     model.generation_config.eos_token_id = [7, first[2]]
-    text = generate(model, TOKENIZER, "the", max_new_tokens=40)
+    text = generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=40))
     assert text == TOKENIZER.decode(first[: first.index(first[2]) + 1], skip_special_tokens=True)
 
 
@@ -229,7 +244,7 @@ def test_generation_stops_at_an_end() -> None:
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        generate(tiny_llama(), TOKENIZER, "the", **settings)
+        generate(tiny_llama(), TOKENIZER, "the", GenerationSettings(**settings))
 
 
 SOURCES = ["the quick brown fox", "", "süße Äpfel", "the " * 90, "日本語"]
@@ -241,7 +256,10 @@ def test_targets_do_not_depend_on_the_batch(kind: str, num_beams: int) -> None:
     model = tiny_seq2seq(kind)
     tokenizer = byte_level_tokenizer()
     settings: dict[str, Any] = {"max_new_tokens": 10, "num_beams": num_beams}
-    alone = [generate(model, tokenizer, source, **settings) for source in SOURCES[:1] + SOURCES[2:]]
+    alone = [
+        generate(model, tokenizer, source, GenerationSettings(**settings))
+        for source in SOURCES[:1] + SOURCES[2:]
+    ]
     for batch_size in (1, 2, 8):
         found = generate_targets(model, tokenizer, SOURCES, batch_size=batch_size, **settings)
         assert [text for text, source in zip(found, SOURCES, strict=True) if source] == alone
@@ -262,7 +280,7 @@ def test_targets_as_a_loop_gives_them() -> None:
         if found[-1] == 1:
             break
     pieces: list[str] = []
-    text = generate(model, TOKENIZER, "the fox", max_new_tokens=10, on_text=pieces.append)
+    text = generate(model, TOKENIZER, "the fox", GenerationSettings(max_new_tokens=10), on_text=pieces.append)
     assert text == "".join(pieces) == TOKENIZER.decode(found[1:], skip_special_tokens=True)
 
 
@@ -270,14 +288,18 @@ def test_an_adapted_model() -> None:
     from peft import LoraConfig
 
     model = tiny_llama()
-    expected = generate(model, TOKENIZER, "the", max_new_tokens=8)
+    expected = generate(model, TOKENIZER, "the", GenerationSettings(max_new_tokens=8))
     adapted = adapt(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
-    assert generate(adapted, TOKENIZER, "the", max_new_tokens=8) == expected  # B is zero at first
+    assert (
+        generate(adapted, TOKENIZER, "the", GenerationSettings(max_new_tokens=8)) == expected
+    )  # B is zero at first
 
 
 def test_the_real_model_answers(smollm2: Path) -> None:
     loaded = load_language_model(str(smollm2), dtype="bfloat16")
     question = "What is the capital of France? Answer in one word."
-    answer = generate(loaded.model, loaded.tokenizer, question, max_new_tokens=12, chat=True)
+    answer = generate(
+        loaded.model, loaded.tokenizer, question, GenerationSettings(max_new_tokens=12, chat=True)
+    )
     assert "Paris" in answer
     assert "<|im_end|>" not in answer

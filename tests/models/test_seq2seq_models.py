@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from everlearn.errors import ConfigError, InputError, ModelError
-from everlearn.models.language.generation import generate, generate_targets
+from everlearn.models.language.generation import GenerationSettings, generate, generate_targets
 from everlearn.models.language.seq2seq import load_seq2seq_model
 from everlearn.models.language.small_seq2seq import small_seq2seq
 from everlearn.models.storage.folder import weights_sha256
@@ -33,8 +33,8 @@ def test_a_folder(tmp_path: Path, kind: str, max_length: int | None) -> None:
     assert not loaded.model.training
     assert loaded.model.dtype == torch.float32
     source = "the quick brown fox"
-    expected = generate(model, byte_level_tokenizer(), source, max_new_tokens=8)
-    assert generate(loaded.model, loaded.tokenizer, source, max_new_tokens=8) == expected
+    expected = generate(model, byte_level_tokenizer(), source, GenerationSettings(max_new_tokens=8))
+    assert generate(loaded.model, loaded.tokenizer, source, GenerationSettings(max_new_tokens=8)) == expected
     assert load_seq2seq_model(str(tmp_path / kind), dtype="bfloat16").model.dtype == torch.bfloat16
 
 

@@ -13,7 +13,7 @@ from everlearn.evaluation.metrics import joint_rate
 from everlearn.evaluation.thinned_rows import ThinnedRows
 from everlearn.types import Json
 
-__all__ = ["MAX_SHOWN_DOMAINS", "TEXT_METRICS_SCHEMA", "TextMetricsLog", "TextMetricsRow"]
+__all__ = ["MAX_SHOWN_DOMAINS", "TEXT_METRICS_SCHEMA", "TextMetricsLog", "TextMetricsRow", "summary_columns"]
 
 _METADATA_KEY = b"everlearn.text_metrics"
 _COUNTS = ("examples", "tokens", "bytes", "skipped")
@@ -63,42 +63,19 @@ class TextMetricsRow:
     rolling_chrf: float | None = None
     domain_bits_per_byte: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def from_summaries(
-        cls,
-        text: Mapping[str, Json],
-        translation: Mapping[str, Json] | None = None,
-        *,
-        examples: int,
-        seconds: float,
-        skipped: int = 0,
-        loss: float | None = None,
-        gradient_norm: float | None = None,
-        tokens_per_second: float | None = None,
-        memory_mb: float | None = None,
-    ) -> TextMetricsRow:
-        """A row from ``TextScores.summary()``, ``TranslationScores.summary()`` and what the run knows."""
-        largest = sorted(text["domains"].items(), key=lambda item: -item[1]["bytes"])[:MAX_SHOWN_DOMAINS]
-        by_domain = {name: figures["rolling_bits_per_byte"] for name, figures in largest}
-        pairs = translation or {}
-        return cls(
-            examples=examples,
-            tokens=text["tokens"],
-            bytes=text["bytes"],
-            seconds=seconds,
-            skipped=skipped,
-            bits_per_byte=text["bits_per_byte"],
-            rolling_bits_per_byte=text["rolling_bits_per_byte"],
-            loss=loss,
-            gradient_norm=gradient_norm,
-            tokens_per_second=tokens_per_second,
-            memory_mb=memory_mb,
-            bleu=pairs.get("bleu"),
-            chrf=pairs.get("chrf"),
-            rolling_bleu=pairs.get("rolling_bleu"),
-            rolling_chrf=pairs.get("rolling_chrf"),
-            domain_bits_per_byte={name: bits for name, bits in by_domain.items() if bits is not None},
-        )
+
+def summary_columns(
+    text: Mapping[str, Json], translation: Mapping[str, Json] | None = None
+) -> dict[str, Json]:
+    """The columns of a row that ``TextScores.summary()`` and ``TranslationScores.summary()`` say."""
+    largest = sorted(text["domains"].items(), key=lambda item: -item[1]["bytes"])[:MAX_SHOWN_DOMAINS]
+    by_domain = {name: figures["rolling_bits_per_byte"] for name, figures in largest}
+    pairs = translation or {}
+    return {
+        **{name: text[name] for name in ("tokens", "bytes", "bits_per_byte", "rolling_bits_per_byte")},
+        **{name: pairs.get(name) for name in ("bleu", "chrf", "rolling_bleu", "rolling_chrf")},
+        _BY_DOMAIN: {name: bits for name, bits in by_domain.items() if bits is not None},
+    }
 
 
 def _type_of(name: str) -> pa.DataType:

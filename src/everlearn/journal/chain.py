@@ -6,11 +6,12 @@ A row's checksum tells that the row is as it was written; the chain tells that n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from everlearn.journal.checksums import chained, checksum
 from everlearn.journal.database import Database
 
-__all__ = ["COMPACTED_STEP", "link", "step_holds"]
+__all__ = ["COMPACTED_STEP", "LinkedStep", "link", "step_holds"]
 
 COMPACTED_STEP = "compacted_step"
 """Key in ``meta``: up to this step codes may have been dropped on purpose."""
@@ -18,22 +19,11 @@ COMPACTED_STEP = "compacted_step"
 ChangeValues = tuple[int, str, str | None, str]
 
 
-def link(
-    previous: bytes,
-    *,
-    source: str | None,
-    progress: str | None,
-    learned: tuple[int | None, int | None],
-    after: str | None,
-    num_refused: int,
-    example_crcs: Sequence[int],
-    code_crcs: Sequence[int],
-    changes: Sequence[ChangeValues],
-) -> bytes:
-    """The chain after a step.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedStep:
+    """What of a step its link stands for.
 
-    Args:
-        previous: The chain before it.
+    Attributes:
         source: Key of the stream that it took from.
         progress: How far the run is in that stream after it, as stored.
         learned: First and last offset of what was learned in turn.
@@ -43,7 +33,30 @@ def link(
         code_crcs: Checksums of their codes, in order.
         changes: Offset, kind, previous and new target of what is learned out of turn.
     """
-    return chained(previous, source, progress, learned, after, num_refused, example_crcs, code_crcs, changes)
+
+    source: str | None
+    progress: str | None
+    learned: tuple[int | None, int | None]
+    after: str | None
+    num_refused: int
+    example_crcs: Sequence[int]
+    code_crcs: Sequence[int]
+    changes: Sequence[ChangeValues]
+
+
+def link(previous: bytes, step: LinkedStep) -> bytes:
+    """The chain after a step, from the chain before it."""
+    return chained(
+        previous,
+        step.source,
+        step.progress,
+        step.learned,
+        step.after,
+        step.num_refused,
+        step.example_crcs,
+        step.code_crcs,
+        step.changes,
+    )
 
 
 def step_holds(database: Database, step: int) -> bool | None:
@@ -79,8 +92,7 @@ def step_holds(database: Database, step: int) -> bool | None:
     changes = database.all(
         "SELECT offset, kind, previous, target FROM changes WHERE step = ? ORDER BY number", (step,)
     )
-    expected = link(
-        before[0],
+    arrived = LinkedStep(
         source=key,
         progress=progress,
         learned=(learned_first, learned_last),
@@ -90,7 +102,7 @@ def step_holds(database: Database, step: int) -> bool | None:
         code_crcs=[one for _, one in crcs if one is not None],
         changes=changes,
     )
-    if expected == chain:
+    if link(before[0], arrived) == chain:
         return True
     is_thinned = database.first(
         "SELECT 1 FROM revisions WHERE kind = 'deletion' AND first_step <= ?1 AND last_step >= ?1 "

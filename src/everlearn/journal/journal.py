@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from everlearn.errors import StateError
-from everlearn.journal.chain import link, step_holds
+from everlearn.journal.chain import LinkedStep, link, step_holds
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import BUSY_SECONDS, REPAIR_ADVICE, Database, Row
 from everlearn.journal.deletion.certificates import Certificates
@@ -159,8 +159,7 @@ class Journal:
         database, number, first = self.database, self._last_step + 1, self._next_offset
         last = first + len(new.arrivals) - 1
         rows = ArrivalRows.of(new, number, first, keep_text=keep_text)
-        chain = link(
-            self._chain,
+        content = LinkedStep(
             source=new.source,
             progress=None if new.progress is None else canonical_json(dict(new.progress)),
             learned=new.learned or (None, None),
@@ -170,6 +169,7 @@ class Journal:
             code_crcs=[row[-1] for row in rows.codes],
             changes=[(one.offset, one.kind, one.previous, one.target) for one in new.changes],
         )
+        chain = link(self._chain, content)
         with database.transaction():
             step = Step(
                 step=number,

@@ -18,7 +18,7 @@ from torch.nn import functional
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.batch import Batch
 from everlearn.learning.language import LanguageBatch, LanguageResult
-from everlearn.learning.language.divergence import linear_kl_divergence
+from everlearn.learning.language.divergence import Head, linear_kl_divergence
 from everlearn.learning.language.logit_form import LogitForm, output_head
 from everlearn.learning.method import BoundaryContext, Method, StepContext
 from everlearn.learning.objective import ForwardResult
@@ -109,9 +109,10 @@ class SnapshotDistillation(Method):
             return None
         with self._teacher.in_place_of(context.parameters), _evaluation_mode(context.model):
             teacher = context.objective.forward(context.model, chosen)
-            teacher_head: tuple[Tensor, Tensor | None] | None = None
+            teacher_head: Head | None = None
             if isinstance(teacher, LanguageResult) and not teacher.form.is_own:
-                teacher_head = _teacher_head(context.model, teacher.form)
+                # Detached: parameters point back to the model's own storage later.
+                teacher_head = _head(context.model, teacher.form).detached()
             teacher_logits = None if teacher_head is not None else teacher.logits.detach()
         if teacher_head is not None:
             assert isinstance(result, LanguageResult)
@@ -126,24 +127,22 @@ class SnapshotDistillation(Method):
         self,
         result: LanguageResult,
         teacher: LanguageResult,
-        teacher_head: tuple[Tensor, Tensor | None],
+        teacher_head: Head,
         model: nn.Module,
     ) -> Tensor | None:
         num_rows, num_chosen = len(result.states_TD), len(teacher.states_TD)
         if num_chosen == 0:
             return None
-        weight_VD, bias_V = _head(model, result.form)
+        head = _head(model, result.form)
         dtype = torch.float64 if result.states_TD.dtype == torch.float64 else torch.float32
-        shares_T = torch.full((num_chosen,), 1.0 / num_rows, dtype=dtype, device=weight_VD.device)
-        is_other = teacher_head[0].data_ptr() != weight_VD.data_ptr()
+        shares_T = torch.full((num_chosen,), 1.0 / num_rows, dtype=dtype, device=head.weight_VD.device)
+        is_other = teacher_head.weight_VD.data_ptr() != head.weight_VD.data_ptr()
         divergence, _ = linear_kl_divergence(
             result.states_TD[self._place(num_rows, num_chosen)],
             teacher.states_TD,
-            weight_VD,
+            head,
             shares_T,
-            teacher_weight_VD=teacher_head[0] if is_other else None,
-            bias_V=bias_V,
-            teacher_bias_V=teacher_head[1],
+            teacher_head=teacher_head if is_other else None,
             softcap=result.form.softcap,
             temperature=self.config.temperature,
         )
@@ -234,13 +233,6 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _head(model: nn.Module, form: LogitForm) -> tuple[Tensor, Tensor | None]:
+def _head(model: nn.Module, form: LogitForm) -> Head:
     head = output_head(model)
-    return head.weight, form.bias(head)
-
-
-def _teacher_head(model: nn.Module, form: LogitForm) -> tuple[Tensor, Tensor | None]:
-    """The output head while the teacher's parameters are in place."""
-    weight_VD, bias_V = _head(model, form)
-    # Detached tensors keep to the storage of this moment; parameters point back to the model's own later.
-    return weight_VD.detach(), None if bias_V is None else bias_V.detach()
+    return Head(head.weight, form.bias(head))

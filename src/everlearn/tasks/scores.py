@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ import psutil
 import pyarrow as pa
 
 from everlearn.evaluation.confusion import Confusion
+from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.journal import Journal
 from everlearn.process_memory import peak_memory_mb
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.tasks.records import Counts, RunStatus, Seconds
 from everlearn.types import Json
 
-__all__ = ["ReaderPage", "RunScores", "Tested"]
+__all__ = ["RunScores", "Tested"]
 
 _MEGABYTE = 1e6
 
@@ -35,25 +36,6 @@ class Tested:
 
     figures: Mapping[str, Json]
     confusion: Confusion | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReaderPage:
-    """What a report says beside the scores.
-
-    Attributes:
-        title: Its heading.
-        summary: The run's figures.
-        config: The run's settings.
-        notes: What the reader should know.
-        decisions: What the guard and others decided.
-    """
-
-    title: str
-    summary: dict[str, Any]
-    config: Mapping[str, Any]
-    notes: Sequence[str] = ()
-    decisions: Sequence[Mapping[str, Any]] = ()
 
 
 class RunScores(ABC):
@@ -123,13 +105,13 @@ class RunScores(ABC):
 
     @abstractmethod
     def write_files(
-        self, folder: Path, page: ReaderPage, journal: Journal, confusion: Confusion | None
+        self, folder: Path, run: ReportedRun, journal: Journal, confusion: Confusion | None
     ) -> None:
         """Write ``report.html``, and what else is made for readers.
 
         Args:
             folder: The run folder.
-            page: What the report says beside the scores.
+            run: What the report says of it.
             journal: The run's.
             confusion: On a held-out set; None: that of the stream.
         """

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-
-import pyarrow as pa
-
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
-from everlearn.evaluation.report.charts import Chart, stream_charts
+from everlearn.evaluation.report.charts import Chart
 from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart, pairs_table
-from everlearn.evaluation.report.decisions import decisions_section
+from everlearn.evaluation.report.label_charts import label_charts
 from everlearn.evaluation.report.matrix import matrix_chart
-from everlearn.evaluation.report.page import (
-    Card,
-    cards_section,
-    figure_html,
-    folded_section,
-    notes_section,
-    page_html,
-    write_page,
-)
+from everlearn.evaluation.report.page import Card, figure_html
+from everlearn.evaluation.report.reported_run import ReportedRun, run_page
 from everlearn.evaluation.report.words import NO_BREAK_SPACE, count, duration, percent
-from everlearn.types import Json
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["report_html"]
 
 
 def _points(fraction: float) -> str:
@@ -48,78 +35,26 @@ _CARDS: tuple[Card, ...] = (
 )
 
 
-def write_report(
-    path: str | os.PathLike[str],
-    *,
-    title: str,
-    summary: Mapping[str, Json],
-    metrics: pa.Table,
-    confusion: Confusion | None = None,
-    matrix: AccuracyMatrix | None = None,
-    config: Mapping[str, Json] | None = None,
-    notes: Sequence[str] = (),
-    decisions: Sequence[Mapping[str, Json]] = (),
-) -> None:
-    """Write the report; an older one at the same place is replaced at once or not at all.
+def report_html(
+    run: ReportedRun, *, confusion: Confusion | None = None, matrix: AccuracyMatrix | None = None
+) -> str:
+    """The page of a classifier's run. The same arguments give the same page.
 
     Args:
-        path: The HTML file.
-        title: Title of the run.
-        summary: Figures of the whole run. These have a card, where they are not None: fractions
-            ``prequential_accuracy, test_accuracy, average_accuracy, forgetting``; counts ``examples,
-            rejected, classes``; ``examples_per_second``, ``seconds``, ``peak_memory_mb``,
-            ``fingerprint``. All are listed in a table.
-        metrics: Table with the columns of ``METRICS_SCHEMA``; missing ones are passed over.
+        run: These figures of its summary have a card: fractions ``prequential_accuracy, test_accuracy,
+            average_accuracy, forgetting``; counts ``examples, rejected, classes``; ``examples_per_second``,
+            ``seconds``, ``peak_memory_mb``, ``fingerprint``. Its metrics have the columns of
+            ``METRICS_SCHEMA``.
         confusion: What was taken for what.
         matrix: Accuracy by experience.
-        config: Settings of the run, nested or flat.
-        notes: Sentences that the reader should know.
-        decisions: Of the guard; see ``report_decisions.decisions_section``.
-
-    Raises:
-        StorageError: The file cannot be written.
     """
-    page = report_html(
-        title=title,
-        summary=summary,
-        metrics=metrics,
-        confusion=confusion,
-        matrix=matrix,
-        config=config,
-        notes=notes,
-        decisions=decisions,
-    )
-    write_page(path, page)
-
-
-def report_html(
-    *,
-    title: str,
-    summary: Mapping[str, Json],
-    metrics: pa.Table,
-    confusion: Confusion | None = None,
-    matrix: AccuracyMatrix | None = None,
-    config: Mapping[str, Json] | None = None,
-    notes: Sequence[str] = (),
-    decisions: Sequence[Mapping[str, Json]] = (),
-) -> str:
-    """The page that ``write_report`` writes. The same arguments give the same page."""
     charts: list[Chart] = []
-    sections = [cards_section(summary, _CARDS), notes_section(notes), _stream_section(metrics, charts)]
+    sections = []
     if matrix is not None:
         sections.append(_experience_section(matrix, charts))
     if confusion is not None:
         sections.append(_confusion_section(confusion, charts))
-    sections.append(decisions_section(decisions))
-    sections.append(folded_section("All figures", summary))
-    sections.append(folded_section("Configuration", config or {}))
-    return page_html(title, sections, charts)
-
-
-def _stream_section(metrics: pa.Table, charts: list[Chart]) -> str:
-    shown = stream_charts(metrics)
-    charts += shown
-    return f'<section class="grid">{"".join(map(figure_html, shown))}</section>' if shown else ""
+    return run_page(run, _CARDS, label_charts(run.metrics), sections, charts)
 
 
 def _experience_section(matrix: AccuracyMatrix, charts: list[Chart]) -> str:

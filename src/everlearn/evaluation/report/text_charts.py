@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from everlearn.evaluation.report.charts import Chart, Line, stream_chart
+from everlearn.evaluation.report.charts import Chart, Line, StreamChart
 from everlearn.evaluation.report.matrix import label_axis
 from everlearn.evaluation.report.words import chart_text, shortened
 from everlearn.evaluation.text_scores import DomainMatrix
@@ -22,12 +22,11 @@ def language_charts(metrics: pa.Table) -> list[Chart]:
     """The charts over the stream for which the table has figures; over bytes of text where it has them."""
     over = "bytes" if "bytes" in metrics.column_names and _highest(metrics, "bytes") else "examples"
     charts = [
-        stream_chart(
-            metrics,
-            "bits-per-byte",
-            "Bits per byte over the stream",
-            "Each text is predicted before it is learned. Lower is better.",
-            [
+        StreamChart(
+            id="bits-per-byte",
+            title="Bits per byte over the stream",
+            caption="Each text is predicted before it is learned. Lower is better.",
+            lines=[
                 Line(column="rolling_bits_per_byte", name="recent text", colour="@blue-soft"),
                 Line(column="bits_per_byte", name="all text so far", colour="@blue"),
             ],
@@ -38,14 +37,13 @@ def language_charts(metrics: pa.Table) -> list[Chart]:
             height=340,
             over=over,
             y_from_zero=False,
-        ),
+        ).drawn(metrics),
         _domain_chart(metrics, over),
-        stream_chart(
-            metrics,
-            "translation",
-            "BLEU and chrF over the stream",
-            "Each text is translated before its target is learned. Higher is better.",
-            [
+        StreamChart(
+            id="translation",
+            title="BLEU and chrF over the stream",
+            caption="Each text is translated before its target is learned. Higher is better.",
+            lines=[
                 Line(column="rolling_bleu", name="BLEU, recent", colour="@blue-soft"),
                 Line(column="bleu", name="BLEU so far", colour="@blue"),
                 Line(column="rolling_chrf", name="chrF, recent", colour="@plum", dash="dash"),
@@ -55,53 +53,49 @@ def language_charts(metrics: pa.Table) -> list[Chart]:
             unit="",
             size="full",
             height=340,
-        ),
-        stream_chart(
-            metrics,
-            "loss",
-            "Training loss",
-            "Of each step, replayed text included, before the update.",
-            [Line(column="loss", name="loss", colour="@blue")],
+        ).drawn(metrics),
+        StreamChart(
+            id="loss",
+            title="Training loss",
+            caption="Of each step, replayed text included, before the update.",
+            lines=[Line(column="loss", name="loss", colour="@blue")],
             y_title="loss (nats per token)",
             unit=" nats",
             number=".3f",
             over=over,
             y_from_zero=False,
-        ),
-        stream_chart(
-            metrics,
-            "throughput",
-            "Throughput",
-            "Tokens predicted and learned, batch by batch.",
-            [Line(column="tokens_per_second", name="tokens/s", colour="@blue")],
+        ).drawn(metrics),
+        StreamChart(
+            id="throughput",
+            title="Throughput",
+            caption="Tokens predicted and learned, batch by batch.",
+            lines=[Line(column="tokens_per_second", name="tokens/s", colour="@blue")],
             y_title="tokens per second",
             unit=" tokens/s",
             number=",.0f",
             over=over,
-        ),
-        stream_chart(
-            metrics,
-            "gradient-norm",
-            "Gradient norm",
-            "Before clipping; the highest of the steps that share a point.",
-            [Line(column="gradient_norm", name="gradient norm", colour="@blue")],
+        ).drawn(metrics),
+        StreamChart(
+            id="gradient-norm",
+            title="Gradient norm",
+            caption="Before clipping; the highest of the steps that share a point.",
+            lines=[Line(column="gradient_norm", name="gradient norm", colour="@blue")],
             y_title="gradient norm",
             unit="",
             number=".3g",
             over=over,
-        ),
+        ).drawn(metrics),
         _skipped_chart(metrics, over),
-        stream_chart(
-            metrics,
-            "memory",
-            "Memory",
-            "Resident memory of the process.",
-            [Line(column="memory_mb", name="memory", colour="@blue")],
+        StreamChart(
+            id="memory",
+            title="Memory",
+            caption="Resident memory of the process.",
+            lines=[Line(column="memory_mb", name="memory", colour="@blue")],
             y_title="memory (MB)",
             unit=" MB",
             number=",.0f",
             over=over,
-        ),
+        ).drawn(metrics),
     ]
     return [chart for chart in charts if chart is not None]
 
@@ -132,12 +126,11 @@ def _domain_chart(metrics: pa.Table, over: str) -> Chart | None:
         table = table.append_column(column, pa.array([row.get(name) for row in rows], pa.float64()))
         label = chart_text(shortened(name, 40))
         lines.append(Line(column=column, name=label, colour=colour, dash=dash))
-    return stream_chart(
-        table,
-        "domains",
-        "Bits per byte by domain",
-        caption,
-        lines,
+    return StreamChart(
+        id="domains",
+        title="Bits per byte by domain",
+        caption=caption,
+        lines=lines,
         y_title="bits per byte",
         unit=" bits",
         number=".3f",
@@ -145,24 +138,23 @@ def _domain_chart(metrics: pa.Table, over: str) -> Chart | None:
         height=340,
         over=over,
         y_from_zero=False,
-    )
+    ).drawn(table)
 
 
 def _skipped_chart(metrics: pa.Table, over: str) -> Chart | None:
     """Skipped steps so far; None while there are none."""
     if "skipped" not in metrics.column_names or not _highest(metrics, "skipped"):
         return None
-    return stream_chart(
-        metrics,
-        "skipped",
-        "Skipped steps",
-        "Updates left out so far, because loss or gradients were not as they should be.",
-        [Line(column="skipped", name="skipped steps", colour="@blue", stepped=True)],
+    return StreamChart(
+        id="skipped",
+        title="Skipped steps",
+        caption="Updates left out so far, because loss or gradients were not as they should be.",
+        lines=[Line(column="skipped", name="skipped steps", colour="@blue", stepped=True)],
         y_title="skipped steps",
         unit=" steps",
         number=",.0f",
         over=over,
-    )
+    ).drawn(metrics)
 
 
 def domain_matrix_chart(matrix: DomainMatrix) -> Chart | None:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 
-import pyarrow as pa
-
 from everlearn.evaluation.report.charts import Chart
-from everlearn.evaluation.report.decisions import decisions_section
-from everlearn.evaluation.report.page import (
-    Card,
-    cards_section,
-    figure_html,
-    folded_section,
-    notes_section,
-    page_html,
-    write_page,
-)
+from everlearn.evaluation.report.page import Card, figure_html
+from everlearn.evaluation.report.reported_run import ReportedRun, run_page
 from everlearn.evaluation.report.text_charts import domain_matrix_chart, language_charts
 from everlearn.evaluation.report.words import NO_BREAK_SPACE, count, duration, html_text, percent
 from everlearn.evaluation.text_scores import DomainMatrix
 from everlearn.types import Json
 
-__all__ = ["language_report_html", "write_language_report"]
+__all__ = ["language_report_html"]
 
 _MAX_SAMPLE_CHARACTERS = 2_000
 
@@ -83,85 +72,31 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-def write_language_report(
-    path: str | os.PathLike[str],
+def language_report_html(
+    run: ReportedRun,
     *,
-    title: str,
-    summary: Mapping[str, Json],
-    metrics: pa.Table,
     domains: Mapping[str, Mapping[str, Json]] | None = None,
     matrix: DomainMatrix | None = None,
-    config: Mapping[str, Json] | None = None,
-    notes: Sequence[str] = (),
     samples: Sequence[Mapping[str, Json]] = (),
-    decisions: Sequence[Mapping[str, Json]] = (),
-) -> None:
-    """Write the report; an older one at the same place is replaced at once or not at all.
+) -> str:
+    """The page of a language model's or a translator's run. The same arguments give the same page.
 
     Args:
-        path: The HTML file.
-        title: Title of the run.
-        summary: Figures of the whole run. These have a card, where they are not None:
-            ``prequential_bits_per_byte, rolling_bits_per_byte, test_bits_per_byte``; ``prequential_bleu,
-            test_bleu, prequential_chrf, test_chrf``; counts ``examples, rejected, tokens, bytes,
-            skipped``; ``vocabulary_words, vocabulary_saved``; ``tokens_per_second``, ``seconds``,
-            ``peak_memory_mb``, ``fingerprint``. All are listed in a table.
-        metrics: Table with the columns of ``TEXT_METRICS_SCHEMA``; missing ones are passed over.
+        run: These figures of its summary have a card: ``prequential_bits_per_byte, rolling_bits_per_byte,
+            test_bits_per_byte``; ``prequential_bleu, test_bleu, prequential_chrf, test_chrf``; counts
+            ``examples, rejected, tokens, bytes, skipped``; ``vocabulary_words, vocabulary_saved``;
+            ``tokens_per_second``, ``seconds``, ``peak_memory_mb``, ``fingerprint``. Its metrics have the
+            columns of ``TEXT_METRICS_SCHEMA``.
         domains: Figures by domain, as ``TextScores.summary()["domains"]`` and those of
             ``TranslationScores`` have them.
         matrix: Bits per byte of each domain after each.
-        config: Settings of the run, nested or flat.
-        notes: Sentences that the reader should know.
         samples: What the model wrote, the oldest first: ``input`` and ``output``; ``target`` and
             ``examples`` (how many had come by then) where there is such.
-        decisions: Of the guard; see ``report_decisions.decisions_section``.
-
-    Raises:
-        StorageError: The file cannot be written.
     """
-    page = language_report_html(
-        title=title,
-        summary=summary,
-        metrics=metrics,
-        domains=domains,
-        matrix=matrix,
-        config=config,
-        notes=notes,
-        samples=samples,
-        decisions=decisions,
-    )
-    write_page(path, page)
-
-
-def language_report_html(
-    *,
-    title: str,
-    summary: Mapping[str, Json],
-    metrics: pa.Table,
-    domains: Mapping[str, Mapping[str, Json]] | None = None,
-    matrix: DomainMatrix | None = None,
-    config: Mapping[str, Json] | None = None,
-    notes: Sequence[str] = (),
-    samples: Sequence[Mapping[str, Json]] = (),
-    decisions: Sequence[Mapping[str, Json]] = (),
-) -> str:
-    """The page that ``write_language_report`` writes. The same arguments give the same page."""
     charts: list[Chart] = []
-    sections = [cards_section(summary, _CARDS), notes_section(notes), _stream_section(metrics, charts)]
-    if matrix is not None:
-        sections.append(_matrix_section(matrix, charts))
-    sections.append(_domains_section(domains or {}))
-    sections.append(_samples_section(samples))
-    sections.append(decisions_section(decisions))
-    sections.append(folded_section("All figures", {k: v for k, v in summary.items() if k != "domains"}))
-    sections.append(folded_section("Configuration", config or {}))
-    return page_html(title, sections, charts)
-
-
-def _stream_section(metrics: pa.Table, charts: list[Chart]) -> str:
-    shown = language_charts(metrics)
-    charts += shown
-    return f'<section class="grid">{"".join(map(figure_html, shown))}</section>' if shown else ""
+    sections = [] if matrix is None else [_matrix_section(matrix, charts)]
+    sections += [_domains_section(domains or {}), _samples_section(samples)]
+    return run_page(run, _CARDS, language_charts(run.metrics), sections, charts)
 
 
 def _matrix_section(matrix: DomainMatrix, charts: list[Chart]) -> str:

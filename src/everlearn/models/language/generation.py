@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from everlearn.models.language.tokens import tokenize_prompt
 from everlearn.models.storage.pretrained import max_length_of
 from everlearn.models.storage.quiet import quiet_transformers
 
-__all__ = ["generate", "generate_targets"]
+__all__ = ["GenerationSettings", "generate", "generate_targets"]
 
 _MOST_BEAMS = 64
 
@@ -30,18 +31,54 @@ _REPLACEMENT = "\ufffd"
 _CONTEXT = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """How text is written.
+
+    Attributes:
+        max_new_tokens: Most tokens that are generated.
+        temperature: 0 takes the most probable token at each step; else tokens are drawn from the
+            distribution at this temperature.
+        top_p: Tokens are drawn from the smallest set that has this probability.
+        num_beams: Width of the beam search; 1: none.
+        seed: Of the draws.
+        chat: The prompt is a chat; the model answers as the assistant.
+        stop: Texts that end the generation where one of them is written; it is not part of the result.
+
+    Raises:
+        ConfigError: Names the field and the value.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    num_beams: int = 1
+    seed: int = 0
+    chat: bool = False
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "num_beams"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.num_beams > _MOST_BEAMS:
+            raise ConfigError(f"num_beams must be at most {_MOST_BEAMS}, not {self.num_beams}")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ConfigError(f"temperature must be 0 or more, not {self.temperature!r}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p!r}")
+
+
+_DEFAULTS = GenerationSettings()
+
+
 def generate(
     model: Any,
     tokenizer: Any,
     prompt: object,
+    settings: GenerationSettings = _DEFAULTS,
     *,
-    max_new_tokens: int = 128,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    num_beams: int = 1,
-    seed: int = 0,
-    chat: bool = False,
-    stop: Sequence[str] = (),
     on_text: OnText | None = None,
     on_note: OnText = lambda _: None,
 ) -> str:
@@ -55,14 +92,7 @@ def generate(
         tokenizer: Its tokenizer; it need not have a padding token.
         prompt: The beginning of a document, or the source of an encoder-decoder. In a chat: the user's
             message, or the messages so far ("role" and "content").
-        max_new_tokens: Most tokens that are generated.
-        temperature: 0 takes the most probable token at each step; else tokens are drawn from the
-            distribution at this temperature.
-        top_p: Tokens are drawn from the smallest set that has this probability.
-        num_beams: Width of the beam search; 1: none.
-        seed: Of the draws.
-        chat: The prompt is a chat; the model answers as the assistant.
-        stop: Texts that end the generation where one of them is written; it is not part of the result.
+        settings: How it is written.
         on_text: Is told each piece of text as soon as it is certain; the pieces joined are the result (save
             for the signs that stand for invalid UTF-8). With beams there is one piece, at the end.
         on_note: Is told what was left out of a prompt that is too long.
@@ -71,32 +101,35 @@ def generate(
         The generated text, without the prompt and without special tokens.
 
     Raises:
-        ConfigError: A setting is out of range, or leaves no room for a prompt in the model's length.
+        ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length.
         InputError: The prompt is empty, the chat is malformed or has no template, or a chat is longer than
             the model can read. Any other prompt that is too long loses its beginning (but not the token
             that begins a document).
     """
-    _check(max_new_tokens, temperature, top_p, num_beams)
     if model.config.is_encoder_decoder:
         inputs = _sources(tokenizer, [str(prompt)], max_length_of(model.config, tokenizer), model.device)
     else:
-        ids = _fitting_prompt(model, tokenizer, prompt, max_new_tokens, chat, on_note)
+        ids = _fitting_prompt(model, tokenizer, prompt, settings, on_note)
         inputs = {"input_ids": torch.tensor([ids], device=model.device)}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     skipped = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     # What begins a word is told from the token before it, by many tokenizers.
     context = [] if model.config.is_encoder_decoder else inputs["input_ids"][0, -_CONTEXT:].tolist()
-    is_told = on_text is not None and num_beams == 1
-    streamer = _Streamer(tokenizer, on_text, context, stop) if is_told and on_text is not None else None
-    stopping = StoppingCriteriaList([_StopAt(tokenizer, context, skipped, stop)] if stop else [])
-    with _undisturbed(model, seed):
+    is_told = on_text is not None and settings.num_beams == 1
+    streamer = (
+        _Streamer(tokenizer, on_text, context, settings.stop) if is_told and on_text is not None else None
+    )
+    stopping = StoppingCriteriaList(
+        [_StopAt(tokenizer, context, skipped, settings.stop)] if settings.stop else []
+    )
+    with _undisturbed(model, settings.seed):
         (sequence,) = model.generate(
             **inputs,
-            generation_config=_settings(model, tokenizer, max_new_tokens, temperature, top_p, num_beams),
+            generation_config=_settings(model, tokenizer, settings),
             streamer=streamer,
             stopping_criteria=stopping,
         )
-    text = _before_stop(_continuation(tokenizer, context, sequence[skipped:].tolist()), stop)
+    text = _before_stop(_continuation(tokenizer, context, sequence[skipped:].tolist()), settings.stop)
     if streamer is not None:
         streamer.finish(text)
     elif on_text is not None and text:
@@ -126,39 +159,28 @@ def generate_targets(
     Raises:
         ConfigError: A setting is out of range.
     """
-    _check(max_new_tokens, 0.0, 1.0, num_beams)
+    settings = GenerationSettings(max_new_tokens=max_new_tokens, num_beams=num_beams)
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, not {batch_size!r}")
     targets = [""] * len(sources)
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     limit = max_length_of(model.config, tokenizer)
-    settings = _settings(model, tokenizer, max_new_tokens, 0.0, 1.0, num_beams)
+    generation_config = _settings(model, tokenizer, settings)
     with _undisturbed(model, 0):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             inputs = _sources(tokenizer, [sources[index] for index in chosen], limit, model.device)
-            sequences = model.generate(**inputs, generation_config=settings)
+            sequences = model.generate(**inputs, generation_config=generation_config)
             for index, sequence in zip(chosen, sequences.tolist(), strict=True):
                 targets[index] = _decode(tokenizer, sequence[1:])
     return targets
 
 
-def _check(max_new_tokens: int, temperature: float, top_p: float, num_beams: int) -> None:
-    for name, value in (("max_new_tokens", max_new_tokens), ("num_beams", num_beams)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
-    if num_beams > _MOST_BEAMS:
-        raise ConfigError(f"num_beams must be at most {_MOST_BEAMS}, not {num_beams}")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise ConfigError(f"temperature must be 0 or more, not {temperature!r}")
-    if not 0 < top_p <= 1:
-        raise ConfigError(f"top_p must be above 0 and at most 1, not {top_p!r}")
-
-
 def _fitting_prompt(
-    model: Any, tokenizer: Any, prompt: object, max_new_tokens: int, chat: bool, on_note: OnText
+    model: Any, tokenizer: Any, prompt: object, settings: GenerationSettings, on_note: OnText
 ) -> list[int]:
-    ids: list[int] = tokenize_prompt(tokenizer, prompt, chat=chat).tolist()
+    ids: list[int] = tokenize_prompt(tokenizer, prompt, chat=settings.chat).tolist()
+    max_new_tokens = settings.max_new_tokens
     limit = max_length_of(model.config, tokenizer)
     if limit is None or len(ids) + max_new_tokens <= limit:
         return ids
@@ -167,7 +189,7 @@ def _fitting_prompt(
         raise ConfigError(
             f"max_new_tokens: {max_new_tokens} leaves no room for a prompt; the model takes {limit} tokens"
         )
-    if chat:
+    if settings.chat:
         raise InputError(
             f"the chat has {len(ids)} tokens and {max_new_tokens} are to follow, but the model takes "
             f"{limit}; leave out messages or lower max_new_tokens"
@@ -194,9 +216,7 @@ def _sources(
     return {"input_ids": ids_BS, "attention_mask": mask_BS.long()}
 
 
-def _settings(
-    model: Any, tokenizer: Any, max_new_tokens: int, temperature: float, top_p: float, num_beams: int
-) -> Any:
+def _settings(model: Any, tokenizer: Any, wanted: GenerationSettings) -> Any:
     """The model's own settings (its end tokens, languages, …) with what the caller decides."""
     settings = copy.deepcopy(model.generation_config)
     named = settings.eos_token_id
@@ -204,15 +224,15 @@ def _settings(
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         ends.append(tokenizer.eos_token_id)
     paddings = (settings.pad_token_id, tokenizer.pad_token_id, *ends, 0)
-    drawn = temperature > 0
+    drawn = wanted.temperature > 0
     settings.update(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=wanted.max_new_tokens,
         max_length=None,
         do_sample=drawn,
-        temperature=temperature if drawn else 1.0,
-        top_p=top_p if drawn else 1.0,
+        temperature=wanted.temperature if drawn else 1.0,
+        top_p=wanted.top_p if drawn else 1.0,
         top_k=0 if drawn else 50,
-        num_beams=num_beams,
+        num_beams=wanted.num_beams,
         num_return_sequences=1,
         return_dict_in_generate=False,
         eos_token_id=ends or None,

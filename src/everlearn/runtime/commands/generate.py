@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everlearn.models.language.generation import generate
+from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.runtime.fold.opened_run import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
@@ -17,28 +17,14 @@ __all__ = ["GenerateRequest", "generate_text", "open_text_model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerateRequest:
-    """What is asked of a ``generate``; see ``everlearn.models.language.generation.generate``.
+class GenerateRequest(GenerationSettings):
+    """What is asked of a ``generate``.
 
     Attributes:
         prompt: The beginning of a document, a message of a chat, or a source to translate.
-        max_new_tokens: Most tokens that are generated.
-        temperature: 0: the most probable token at each step.
-        top_p: Share of the probability that tokens are drawn from.
-        num_beams: Width of the beam search; 1: none.
-        seed: Of the draws.
-        chat: Answer the prompt as the assistant of a chat.
-        stop: Texts that end what is written.
     """
 
     prompt: str
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    num_beams: int = 1
-    seed: int = 0
-    chat: bool = False
-    stop: tuple[str, ...] = ()
 
 
 def generate_text(
@@ -62,24 +48,13 @@ def generate_text(
         RunError: Not a usable run folder, or a classifier's.
         StateError: The saved state is damaged.
         ModelError: The run's model cannot be loaded.
-        ConfigError: A setting is out of range.
+        ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length.
         InputError: The prompt is empty or cannot be rendered as a chat.
     """
     writer = open_text_model(run, threads=threads, on_note=on_note)
     with writer.averaged:
         return generate(
-            writer.model,
-            writer.tokenizer,
-            request.prompt,
-            max_new_tokens=request.max_new_tokens,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            num_beams=request.num_beams,
-            seed=request.seed,
-            chat=request.chat,
-            stop=request.stop,
-            on_text=on_text,
-            on_note=on_note,
+            writer.model, writer.tokenizer, request.prompt, request, on_text=on_text, on_note=on_note
         )
 
 

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from everlearn.evaluation.confusion import Confusion
+from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.tasks.scores import ReaderPage, RunScores
+from everlearn.tasks.scores import RunScores
 
 __all__ = ["write_reader_files"]
 
@@ -35,12 +36,13 @@ def write_reader_files(
     Raises:
         StorageError: A file cannot be written.
     """
-    page = ReaderPage(
+    run = ReportedRun(
         title=title,
         summary=summary,
+        metrics=scores.metrics_table(),
         config=folder.record.config,
         notes=notes,
         decisions=[asdict(decision) for decision in folder.history.decisions()],
     )
     with folder.saving():
-        scores.write_files(folder.path, page, folder.journal, confusion)
+        scores.write_files(folder.path, run, folder.journal, confusion)

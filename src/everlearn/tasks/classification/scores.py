@@ -13,12 +13,14 @@ from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.evaluation.report.labels import write_report
+from everlearn.evaluation.report.labels import report_html
+from everlearn.evaluation.report.page import write_page
+from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.durable_files import write_json
 from everlearn.journal.journal import Journal
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.tasks.records import Seconds
-from everlearn.tasks.scores import ReaderPage, RunScores
+from everlearn.tasks.scores import RunScores
 from everlearn.types import Json
 
 __all__ = ["LabelScores"]
@@ -108,7 +110,7 @@ class LabelScores(RunScores):
         }
 
     def write_files(
-        self, folder: Path, page: ReaderPage, journal: Journal, confusion: Confusion | None
+        self, folder: Path, run: ReportedRun, journal: Journal, confusion: Confusion | None
     ) -> None:
         """See RunScores; also ``confusion.json`` and ``matrix.json``."""
         shown = confusion if confusion is not None else self.prequential.confusion()
@@ -118,14 +120,5 @@ class LabelScores(RunScores):
             (folder / "confusion.json").unlink(missing_ok=True)
         if self.matrix is not None:
             write_json(folder / "matrix.json", self.matrix.to_json())
-        write_report(
-            folder / "report.html",
-            title=page.title,
-            summary=page.summary,
-            metrics=self.metrics_table(),
-            confusion=shown if shown.labels else None,
-            matrix=self.matrix,
-            config=page.config,
-            notes=page.notes,
-            decisions=page.decisions,
-        )
+        page = report_html(run, confusion=shown if shown.labels else None, matrix=self.matrix)
+        write_page(folder / "report.html", page)

@@ -10,14 +10,21 @@ from typing import Any
 import pyarrow as pa
 
 from everlearn.evaluation.confusion import Confusion
-from everlearn.evaluation.report.texts import write_language_report
-from everlearn.evaluation.text_metrics import MAX_SHOWN_DOMAINS, TextMetricsLog, TextMetricsRow
+from everlearn.evaluation.report.page import write_page
+from everlearn.evaluation.report.reported_run import ReportedRun
+from everlearn.evaluation.report.texts import language_report_html
+from everlearn.evaluation.text_metrics import (
+    MAX_SHOWN_DOMAINS,
+    TextMetricsLog,
+    TextMetricsRow,
+    summary_columns,
+)
 from everlearn.evaluation.text_scores import DomainMatrix, TextScores
 from everlearn.evaluation.translation_scores import TranslationScores
 from everlearn.journal.journal import Journal
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.tasks.records import Seconds
-from everlearn.tasks.scores import ReaderPage, RunScores
+from everlearn.tasks.scores import RunScores
 from everlearn.tasks.texts.samples import shown_samples
 from everlearn.types import Json, VocabularyGrowth
 
@@ -81,9 +88,8 @@ class LossScores(RunScores):
         pairs = None if self.pairs is None else self.pairs.summary(max_domains=0)
         self.rolling = text["rolling_bits_per_byte"] if pairs is None else pairs["rolling_bleu"]
         self._metrics.add(
-            TextMetricsRow.from_summaries(
-                text,
-                pairs,
+            TextMetricsRow(
+                **summary_columns(text, pairs),
                 examples=self.counts.examples,
                 seconds=seconds,
                 skipped=self.num_skipped,
@@ -188,18 +194,9 @@ class LossScores(RunScores):
         self._metrics = TextMetricsLog.from_table(table.slice(0, within))
 
     def write_files(
-        self, folder: Path, page: ReaderPage, journal: Journal, confusion: Confusion | None
+        self, folder: Path, run: ReportedRun, journal: Journal, confusion: Confusion | None
     ) -> None:
         """See RunScores."""
-        write_language_report(
-            folder / "report.html",
-            title=page.title,
-            summary=page.summary,
-            metrics=self.metrics_table(),
-            domains=self.by_domain(),
-            matrix=self.matrix,
-            config=page.config,
-            notes=page.notes,
-            samples=shown_samples(journal, self.samples),
-            decisions=page.decisions,
-        )
+        samples = shown_samples(journal, self.samples)
+        page = language_report_html(run, domains=self.by_domain(), matrix=self.matrix, samples=samples)
+        write_page(folder / "report.html", page)
