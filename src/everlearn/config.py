@@ -125,9 +125,9 @@ class GradientSettings(_Settings):
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Further continual-learning methods by name, each with its settings."""
     average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Language models and encoder-decoders: decay of the averaged weights that predictions are made with."""
+    """Decay a step of the averaged weights that predictions are made with; None: the newest weights."""
     spike_deviations: float | None = Field(default=None, gt=0.0)
-    """The same: a step whose loss is so many standard deviations above the usual is left out."""
+    """A step whose loss is so many standard deviations above the usual is left out; None: none is."""
 
 
 class LanguageSettings(_Settings):

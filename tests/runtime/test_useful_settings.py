@@ -58,7 +58,7 @@ USELESS = {
     "gradient": (
         "model.windows model.layers model.batch_invariant stream.documents stream.piece_bytes "
         "learner.memory_budget learner.closed_form. learner.language. learner.vocabulary. "
-        "learner.translation. learner.gradient.average_decay learner.gradient.spike_deviations"
+        "learner.translation."
     ),
     "lm": (
         "model.max_length model.windows model.layers model.batch_invariant stream.delay "

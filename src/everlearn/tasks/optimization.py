@@ -1,14 +1,15 @@
-"""From settings to what trains by gradients: the optimizer's configuration and continual-learning methods."""
+"""From settings to what trains by gradients: optimizer, stability, continual-learning methods."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from everlearn.config import RunConfig
+from everlearn.learning.gradient import StabilityConfig
 from everlearn.memory.model_example import OVERHEAD_BYTES
 from everlearn.methods.replay import ReplayConfig
 
-__all__ = ["method_settings", "optimization_settings"]
+__all__ = ["method_settings", "optimization_settings", "stability_config"]
 
 _BYTES_OF_A_TOKEN = 4
 _BYTES_OF_NAMES = 256
@@ -27,6 +28,12 @@ def optimization_settings(config: RunConfig) -> dict[str, Any]:
     if settings.get("max_gradient_norm") == 0:
         settings["max_gradient_norm"] = None
     return settings | {"seed": config.seed, "dtype": config.model.dtype}
+
+
+def stability_config(config: RunConfig) -> StabilityConfig:
+    """Averaged weights and the guard against loss spikes, as settings have them."""
+    gradient = config.learner.gradient
+    return StabilityConfig(average_decay=gradient.average_decay, spike_deviations=gradient.spike_deviations)
 
 
 def method_settings(

@@ -44,7 +44,6 @@ _ALWAYS: tuple[_Condition, ...] = ()
 _OF_LABELS = (_is("task", "classify"),)
 _OF_DOCUMENTS = (_is("task", "lm"),)
 _OF_PAIRS = (_is("task", "seq2seq"),)
-_OF_TEXTS = (_is("task", "lm", "seq2seq"),)
 _NOT_OF_DOCUMENTS = (_is("task", "classify", "seq2seq"),)
 _CLOSED_FORM = (*_OF_LABELS, _is(_KIND, "closed-form"))
 _BY_GRADIENTS = (_is(_KIND, "gradient"),)
@@ -91,6 +90,7 @@ _TABLE: tuple[tuple[tuple[_Condition, ...], str], ...] = (
     (_BY_GRADIENTS, "learner.gradient.optimizer learner.gradient.weight_decay learner.gradient.schedule"),
     (_BY_GRADIENTS, "learner.gradient.max_gradient_norm learner.gradient.trainable"),
     (_BY_GRADIENTS, "learner.gradient.replay learner.gradient.methods"),
+    (_BY_GRADIENTS, "learner.gradient.average_decay learner.gradient.spike_deviations"),
     ((*_BY_GRADIENTS, _BELOW_THE_HEAD), "learner.gradient.learning_rate"),
     ((*_BY_GRADIENTS, _CHANGING_RATE), "learner.gradient.warmup_steps"),
     ((*_BY_GRADIENTS, _is(_SCHEDULE, "linear", "cosine")), "learner.gradient.total_steps"),
@@ -102,7 +102,6 @@ _TABLE: tuple[tuple[tuple[_Condition, ...], str], ...] = (
         (*_NOT_OF_DOCUMENTS, *_BY_GRADIENTS, _WITH_REPLAY, _is("learner.gradient.replay_share", None)),
         "learner.gradient.replayed",
     ),
-    (_OF_TEXTS, "learner.gradient.average_decay learner.gradient.spike_deviations"),
     (_OF_DOCUMENTS, "learner.language.lanes learner.language.chunk_length learner.language.tokens_per_step"),
     (_OF_DOCUMENTS, "learner.language.carry learner.language.gradient_checkpointing"),
     ((*_OF_DOCUMENTS, _WITH_WINDOW), "learner.language.window"),

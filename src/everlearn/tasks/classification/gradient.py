@@ -6,11 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from everlearn.config import RunConfig
-from everlearn.learning.gradient import GradientConfig, GradientLearner
+from everlearn.learning.gradient import GradientConfig, GradientLearner, StabilityConfig
 from everlearn.methods.registry import create_method
 from everlearn.models.encoder.load import load_trunk
 from everlearn.tasks.classification.label_limit import MOST_LABELS
-from everlearn.tasks.optimization import method_settings, optimization_settings
+from everlearn.tasks.optimization import method_settings, optimization_settings, stability_config
 from everlearn.tasks.records import LearnerRecord
 
 __all__ = ["KIND", "gradient_learner", "gradient_methods", "gradient_record"]
@@ -21,10 +21,11 @@ KIND = "gradient"
 def gradient_record(config: RunConfig) -> LearnerRecord:
     """What it takes to build the learner of a new run."""
     settings = optimization_settings(config) | {"max_length": config.model.max_length}
-    methods = gradient_methods(config)
-    return LearnerRecord(
-        kind=KIND, config={"learner": asdict(GradientConfig(**settings)), "methods": methods}
-    )
+    learner = {"learner": asdict(GradientConfig(**settings)), "methods": gradient_methods(config)}
+    stability = stability_config(config)
+    # Records of runs without it have no entry, and need none.
+    more = {} if stability == StabilityConfig() else {"stability": asdict(stability)}
+    return LearnerRecord(kind=KIND, config=learner | more)
 
 
 def gradient_methods(config: RunConfig) -> dict[str, dict[str, Any]]:
@@ -41,6 +42,7 @@ def gradient_learner(config: RunConfig, record: LearnerRecord, model_name: str) 
     methods = [create_method(name, values) for name, values in record.config["methods"].items()]
     # Weights that were rounded once stay rounded; the configuration says what products run in.
     trunk = load_trunk(model_name, dtype="float32", device=config.model.device)
-    learner = GradientLearner.for_text(trunk, GradientConfig(**settings), methods)
+    stability = StabilityConfig(**record.config.get("stability", {}))
+    learner = GradientLearner.for_text(trunk, GradientConfig(**settings), methods, stability=stability)
     learner.max_classes = MOST_LABELS  # the configuration is part of the state
     return learner

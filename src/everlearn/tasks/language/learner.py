@@ -11,14 +11,13 @@ from everlearn.errors import ConfigError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner, VocabularyConfig
 from everlearn.models.language.causal import LanguageModel, load_language_model
-from everlearn.tasks.optimization import method_settings, optimization_settings
+from everlearn.tasks.optimization import method_settings, optimization_settings, stability_config
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.texts.building import (
     check_identity,
     create_methods,
     learner_record,
     rebuilt,
-    stability_config,
 )
 
 __all__ = ["KIND", "language_learner", "language_methods", "new_language_learner"]

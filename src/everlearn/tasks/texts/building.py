@@ -8,7 +8,6 @@ from typing import Any
 
 from everlearn.config import RunConfig
 from everlearn.errors import RunError
-from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.language import LanguageLearner
 from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqLearner
@@ -21,7 +20,6 @@ __all__ = [
     "create_methods",
     "learner_record",
     "rebuilt",
-    "stability_config",
     "text_model_of",
     "warm_up_notes",
 ]
@@ -55,12 +53,6 @@ def check_identity(learner: TextLearner, record: LearnerRecord, model_name: str)
 def create_methods(settings: Mapping[str, Mapping[str, Any]]) -> list[Method]:
     """Continual-learning methods by name, each with its settings."""
     return [create_method(name, values) for name, values in settings.items()]
-
-
-def stability_config(config: RunConfig) -> StabilityConfig:
-    """Averaged weights and the guard against loss spikes, as settings have them."""
-    gradient = config.learner.gradient
-    return StabilityConfig(average_decay=gradient.average_decay, spike_deviations=gradient.spike_deviations)
 
 
 def rebuilt(config_class: type[Any], settings: Mapping[str, Any]) -> Any:

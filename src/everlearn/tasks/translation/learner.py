@@ -10,14 +10,13 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.models.language.languages import keep_own_language, resolve_languages
 from everlearn.models.language.seq2seq import Seq2SeqModel, load_seq2seq_model
-from everlearn.tasks.optimization import method_settings, optimization_settings
+from everlearn.tasks.optimization import method_settings, optimization_settings, stability_config
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.texts.building import (
     check_identity,
     create_methods,
     learner_record,
     rebuilt,
-    stability_config,
 )
 
 __all__ = ["KIND", "new_seq2seq_learner", "seq2seq_learner", "seq2seq_methods"]
