@@ -107,7 +107,7 @@ _POINTS = (
     _Point("everlearn.learning.closed_form.learner:ClosedFormLearner.learn"),
     _Point("everlearn.learning.closed_form.learner:ClosedFormLearner.correct"),
     _Point("everlearn.learning.gradient.learner:GradientLearner.learn"),
-    _Point("everlearn.learning.gradient.learner:GradientLearner.forget"),
+    _Point("everlearn.learning.gradient.trained_learner:TrainedLearner.forget"),
     _Point("os:fsync"),
     _Point("os:replace"),
     _Point("os:rename"),

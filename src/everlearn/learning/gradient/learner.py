@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import torch
@@ -16,29 +16,27 @@ from everlearn.learning.gradient.body import Body, Classifier, VectorBody
 from everlearn.learning.gradient.config import GradientConfig
 from everlearn.learning.gradient.learner_state import (
     check_description,
-    fingerprint_of,
-    most_forgotten,
 )
 from everlearn.learning.gradient.optimizers import ChangedRates
 from everlearn.learning.gradient.predictor import GradientPredictor, predict_inputs
 from everlearn.learning.gradient.stability import StabilityConfig
 from everlearn.learning.gradient.text_body import TextBody
 from everlearn.learning.gradient.trainable import select_trainable_parameters
+from everlearn.learning.gradient.trained_learner import TrainedLearner
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.method import Method
 from everlearn.learning.objective import ClassificationObjective
-from everlearn.learning.run_learner import RunLearner
 from everlearn.memory import ModelExample
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.storage.dtype import choose_dtype
-from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport
+from everlearn.types import Example, Json, Prediction, State, StepReport
 
 __all__ = ["GradientLearner"]
 
 _FORMAT_VERSION = 1
 
 
-class GradientLearner(RunLearner):
+class GradientLearner(TrainedLearner):
     """A body with a linear head, trained online: one call of ``learn`` is one step.
 
     The head grows by a row for each new label. The class implements ``everlearn.types.Learner``.
@@ -131,16 +129,6 @@ class GradientLearner(RunLearner):
         return self._objective.labels
 
     @property
-    def methods(self) -> tuple[Method, ...]:
-        """The continual-learning methods."""
-        return self.training.methods
-
-    @property
-    def num_examples(self) -> int:
-        """Examples that were learned."""
-        return self.training.num_examples
-
-    @property
     def num_steps(self) -> int:
         """Steps made, those that were refused included."""
         return self.training.num_steps
@@ -154,15 +142,6 @@ class GradientLearner(RunLearner):
     def rates(self) -> ChangedRates:
         """Peak learning rates; they may be changed between two steps."""
         return self.training.rates
-
-    @property
-    def reads_text(self) -> bool:
-        """True: nothing is computed once, so texts are needed to learn them again."""
-        return True
-
-    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The same examples: nothing is computed once, as every step changes what could be kept."""
-        return examples
 
     def reading_problem(self, example: Example) -> str | None:
         """Why an example cannot be read; None: it can."""
@@ -228,30 +207,6 @@ class GradientLearner(RunLearner):
             self.training.grow_head(num_labels)
         return new_labels
 
-    def learning_rates(self) -> dict[str, float]:
-        """Peak learning rates as they are now."""
-        return self.rates.peaks()
-
-    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
-        """Go on with other peak learning rates."""
-        self.rates.change(rates)
-
-    def on_boundary(self, boundary: Boundary) -> None:
-        """Let the methods consolidate, in order."""
-        self.training.on_boundary(boundary)
-
-    def forget(self, examples: Sequence[Example]) -> ForgetReport:
-        """Remove examples from the methods' memories, so that they are never replayed again.
-
-        The weights keep what they learned from them, and the report says so: ``exact`` is False, and
-        ``num_forgotten`` counts the examples that were in the memories. Use the closed-form learner where
-        deletion must be exact.
-        """
-        ids = {example.id for example in examples}
-        return ForgetReport(
-            num_forgotten=most_forgotten(self.methods, ids), exact=self.num_examples == 0 or not ids
-        )
-
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the trunk."""
         training = self.training.state()
@@ -271,10 +226,6 @@ class GradientLearner(RunLearner):
             raise StateError(f"the saved learner is damaged: {error!r}") from error
         self.training.restore(state, len(labels))
         self._objective.set_labels(labels)
-
-    def fingerprint(self) -> str:
-        """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""
-        return fingerprint_of(self.state())
 
     def _description(self) -> dict[str, Json]:
         description: dict[str, Json] = {

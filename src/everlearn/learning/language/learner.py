@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -19,13 +19,13 @@ from everlearn.context.decoder import decoder_of, evaluating, takes
 from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.gradient.learner_state import (
     check_description,
-    fingerprint_of,
     most_forgotten,
     with_prefix,
     without_prefix,
 )
 from everlearn.learning.gradient.step import StepResult
 from everlearn.learning.gradient.trainable import select_trainable_parameters
+from everlearn.learning.gradient.trained_learner import TrainedLearner
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.language.checkpointing import checkpoint_layers
 from everlearn.learning.language.config import LanguageConfig
@@ -38,7 +38,6 @@ from everlearn.learning.language.reading import chat_of, read_example
 from everlearn.learning.language.scoring import DocumentScorer
 from everlearn.learning.language.segments import encode_segment
 from everlearn.learning.method import Method
-from everlearn.learning.run_learner import RunLearner
 from everlearn.memory import ModelExample
 from everlearn.models.encoder.token_limits import may_exceed, token_problem
 from everlearn.models.grouped_attention import use_grouped_attention
@@ -52,7 +51,7 @@ __all__ = ["LanguageLearner"]
 _FORMAT_VERSION = 1
 
 
-class LanguageLearner(RunLearner):
+class LanguageLearner(TrainedLearner):
     """Test, then train, on documents: each chunk's loss is taken before anything of its step is learned.
 
     Documents lie in lanes, side by side; a step is made as soon as ``tokens_per_step`` tokens wait in full
@@ -146,33 +145,14 @@ class LanguageLearner(RunLearner):
         return ()
 
     @property
-    def methods(self) -> tuple[Method, ...]:
-        """The continual-learning methods."""
-        return self.training.methods
-
-    @property
-    def num_examples(self) -> int:
-        """Examples that were given to ``learn``."""
-        return self.training.num_examples
-
-    @property
     def num_tokens(self) -> int:
         """Tokens that were learned; those that wait in the lanes not yet."""
         return self._num_tokens
 
     @property
-    def reads_text(self) -> bool:
-        """True: nothing is computed once, so texts are needed to learn them again."""
-        return True
-
-    @property
     def is_settled(self) -> bool:
         """Whether no token waits in the lanes."""
         return self._lanes.num_pending == 0
-
-    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The same examples."""
-        return examples
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Empty predictions; see ``score`` for losses without learning."""
@@ -271,14 +251,6 @@ class LanguageLearner(RunLearner):
         with self.training.averaged():
             return self._scorer.score(self.model, examples)
 
-    def learning_rates(self) -> dict[str, float]:
-        """Peak learning rates as they are now."""
-        return self.training.rates.peaks()
-
-    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
-        """Go on with other peak learning rates."""
-        self.training.rates.change(rates)
-
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order. The vocabulary grows at the next call of ``learn``."""
         self.training.on_boundary(boundary)
@@ -360,10 +332,6 @@ class LanguageLearner(RunLearner):
         context = without_prefix("carry", state.tensors)
         self._carry.restore(State({name: one.to(device) for name, one in context.items()}, carry))
         self._num_tokens = num_tokens
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the whole state: equal for learners that go on equally."""
-        return fingerprint_of(self.state())
 
     def _read_with(self, tokenizer: Any) -> None:
         if tokenizer is not self.tokenizer:

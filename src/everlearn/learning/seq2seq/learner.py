@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -14,10 +14,10 @@ from torch import nn
 
 from everlearn.errors import InputError, ModelError, StateError
 from everlearn.learning.batch import Batch
-from everlearn.learning.gradient.learner_state import check_description, fingerprint_of, most_forgotten
+from everlearn.learning.gradient.learner_state import check_description
+from everlearn.learning.gradient.trained_learner import TrainedLearner
 from everlearn.learning.gradient.training import Training
 from everlearn.learning.method import Method
-from everlearn.learning.run_learner import RunLearner
 from everlearn.learning.seq2seq.config import Seq2SeqConfig
 from everlearn.learning.seq2seq.decoding import Decoding
 from everlearn.learning.seq2seq.losses import PairLossTally
@@ -32,7 +32,7 @@ from everlearn.models.language.pair_tokens import PairTokenizer
 from everlearn.models.language.seq2seq import Seq2SeqModel
 from everlearn.models.language.tokens import tokenizer_sha256
 from everlearn.models.storage.dtype import DtypeName, choose_dtype
-from everlearn.types import Boundary, Example, ForgetReport, Json, Prediction, State, StepReport, TextLoss
+from everlearn.types import Example, Json, Prediction, State, StepReport, TextLoss
 
 __all__ = ["Seq2SeqLearner"]
 
@@ -40,7 +40,7 @@ _FORMAT_VERSION = 1
 _DEFAULT_MAX_LENGTH = 512
 
 
-class Seq2SeqLearner(RunLearner):
+class Seq2SeqLearner(TrainedLearner):
     """Translates source texts, and learns from target texts: one call of ``learn`` is one step.
 
     ``Example.text`` is the source, ``Example.target`` the target. Implements ``everlearn.types.Learner``;
@@ -104,25 +104,6 @@ class Seq2SeqLearner(RunLearner):
     def labels(self) -> tuple[str, ...]:
         """None: targets are texts."""
         return ()
-
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """The continual-learning methods."""
-        return self.training.methods
-
-    @property
-    def num_examples(self) -> int:
-        """Examples that were learned."""
-        return self.training.num_examples
-
-    @property
-    def reads_text(self) -> bool:
-        """True: nothing is computed once, so texts are needed to learn them again."""
-        return True
-
-    def prepare(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """The same examples."""
-        return examples
 
     def reading_problem(self, example: Example) -> str | None:
         """Why an example cannot be read; None: it can."""
@@ -198,29 +179,6 @@ class Seq2SeqLearner(RunLearner):
         pairs = self._reader.pairs([example for example, _ in known], [target for _, target in known])
         return Batch(tuple(pairs), len(pairs))
 
-    def learning_rates(self) -> dict[str, float]:
-        """Peak learning rates as they are now."""
-        return self.training.rates.peaks()
-
-    def change_learning_rates(self, rates: Mapping[str, float]) -> None:
-        """Go on with other peak learning rates."""
-        self.training.rates.change(rates)
-
-    def on_boundary(self, boundary: Boundary) -> None:
-        """Let the methods consolidate, in order."""
-        self.training.on_boundary(boundary)
-
-    def forget(self, examples: Sequence[Example]) -> ForgetReport:
-        """Remove examples from the methods' memories, so that they are never replayed again.
-
-        The weights keep what they learned from them, and the report says so: ``exact`` is False, and
-        ``num_forgotten`` counts the examples that were in the memories.
-        """
-        ids = {example.id for example in examples}
-        return ForgetReport(
-            num_forgotten=most_forgotten(self.methods, ids), exact=self.num_examples == 0 or not ids
-        )
-
     def state(self) -> State:
         """Trained weights, optimizer, methods and counts; not the frozen part of the model."""
         training = self.training.state()
@@ -239,10 +197,6 @@ class Seq2SeqLearner(RunLearner):
         except KeyError as error:
             raise StateError(f"the saved learner is damaged: {error!r}") from error
         self.training.restore(State(state.tensors, training))
-
-    def fingerprint(self) -> str:
-        """SHA-256 of weights, optimizer and methods: equal for learners that go on equally."""
-        return fingerprint_of(self.state())
 
     def description(self) -> dict[str, Json]:
         """What a state must agree with to be restored: the model, the tokenizer, the configuration."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.errors import RunError
 from everlearn.learning.language import LanguageLearner
 from everlearn.learning.method import Method
