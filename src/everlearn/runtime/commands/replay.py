@@ -11,6 +11,7 @@ from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.journal.records import FoldStep
+from everlearn.journal.rows.counts import num_lacking_text
 from everlearn.runtime.fold.fold import Fold, recorded_prediction
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.useful_settings import check_fits_sources, check_useful
@@ -93,10 +94,7 @@ def replay_run(
         listener.stage("loading the model")
         learner = task.learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
         if learner.reads_text:
-            missing = journal.database.one(
-                "SELECT COUNT(*) FROM examples e LEFT JOIN texts t ON t.offset = e.offset "
-                "WHERE t.offset IS NULL"
-            )[0]
+            missing = num_lacking_text(journal)
             if missing:
                 raise RunError(
                     f"this learner needs texts, and {run} keeps none of {missing:,} examples; runs made with "

@@ -11,6 +11,7 @@ from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.deletion.deletion import delete_examples
 from everlearn.journal.records import CheckpointRecord, NewStep
+from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, finish_deletions
@@ -166,10 +167,7 @@ class Deletion:
         return CertificateRecord(revision, value, is_issued=False)
 
     def _ids(self) -> Iterator[str]:
-        for offset in self._offsets:
-            yield self._opened.folder.journal.database.one(
-                "SELECT id FROM examples WHERE offset = ?", (offset,)
-            )[0]
+        return ids_at(self._opened.folder.journal, self._offsets)
 
 
 def _batches(examples: Iterator[tuple[int, Example]]) -> Iterator[list[Example]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion.deletion import first_step_of
 from everlearn.journal.journal import Journal
 from everlearn.journal.repair.losses import lost_steps
+from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.learnable import count_to_learn
 from everlearn.runtime.deletion.deletion import Deletion
 from everlearn.runtime.deletion.matching import offsets_of, offsets_where
@@ -135,7 +136,7 @@ def forget_in_run(
         before = learner.fingerprint()
         labels_before = learner.labels
         offsets = _chosen(opened.folder, ids, where)
-        found = set(_ids_of(journal, offsets))
+        found = set(ids_at(journal, offsets))
         unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
         certificate = None
         num_pending = opened.issued.num_pending
@@ -274,11 +275,6 @@ def _require_whole(journal: Journal, offsets: Sequence[int]) -> None:
         step = journal.step_of(offset)
         if step in lost:
             raise RunError(
-                f"example {next(_ids_of(journal, [offset]))!r} came with step {step:,}, of which something "
+                f"example {next(ids_at(journal, [offset]))!r} came with step {step:,}, of which something "
                 "was lost to damage: it cannot be taken out of the state. Learn into a new run without it."
             )
-
-
-def _ids_of(journal: Journal, offsets: Sequence[int]) -> Iterator[str]:
-    for offset in offsets:
-        yield journal.database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0]

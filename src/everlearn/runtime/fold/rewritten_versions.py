@@ -16,6 +16,7 @@ from itertools import islice
 from everlearn.errors import StateError
 from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.repair.losses import lost_steps
+from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.fold import Fold
@@ -129,10 +130,7 @@ class VersionRewriter:
 
     @cached_property
     def _ids(self) -> set[str]:
-        database = self._folder.journal.database
-        return {
-            database.one("SELECT id FROM examples WHERE offset = ?", (offset,))[0] for offset in self._offsets
-        }
+        return set(ids_at(self._folder.journal, self._offsets))
 
     def adopt(self, revision: int) -> None:
         """Let them count; within the transaction of the deletion, which has this revision."""

@@ -12,6 +12,7 @@ from everlearn.journal.deletion.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
 from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import Arrival
+from everlearn.journal.rows.counts import count_rows
 from everlearn.journal.standing.held import HeldTargets
 from everlearn.json_text import json_text
 from everlearn.runtime.folder.rebuild_report import rebuild_report
@@ -66,20 +67,17 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
         num_steps: So many of the newest steps are listed.
     """
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        journal, database = folder.journal, folder.journal.database
-        by_role: dict[str, int] = dict(database.all("SELECT role, COUNT(*) FROM examples GROUP BY role"))
+        journal, rows = folder.journal, count_rows(folder.journal)
         counts = {
             "steps": journal.last_step,
-            "steps_set_aside": database.one("SELECT COUNT(*) FROM steps WHERE set_aside IS NOT NULL")[0],
-            "examples": sum(by_role.values()),
-            "held_back_for_exams": by_role.get("exam", 0),
-            "held_for_review": by_role.get("held", 0),
-            "cannot_be_learned": by_role.get("quarantined", 0),
-            "texts": database.one("SELECT COUNT(*) FROM texts")[0],
-            "late_targets_and_corrections": database.one(
-                "SELECT COUNT(*) FROM changes WHERE kind <> 'readmitted'"
-            )[0],
-            "readmitted": database.one("SELECT COUNT(*) FROM changes WHERE kind = 'readmitted'")[0],
+            "steps_set_aside": rows.num_set_aside,
+            "examples": sum(rows.by_role.values()),
+            "held_back_for_exams": rows.by_role.get("exam", 0),
+            "held_for_review": rows.by_role.get("held", 0),
+            "cannot_be_learned": rows.by_role.get("quarantined", 0),
+            "texts": rows.num_texts,
+            "late_targets_and_corrections": rows.num_changes,
+            "readmitted": rows.num_readmitted,
             "rejected_records": journal.num_rejections(),
             "deleted": folder.history.num_forgotten(),
             "versions": len(folder.history.versions()),
@@ -87,13 +85,6 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "checkpoints": len(folder.history.checkpoints()),
             "generation_of_codes": journal.generation,
         }
-        times = database.one("SELECT MIN(time), MAX(time) FROM steps")
-        taken: dict[str, int] = dict(
-            database.all(
-                "SELECT k.key, SUM(s.last_offset - s.first_offset + 1) FROM steps s "
-                "JOIN sources k ON k.source = s.source WHERE s.first_offset IS NOT NULL GROUP BY 1"
-            )
-        )
         first_listed = max(0, journal.last_step - num_steps)
         steps: list[dict[str, Json]] = [
             {
@@ -109,12 +100,12 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
         ]
         return JournalSummary(
             counts=counts,
-            num_bytes=database.path.stat().st_size,
-            first_time=times[0],
-            last_time=times[1],
+            num_bytes=journal.num_bytes,
+            first_time=rows.first_time,
+            last_time=rows.last_time,
             # What another file under the name has given before is not in its progress; what came with a
             # merged run is nowhere else.
-            sources={one.key: max(one.examples, taken.get(one.key, 0)) for one in folder.sources()},
+            sources={one.key: max(one.examples, rows.by_source.get(one.key, 0)) for one in folder.sources()},
             steps=steps[::-1],
         )
 

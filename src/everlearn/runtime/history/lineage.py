@@ -9,6 +9,7 @@ from pathlib import Path
 
 from everlearn.errors import RunError
 from everlearn.journal.records import Decision, Version
+from everlearn.journal.rows.entries import entries, entry_of
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
@@ -179,13 +180,12 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
         in_first = HeldTargets(folder.journal, one.step, one.revision)
         in_second = HeldTargets(folder.journal, other.step, other.revision)
         learned, unlearned = _Told(folder), _Told(folder)
-        for offset, id_, role, target, domain in folder.journal.database.rows(
-            "SELECT offset, id, role, target, domain FROM examples ORDER BY offset"
-        ):
-            before, after = in_first(offset, role, target), in_second(offset, role, target)
+        for entry in entries(folder.journal):
+            asked = (entry.offset, entry.role, entry.target)
+            before, after = in_first(*asked), in_second(*asked)
             if before != after:
-                learned.note(id_, after, domain)
-                unlearned.note(id_, before, domain)
+                learned.note(entry.id, after, entry.domain)
+                unlearned.note(entry.id, before, entry.domain)
         scores = {
             name: (one.scores.get(name), other.scores.get(name))
             for name in sorted({*one.scores, *other.scores})
@@ -209,12 +209,12 @@ def blame_example(run: Path, id_: str) -> Blame:
     """
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
         journal = folder.journal
-        row = journal.database.first("SELECT offset, step, role, target FROM examples WHERE id = ?", (id_,))
-        if row is None:
+        entry = entry_of(journal, id_)
+        if entry is None:
             deleted = journal.deleted_ids.among([id_])
             detail = f"it was deleted on {deleted[id_][:10]}" if deleted else "no example has this id"
             raise RunError(f"{run} does not know {id_!r}: {detail}")
-        offset, step, role, target = row
+        offset, role, target = entry.offset, entry.role, entry.target
         arrival = next(one for _, one in journal.arrivals(offset, offset))
         said = arrival.prediction
         learned = journal.learned_in(offset, role, target)
@@ -228,7 +228,7 @@ def blame_example(run: Path, id_: str) -> Blame:
             offset=offset,
             role=role,
             target=journal.present_target(offset, target) or None,
-            arrived=(step, journal.step(step).time),
+            arrived=(entry.step, journal.step(entry.step).time),
             predicted=None if said is None or not folder.task.predicts else (said.label, said.confidence),
             learned=learned,
             versions=holding,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from everlearn.evaluation.paired import PairedTest, compare_paired
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.journal.journal import Journal
+from everlearn.journal.rows.entries import entry_at
 from everlearn.tasks.exam_rows import ExamRows, balanced
 from everlearn.tasks.exams import Compared, Examined, Exams
 from everlearn.types import Example, Predictor, TextLoss
@@ -212,11 +213,13 @@ class LossExams(Exams[LossItem]):
         return rows[order[starts[begin]]], items
 
     def _item(self, offsets: tuple[int, ...]) -> LossItem:
-        id_, domain, fields, arrived_with = self._journal.database.one(
-            "SELECT id, domain, fields, target FROM examples WHERE offset = ?", (offsets[0],)
+        entry = entry_at(self._journal, offsets[0])
+        return LossItem(
+            name=self._name_of(entry.id, entry.fields),
+            domain=entry.domain,
+            offsets=offsets,
+            target=str(self._journal.present_target(entry.offset, entry.target)),
         )
-        target = self._journal.present_target(offsets[0], arrived_with)
-        return LossItem(name=self._name_of(id_, fields), domain=domain, offsets=offsets, target=str(target))
 
     def _name_of(self, id_: str, fields: str | None) -> str:
         return self._group_of(Example(id=id_, fields=json.loads(fields) if fields else {}))

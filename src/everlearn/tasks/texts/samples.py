@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from everlearn.journal.journal import Journal
+from everlearn.journal.rows.entries import entry_of
 from everlearn.types import Json
 
 __all__ = ["shown_samples", "without_samples"]
@@ -14,16 +15,16 @@ def shown_samples(journal: Journal, chosen: Sequence[Mapping[str, Json]]) -> lis
     """What was written along the way, as far as the journal keeps it."""
     shown = []
     for one in chosen:
-        row = journal.database.first("SELECT offset FROM examples WHERE id = ?", (one["id"],))
-        arrival = (
-            None if row is None else next((found for _, found in journal.arrivals(row[0], row[0])), None)
-        )
-        if row is None or arrival is None or arrival.example.text is None:
-            continue  # deleted, or its text was dropped
+        entry = entry_of(journal, one["id"])
+        if entry is None:
+            continue  # deleted
+        arrival = next((found for _, found in journal.arrivals(entry.offset, entry.offset)), None)
+        if arrival is None or arrival.example.text is None:
+            continue  # its text was dropped
         sample: dict[str, Json] = {
             "input": arrival.example.text,
             "output": "" if arrival.prediction is None else arrival.prediction.label or "",
-            "target": journal.present_target(row[0], arrival.example.target),
+            "target": journal.present_target(entry.offset, entry.target),
         }
         shown.append(sample | {"examples": one["examples"]})
     return shown
