@@ -41,7 +41,7 @@ from everlearn.learning.run_learner import RunLearner
 from everlearn.process_memory import peak_memory_mb
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.fold.live_run import recovered_run
 from everlearn.runtime.folder.versions import add_version
 from everlearn.runtime.guard.guard import Guard, Verdict
 from everlearn.stream import CodesWriter

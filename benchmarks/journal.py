@@ -33,8 +33,9 @@ from everlearn.config import ModelSettings
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
 from everlearn.learning.closed_form import ClosedFormLearner
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.fold.live_run import recovered_run
 from everlearn.runtime.history.verify import verify_run
 from everlearn.stream import CodesSource
 from everlearn.tasks.classification.recorded_coder import load_text_coder
@@ -71,7 +72,7 @@ def overhead(folder: Path, data: str | None) -> dict[str, float]:
     rows = load_rows("clinc150", "train", data)
     examples = [Example(id=row.id, text=row.text, target=row.label) for row in rows]
     random.Random(0).shuffle(examples)
-    coder = load_text_coder(ModelSettings())
+    coder = load_text_coder(ModelSettings(), ModelPool())
     learners = {name: ClosedFormLearner(coder) for name in ("with", "without")}
     seconds = dict.fromkeys(learners, 0.0)
     in_journal = 0.0

@@ -19,6 +19,7 @@ from everlearn.errors import (
     StateError,
     StorageError,
 )
+from everlearn.version import __version__
 
 if TYPE_CHECKING:
     from everlearn.context import CarryConfig
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
     from everlearn.models.language.causal import load_language_model
     from everlearn.models.language.seq2seq import load_seq2seq_model
+    from everlearn.runtime.run import Run, StepOutcome
     from everlearn.stream import open_source
     from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
 
-__version__ = "0.1.0"
 
 # Names whose modules import torch are loaded when they are first used, so that ``everlearn --help``
 # and ``everlearn.__version__`` are quick.
@@ -50,9 +51,11 @@ _LAZY = {
     "LanguageLearner": "everlearn.learning.language",
     "Learner": "everlearn.types",
     "Prediction": "everlearn.types",
+    "Run": "everlearn.runtime.run",
     "Seq2SeqConfig": "everlearn.learning.seq2seq",
     "Seq2SeqLearner": "everlearn.learning.seq2seq",
     "State": "everlearn.types",
+    "StepOutcome": "everlearn.runtime.run",
     "StepReport": "everlearn.types",
     "TextCoder": "everlearn.models",
     "VectorCoder": "everlearn.models",
@@ -82,11 +85,13 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "Prediction",
+    "Run",
     "RunError",
     "Seq2SeqConfig",
     "Seq2SeqLearner",
     "State",
     "StateError",
+    "StepOutcome",
     "StepReport",
     "StorageError",
     "TextCoder",

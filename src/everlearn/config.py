@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-TaskName = Literal["classify", "lm", "seq2seq"]
+TaskName = str
 
 
 class _Settings(BaseModel):

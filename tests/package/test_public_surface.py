@@ -14,7 +14,8 @@ PUBLIC = {
     "CarryConfig", "ClosedFormConfig", "ClosedFormLearner", "Code", "CoderConfig", "ConfigError",
     "EverlearnError", "Example", "ForgetReport", "GradientConfig", "GradientLearner", "InputError",
     "LanguageConfig", "LanguageLearner", "Learner", "MissingExtraError", "ModelError", "Prediction",
-    "RunError", "Seq2SeqConfig", "Seq2SeqLearner", "State", "StateError", "StepReport", "StorageError",
+    "Run", "RunError", "Seq2SeqConfig", "Seq2SeqLearner", "State", "StateError", "StepOutcome", "StepReport",
+    "StorageError",
     "TextCoder", "VectorCoder", "__version__", "create_method", "load_language_model",
     "load_seq2seq_model", "load_trunk", "open_source",
 }  # fmt: skip

@@ -76,7 +76,7 @@ def test_steps_made_again_predict_what_they_predicted(
         LearnRequest(stream=str(path), out=tmp_path / "run", settings=small | {"stream.delay": delay})
     )
     with RunFolder.open_to_read(tmp_path / "run") as folder:
-        learner = folder.task.learner(folder.config, folder.record.learner, "run")
+        learner = folder.fresh_learner()
         fold, without_example = Fold(learner), 0
         for step in folder.journal.steps_after(0):
             arrivals = folder.journal.fold_step(step).arrivals

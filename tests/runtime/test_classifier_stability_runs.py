@@ -12,7 +12,7 @@ from tests.runtime.word_pairs import write_encoder
 
 from everlearn.runtime.commands.predict import predict_stream
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example

@@ -109,11 +109,11 @@ def learn(material: Path, stream: str, run: Path, **settings: Any) -> str:
 
 
 def accuracy(material: Path, run: Path) -> float:
-    return float(evaluate_run(run, str(material / "test.jsonl"))["accuracy"])
+    return float(evaluate_run(run, [str(material / "test.jsonl")])["accuracy"])
 
 
 def fingerprint(material: Path, run: Path) -> str:
-    return str(evaluate_run(run, str(material / "test.jsonl"))["fingerprint"])
+    return str(evaluate_run(run, [str(material / "test.jsonl")])["fingerprint"])
 
 
 def damage(run: Path, sql: str) -> None:
@@ -389,7 +389,7 @@ def test_codes_of_the_old_trunk_are_refused(material: Path, tuned: Path, tmp_pat
         with pytest.raises(RunError, match="codes of another model"):
             action()
     export_journal(tuned, tmp_path / "new.parquet")
-    assert evaluate_run(tuned, str(tmp_path / "new.parquet"))["examples"] == NUM_TEXTS
+    assert evaluate_run(tuned, [str(tmp_path / "new.parquet")])["examples"] == NUM_TEXTS
 
 
 def test_lost_codes_are_told(tuned: Path, material: Path) -> None:

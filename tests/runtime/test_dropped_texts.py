@@ -34,7 +34,8 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, NewStep
 from everlearn.journal.repair.soundness import find_problem
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import open_learner, recovered_run
+from everlearn.runtime.fold.live_run import recovered_run
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.journal_views import compact_run
 from everlearn.runtime.history.lineage import blame_example, list_versions

@@ -12,7 +12,7 @@ from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.lineage import list_versions
@@ -207,7 +207,7 @@ def test_versions_are_rewritten_without_what_was_deleted(
         assert versions[0].fingerprint == never != before
         assert versions[0].file is not None
         checkpoint = folder.checkpoints.load(versions[0].file)
-        learner = folder.task.learner(folder.config, folder.record.learner, "run")
+        learner = folder.fresh_learner()
         learner.restore(checkpoint.learner)
         assert learner.fingerprint() == never
 

@@ -25,7 +25,7 @@ from everlearn.runtime.commands.export import export_run
 from everlearn.runtime.commands.generate import GenerateRequest, generate_text
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.guard.guard import Guard
 from everlearn.runtime.history.lineage import list_versions

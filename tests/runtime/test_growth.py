@@ -21,7 +21,7 @@ from everlearn.journal.standing.set_aside import num_taken_back
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.history.rollback import rollback_run
-from everlearn.runtime.loop.arrivals import DueQueue
+from everlearn.runtime.loop.due_queue import DueQueue
 from everlearn.tasks.classification.exams import LabelExams
 from everlearn.types import Example
 

@@ -17,7 +17,7 @@ from everlearn.evaluation.paired import compare_paired
 from everlearn.journal.records import Change, Decision, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.guard.guard import Guard
 from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions

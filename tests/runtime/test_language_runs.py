@@ -35,7 +35,7 @@ from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.commands.replay import replay_run
 from everlearn.runtime.deletion.forget import ForgetPlan, forget_in_run
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.history.journal_views import export_journal
 from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions

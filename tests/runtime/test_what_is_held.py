@@ -17,7 +17,8 @@ from everlearn.journal.records import Change, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import open_learner, recovered_run
+from everlearn.runtime.fold.live_run import recovered_run
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.lineage import list_versions
 from everlearn.runtime.history.review import flagged_examples, review_run

@@ -13,7 +13,7 @@ import pytest
 from everlearn.errors import StateError
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.lineage import blame_example, list_versions
 from everlearn.runtime.history.rollback import rollback_run

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from everlearn import __version__
 from everlearn.cli import failures
 from everlearn.cli.commands import journal, versions
 from everlearn.cli.commands.consolidate import consolidate
@@ -31,6 +30,7 @@ from everlearn.cli.commands.verify import verify
 from everlearn.cli.terminal import check_arguments, prepare_output
 from everlearn.errors import ConfigError
 from everlearn.process_memory import give_large_blocks_back
+from everlearn.version import __version__
 
 __all__ = ["app", "main"]
 

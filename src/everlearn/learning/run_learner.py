@@ -86,6 +86,13 @@ class RunLearner(ABC):
     def frozen(self) -> Predictor:
         """What it would predict now, and will go on predicting while the learner changes."""
 
+    def snapshot(self) -> Predictor | None:
+        """What the next prediction would be made by, as an object that stays as it is and any thread may use.
+
+        None where that would copy a model: then the learner itself predicts, when it does nothing else.
+        """
+        return None
+
     def refresh(self) -> None:
         """Do now what the next prediction would have to do first."""
 

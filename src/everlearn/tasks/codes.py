@@ -9,7 +9,7 @@ from everlearn.stream.source import Source
 __all__ = ["refuse_codes"]
 
 
-def refuse_codes(source: Source) -> None:
+def refuse_codes(source: Source | None) -> None:
     """Raise ConfigError where a stream holds codes."""
     if isinstance(source, CodesSource):
         raise ConfigError(

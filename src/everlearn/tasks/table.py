@@ -23,5 +23,6 @@ def task_of(config: RunConfig) -> Task:
     """
     task = TASKS.get(config.task)
     if task is None:
-        raise ConfigError(f"settings: task = {config.task!r}: must be one of {', '.join(map(repr, TASKS))}")
+        *others, last = map(repr, TASKS)
+        raise ConfigError(f"settings: task = {config.task!r}: input should be {', '.join(others)} or {last}")
     return task

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from everlearn.config import GuardSettings, RunConfig, StreamSettings
@@ -21,6 +20,7 @@ from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.evaluation import Evaluation, EvaluationRequest
 from everlearn.tasks.exams import Exams
 from everlearn.tasks.held_out import HeldOut
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
 from everlearn.tasks.text_model import TextModel
@@ -116,12 +116,16 @@ class Task(ABC):
     # Learning
 
     @abstractmethod
-    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+    def new_learner(
+        self, config: RunConfig, source: Source | None, origin: Origin
+    ) -> tuple[RunLearner, LearnerRecord]:
         """A fresh learner for a new run, and the record to build it again.
 
         Args:
             config: The run's settings.
-            source: The first stream; a codes file says itself which model made it, and none is loaded.
+            source: The first stream; a codes file says itself which model made it, and none is loaded. None:
+                a program gives the examples.
+            origin: What else it is built with.
 
         Raises:
             ConfigError: A setting is wrong, or does not fit the learner or the stream.
@@ -129,32 +133,26 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def learner(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """The learner of an existing run, without its state. Models are loaded when they are needed.
 
         Args:
             config: The run's settings.
             record: What the run recorded of its learner.
-            owner: The run's name, for messages.
-            adapter: Folder of an adapter of the trunk, where codes are made with one.
+            origin: What else it is built with.
 
         Raises:
             RunError: The record names a learner that this version does not know.
             ModelError: The model cannot be loaded.
         """
 
-    def learner_like(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner_like(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """A fresh learner of other settings over the codes (or texts) of an existing run.
 
         Args:
             config: The settings.
             record: What the run recorded of its own learner.
-            owner: The run's name, for messages.
-            adapter: As of ``learner``.
+            origin: What else it is built with.
 
         Raises:
             ConfigError: A setting is wrong.

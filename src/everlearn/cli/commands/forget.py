@@ -11,6 +11,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, print_json, print_table
+from everlearn.cli.threads import use_threads_of
 from everlearn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _verification(run: Path, certificate: Path | None) -> str:
 def _reissue(run: Path, json_output: bool) -> None:
     from everlearn.runtime.deletion.forget import reissue_in_run
 
+    use_threads_of(run)
     written, notes, num_pending = reissue_in_run(run)
     for note in notes:
         print_note(note)
@@ -126,6 +128,7 @@ def forget(
             print_note(_cost(plan))
         return True
 
+    use_threads_of(run)
     outcome = forget_in_run(
         run,
         ids=ids or (),

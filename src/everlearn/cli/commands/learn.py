@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options, text_options
+from everlearn.cli.collector import passed_over_objects
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.failures import STOPPED_EXIT_CODE, print_error, print_note
 from everlearn.cli.tables import print_json, print_table, summary_rows
@@ -146,8 +147,12 @@ def learn(
         test=test,
         general=general,
     )
-    with ProgressDisplay() as display, stop_on_signals(display.stopping) as stop:
-        outcome = learn_stream(request, listener=display, stop=stop)
+    with (
+        ProgressDisplay() as display,
+        stop_on_signals(display.stopping) as stop,
+        passed_over_objects() as pass_over,
+    ):
+        outcome = learn_stream(request, listener=display, stop=stop, on_ready=pass_over)
     for note in outcome.notes:
         print_note(note)
     if json_output:

@@ -10,6 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
 from everlearn.cli.tables import number, print_columns, print_json, print_table
+from everlearn.cli.threads import use_threads_of
 
 __all__ = ["review"]
 
@@ -53,6 +54,7 @@ def review(
     from everlearn.runtime.history.review import flagged_examples, review_run
 
     if accept or reject or readmit is not None:
+        use_threads_of(run)
         outcome = review_run(run, accept=accept or (), reject=reject or (), readmit=readmit)
         if json_output:
             print_json(outcome.to_json())

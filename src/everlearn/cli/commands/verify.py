@@ -10,6 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.tables import print_json, print_table
+from everlearn.cli.threads import use_threads_of
 from everlearn.errors import StateError
 
 __all__ = ["verify"]
@@ -46,6 +47,7 @@ def verify(
     from everlearn.runtime.history.verify import verify_run
 
     with ProgressDisplay() as display:
+        use_threads_of(run)
         outcome = verify_run(run, certificate=certificate, ids=ids or (), listener=display)
     if json_output:
         print_json(outcome.to_json())

@@ -9,6 +9,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
 from everlearn.cli.tables import number, print_columns, print_json, print_table, score, score_name, short_time
+from everlearn.cli.threads import use_threads_of
 
 __all__ = ["blame", "diff", "rollback", "versions"]
 
@@ -179,6 +180,7 @@ def rollback(
 
     if version != "head" and not version.isdecimal():
         raise typer.BadParameter(f"{version!r} is neither a version's number nor head")
+    use_threads_of(run)
     outcome = rollback_run(
         run, None if version == "head" else int(version), keep_learned=keep_learned, reason=reason
     )

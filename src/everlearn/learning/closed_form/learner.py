@@ -103,6 +103,7 @@ class ClosedFormLearner(RunLearner):
         self._counts = CountSums(self.config.gram_bits, self.config.gather)
         self._sample = HashSample(self.config.sample_size)
         self._solution: Solution | None = None
+        self._ahead: Solution | None = None  # what the next solve will come to, where it was asked for
         self._is_settled = False
         self._schedule = SolveSchedule(self.config)
         self._recent: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
@@ -156,6 +157,14 @@ class ClosedFormLearner(RunLearner):
         coding = self._coding
         return ClosedFormPredictor(self._solution, self.config.gram_bits, coding.codes, coding.features)
 
+    def snapshot(self) -> ClosedFormPredictor:
+        """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
+        due = self._due()
+        if due is not None and self._ahead is None:
+            self._ahead = self._solved(due)
+        solution, coding = self._solution if due is None else self._ahead, self._coding
+        return ClosedFormPredictor(solution, self.config.gram_bits, coding.codes, coding.features)
+
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Add examples to the sums. Those without target are passed over.
 
@@ -182,7 +191,7 @@ class ClosedFormLearner(RunLearner):
         self._sums.add(self._featurize(codes), torch.from_numpy(classes_B), len(self._classes))
         self._counts.add(codes, classes_B, len(self._classes))
         self._sample.add([example.id for example, _ in targets], labels, codes)
-        self._is_settled = False
+        self._is_settled, self._ahead = False, None
         return StepReport(num_learned=len(targets), num_without_target=skipped, new_labels=new_labels)
 
     def forget(self, examples: Sequence[Example]) -> ForgetReport:
@@ -410,15 +419,23 @@ class ClosedFormLearner(RunLearner):
 
         See ``ClosedFormConfig.refresh_growth``.
         """
-        if self._is_settled or not self._classes:
-            return
-        due = self._schedule.due(self._solution, self.num_examples, self.labels)
+        due = self._due()
         if due is not None:
-            self._solve(due)
+            self._solve(due, self._ahead)
 
-    def _solve(self, due: DueSolve) -> None:
-        self._solution = None  # its memory is needed for the next
-        self._solution = solve(
+    def _due(self) -> DueSolve | None:
+        """The solve that the next prediction needs, if any."""
+        if self._is_settled or not self._classes:
+            return None
+        return self._schedule.due(self._solution, self.num_examples, self.labels)
+
+    def _solve(self, due: DueSolve, ahead: Solution | None = None) -> None:
+        self._solution = self._ahead = None  # their memory is needed for the next
+        self._solution = self._solved(due) if ahead is None else ahead
+        self._schedule.note(due, self.num_examples, self.labels)
+
+    def _solved(self, due: DueSolve) -> Solution:
+        return solve(
             self._sums,
             self._counts,
             self._classes,
@@ -428,7 +445,6 @@ class ClosedFormLearner(RunLearner):
             due.keep,
             due.near,
         )
-        self._schedule.note(due, self.num_examples, self.labels)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._sample)[:num_members]
@@ -440,7 +456,7 @@ class ClosedFormLearner(RunLearner):
         )
 
     def _invalidate(self) -> None:
-        self._solution = None
+        self._solution = self._ahead = None
         self._is_settled = False
         self._schedule = SolveSchedule(self.config)
 

@@ -10,6 +10,7 @@ from typing import Any
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError, StorageError
 from everlearn.journal.durable_files import storage_errors
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_settings import given_settings, settings_in_file
 from everlearn.runtime.folder.useful_settings import check_fits_sources
@@ -101,7 +102,7 @@ def encode_stream(
         raise InputError(f"{source.name} holds codes already")
     check_fits_sources([source], settings or {}, settings_in_file(config_file))
     listener.stage("loading the model")
-    coder = load_text_coder(config.model)
+    coder = load_text_coder(config.model, ModelPool())
     listener.stage("encoding")
     rejected_path = out.with_suffix(".rejected.jsonl")
     with storage_errors(out):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.models.language.generation import GenerationSettings, generate
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
 from everlearn.tasks.text_model import TextModel

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from everlearn.errors import InputError, StoppedError
-from everlearn.runtime.fold.certificates import issued_notes
+from everlearn.runtime.commands.learn_notes import no_example_message, no_target_message, sitting_notes
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
-from everlearn.runtime.fold.recovery import recovery_notes
 from everlearn.runtime.folder.reader_files import write_reader_files
 from everlearn.runtime.folder.run_folder import GENERAL_FILE, RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file
@@ -21,12 +19,14 @@ from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fit
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.loop.session import BrokenStreamError, LearnSession
+from everlearn.runtime.loop.stream_place import StreamPlace
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.files.codes import CodesSource
 from everlearn.stream.open import open_source
 from everlearn.stream.rejections import share_lost
 from everlearn.stream.source import EndOfStream
 from everlearn.tasks.batch_result import Observer
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.reading import check_codes
 from everlearn.tasks.scores import Tested
 from everlearn.tasks.table import task_of
@@ -85,6 +85,7 @@ def learn_stream(
     listener: Listener | None = None,
     stop: StopFlag | None = None,
     observers: Sequence[Observer] = (),
+    on_ready: Callable[[], None] = lambda: None,
 ) -> LearnOutcome:
     """Predict and learn a stream, and save everything in a run folder.
 
@@ -96,6 +97,7 @@ def learn_stream(
         listener: Is told what happens.
         stop: Asks for an early end, with everything saved.
         observers: Look at every step beside the run's own.
+        on_ready: Is called when everything is loaded, before the first batch.
 
     Raises:
         ConfigError: A setting is wrong, or differs from the run's.
@@ -112,7 +114,6 @@ def learn_stream(
     out = request.out if request.out is not None else new_folder_name(request.stream)
     folder = RunFolder.open_to_write(out) if is_run_folder(out) else None
     is_new = folder is None
-    is_frozen = gc.get_freeze_count() > 0  # by a program that sees to it for itself
     session = None
     try:
         key = source_key(request.stream)
@@ -135,7 +136,7 @@ def learn_stream(
         general = None if other is None else task.general_text(other, config)
         listener.stage("loading the model")
         if folder is None:
-            learner, record = task.new_learner(config, source)
+            learner, record = task.new_learner(config, source, Origin(owner=str(out)))
             if test is not None:
                 check_codes(test, record, request.stream)
             folder = RunFolder.create(out, config, record)
@@ -147,21 +148,16 @@ def learn_stream(
             listener.stage("reading the general text")
             general.begin(learner, folder.path / GENERAL_FILE)
         listener.stage("bringing the run back" if not is_new else "opening the stream")
-        session = LearnSession(folder, config, learner, source, key, started, held_out, observers)
+        place = StreamPlace(folder, config, source, key)
+        session = LearnSession(folder, config, learner, place, started, held_out, observers)
         session.change_learning_rates({**in_file, **request.settings})
-        # A full collection walks all objects of the libraries, a tenth of a second at a time. What was
-        # made so far stays anyway.
-        if not is_frozen:
-            gc.collect()
-            gc.freeze()
-        return _run(session, listener, stop or StopFlag(), general)
+        on_ready()
+        return _run(session, place, listener, stop or StopFlag(), general)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise out_of_memory(error, str(out)) from error
     finally:
-        if not is_frozen:
-            gc.unfreeze()  # or libraries that count their objects at exit believe these leaked
         if session is not None:
             session.close()
         if folder is not None:
@@ -171,10 +167,14 @@ def learn_stream(
 
 
 def _run(
-    session: LearnSession, listener: Listener, stop: StopFlag, general: GeneralText | None
+    session: LearnSession,
+    place: StreamPlace,
+    listener: Listener,
+    stop: StopFlag,
+    general: GeneralText | None,
 ) -> LearnOutcome:
     before = session.progress.examples
-    without_target = session.scores.counts.without_target
+    without_target = session.live.scores.counts.without_target
     listener.stage("learning")
     try:
         interrupted = _learn(session, listener, stop)
@@ -190,10 +190,10 @@ def _run(
     if not session.progress.examples:
         session.undo()
         if interrupted:
-            raise StoppedError(f"Stopped before the first example of {session.source.name} was learned.")
-        raise InputError(_no_example_message(session))
+            raise StoppedError(f"Stopped before the first example of {session.place.name} was learned.")
+        raise InputError(no_example_message(session))
     if session.is_fruitless and not interrupted:
-        message = _no_target_message if session.scores.counts.examples else _no_example_message
+        message = no_target_message if session.live.scores.counts.examples else no_example_message
         text = message(session)
         session.undo()
         raise InputError(text)
@@ -204,12 +204,12 @@ def _run(
     if general is not None and not interrupted:
         listener.stage("testing on the general text")
         session.settle()
-        with session.fold.clock.measure("evaluate"):
+        with session.live.fold.clock.measure("evaluate"):
             figures = {} if tested is None else tested.figures
-            tested = Tested(figures={**figures, **general.figures(session.learner)})
+            tested = Tested(figures={**figures, **general.figures(session.live.learner)})
     session.settle(goes_on=interrupted)  # before the notes, as what waits may turn out not to be learnable
-    without_target = session.scores.counts.without_target - without_target
-    notes = _notes(session, before, without_target, interrupted)
+    without_target = session.live.scores.counts.without_target - without_target
+    notes = sitting_notes(session, place, before, without_target, interrupted=interrupted)
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(
         folder=session.folder.path,
@@ -223,10 +223,10 @@ def _run(
 def _loss(session: LearnSession) -> str | None:
     """What to say of a stream most of which could not be used; None where that is not so."""
     told = share_lost(
-        session.source.name,
-        session.num_records,
-        session.num_lost,
-        session.first_rejection,
+        session.place.name,
+        session.refusals.num_records,
+        session.refusals.num_lost,
+        session.refusals.first,
         session.config.stream.max_rejected,
     )
     return told and (
@@ -243,7 +243,7 @@ def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
             num_records = session.step()
         except EndOfStream:
             return False
-        scores = session.scores
+        scores = session.live.scores
         listener.progress(
             Progress(
                 examples=scores.counts.examples,
@@ -257,8 +257,8 @@ def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
         )
         if stop.requested:
             return True
-        if session.save_is_due:
-            session.save()
+        if not session.is_fruitless and session.saving.is_due:
+            session.saving.save()
         if not num_records:
             time.sleep(_IDLE_SECONDS)
 
@@ -274,19 +274,19 @@ def _finish(
     """Save, write the report and return the figures."""
     listener.stage("saving")
     session.settle(goes_on=goes_on)
-    with session.fold.clock.measure("save"):
-        fingerprint = session.learner.fingerprint()
+    with session.live.fold.clock.measure("save"):
+        fingerprint = session.live.learner.fingerprint()
     # Saved first: were the report to fail, nothing learned would be lost.
     summary = _summary(session, tested, fingerprint)
-    session.save(summary)
-    session.make_version(summary)
+    session.saving.save(summary)
+    session.publishing.end_sitting(summary)
     listener.stage("writing the report")
-    with session.fold.clock.measure("evaluate"):
+    with session.live.fold.clock.measure("evaluate"):
         write_reader_files(
             session.folder,
-            session.scores,
+            session.live.scores,
             summary,
-            title=session.source.name,
+            title=session.place.name,
             confusion=None if tested is None else tested.confusion,
             notes=notes,
         )
@@ -294,89 +294,9 @@ def _finish(
 
 
 def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> dict[str, Json]:
-    return session.scores.summary(
-        session.seconds(),
-        num_classes=len(session.learner.labels),
+    return session.live.scores.summary(
+        session.saving.seconds(),
+        num_classes=len(session.live.learner.labels),
         fingerprint=fingerprint,
         tested=tested,
     )
-
-
-def _no_example_message(session: LearnSession) -> str:
-    name, count, first = session.source.name, session.num_rejected, session.first_rejection
-    if first is None:
-        return f"{name} is empty: there is nothing to learn"
-    rejected = (
-        "its only record was rejected: "
-        if count == 1
-        else f"all {count:,} records were rejected; the first: "
-    )
-    return f"{name} has no usable example: {rejected}{first.place}: {first.reason}"
-
-
-def _records_were(count: int) -> str:
-    return "1 record was" if count == 1 else f"{count:,} records were"
-
-
-def _no_target_message(session: LearnSession) -> str:
-    first = session.first_rejection
-    if session.num_unlearnable and first is not None:
-        count = session.progress.examples
-        return (
-            f"{session.source.name}: none of its {count:,} examples was learned; the first: {first.place}: "
-            f"{first.reason}"
-        )
-    return session.task.nothing_learned(session.source.name, session.progress.examples, session.config)
-
-
-def _notes(session: LearnSession, before: int, without_target: int, interrupted: bool) -> list[str]:
-    notes = recovery_notes(session.recovered)
-    notes += issued_notes(session.folder.path, session.issued)
-    if session.place.was_changed:
-        notes.append(
-            f"{session.source.name} is not what was read under this name before, so it was read from its "
-            "beginning; records that are known were passed over."
-        )
-    if renewed := session.place.with_own_ids.num_renewed:
-        notes.append(
-            f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
-            "ids of their own (--id-field) tell records better."
-        )
-    if session.progress.examples == before and not interrupted:
-        notes.append(
-            f"Nothing is left to learn in {session.source.name}: all {before:,} examples have been read."
-        )
-    elif before:
-        notes.append(f"Went on after the {before:,} examples of {session.source.name} learned before.")
-    if session.num_duplicates:
-        notes.append(
-            f"{_records_were(session.num_duplicates)} already learned (same id); rejected.jsonl says where."
-        )
-    if session.num_rejected:
-        notes.append(f"{_records_were(session.num_rejected)} rejected; rejected.jsonl says where and why.")
-    notes += session.task.notes(session.learner, session.scores, session.config, is_over=not interrupted)
-    notes += session.guard_notes()
-    batch_size, taken = session.config.stream.batch_size, session.scores.counts.examples
-    if session.is_first and taken < 10 * batch_size and session.task.counts_by_label:
-        notes.append(
-            f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
-            "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
-        )
-    if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
-        notes.append(
-            f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
-            "cannot be consolidated."
-        )
-    if without_target > 0:
-        notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
-    if session.num_changes:
-        count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"
-        notes.append(f"{count} came for examples taken before.")
-    held_out = session.held_out
-    if held_out is not None and held_out.rejected:
-        first_bad = held_out.rejected[0]
-        notes.append(
-            f"{len(held_out.rejected):,} records of the held-out set could not be used; the first: "
-            f"{first_bad.place}: {first_bad.reason}."
-        )
-    return notes

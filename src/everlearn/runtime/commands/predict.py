@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import ConfigError, InputError
-from everlearn.runtime.fold.opened_run import open_learner
+from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.threads import use_threads

@@ -92,7 +92,7 @@ def replay_run(
         config = config.with_settings({"learner.closed_form.max_classes": None})
         use_threads(config.run.threads)
         listener.stage("loading the model")
-        learner = task.learner_like(config, folder.learner_record(), str(run), folder.adapter_folder())
+        learner = task.learner_like(config, folder.learner_record(), folder.origin())
         if learner.reads_text:
             missing = num_lacking_text(journal)
             if missing:

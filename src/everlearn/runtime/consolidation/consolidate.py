@@ -29,6 +29,7 @@ from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner, SampleScores
 from everlearn.learning.consolidation import ConsolidationConfig, EpochReport
 from everlearn.models.encoder.coder import TextCoder
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.models.storage.adapters import read_adapter
 from everlearn.runtime.consolidation.trunk_tuning import (
     TuningStoppedError,
@@ -36,7 +37,7 @@ from everlearn.runtime.consolidation.trunk_tuning import (
     check_history,
     tune_trunk_of,
 )
-from everlearn.runtime.fold.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import CONSOLIDATION, RunFolder
 from everlearn.runtime.folder.tuning_store import TuningRecord, TuningStore
@@ -155,7 +156,7 @@ def consolidate_run(
             record = tune_trunk_of(
                 folder, store, config, listener, from_scratch=from_scratch, stop=stop, on_epoch=note_epoch
             )
-    with recovered_run(run, own_threads=False) as opened:
+    with recovered_run(run) as opened:
         work = _Consolidation(opened, store, record, listener, stop)
         outcome = work.carry_out(epochs)
         rebuild_report(run)
@@ -179,7 +180,7 @@ class _Candidate:
 class _Consolidation:
     """The part under the lock: encode, fold, judge, adopt."""
 
-    opened: OpenedRun
+    opened: LiveRun
     store: TuningStore
     record: TuningRecord
     listener: Listener
@@ -256,7 +257,7 @@ class _Consolidation:
         self.listener.stage("loading the tuned model")
         folder = self.opened.folder
         recorded = folder.record.learner.coder_config or {}
-        return load_text_coder(folder.config.model, recorded, self.store.adapter_folder)
+        return load_text_coder(folder.config.model, ModelPool(), recorded, self.store.adapter_folder)
 
     def _encode(self, coder: TextCoder) -> int:
         """Encode every text that is kept, beside the codes that count; returns the new generation."""

@@ -16,7 +16,7 @@ from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, finish_deletions
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.opened_run import OpenedRun
+from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.fold.rewritten_versions import (
     VersionRewriter,
     expect_versions,
@@ -50,7 +50,7 @@ class Deletion:
     """
 
     def __init__(
-        self, opened: OpenedRun, offsets: Sequence[int], *, exact: bool, before: str, wait_seconds: float
+        self, opened: LiveRun, offsets: Sequence[int], *, exact: bool, before: str, wait_seconds: float
     ) -> None:
         self._opened = opened
         self._offsets = offsets

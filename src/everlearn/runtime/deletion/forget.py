@@ -16,11 +16,11 @@ from everlearn.journal.standing.learnable import count_to_learn
 from everlearn.runtime.deletion.deletion import Deletion
 from everlearn.runtime.deletion.matching import offsets_of, offsets_where
 from everlearn.runtime.fold.certificates import reissue_certificates
-from everlearn.runtime.fold.opened_run import OpenedRun, recovered_run
+from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 
-__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run", "reissue_in_run"]
+__all__ = ["ForgetOutcome", "ForgetPlan", "forget_examples", "forget_in_run", "reissue_in_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,52 +129,79 @@ def forget_in_run(
         StateError: Something saved is damaged. Nothing was changed.
         StorageError: Saving failed; what is not deleted yet is as before.
     """
+    _require_choice(ids, where)
+    with recovered_run(run) as opened:
+        return forget_examples(
+            opened,
+            ids=ids,
+            where=where,
+            approximate=approximate,
+            dry_run=dry_run,
+            wait_seconds=wait_seconds,
+            on_plan=on_plan,
+        )
+
+
+def forget_examples(
+    opened: LiveRun,
+    *,
+    ids: Sequence[str] = (),
+    where: Sequence[tuple[str, str]] = (),
+    approximate: bool = False,
+    dry_run: bool = False,
+    wait_seconds: float = 30.0,
+    on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
+) -> ForgetOutcome:
+    """The same with a run that is open; its learner is not the run's any more afterwards."""
+    _require_choice(ids, where)
+    journal, learner = opened.folder.journal, opened.learner
+    before = learner.fingerprint()
+    labels_before = learner.labels
+    offsets = _chosen(opened.folder, ids, where)
+    found = set(ids_at(journal, offsets))
+    unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
+    certificate = None
+    num_pending = opened.issued.num_pending
+    exact = True
+    notes = opened.notes
+    if not dry_run and unknown and (count := _clean_refusals(opened.folder, unknown)):
+        notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
+    if offsets:
+        plan, checkpoint = _plan(opened, offsets, approximate)
+        if not on_plan(plan) or dry_run:
+            return ForgetOutcome(
+                num_forgotten=0,
+                unknown_ids=unknown,
+                removed_labels=(),
+                exact=plan.exact,
+                fingerprint_before=before,
+                fingerprint_after=before,
+                notes=opened.notes,
+            )
+        exact = plan.exact
+        deletion = Deletion(opened, offsets, exact=exact, before=before, wait_seconds=wait_seconds)
+        learner = deletion.carry_out(checkpoint)
+        certificate, num_pending = deletion.certificate, deletion.num_pending
+        notes += deletion.notes
+        if deletion.num_tuned_before:
+            notes.append(_trunk_note(opened.folder.path, deletion.num_tuned_before))
+    remaining = frozenset(learner.labels)
+    return ForgetOutcome(
+        num_forgotten=len(offsets),
+        unknown_ids=unknown,
+        removed_labels=tuple(one for one in labels_before if one not in remaining),
+        exact=exact,
+        fingerprint_before=before,
+        fingerprint_after=learner.fingerprint(),
+        certificate=certificate,
+        num_pending=num_pending,
+        notes=notes,
+    )
+
+
+def _require_choice(ids: Sequence[str], where: Sequence[tuple[str, str]]) -> None:
     if not ids and not where:
         raise ConfigError("say what to forget: ids (--id), or a field's value (--where field=value)")
-    with recovered_run(run) as opened:
-        journal, learner = opened.folder.journal, opened.learner
-        before = learner.fingerprint()
-        labels_before = learner.labels
-        offsets = _chosen(opened.folder, ids, where)
-        found = set(ids_at(journal, offsets))
-        unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
-        certificate = None
-        num_pending = opened.issued.num_pending
-        exact = True
-        notes = opened.notes
-        if not dry_run and unknown and (count := _clean_refusals(opened.folder, unknown)):
-            notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
-        if offsets:
-            plan, checkpoint = _plan(opened, offsets, approximate)
-            if not on_plan(plan) or dry_run:
-                return ForgetOutcome(
-                    num_forgotten=0,
-                    unknown_ids=unknown,
-                    removed_labels=(),
-                    exact=plan.exact,
-                    fingerprint_before=before,
-                    fingerprint_after=before,
-                    notes=opened.notes,
-                )
-            exact = plan.exact
-            deletion = Deletion(opened, offsets, exact=exact, before=before, wait_seconds=wait_seconds)
-            learner = deletion.carry_out(checkpoint)
-            certificate, num_pending = deletion.certificate, deletion.num_pending
-            notes += deletion.notes
-            if deletion.num_tuned_before:
-                notes.append(_trunk_note(run, deletion.num_tuned_before))
-        remaining = frozenset(learner.labels)
-        return ForgetOutcome(
-            num_forgotten=len(offsets),
-            unknown_ids=unknown,
-            removed_labels=tuple(one for one in labels_before if one not in remaining),
-            exact=exact,
-            fingerprint_before=before,
-            fingerprint_after=learner.fingerprint(),
-            certificate=certificate,
-            num_pending=num_pending,
-            notes=notes,
-        )
 
 
 def reissue_in_run(run: Path) -> tuple[list[Path], list[str], int]:
@@ -226,9 +253,7 @@ def _trunk_note(run: Path, count: int) -> str:
     )
 
 
-def _plan(
-    opened: OpenedRun, offsets: Sequence[int], approximate: bool
-) -> tuple[ForgetPlan, Checkpoint | None]:
+def _plan(opened: LiveRun, offsets: Sequence[int], approximate: bool) -> tuple[ForgetPlan, Checkpoint | None]:
     """What it will take, and the checkpoint to fold again from (for learners that cannot subtract)."""
     folder, journal = opened.folder, opened.folder.journal
     _require_whole(journal, offsets)

@@ -32,8 +32,10 @@ from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.rows.refusals import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.learning.run_learner import RunLearner
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of
 from everlearn.tasks.task import Task
@@ -91,6 +93,7 @@ class RunFolder:
         generations: Its codes by tuned trunks.
         checkpoints: The saved states.
         notes: What was found damaged and skipped so far, in sentences.
+        models: Gives encoders; those that were loaded stay.
     """
 
     def __init__(self, path: Path, record: RunRecord, journal: Journal, lock: IO[str] | None) -> None:
@@ -101,6 +104,7 @@ class RunFolder:
         self.generations = journal.generations
         self.checkpoints = CheckpointStore(path / CHECKPOINTS, journal)
         self.notes: list[str] = []
+        self.models = ModelPool()
         self._lock = lock
         self._written_rejections: Extent | None = None
 
@@ -231,9 +235,11 @@ class RunFolder:
             config: Settings in place of the run's own.
         """
         config = config or self.config
-        return task_of(config).learner(
-            config, self.learner_record(generation), str(self.path), self.adapter_folder(generation)
-        )
+        return task_of(config).learner(config, self.learner_record(generation), self.origin(generation))
+
+    def origin(self, generation: int | None = None) -> Origin:
+        """What learners for codes of a generation are built with; None: of the one that counts."""
+        return Origin(owner=str(self.path), adapter=self.adapter_folder(generation), models=self.models)
 
     def sources(self) -> list[SourceProgress]:
         """How far the run is in each of its streams, in the order of their first use."""
@@ -312,6 +318,12 @@ class RunFolder:
                 if attempt == _TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def served_state(self) -> tuple[str, ...]:
+        """What names the state that predictions are made from: another one after each save, or version."""
+        version = self.served_version()
+        files = [record.file for record in self.history.checkpoints()] if version is None else [version.file]
+        return tuple(str(file) for file in files)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from everlearn import __version__
 from everlearn.errors import RunError, StateError
 from everlearn.tasks.records import LearnerRecord
+from everlearn.version import __version__
 
 __all__ = [
     "FORMAT_VERSION",

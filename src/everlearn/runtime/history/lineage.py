@@ -14,7 +14,15 @@ from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 
-__all__ = ["Blame", "VersionDiff", "VersionList", "blame_example", "diff_versions", "list_versions"]
+__all__ = [
+    "Blame",
+    "VersionDiff",
+    "VersionList",
+    "blame_example",
+    "diff_versions",
+    "list_versions",
+    "versions_of",
+]
 
 _MAX_IDS = 20
 
@@ -158,15 +166,22 @@ class Blame:
 def list_versions(run: Path) -> VersionList:
     """All versions and decisions of a run."""
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        versions = folder.history.versions()
-        return VersionList(
-            versions=versions,
-            serving=folder.serving,
-            decisions=folder.history.decisions(),
-            set_aside=frozenset(
-                one.version for one in versions if not folder.history.is_current(one.step, one.revision)
-            ),
-        )
+        return versions_of(folder)
+
+
+def versions_of(folder: RunFolder) -> VersionList:
+    """All versions and decisions of a run that is open."""
+    versions = folder.history.versions()
+    return VersionList(
+        versions=versions,
+        serving=folder.serving,
+        decisions=folder.history.decisions(),
+        set_aside=frozenset(
+            version.version
+            for version in versions
+            if not folder.history.is_current(version.step, version.revision)
+        ),
+    )
 
 
 def diff_versions(run: Path, first: int, second: int) -> VersionDiff:

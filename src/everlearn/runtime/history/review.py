@@ -14,11 +14,18 @@ from everlearn.journal.standing.set_aside import set_aside_by
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.learnable_again import require_input
-from everlearn.runtime.fold.opened_run import recovered_run
+from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 
-__all__ = ["FlaggedExample", "ReviewOutcome", "flagged_examples", "review_run"]
+__all__ = [
+    "FlaggedExample",
+    "ReviewOutcome",
+    "flagged_examples",
+    "flagged_of",
+    "review_examples",
+    "review_run",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,24 +100,29 @@ class ReviewOutcome:
 def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
     """Suspicious examples on which nobody has decided, the most suspicious first."""
     with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        journal = folder.journal
-        found = []
-        for flag in journal.flags.unresolved(limit):
-            one = next(arrival for _, arrival in journal.arrivals(flag.offset, flag.offset))
-            target = journal.present_target(flag.offset, one.example.target)
-            found.append(
-                FlaggedExample(
-                    id=one.example.id,
-                    text=one.example.text,
-                    target=target,
-                    predicted=None if one.prediction is None else one.prediction.label,
-                    reason=flag.reason,
-                    score=flag.score,
-                    policy=flag.policy,
-                    is_learned=journal.standing(flag.offset, one.role, one.example.target).is_held,
-                )
+        return flagged_of(folder, limit=limit)
+
+
+def flagged_of(folder: RunFolder, *, limit: int = 50) -> list[FlaggedExample]:
+    """The same of a run that is open."""
+    journal = folder.journal
+    found = []
+    for flag in journal.flags.unresolved(limit):
+        one = next(arrival for _, arrival in journal.arrivals(flag.offset, flag.offset))
+        target = journal.present_target(flag.offset, one.example.target)
+        found.append(
+            FlaggedExample(
+                id=one.example.id,
+                text=one.example.text,
+                target=target,
+                predicted=None if one.prediction is None else one.prediction.label,
+                reason=flag.reason,
+                score=flag.score,
+                policy=flag.policy,
+                is_learned=journal.standing(flag.offset, one.role, one.example.target).is_held,
             )
-        return found
+        )
+    return found
 
 
 def review_run(
@@ -129,76 +141,82 @@ def review_run(
         RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned
             (its text may have been dropped); nothing of the review counts then.
     """
+    with recovered_run(run) as opened:
+        return review_examples(opened, accept=accept, reject=reject, readmit=readmit)
+
+
+def review_examples(
+    opened: LiveRun, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
+) -> ReviewOutcome:
+    """The same with a run that is open."""
     if not accept and not reject and readmit is None:
         raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
     if both := sorted({*accept} & {*reject}):
         raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
     accept, reject = list(dict.fromkeys(accept)), list(dict.fromkeys(reject))
-    with recovered_run(run) as opened:
-        journal = opened.folder.journal
-        flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
-        readmitted = {}
-        for one in accept:
-            change = _readmission(journal, flags[one])
-            if change is not None:
-                require_input(journal, opened.learner, change.offset)
+    journal = opened.folder.journal
+    flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
+    readmitted = {}
+    for one in accept:
+        change = _readmission(journal, flags[one])
+        if change is not None:
+            require_input(journal, opened.learner, change.offset)
+            readmitted[change.offset] = change
+    corrected = []
+    if readmit is not None:
+        for change in _set_aside_by(opened.folder, readmit):
+            require_input(journal, opened.learner, change.offset)
+            if change.kind == "correction":
+                corrected.append(change)
+            else:
                 readmitted[change.offset] = change
-        corrected = []
+    # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
+    # order in which they were made.
+    changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
+    before, resolved = journal.last_step, {k: journal.flags.resolution(k) for k in flags.values()}
+    with opened.folder.saving(), journal.transaction():
+        for one in accept:
+            journal.flags.resolve(flags[one], "accepted")
+        for one in reject:
+            journal.flags.resolve(flags[one], "rejected")
+        steps = [
+            journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False) for one in changes
+        ]
         if readmit is not None:
-            for change in _set_aside_by(opened.folder, readmit):
-                require_input(journal, opened.learner, change.offset)
-                if change.kind == "correction":
-                    corrected.append(change)
-                else:
-                    readmitted[change.offset] = change
-        # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
-        # order in which they were made.
-        changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
-        before, resolved = journal.last_step, {k: journal.flags.resolution(k) for k in flags.values()}
-        with opened.folder.saving(), journal.transaction():
-            for one in accept:
-                journal.flags.resolve(flags[one], "accepted")
-            for one in reject:
-                journal.flags.resolve(flags[one], "rejected")
-            steps = [
-                journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False)
-                for one in changes
-            ]
-            if readmit is not None:
-                opened.folder.history.decide(
-                    step=journal.last_step,
-                    first_step=journal.last_step,
-                    kind="readmission",
-                    verdict="readmitted",
-                    reason=f"decision {readmit} was overruled on request",
-                    numbers={"examples": sum(map(len, changes))},
-                )
-        if steps:
-            fold = Fold(opened.learner, observers=(opened.scores,))
-            try:
-                for step in steps:
-                    fold.make(journal.fold_step(step), ())
-            except StorageError:
+            opened.folder.history.decide(
+                step=journal.last_step,
+                first_step=journal.last_step,
+                kind="readmission",
+                verdict="readmitted",
+                reason=f"decision {readmit} was overruled on request",
+                numbers={"examples": sum(map(len, changes))},
+            )
+    if steps:
+        fold = Fold(opened.learner, observers=(opened.scores,))
+        try:
+            for step in steps:
+                fold.make(journal.fold_step(step), ())
+        except StorageError:
+            raise
+        except Exception as error:
+            with opened.folder.saving(), journal.transaction():
+                journal.rewind(before)
+                for offset, value in resolved.items():
+                    journal.flags.resolve(offset, value)
+            if is_out_of_memory(error):
+                raise out_of_memory(error, str(opened.folder.path)) from error
+            if not fold.was_learning or not may_be_of_an_example(error):
                 raise
-            except Exception as error:
-                with opened.folder.saving(), journal.transaction():
-                    journal.rewind(before)
-                    for offset, value in resolved.items():
-                        journal.flags.resolve(offset, value)
-                if is_out_of_memory(error):
-                    raise out_of_memory(error, str(run)) from error
-                if not fold.was_learning or not may_be_of_an_example(error):
-                    raise
-                raise _not_learned(journal, changes, error) from error
-            opened.folder.save(opened.learner.state(), opened.status(opened.learner))
-        still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
-        return ReviewOutcome(
-            num_accepted=len(accept),
-            num_left_out=len(reject) - len(still_learned),
-            still_learned=still_learned,
-            num_learned=sum(map(len, changes)),
-            fingerprint=opened.learner.fingerprint(),
-        )
+            raise _not_learned(journal, changes, error) from error
+        opened.save()
+    still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
+    return ReviewOutcome(
+        num_accepted=len(accept),
+        num_left_out=len(reject) - len(still_learned),
+        still_learned=still_learned,
+        num_learned=sum(map(len, changes)),
+        fingerprint=opened.learner.fingerprint(),
+    )
 
 
 def _flag(folder: RunFolder, id_: str) -> int:

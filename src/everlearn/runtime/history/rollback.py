@@ -8,15 +8,14 @@ from pathlib import Path
 from everlearn.errors import RunError, StateError
 from everlearn.journal.records import Version
 from everlearn.journal.standing.set_aside import num_taken_back
-from everlearn.runtime.fold.opened_run import brought_back, folded, with_deletions_finished
+from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.fold.rewritten_versions import refolded, write_again
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import continue_from, newest_examined, servable_versions
-from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
-__all__ = ["RollbackOutcome", "rollback_run"]
+__all__ = ["RollbackOutcome", "roll_back", "rollback_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,36 +67,42 @@ def rollback_run(
         StateError: Its checkpoint is damaged, and cannot be folded again from the journal.
     """
     with RunFolder.open_to_write(run) as folder:
-        if version is None:
-            return _serve_head(folder, reason)
-        chosen = _chosen(folder, version)
-        chosen = _with_state(folder, chosen)  # verified before anything is changed
-        use_threads(folder.config.run.threads)
-        steps: list[int] = []
-        num_changed = 0
-        with folder.saving(), folder.journal.transaction():
-            last = folder.journal.last_step
-            _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
-            generation = folder.checkpoints.generation_of(str(chosen.file))
-            switches = generation != folder.journal.generation
-            if not keep_learned and (last > chosen.step or switches):
-                detail: dict[str, Json] = {"version": version}
-                if switches:  # back behind a consolidation: its codes, and the trunk that made them
-                    detail["generation"] = generation
-                revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
-                steps = folder.history.set_aside(chosen.step + 1, last, revision)
-                folder.journal.read_generation()
-                num_changed = num_taken_back(folder.journal, revision)
-            continue_from(folder, version)
-            is_pinned = keep_learned or folder.config.guard.enabled
-            folder.serve(version if is_pinned else None)
-            # Where the run could not go on from there, nothing is changed.
-            opened = None if keep_learned else folded(folder)
-        folder.remove_outdated()
-        if opened is not None:
-            with_deletions_finished(opened)
-            folder.save(opened.learner.state(), opened.status(opened.learner))
-            rebuild_report(run)
+        return roll_back(folder, version, keep_learned=keep_learned, reason=reason)
+
+
+def roll_back(
+    folder: RunFolder, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
+) -> RollbackOutcome:
+    """The same with a run that is open for writing."""
+    if version is None:
+        return _serve_head(folder, reason)
+    chosen = _chosen(folder, version)
+    chosen = _with_state(folder, chosen)  # verified before anything is changed
+    steps: list[int] = []
+    num_changed = 0
+    with folder.saving(), folder.journal.transaction():
+        last = folder.journal.last_step
+        _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
+        generation = folder.checkpoints.generation_of(str(chosen.file))
+        switches = generation != folder.journal.generation
+        if not keep_learned and (last > chosen.step or switches):
+            detail: dict[str, Json] = {"version": version}
+            if switches:  # back behind a consolidation: its codes, and the trunk that made them
+                detail["generation"] = generation
+            revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
+            steps = folder.history.set_aside(chosen.step + 1, last, revision)
+            folder.journal.read_generation()
+            num_changed = num_taken_back(folder.journal, revision)
+        continue_from(folder, version)
+        is_pinned = keep_learned or folder.config.guard.enabled
+        folder.serve(version if is_pinned else None)
+        # Where the run could not go on from there, nothing is changed.
+        live = None if keep_learned else LiveRun(folder, takes_back=False)
+    folder.remove_outdated()
+    if live is not None:
+        live.finish_deletions()
+        live.save()
+        rebuild_report(folder.path)
     return RollbackOutcome(
         version=version,
         num_set_aside=len(steps),
@@ -127,10 +132,11 @@ def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
 
 def _saved_head(folder: RunFolder) -> str:
     """The fingerprint of the newest state, which is saved if it was not: readers do not fold."""
-    opened = brought_back(folder)
+    live = LiveRun(folder)
+    live.finish_deletions()
     if folder.newest_checkpoint().step < folder.journal.last_step:
-        folder.save(opened.learner.state(), opened.status(opened.learner))
-    return opened.learner.fingerprint()
+        live.save()
+    return live.learner.fingerprint()
 
 
 def _chosen(folder: RunFolder, number: int) -> Version:

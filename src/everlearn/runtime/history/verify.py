@@ -17,7 +17,6 @@ from everlearn.journal.standing.held import held_more_than_once
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, fold_without_state
 from everlearn.runtime.folder.run_folder import REJECTED, RunFolder
 from everlearn.runtime.listener import Listener, SilentListener
-from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
 __all__ = ["VerifyOutcome", "verify_run"]
@@ -86,7 +85,6 @@ def verify_run(
     listener = listener or SilentListener()
     claimed = None if certificate is None else _read_certificate(certificate)
     with RunFolder.open_to_read(run) as folder:
-        use_threads(folder.config.run.threads)
         notes = list(folder.notes)
         for _ in range(_TRIES):
             revision = folder.history.last_revision

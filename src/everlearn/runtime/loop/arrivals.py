@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from everlearn.journal.deletion.dropped_texts import DROPPED_TARGET
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, ChangeKind, KnownExample
 from everlearn.journal.repair.losses import lost_steps
+from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.same_input import has_other_words
 from everlearn.stream.rejections import DELETED, duplicate, refused
 from everlearn.stream.source import Rejection
 from everlearn.tasks.label_limit import LabelLimit
 from everlearn.types import Example
 
-__all__ = ["DueQueue", "Sorted", "sort_arrivals"]
+__all__ = ["Sorted", "sort_arrivals"]
 
 
 @dataclass(slots=True)
@@ -43,9 +43,8 @@ def sort_arrivals(
     first_number: int,
     ngram_max: int = 2,
     *,
+    learner: RunLearner,
     learns_targets: bool = True,
-    problem_of: Callable[[Example], str | None] = lambda _: None,
-    needs_text: bool = False,
     labels: LabelLimit | None = None,
 ) -> Sorted:
     """Sort a batch.
@@ -61,16 +60,15 @@ def sort_arrivals(
         source_name: The stream, for messages.
         first_number: Which of the stream's examples the first one is, from 1.
         ngram_max: Of the codes' lexical part, by which texts are compared.
+        learner: What is to learn them.
         learns_targets: Whether targets are learned; if not, another one is no correction.
-        problem_of: Why the learner cannot read a new example; None: it can.
-        needs_text: Whether the learner learns an example again from its text.
         labels: Refuses labels beyond the run's limit; None: there is room for all of the batch's.
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
     deleted = journal.deleted_ids.among(ids)
     lost = set(lost_steps(journal)) if known else set()
-    result = Sorted()
+    result, needs_text = Sorted(), learner.reads_text
     for number, one in enumerate(batch, start=first_number):
         before = known.get(one.id)
         has_input = not (one.text is None and one.code is None)
@@ -82,7 +80,7 @@ def sort_arrivals(
         elif (
             before is None
             and has_input
-            and (problem := problem_of(one) or _label_problem(one, labels)) is not None
+            and (problem := learner.reading_problem(one) or _label_problem(one, labels)) is not None
         ):
             result.refused.append(refused(source_name, number, one, problem))
         elif before is None and has_input:
@@ -148,57 +146,3 @@ def _change(before: KnownExample, target: str) -> Change:
     else:  # its turn has come and gone: without a target, or in a step that was set aside
         kind = "target"
     return Change(before.offset, kind, before.target, target)
-
-
-class DueQueue:
-    """Examples that wait until it is their turn to be learned.
-
-    Args:
-        delay: Examples that come between an example and its turn.
-        waiting: Offsets and examples that wait already, in order.
-        learned_up_to: Offset of the last one that had its turn.
-    """
-
-    def __init__(self, delay: int, waiting: Sequence[tuple[int, Example]], learned_up_to: int) -> None:
-        self._delay = delay
-        self._waiting = OrderedDict(waiting)
-        self._learned_up_to = learned_up_to
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def push(
-        self, arrived: Sequence[tuple[int, Example]], last_offset: int
-    ) -> tuple[list[Example], tuple[int, int] | None]:
-        """Take examples in; returns those whose turn it is, and the range of offsets they lie in.
-
-        Args:
-            arrived: Offsets and examples.
-            last_offset: Of the last example that came, also of those that are not to be learned.
-        """
-        self._waiting.update(arrived)
-        due = [self._waiting.popitem(last=False) for _ in range(len(self._waiting) - self._delay)]
-        return self._released(due, None if self._waiting else last_offset)
-
-    def flush(self, limit: int) -> tuple[list[Example], tuple[int, int] | None]:
-        """Release at most ``limit`` examples although their time has not come."""
-        due = [self._waiting.popitem(last=False) for _ in range(min(limit, len(self._waiting)))]
-        return self._released(due, None)
-
-    def labels(self) -> set[str]:
-        """The targets of all that wait."""
-        return {one.target for one in self._waiting.values() if one.target is not None}
-
-    def correct(self, offset: int, target: str) -> None:
-        """Give a waiting example another target."""
-        if offset in self._waiting:
-            self._waiting[offset] = self._waiting[offset].with_target(target)
-
-    def _released(
-        self, due: Sequence[tuple[int, Example]], last_offset: int | None
-    ) -> tuple[list[Example], tuple[int, int] | None]:
-        if not due:
-            return [], None
-        first, last = self._learned_up_to + 1, due[-1][0] if last_offset is None else last_offset
-        self._learned_up_to = last
-        return [example for _, example in due], (first, last)

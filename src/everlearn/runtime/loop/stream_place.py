@@ -28,6 +28,7 @@ class StreamPlace:
         key: What identifies the stream in the run's journal.
 
     Attributes:
+        name: The stream's.
         progress: How far the run is.
         feed: Gives what comes next.
         was_changed: What was read before is not what lies there now, so it is read again from the beginning.
@@ -41,6 +42,7 @@ class StreamPlace:
         sources = folder.sources()
         before = source_named(sources, key)
         self._source = source
+        self.name = source.name
         progress = known_source(sources, key)
         self.was_changed = progress is None and before is not None
         self.progress = progress or _begun(config, key, before)
@@ -78,6 +80,10 @@ class StreamPlace:
         """Note that the end was reached."""
         self.progress.finished = True
         self.progress.cursor = self.feed.cursor()
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self.feed.close()
 
     def to_json(self) -> dict[str, Json]:
         """As journaled with a step."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.coder import TextCoder
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.models.storage.dtype import choose_device
 from everlearn.stream.files.codes import CodesSource
 from everlearn.stream.source import Source
 from everlearn.tasks.classification.label_limit import MOST_LABELS
 from everlearn.tasks.classification.recorded_coder import RecordedCoder, load_text_coder
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
-from everlearn.types import Json
 
 __all__ = [
     "KIND",
@@ -30,14 +30,20 @@ __all__ = [
 KIND = "closed-form"
 
 
-def new_closed_form_learner(config: RunConfig, source: Source) -> tuple[ClosedFormLearner, LearnerRecord]:
+def new_closed_form_learner(
+    config: RunConfig, source: Source | None, models: ModelPool
+) -> tuple[ClosedFormLearner, LearnerRecord]:
     """See ``Task.new_learner``."""
     if isinstance(source, CodesSource):
-        coder = _coder_of(
-            source.coder_fingerprint, source.coder_config, source.dense_size, config, source.name
+        coder = RecordedCoder(
+            lambda: load_text_coder(config.model, models, source.coder_config),
+            fingerprint=source.coder_fingerprint,
+            config=source.coder_config,
+            dense_size=source.dense_size,
+            owner=source.name,
         )
     else:
-        coder = RecordedCoder.loaded(load_text_coder(config.model))
+        coder = RecordedCoder.loaded(load_text_coder(config.model, models))
     closed_form = _closed_form_config(config)
     record = LearnerRecord(
         kind=KIND,
@@ -49,21 +55,17 @@ def new_closed_form_learner(config: RunConfig, source: Source) -> tuple[ClosedFo
     return _learner(config, coder, closed_form), record
 
 
-def closed_form_learner(
-    config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-) -> ClosedFormLearner:
+def closed_form_learner(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
     """See ``Task.learner``."""
-    return _learner(config, _recorded(config, record, owner, adapter), ClosedFormConfig(**record.config))
+    return _learner(config, _recorded(config, record, origin), ClosedFormConfig(**record.config))
 
 
-def closed_form_like(
-    config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-) -> ClosedFormLearner:
+def closed_form_like(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
     """One of the settings' own sizes over the codes (or texts) of an existing run; see ``Task.learner``."""
     if record.coder_fingerprint is None:
-        coder = RecordedCoder.loaded(load_text_coder(config.model))
+        coder = RecordedCoder.loaded(load_text_coder(config.model, origin.models))
     else:
-        coder = _recorded(config, record, owner, adapter)
+        coder = _recorded(config, record, origin)
     return _learner(config, coder, _closed_form_config(config))
 
 
@@ -83,28 +85,18 @@ def require_closed_form(learner: RunLearner, owner: str) -> ClosedFormLearner:
     return learner
 
 
-def _recorded(config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None) -> RecordedCoder:
+def _recorded(config: RunConfig, record: LearnerRecord, origin: Origin) -> RecordedCoder:
     if record.coder_fingerprint is None or record.dense_size is None:
-        raise RunError(f"{owner} has a learner of kind {record.kind!r}, which this version does not know")
-    return _coder_of(
-        record.coder_fingerprint, record.coder_config or {}, record.dense_size, config, owner, adapter
-    )
-
-
-def _coder_of(
-    fingerprint: str,
-    coder_config: dict[str, Json],
-    dense_size: int,
-    config: RunConfig,
-    owner: str,
-    adapter: Path | None = None,
-) -> RecordedCoder:
+        raise RunError(
+            f"{origin.owner} has a learner of kind {record.kind!r}, which this version does not know"
+        )
+    coder_config = record.coder_config or {}
     return RecordedCoder(
-        lambda: load_text_coder(config.model, coder_config, adapter),
-        fingerprint=fingerprint,
+        lambda: load_text_coder(config.model, origin.models, coder_config, origin.adapter),
+        fingerprint=record.coder_fingerprint,
         config=coder_config,
-        dense_size=dense_size,
-        owner=owner,
+        dense_size=record.dense_size,
+        owner=origin.owner,
     )
 
 

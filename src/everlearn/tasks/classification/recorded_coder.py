@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 from everlearn.config import ModelSettings
 from everlearn.errors import RunError
 from everlearn.models.encoder.coder import CoderConfig, TextCoder
-from everlearn.models.encoder.load import load_trunk
-from everlearn.models.storage.adapters import load_adapted_trunk
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.types import Code, Example, Json
 
 __all__ = ["RecordedCoder", "load_text_coder"]
@@ -45,6 +45,7 @@ class RecordedCoder:
         self._load = load
         self._owner = owner
         self._coder: TextCoder | None = None
+        self._lock = Lock()  # a tokenizer works for one thread at a time
 
     @classmethod
     def loaded(cls, coder: TextCoder) -> RecordedCoder:
@@ -67,11 +68,13 @@ class RecordedCoder:
             RunError: The model that can be loaded here is not the one that made the codes so far.
             ModelError: The model cannot be loaded.
         """
-        return self._text_coder().encode_examples(examples)
+        with self._lock:
+            return self._text_coder().encode_examples(examples)
 
     def reading_problem(self, text: str) -> str | None:
         """Why a text cannot be read; None: it can. Raises as ``encode_examples``."""
-        return self._text_coder().reading_problem(text)
+        with self._lock:
+            return self._text_coder().reading_problem(text)
 
     def _text_coder(self) -> TextCoder:
         if self._coder is None:
@@ -93,12 +96,16 @@ class RecordedCoder:
 
 
 def load_text_coder(
-    settings: ModelSettings, recorded: dict[str, Json] | None = None, adapter: Path | None = None
+    settings: ModelSettings,
+    models: ModelPool,
+    recorded: dict[str, Json] | None = None,
+    adapter: Path | None = None,
 ) -> TextCoder:
     """Load the encoder that the settings name.
 
     Args:
         settings: The run's model settings.
+        models: Gives the encoder.
         recorded: A recorded coder configuration; what it resolved (number format, layers, lengths) is
             taken over, so that another machine's defaults make the same codes.
         adapter: Folder of an adapter that is merged into the encoder's weights.
@@ -110,12 +117,8 @@ def load_text_coder(
     recorded = recorded or {}
     dtype = recorded.get("dtype", settings.dtype)
     layers = recorded.get("layers", settings.layers)
-    if adapter is None:
-        trunk = load_trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device)
-    else:
-        trunk = load_adapted_trunk(settings.name or _TRUNK, adapter, dtype=dtype, device=settings.device)
     return TextCoder(
-        trunk,
+        models.trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device, adapter=adapter),
         CoderConfig(
             max_length=recorded.get("max_length", settings.max_length),
             windows=recorded.get("windows", settings.windows),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from everlearn.config import GuardSettings, RunConfig, StreamSettings
@@ -19,6 +18,7 @@ from everlearn.tasks.classification.label_limit import label_limit
 from everlearn.tasks.classification.scores import LabelScores
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
 from everlearn.tasks.task import Task
@@ -54,33 +54,31 @@ class Classification(Task):
         """See Task."""
         return label_limit(config, record)
 
-    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+    def new_learner(
+        self, config: RunConfig, source: Source | None, origin: Origin
+    ) -> tuple[RunLearner, LearnerRecord]:
         """See Task."""
         if not _by_gradients(config):
-            return closed_form.new_closed_form_learner(config, source)
+            return closed_form.new_closed_form_learner(config, source, origin.models)
         refuse_codes(source)
         record = gradient.gradient_record(config)
         return gradient.gradient_learner(config, record, self.model_name(config)), record
 
-    def learner(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """See Task."""
         if record.kind == gradient.KIND:
             return gradient.gradient_learner(config, record, self.model_name(config))
         if record.kind != closed_form.KIND:
-            raise self.unknown_kind(record, owner)
-        return closed_form.closed_form_learner(config, record, owner, adapter)
+            raise self.unknown_kind(record, origin.owner)
+        return closed_form.closed_form_learner(config, record, origin)
 
-    def learner_like(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner_like(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """See Task."""
         if _by_gradients(config):
             return gradient.gradient_learner(
                 config, gradient.gradient_record(config), self.model_name(config)
             )
-        return closed_form.closed_form_like(config, record, owner, adapter)
+        return closed_form.closed_form_like(config, record, origin)
 
     def scores(self, config: RunConfig) -> RunScores:
         """See Task."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from everlearn.config import GuardSettings, RunConfig, StreamSettings
@@ -18,6 +17,7 @@ from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
 from everlearn.tasks.language.learner import KIND, language_learner, new_language_learner
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
 from everlearn.tasks.task import Task
@@ -96,17 +96,17 @@ class Language(Task):
         """What chats are made of is text, too."""
         return TextRule(fields=frozenset({"messages", "tools"}), targets=True)
 
-    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+    def new_learner(
+        self, config: RunConfig, source: Source | None, origin: Origin
+    ) -> tuple[RunLearner, LearnerRecord]:
         """See Task."""
         refuse_codes(source)
         return new_language_learner(config, self.model_name(config))
 
-    def learner(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """See Task."""
         if record.kind != KIND:
-            raise self.unknown_kind(record, owner)
+            raise self.unknown_kind(record, origin.owner)
         return language_learner(config, record, self.model_name(config))
 
     def scores(self, config: RunConfig) -> RunScores:

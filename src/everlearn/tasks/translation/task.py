@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from everlearn.config import GuardSettings, RunConfig, StreamSettings
@@ -17,6 +16,7 @@ from everlearn.stream.source import Source, SourceConfig
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
+from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
 from everlearn.tasks.task import Task
@@ -66,17 +66,17 @@ class Translation(Task):
         """What a pair is made of is text, too."""
         return TextRule(fields=frozenset({"source", "text"}), targets=True)
 
-    def new_learner(self, config: RunConfig, source: Source) -> tuple[RunLearner, LearnerRecord]:
+    def new_learner(
+        self, config: RunConfig, source: Source | None, origin: Origin
+    ) -> tuple[RunLearner, LearnerRecord]:
         """See Task."""
         refuse_codes(source)
         return new_seq2seq_learner(config, self.model_name(config))
 
-    def learner(
-        self, config: RunConfig, record: LearnerRecord, owner: str, adapter: Path | None = None
-    ) -> RunLearner:
+    def learner(self, config: RunConfig, record: LearnerRecord, origin: Origin) -> RunLearner:
         """See Task."""
         if record.kind != KIND:
-            raise self.unknown_kind(record, owner)
+            raise self.unknown_kind(record, origin.owner)
         return seq2seq_learner(config, record, self.model_name(config))
 
     def scores(self, config: RunConfig) -> RunScores:

@@ -1,0 +1,100 @@
+"""What ``learn`` says at its end: notes for the user, and why there was nothing to learn."""
+
+from __future__ import annotations
+
+from everlearn.runtime.loop.session import LearnSession
+from everlearn.runtime.loop.stream_place import StreamPlace
+
+__all__ = ["no_example_message", "no_target_message", "sitting_notes"]
+
+
+def no_example_message(session: LearnSession) -> str:
+    """Why a stream gave no example."""
+    refusals = session.refusals
+    name, count, first = session.place.name, refusals.num_rejected, refusals.first
+    if first is None:
+        return f"{name} is empty: there is nothing to learn"
+    rejected = (
+        "its only record was rejected: "
+        if count == 1
+        else f"all {count:,} records were rejected; the first: "
+    )
+    return f"{name} has no usable example: {rejected}{first.place}: {first.reason}"
+
+
+def _records_were(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count:,} records were"
+
+
+def no_target_message(session: LearnSession) -> str:
+    """Why a stream gave examples, and nothing of it was learned."""
+    refusals, name = session.refusals, session.place.name
+    first = refusals.first
+    if refusals.num_unlearnable and first is not None:
+        count = session.progress.examples
+        return f"{name}: none of its {count:,} examples was learned; the first: {first.place}: {first.reason}"
+    return session.folder.task.nothing_learned(name, session.progress.examples, session.config)
+
+
+def sitting_notes(
+    session: LearnSession, place: StreamPlace, before: int, without_target: int, *, interrupted: bool
+) -> list[str]:
+    """What a user should know at the end of a sitting, in sentences.
+
+    Args:
+        session: The sitting.
+        place: Of the run in the stream.
+        before: Examples of the stream that earlier sittings took.
+        without_target: Examples of this sitting that had no target.
+        interrupted: Whether the stream did not come to its end.
+    """
+    live, refusals, config = session.live, session.refusals, session.config
+    notes = live.notes
+    if place.was_changed:
+        notes.append(
+            f"{place.name} is not what was read under this name before, so it was read from its "
+            "beginning; records that are known were passed over."
+        )
+    if renewed := place.with_own_ids.num_renewed:
+        notes.append(
+            f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
+            "ids of their own (--id-field) tell records better."
+        )
+    if session.progress.examples == before and not interrupted:
+        notes.append(f"Nothing is left to learn in {place.name}: all {before:,} examples have been read.")
+    elif before:
+        notes.append(f"Went on after the {before:,} examples of {place.name} learned before.")
+    if refusals.num_duplicates:
+        notes.append(
+            f"{_records_were(refusals.num_duplicates)} already learned (same id); rejected.jsonl says where."
+        )
+    if refusals.num_rejected:
+        notes.append(f"{_records_were(refusals.num_rejected)} rejected; rejected.jsonl says where and why.")
+    notes += session.folder.task.notes(
+        session.live.learner, session.live.scores, session.config, is_over=not interrupted
+    )
+    notes += session.publishing.notes()
+    batch_size, taken = config.stream.batch_size, live.scores.counts.examples
+    if session.is_first and taken < 10 * batch_size and session.folder.task.counts_by_label:
+        notes.append(
+            f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
+            "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
+        )
+    if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
+        notes.append(
+            f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
+            "cannot be consolidated."
+        )
+    if without_target > 0:
+        notes.append(f"{without_target:,} examples without target were predicted, but not learned.")
+    if session.num_changes:
+        count = "1 target" if session.num_changes == 1 else f"{session.num_changes:,} targets"
+        notes.append(f"{count} came for examples taken before.")
+    held_out = session.held_out
+    if held_out is not None and held_out.rejected:
+        first_bad = held_out.rejected[0]
+        notes.append(
+            f"{len(held_out.rejected):,} records of the held-out set could not be used; the first: "
+            f"{first_bad.place}: {first_bad.reason}."
+        )
+    return notes

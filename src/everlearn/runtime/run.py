@@ -1,0 +1,440 @@
+"""A run as one object: the way in for programs, services and commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from everlearn.config import RunConfig
+from everlearn.errors import InputError, RunError
+from everlearn.runtime.deletion.forget import ForgetOutcome, forget_examples
+from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
+from everlearn.runtime.folder.rebuild_report import rebuild_report
+from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
+from everlearn.runtime.folder.run_settings import settings_for
+from everlearn.runtime.folder.useful_settings import check_useful
+from everlearn.runtime.history.lineage import VersionList, versions_of
+from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_of, review_examples
+from everlearn.runtime.history.rollback import RollbackOutcome, roll_back
+from everlearn.runtime.loop.place import PROGRAM, GivenPlace
+from everlearn.runtime.loop.session import LearnSession
+from everlearn.runtime.served import Served, served_of
+from everlearn.stream.source import Rejection
+from everlearn.tasks.origin import Origin
+from everlearn.tasks.records import RunStatus
+from everlearn.tasks.table import task_of
+from everlearn.types import Example, Json, Prediction
+
+__all__ = ["Run", "StepOutcome"]
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """What became of a batch; all of it is on the disk.
+
+    Attributes:
+        step: Number of the newest step.
+        offsets: Places in the journal of the examples that were new, by id.
+        predictions: What was said of them before they were learned, by id.
+        num_changed: Targets for examples that were taken before.
+        refused: What was taken before, deleted, or cannot be used, and why.
+        version: The newest version, where one was made; None: none was.
+    """
+
+    step: int
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    num_changed: int = 0
+    refused: Sequence[Rejection] = ()
+    version: int | None = None
+
+
+class Run:
+    """A model that goes on learning in a folder. Open it with :meth:`open`, best in a ``with`` block.
+
+    One process at a time has a run open for writing; any number may have it open for reading meanwhile.
+    Methods may be called from any thread. What changes the run happens one after the other; predictions are
+    made beside it, by a state that stays as it is until the next one takes its place. (Learners that train by
+    gradients predict between two steps.)
+
+    Nothing is printed, and nothing of the process is changed: threads, signals and the garbage collector are
+    the program's.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, folder: RunFolder, config: RunConfig, session: LearnSession | None) -> None:
+        self.path = folder.path
+        self._folder = folder
+        self._config = config
+        self._session = session
+        self._lock = RLock()
+        self._served: Served | None = None
+        self._served_state: tuple[object, ...] | None = None
+        self._versions: dict[int, Served] = {}
+        # A crash may have come between the newest step and its checkpoint.
+        self._is_saved = session is None or not session.live.recovered.num_steps
+        if session is not None:
+            self._publish()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        mode: Literal["write", "read"] = "write",
+    ) -> Run:
+        """Open a run; where there is none, ``mode="write"`` makes one.
+
+        A run that was left by a crash is brought to the newest step of its journal, which holds every batch
+        that ``learn`` has returned from.
+
+        Args:
+            path: The run folder.
+            settings: By dotted path, as in ``{"task": "lm", "guard.enabled": True}``. A run keeps those that
+                it was made with; others may be changed.
+            mode: "read" predicts and looks, and leaves the folder to others.
+
+        Raises:
+            ConfigError: A setting is wrong, of no use, or differs from one that the run keeps.
+            RunError: The folder is in use, holds something else, or (to read) holds no run.
+            StateError: Something saved is damaged.
+            ModelError: The model cannot be loaded.
+        """
+        path, given = Path(path), dict(settings or {})
+        if mode == "read":
+            folder = RunFolder.open_to_read(path)
+            return cls(folder, folder.config.with_settings(given), None)
+        started = time.perf_counter()
+        existing = RunFolder.open_to_write(path) if is_run_folder(path) else None
+        try:
+            config = settings_for(given, existing, PROGRAM)
+            keeps_texts = existing is not None and existing.journal.keeps_texts
+            check_useful(config, given, keeps_texts=keeps_texts)
+            folder = existing or _made(path, config)
+        except BaseException:
+            if existing is not None:
+                existing.close()
+            raise
+        try:
+            session = _session(folder, config, started)
+            session.change_learning_rates(given)
+            return cls(folder, config, session)
+        except BaseException:
+            folder.close()
+            raise
+
+    # Predicting
+
+    def predict(self, examples: Sequence[Example | str], *, version: int | None = None) -> list[Prediction]:
+        """What the run says of examples or texts; nothing is learned, and nothing waits for learning.
+
+        Without a guard it is what was learned, as far as it is solved (see ``settle``); with one, or after
+        a rollback that keeps a version, the version that is served.
+
+        Args:
+            examples: What to predict.
+            version: A version to ask in place of what is served.
+
+        Raises:
+            InputError: A text is empty.
+            RunError: The run's predictions are no answers (language models), there is no such version, or
+                (to read) nothing was saved yet.
+        """
+        self._folder.task.check_predicts(str(self.path))
+        batch = [_example(number, one) for number, one in enumerate(examples, start=1)]
+        served = self._version(version) if version is not None else self._present()
+        return served.predict(batch)
+
+    # Learning
+
+    def learn(self, examples: Iterable[Example]) -> StepOutcome:
+        """Predict and learn a batch, as one step; it is on the disk when this returns.
+
+        An id that was taken before is refused, unless it comes with another target: that is a correction. An
+        example without text brings a target for one that came without.
+
+        Raises:
+            InputError: An example cannot be learned, and ``stream.strict`` is set.
+            ModelError: Training diverged; the run is as before.
+            StorageError: The batch cannot be written; the run is as before.
+        """
+        return self._change(lambda session: _outcome(session, list(examples)))
+
+    def feedback(self, targets: Mapping[str, str]) -> StepOutcome:
+        """Targets for examples that were taken before, by id, with a target or without.
+
+        Raises:
+            Everything that ``learn`` does.
+        """
+        return self.learn(Example(id=id_, target=target) for id_, target in targets.items())
+
+    def correct(self, targets: Mapping[str, str]) -> StepOutcome:
+        """Other targets for examples that were learned, by id: what they had is taken back.
+
+        Raises:
+            InputError: The run has no example of an id; nothing was changed.
+            Everything that ``learn`` does.
+        """
+        with self._lock:
+            known = self._writing().folder.journal.known(list(targets))
+            unknown = next((id_ for id_ in targets if id_ not in known), None)
+            if unknown is not None:
+                raise InputError(f"{self.path} has no example {unknown!r} whose target could be corrected")
+            return self.feedback(targets)
+
+    def settle(self) -> StepOutcome:
+        """Let predictions use everything learned, and learn what waits for more; journaled."""
+        return self._change(lambda session: _after(session, session.settle))
+
+    def boundary(self, name: str) -> StepOutcome:
+        """Say that a part of the stream has ended: continual-learning methods consolidate; journaled."""
+        return self._change(lambda session: _after(session, lambda: session.mark_boundary(name)))
+
+    def save(self) -> None:
+        """Write a checkpoint, so that others can read the newest state and opening it is quick.
+
+        It is written now and then anyway (``run.checkpoint_seconds``), and when the run is closed. Without a
+        guard it is a version.
+        """
+        with self._lock:
+            session = self._writing()
+            summary = self.stats() | {"fingerprint": session.live.learner.fingerprint()}
+            session.saving.save(summary)
+            session.publishing.end_sitting(summary)
+            self._is_saved = True
+
+    # History
+
+    def forget(
+        self, ids: Sequence[str] = (), *, where: Sequence[tuple[str, str]] = (), approximate: bool = False
+    ) -> ForgetOutcome:
+        """Take examples out of the run and of everything that it keeps; see the certificate.
+
+        Args:
+            ids: Ids; empty: any.
+            where: (field, value) pairs, all of which must hold.
+            approximate: Let a learner that trains by gradients only drop them from its memories.
+
+        Raises:
+            ConfigError: Neither ids nor fields, or no record has such a field.
+            RunError: The texts that would have to be learned again were dropped.
+            StorageError: Saving failed; what is not deleted yet is as before.
+        """
+        return self._rewrite(
+            lambda session: forget_examples(session.live, ids=ids, where=where, approximate=approximate)
+        )
+
+    def rollback(self, version: int | None, *, keep_learned: bool = False) -> RollbackOutcome:
+        """Serve an earlier version at once, and learn on from there; None: the newest again.
+
+        Args:
+            version: Its number.
+            keep_learned: Only serving goes back.
+
+        Raises:
+            RunError: There is no such version, it is retired, or it lies beyond another rollback.
+        """
+        return self._rewrite(lambda session: roll_back(session.folder, version, keep_learned=keep_learned))
+
+    def flagged(self, *, limit: int = 50) -> list[FlaggedExample]:
+        """Suspicious examples on which nobody has decided, the most suspicious first."""
+        with self._reading():
+            return flagged_of(self._folder, limit=limit)
+
+    def review(
+        self, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
+    ) -> ReviewOutcome:
+        """Decide on suspicious examples, or learn after all what a decision of the guard set aside.
+
+        Args:
+            accept: Ids whose targets are right; those that were held back are learned now.
+            reject: Ids whose flags are settled.
+            readmit: A decision that set an interval aside.
+
+        Raises:
+            ConfigError: Nothing to decide, or an id is both accepted and rejected.
+            RunError: An id is not flagged, the decision set nothing aside, or something cannot be learned.
+        """
+        return self._rewrite(
+            lambda session: review_examples(session.live, accept=accept, reject=reject, readmit=readmit)
+        )
+
+    def versions(self) -> VersionList:
+        """All versions, what is served, and what was decided."""
+        with self._reading():
+            return versions_of(self._folder)
+
+    def stats(self) -> dict[str, Json]:
+        """The run's figures, by the names of ``learn --json``."""
+        with self._reading():
+            if self._session is not None:
+                live = self._session.live
+                return live.scores.summary(
+                    self._session.saving.seconds(), num_classes=len(live.learner.labels), fingerprint=""
+                )
+            return dict(RunStatus.model_validate(self._folder.newest_checkpoint().run).summary)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what was learned."""
+        with self._lock:
+            return self._writing().live.learner.fingerprint()
+
+    def write_report(self) -> Path:
+        """Save, write ``report.html``, and return its path."""
+        self.save()
+        return rebuild_report(self.path)
+
+    def close(self) -> None:
+        """Save what is not saved, and let the folder go; a new one in which nothing was learned goes, too."""
+        with self._lock:
+            session = self._session
+            try:
+                if session is not None and not self._is_saved:
+                    self.save()
+            finally:
+                self._session = self._served = None
+                if session is not None:
+                    session.close()
+                if session is not None and not self._folder.journal.last_step:
+                    self._folder.remove()
+                else:
+                    self._folder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _change(self, work: Callable[[LearnSession], StepOutcome]) -> StepOutcome:
+        with self._lock:
+            session = self._writing()
+            before = self._newest_version()
+            try:
+                outcome = work(session)
+            except Exception as error:
+                # The journal is as it was before; queue, place and learner are brought back to that.
+                self._restart()
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, str(self.path)) from error
+                raise
+            self._is_saved = False
+            if session.saving.is_due:
+                session.saving.save()
+            self._publish()
+            after = self._newest_version()
+            return replace(outcome, version=after if after != before else None)
+
+    def _rewrite(self, work: Callable[[LearnSession], Outcome]) -> Outcome:
+        """Change what came before; the run goes on from what is left."""
+        with self._lock:
+            session = self._writing()
+            try:
+                return work(session)
+            finally:
+                self._restart()
+
+    def _restart(self) -> None:
+        assert self._session is not None, "only who writes changes anything"
+        self._session.close()
+        self._session = _session(self._folder, self._config, time.perf_counter())
+        self._versions.clear()
+        self._publish()
+
+    def _publish(self) -> None:
+        """Let the present state, or the version that is to be served, predict from now on."""
+        session = self._writing()
+        serving = self._folder.served_version()
+        if serving is None:
+            snapshot = session.live.learner.snapshot()
+            turns = None if snapshot is not None else self._lock
+            self._served = Served(snapshot or session.live.learner, None, turns)
+        elif self._served is None or self._served.version != serving.version:
+            self._served = served_of(self._folder)
+
+    def _present(self) -> Served:
+        served = self._served
+        if self._session is not None and served is not None:
+            return served
+        with self._reading():
+            state = self._folder.served_state()
+            if self._served is None or state != self._served_state:
+                self._served, self._served_state = served_of(self._folder), state
+            return self._served
+
+    def _version(self, number: int) -> Served:
+        with self._reading():
+            if number not in self._versions:
+                self._versions = {number: served_of(self._folder, number)}
+            return self._versions[number]
+
+    def _newest_version(self) -> int | None:
+        if not self._config.guard.enabled:
+            return None
+        return max((version.version for version in self._folder.history.versions()), default=None)
+
+    def _writing(self) -> LearnSession:
+        if self._session is None:
+            raise RunError(f"{self.path} is not open for writing")
+        return self._session
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._lock:
+            if self._session is not None:
+                yield
+            else:  # another process may write
+                with self._folder.snapshot():
+                    yield
+
+
+def _made(path: Path, config: RunConfig) -> RunFolder:
+    """A new run folder for examples that a program gives."""
+    origin = Origin(owner=str(path))
+    _, record = task_of(config).new_learner(config, None, origin)
+    folder = RunFolder.create(path, config, record)
+    folder.models = origin.models  # what was loaded to find out what codes will look like
+    return folder
+
+
+def _session(folder: RunFolder, config: RunConfig, started: float) -> LearnSession:
+    place = GivenPlace(folder, config.stream.delay)
+    return LearnSession(folder, config, folder.fresh_learner(config=config), place, started)
+
+
+def _outcome(session: LearnSession, examples: Sequence[Example]) -> StepOutcome:
+    taken, arrived = session.take(examples)
+    ids = [arrival.example.id for arrival in taken.arrivals]
+    return StepOutcome(
+        step=session.folder.journal.last_step,
+        offsets={id_: taken.first_offset + k for k, id_ in enumerate(ids)},
+        predictions=dict(zip(ids, taken.predictions, strict=True)),
+        num_changed=len(arrived.changes),
+        refused=arrived.refused,
+    )
+
+
+def _after(session: LearnSession, work: Callable[[], None]) -> StepOutcome:
+    work()
+    return StepOutcome(step=session.folder.journal.last_step)
+
+
+def _example(number: int, given: Example | str) -> Example:
+    if isinstance(given, Example):
+        return given
+    if not given.strip():
+        raise InputError(f"text {number} is empty: there is nothing to predict")
+    return Example(id=str(number), text=given)
