@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from everlearn.stream.source import Rejection
+from everlearn.stream.source import Rejection, RejectionKind
 from everlearn.types import Example
 
 __all__ = [
-    "DELETED",
+    "deleted",
     "duplicate",
     "is_duplicate",
     "is_loss",
@@ -19,9 +19,6 @@ __all__ = [
     "unlearnable",
 ]
 
-_DUPLICATE = "duplicate id "
-DELETED = "for an id that was deleted on"
-"""What the reason says of a record whose id was deleted."""
 # A share of fewer records says little of a stream.
 _MIN_RECORDS = 10
 
@@ -34,16 +31,34 @@ def duplicate(source_name: str, number: int, example: Example) -> Rejection:
         number: Which of its examples it is, from 1.
         example: The example.
     """
-    return refused(source_name, number, example, f"{_DUPLICATE}{example.id!r}")
+    return refused(source_name, number, example, f"duplicate id {example.id!r}", "duplicate")
 
 
-def refused(source_name: str, number: int, example: Example, reason: str) -> Rejection:
+def deleted(source_name: str, number: int, example: Example, when: str, digest: bytes) -> Rejection:
+    """The rejection of an example, or a target for one, whose id was deleted.
+
+    Args:
+        source_name: The stream.
+        number: Which of its examples it is, from 1.
+        example: The example.
+        when: The time of the deletion.
+        digest: What stays of the id.
+    """
+    what = "target" if example.text is None and example.code is None else "example"
+    reason = f"{what} for an id that was deleted on {when[:10]} (its hash: {digest.hex()})"
+    return refused(source_name, number, example, reason, "deleted")
+
+
+def refused(
+    source_name: str, number: int, example: Example, reason: str, kind: RejectionKind = "unusable"
+) -> Rejection:
     """The rejection of a record that was understood, but cannot be taken."""
     return Rejection(
         place=f"{source_name}, example {number}",
         reason=reason,
         excerpt=(example.text or "")[:200],
         id=example.id,
+        kind=kind,
     )
 
 
@@ -61,12 +76,12 @@ def unlearnable(source_name: str, example: Example, reason: str) -> Rejection:
 
 def is_duplicate(rejection: Rejection) -> bool:
     """Whether a record was rejected because its id was taken before."""
-    return rejection.reason.startswith(_DUPLICATE)
+    return rejection.kind == "duplicate"
 
 
 def is_loss(rejection: Rejection) -> bool:
     """Whether a record is lost that somebody meant to be learned: neither taken before nor deleted."""
-    return not is_duplicate(rejection) and DELETED not in rejection.reason
+    return rejection.kind == "unusable"
 
 
 def too_many_rejected(

@@ -15,12 +15,14 @@ __all__ = [
     "EndOfStream",
     "FieldNames",
     "Rejection",
+    "RejectionKind",
     "Source",
     "SourceConfig",
     "SourceReader",
 ]
 
 DocumentSplit = Literal["blank-lines", "file", "lines"]
+RejectionKind = Literal["unusable", "duplicate", "deleted"]
 
 # Room for a few characters of four bytes.
 _MIN_PIECE_BYTES = 16
@@ -43,12 +45,14 @@ class Rejection:
         reason: What is wrong with it.
         excerpt: How it begins, at most 200 characters.
         id: The id that it repeats, where that is the reason.
+        kind: Whether it cannot be used, or is not wanted: its id was taken before (``duplicate``) or deleted.
     """
 
     place: str
     reason: str
     excerpt: str
     id: str | None = None
+    kind: RejectionKind = "unusable"
 
 
 @dataclass(frozen=True, kw_only=True)

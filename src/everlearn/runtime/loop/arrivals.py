@@ -11,7 +11,7 @@ from everlearn.journal.records import Change, ChangeKind, KnownExample
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.same_input import has_other_words
-from everlearn.stream.rejections import DELETED, duplicate, refused
+from everlearn.stream.rejections import deleted, duplicate, refused
 from everlearn.stream.source import Rejection
 from everlearn.tasks.label_limit import LabelLimit
 from everlearn.types import Example
@@ -66,17 +66,15 @@ def sort_arrivals(
     """
     ids = [one.id for one in batch]
     known = journal.known(ids)
-    deleted = journal.deleted_ids.among(ids)
+    deletions = journal.deleted_ids.among(ids)
     lost = set(lost_steps(journal)) if known else set()
     result, needs_text = Sorted(), learner.reads_text
     for number, one in enumerate(batch, start=first_number):
         before = known.get(one.id)
         has_input = not (one.text is None and one.code is None)
-        if one.id in deleted:
-            kind, when = "example" if has_input else "target", deleted[one.id][:10]
-            digest = journal.deleted_ids.digest_of(one.id).hex()
-            reason = f"{kind} {DELETED} {when} (its hash: {digest})"
-            result.refused.append(refused(source_name, number, one, reason))
+        if one.id in deletions:
+            digest = journal.deleted_ids.digest_of(one.id)
+            result.refused.append(deleted(source_name, number, one, deletions[one.id], digest))
         elif (
             before is None
             and has_input
