@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import environment_line
-from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
+from everlearn.journal.records import After, Arrival, JournaledPrediction, NewStep
 from everlearn.learning.run_learner import RunLearner
 from everlearn.process_memory import peak_memory_mb
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
@@ -202,7 +202,7 @@ def extend(run: Path, numbers: range, num_labels: int) -> None:
                     reason="made up",
                     numbers={"surprise": surprise},
                 )
-        journal.append(NewStep(after={"settle": True}), keep_text=False)
+        journal.append(NewStep(after=After(settle=True)), keep_text=False)
         learner.settle()
         for _ in range(KEPT_VERSIONS):
             saved = folder.save(learner.state(), opened.status(learner))

@@ -19,7 +19,15 @@ from everlearn.journal.deletion.compaction import compact_journal
 from everlearn.journal.digest import content_digest
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Arrival, Change, ChangeKind, JournaledPrediction, NewStep, Refused
+from everlearn.journal.records import (
+    After,
+    Arrival,
+    Change,
+    ChangeKind,
+    JournaledPrediction,
+    NewStep,
+    Refused,
+)
 from everlearn.journal.schema import SCHEMA_VERSION
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.types import Code, Example, State
@@ -46,7 +54,7 @@ def step(numbers: range, first: int, target: str | None = "a") -> NewStep:
         arrivals=arrivals,
         learned=(first, first + len(arrivals) - 1) if arrivals else None,
         refused=[Refused("stream:1", "blank", "…")],
-        after={"settle": True},
+        after=After(settle=True),
     )
 
 
@@ -65,7 +73,7 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
         assert first.prediction is not None
         assert first.prediction.top == (("b", 0.75), ("a", 0.25))
         assert journal.progress() == {"stream": {"key": "stream", "cursor": {"line": 5}}}
-        assert journal.step(1).after == {"settle": True}
+        assert journal.step(1).after == After(settle=True)
         assert [one.reason for one in journal.rejections()] == ["blank"]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             journal.set_meta("a", "b")

@@ -13,7 +13,7 @@ from everlearn.journal.digest import content_digest
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.opening import open_journal, remove_kept_aside
-from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
+from everlearn.journal.records import After, Arrival, JournaledPrediction, NewStep
 from everlearn.journal.repair.losses import incidents, lost_steps
 from everlearn.journal.repair.repair import Repair, repair_journal
 from everlearn.journal.repair.replacement import finish_replacement
@@ -51,7 +51,7 @@ def journal_path(tmp_path: Path) -> Path:
                         for k in range(first, first + BATCH)
                     ],
                     learned=(first, first + BATCH - 1),
-                    after={"settle": True} if step % 5 == 0 else {},
+                    after=After(settle=step % 5 == 0),
                 ),
                 keep_text=True,
             )
@@ -113,7 +113,7 @@ def test_the_journal_goes_back_before_what_is_lost(
 def test_deleted_examples_are_not_taken_for_lost(journal_path: Path) -> None:
     with Journal.open_to_write(journal_path) as journal:
         delete_examples(journal, [5, 6, 77], reason="asked", detail={})
-        journal.append(NewStep(after={"settle": True}), keep_text=False)
+        journal.append(NewStep(after=After(settle=True)), keep_text=False)
     overwrite_row(journal_path, "UPDATE decisions SET reason = 'x'")
     assert not repaired(journal_path).is_needed
     overwrite_row(journal_path, "UPDATE examples SET target = 'x' WHERE offset = 200")

@@ -81,7 +81,7 @@ def test_a_rate_changed_in_a_run_is_folded_again_from_the_journal(
     assert verify_run(run).is_valid
     with RunFolder.open_to_read(run) as folder:
         assert folder.config.learner.gradient.learning_rate == 1e-3
-        facts = [fact for one in folder.journal.steps_after(0) if (fact := one.after.get("learning_rates"))]
+        facts = [fact for one in folder.journal.steps_after(0) if (fact := one.after.learning_rates)]
         last = folder.journal.last_step
     assert facts == [{"learning_rate": 1e-3}]
     with monkeypatch.context() as patch:

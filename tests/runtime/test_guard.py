@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from everlearn.errors import ConfigError
 from everlearn.evaluation.paired import compare_paired
-from everlearn.journal.records import Change, Decision, NewStep
+from everlearn.journal.records import After, Change, Decision, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.fold.served_learner import open_learner
@@ -183,7 +183,7 @@ def test_what_is_left_of_an_interval_can_be_rejected_too(
             if one.role == "learn" and one.example.id not in held
         )
         change = Change(wrong[0], "readmitted", None, str(wrong[1].target))
-        step = folder.journal.append(NewStep(changes=[change], after={"examine": True}), keep_text=False)
+        step = folder.journal.append(NewStep(changes=[change], after=After(examine=True)), keep_text=False)
         worse = folder.fresh_learner()
         worse.learn(permuted(examples, 0, 800))
         worse.settle()

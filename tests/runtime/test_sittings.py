@@ -148,13 +148,13 @@ def test_a_batch_that_a_strict_run_cuts_short_ends_no_experience(
     settings = small | {"stream.experiences": 2, "learner.closed_form.max_classes": 5}
     with pytest.raises(InputError, match="The 63 examples before it are learned"):
         learn(stream, run, settings | {"stream.strict": True})
-    assert [one.after["boundary"] for one in steps_of(run) if "boundary" in one.after] == []
+    assert [one.after.boundary for one in steps_of(run) if one.after.boundary is not None] == []
     summary = learn(stream, run, {"stream.strict": False}).summary
     at_once = learn(stream, tmp_path / "at-once", settings).summary
     boundaries = [
-        [one.after["boundary"] for one in steps_of(each) if "boundary" in one.after]
+        [boundary for one in steps_of(each) if (boundary := one.after.boundary) is not None]
         for each in (run, tmp_path / "at-once")
     ]
     assert boundaries[0] == boundaries[1]
-    assert [one["index"] for one in boundaries[0]] == [0, 1]
+    assert [one.index for one in boundaries[0]] == [0, 1]
     assert summary["fingerprint"] == at_once["fingerprint"]

@@ -41,6 +41,7 @@ from everlearn.journal.rows.step_rows import (
     insert_refused,
     insert_step,
     step_of,
+    stored_after,
 )
 from everlearn.journal.standing.standing import ChangeOf, Standing, targets_held
 from everlearn.types import Example, Json
@@ -163,7 +164,7 @@ class Journal:
             source=new.source,
             progress=None if new.progress is None else canonical_json(dict(new.progress)),
             learned=new.learned or (None, None),
-            after=canonical_json(dict(new.after)) if new.after else None,
+            after=stored_after(new.after),
             num_refused=len(new.refused),
             example_crcs=[row[-1] for row in rows.examples],
             code_crcs=[row[-1] for row in rows.codes],
@@ -178,7 +179,7 @@ class Journal:
                 arrived=(first, last) if new.arrivals else None,
                 learned=new.learned,
                 num_rejected=len(new.refused),
-                after=dict(new.after),
+                after=new.after,
                 set_aside=None,
                 time=database.now(),
                 chain=chain,

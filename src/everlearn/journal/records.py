@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from everlearn.types import Example, Json, Prediction
 
 __all__ = [
+    "After",
     "Arrival",
     "Change",
     "ChangeKind",
     "CheckpointRecord",
     "Decision",
+    "EndedExperience",
     "Flag",
     "FoldStep",
     "JournaledPrediction",
@@ -142,6 +144,53 @@ class Flag:
     resolved: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedExperience:
+    """An experience that ended with a step.
+
+    Attributes:
+        index: Which one, from 0.
+        name: Its name.
+        num_examples: Examples that the run had taken by then.
+    """
+
+    index: int
+    name: str
+    num_examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What is done once a step is made.
+
+    Attributes:
+        boundary: The experience that ended with it; None: none did.
+        examine: A candidate is examined.
+        learning_rates: Peak learning rates from here on, by the names of their settings.
+        settle: From here on predictions use everything learned.
+    """
+
+    boundary: EndedExperience | None = None
+    examine: bool = False
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+    settle: bool = False
+
+    def to_json(self) -> dict[str, Json]:
+        """As journaled: what is not done is left out."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> After:
+        """The inverse of :meth:`to_json`."""
+        boundary = value.get("boundary")
+        return cls(
+            boundary=None if boundary is None else EndedExperience(**boundary),
+            examine=bool(value.get("examine")),
+            learning_rates=value.get("learning_rates", {}),
+            settle=bool(value.get("settle")),
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NewStep:
     """A step that is about to be made.
@@ -155,7 +204,7 @@ class NewStep:
         changes: What is learned out of turn, after the former.
         refused: Records that gave no example.
         flags: Arrivals that look suspicious.
-        after: What is done once the step is made (boundary, settle, examine); JSON.
+        after: What is done once the step is made.
     """
 
     source: str | None = None
@@ -165,7 +214,7 @@ class NewStep:
     changes: Sequence[Change] = ()
     refused: Sequence[Refused] = ()
     flags: Sequence[Flag] = ()
-    after: Mapping[str, Json] = field(default_factory=dict)
+    after: After = After()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +240,7 @@ class Step:
     arrived: tuple[int, int] | None
     learned: tuple[int, int] | None
     num_rejected: int
-    after: Mapping[str, Json]
+    after: After
     set_aside: int | None
     time: str
     chain: bytes

@@ -8,11 +8,19 @@ from dataclasses import dataclass, replace
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
-from everlearn.journal.records import Arrival, Flag, NewStep, Refused, Step
+from everlearn.journal.records import After, Arrival, Flag, NewStep, Refused, Step
 from everlearn.journal.rows.example_rows import code_row, example_row, prediction_row, text_row, verified
 from everlearn.journal.rows.fields import fields_without
 
-__all__ = ["STEP_COLUMNS", "ArrivalRows", "insert_flags", "insert_refused", "insert_step", "step_of"]
+__all__ = [
+    "STEP_COLUMNS",
+    "ArrivalRows",
+    "insert_flags",
+    "insert_refused",
+    "insert_step",
+    "step_of",
+    "stored_after",
+]
 
 STEP_COLUMNS = (
     "step, source, progress, first_offset, last_offset, learned_first, learned_last, num_rejected, after, "
@@ -94,7 +102,7 @@ def insert_step(database: Database, step: Step, source: int | None) -> None:
         *(step.arrived or (None, None)),
         *(step.learned or (None, None)),
         step.num_rejected,
-        canonical_json(dict(step.after)) if step.after else None,
+        stored_after(step.after),
         step.set_aside,
         step.time,
         step.chain,
@@ -102,6 +110,12 @@ def insert_step(database: Database, step: Step, source: int | None) -> None:
     database.execute(
         f"INSERT INTO steps ({STEP_COLUMNS}) VALUES ({', '.join('?' * 13)})", (*values, checksum(*values))
     )
+
+
+def stored_after(after: After) -> str | None:
+    """What is done after a step, in the form that its chain is made of; None: nothing."""
+    value = after.to_json()
+    return canonical_json(value) if value else None
 
 
 def insert_flags(database: Database, step: int, flags: Sequence[Flag]) -> None:
@@ -139,7 +153,7 @@ def step_of(row: Row, source: str | None) -> Step:
         arrived=None if first is None else (first, last),  # type: ignore[arg-type]
         learned=None if learned_first is None else (learned_first, learned_last),  # type: ignore[arg-type]
         num_rejected=num_rejected,  # type: ignore[arg-type]
-        after=json.loads(str(after)) if after else {},
+        after=After.from_json(json.loads(str(after))) if after else After(),
         set_aside=aside,  # type: ignore[arg-type]
         time=time,  # type: ignore[arg-type]
         chain=chain,  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from pathlib import Path
 from everlearn.errors import StateError
 from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors
-from everlearn.journal.records import NewStep
+from everlearn.journal.records import After, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner, SampleScores
 from everlearn.learning.consolidation import ConsolidationConfig, EpochReport
@@ -374,7 +374,7 @@ class _Consolidation:
             history.revise("consolidation", last + 1, last, reason, {"generation": generation})
             journal.read_generation()
             # A fold of the new codes from the beginning is settled here too, so that it predicts the same.
-            journal.append(NewStep(after={"settle": True}), keep_text=False)
+            journal.append(NewStep(after=After(settle=True)), keep_text=False)
             status = self.opened.status(learner)
             untested = {
                 name: None if name.startswith("test_") else value for name, value in status.summary.items()

@@ -10,7 +10,7 @@ from pathlib import Path
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.deletion.deletion import delete_examples
-from everlearn.journal.records import CheckpointRecord, NewStep
+from everlearn.journal.records import After, CheckpointRecord, NewStep
 from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
@@ -100,9 +100,7 @@ class Deletion:
                 rewriter.adopt(revision)
             # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that
             # are learned again wait for the rest of their stream as they would have waited without it.
-            step = journal.append(
-                NewStep(after={} if learner.reads_text else {"settle": True}), keep_text=False
-            )
+            step = journal.append(NewStep(after=After(settle=not learner.reads_text)), keep_text=False)
             if newest is not None:
                 folder.history.add_checkpoint(replace(newest, revision=revision, chain=step.chain))
             journal.certificates.write(self._pending(revision, digests))

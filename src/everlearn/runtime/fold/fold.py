@@ -7,20 +7,20 @@ state = fold(step, state)    for every step of the journal that counts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from everlearn.errors import StateError, StorageError
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Arrival, FoldStep, JournaledPrediction
+from everlearn.journal.records import After, Arrival, EndedExperience, FoldStep, JournaledPrediction
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import UnmadeStepError
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.tasks.batch_result import BatchResult, Observer
-from everlearn.types import Boundary, Example, Json, Prediction
+from everlearn.types import Boundary, Example, Prediction
 
 __all__ = ["Fold", "recorded_prediction"]
 
@@ -45,7 +45,7 @@ class Fold:
         *,
         observers: Sequence[Observer] = (),
         clock: WorkClock | None = None,
-        on_boundary: Callable[[Mapping[str, Json]], None] | None = None,
+        on_boundary: Callable[[EndedExperience], None] | None = None,
     ) -> None:
         self.learner = learner
         self.clock = clock if clock is not None else WorkClock()
@@ -150,25 +150,23 @@ class Fold:
             num_examples += len(made.arrivals)
         return num_steps, num_examples
 
-    def _after(self, after: Mapping[str, Json]) -> None:
-        if "learning_rates" in after:
-            self.learner.change_learning_rates(after["learning_rates"])
-        if "boundary" in after:
-            boundary = after["boundary"]
+    def _after(self, after: After) -> None:
+        if after.learning_rates:
+            self.learner.change_learning_rates(after.learning_rates)
+        boundary = after.boundary
+        if boundary is not None:
             with self.clock.measure("learn"):
                 self.learner.on_boundary(
-                    Boundary(
-                        reason="experience", num_examples=boundary["num_examples"], name=boundary["name"]
-                    )
+                    Boundary(reason="experience", num_examples=boundary.num_examples, name=boundary.name)
                 )
-        if after.get("settle"):
+        if after.settle:
             # At a boundary it is done only to be measured, so its time is not the stream's.
-            with self.clock.measure("evaluate" if "boundary" in after else "learn"), self._learning():
+            with self.clock.measure("learn" if boundary is None else "evaluate"), self._learning():
                 report = None if self.learner.is_settled else self.learner.settle()
             if report is not None:
                 self._tell(BatchResult(examples=(), predictions=(), learned=(), report=report))
-        if "boundary" in after and self._on_boundary is not None:
-            self._on_boundary(after["boundary"])
+        if boundary is not None and self._on_boundary is not None:
+            self._on_boundary(boundary)
 
 
 def recorded_prediction(arrival: Arrival) -> Prediction:

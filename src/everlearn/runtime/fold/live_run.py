@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from everlearn.config import RunConfig
+from everlearn.journal.records import EndedExperience
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import Issued, finish_deletions, issued_notes
 from everlearn.runtime.fold.failed_steps import UnmadeStepError
@@ -17,7 +18,6 @@ from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.tasks.batch_result import BatchResult, Observer
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.scores import RunScores
-from everlearn.types import Json
 
 __all__ = ["LiveRun", "recovered_run"]
 
@@ -50,7 +50,7 @@ class LiveRun:
         config: RunConfig | None = None,
         learner: RunLearner | None = None,
         observers: Sequence[Observer] = (),
-        on_boundary: Callable[[LiveRun, Mapping[str, Json]], None] | None = None,
+        on_boundary: Callable[[LiveRun, EndedExperience], None] | None = None,
         *,
         takes_back: bool = True,
     ) -> None:
@@ -122,7 +122,7 @@ class LiveRun:
         observers = (scores, self._observe)
         return scores, Fold(self.learner, observers=observers, clock=clock, on_boundary=self._end_experience)
 
-    def _end_experience(self, boundary: Mapping[str, Json]) -> None:
+    def _end_experience(self, boundary: EndedExperience) -> None:
         if self._on_boundary is not None:
             self._on_boundary(self, boundary)
 

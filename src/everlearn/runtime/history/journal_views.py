@@ -93,7 +93,7 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
                 "arrived": one.arrived,
                 "learned": one.learned,
                 "rejected": one.num_rejected,
-                "after": dict(one.after),
+                "after": one.after.to_json(),
                 "set_aside": one.set_aside,
             }
             for one in journal.steps_after(first_listed)

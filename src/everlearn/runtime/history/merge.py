@@ -12,7 +12,7 @@ from typing import TypeVar
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.deletion.deletion import adopt_deletions
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Arrival, NewStep, Role
+from everlearn.journal.records import After, Arrival, NewStep, Role
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
@@ -88,7 +88,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
                 scores.counts = _sum_of(scores.counts, status.counts)
                 seconds = _sum_of(seconds, status.seconds)
             learner.settle()
-            merged.journal.append(NewStep(after={"settle": True}), keep_text=False)
+            merged.journal.append(NewStep(after=After(settle=True)), keep_text=False)
             summary = scores.summary(
                 seconds, num_classes=len(learner.labels), fingerprint=learner.fingerprint()
             )

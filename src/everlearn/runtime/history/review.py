@@ -8,7 +8,7 @@ from pathlib import Path
 
 from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Change, NewStep
+from everlearn.journal.records import After, Change, NewStep
 from everlearn.journal.rows.entries import entry_at
 from everlearn.journal.standing.set_aside import set_aside_by
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
@@ -180,7 +180,7 @@ def review_examples(
         for one in reject:
             journal.flags.resolve(flags[one], "rejected")
         steps = [
-            journal.append(NewStep(changes=one, after={"settle": True}), keep_text=False) for one in changes
+            journal.append(NewStep(changes=one, after=After(settle=True)), keep_text=False) for one in changes
         ]
         if readmit is not None:
             opened.folder.history.decide(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from everlearn.journal.records import After, EndedExperience
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.runtime.loop.feeds import ArrangedFeed
 from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.scores import RunScores
-from everlearn.types import Json
 
 __all__ = ["Experiences"]
 
@@ -29,34 +26,30 @@ class Experiences:
         self._order = order
         self._held_out = held_out
 
-    def ended(self, num_examples: int) -> dict[str, Json]:
-        """What a step notes whose batch ends an experience; empty for other steps.
+    def ended(self, num_examples: int) -> After:
+        """What follows a step: something where its batch ends an experience.
 
         Args:
             num_examples: Examples of the run, the batch's included.
         """
         index = self._feed.completed_experience()
         if index is None:
-            return {}
-        boundary = {
-            "index": index,
-            "name": self._feed.experiences[index].name,
-            "num_examples": num_examples,
-        }
+            return After()
+        boundary = EndedExperience(index, self._feed.experiences[index].name, num_examples)
         is_measured = self._held_out is not None and len(self._feed.experiences) > 1
         # Measured with everything learned; the next batch is predicted by what was solved for that.
         is_settled = is_measured and self._order in ("by-class", "by-domain")
-        return {"boundary": boundary, **({"settle": True} if is_settled else {})}
+        return After(boundary=boundary, settle=is_settled)
 
     def test(
-        self, learner: RunLearner, scores: RunScores, clock: WorkClock, boundary: Mapping[str, Any]
+        self, learner: RunLearner, scores: RunScores, clock: WorkClock, boundary: EndedExperience
     ) -> None:
         """Test on all experiences where one ended."""
         if self._held_out is None:
             return
         with clock.measure("evaluate"):
             matrix = self._held_out.after_experience(
-                learner, scores.matrix, self._feed.experiences, self._order, int(boundary["index"])
+                learner, scores.matrix, self._feed.experiences, self._order, boundary.index
             )
         if matrix is not None:
             scores.matrix = matrix

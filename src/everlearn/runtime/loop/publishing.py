@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from everlearn.journal.records import NewStep
+from everlearn.journal.records import After, NewStep
 from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.folder.versions import add_version, latest_version
 from everlearn.runtime.guard.guard import UNEXAMINED, Guard
@@ -14,7 +14,7 @@ from everlearn.types import Json
 
 __all__ = ["EXAMINED", "Publishing"]
 
-EXAMINED: Mapping[str, Json] = {"settle": True, "examine": True}
+EXAMINED = After(settle=True, examine=True)
 """What comes after a step that makes a candidate."""
 
 
@@ -57,9 +57,7 @@ class Publishing:
         journal = self._live.folder.journal
         if self._guard is None or not journal.last_step:
             return
-        if not self._guard.has_decided(journal.last_step) and journal.step(journal.last_step).after.get(
-            "examine"
-        ):
+        if not self._guard.has_decided(journal.last_step) and journal.step(journal.last_step).after.examine:
             self.examine()
         elif (verdict := self._guard.readmission_due) is not None:
             self._readmit(is_candidate=verdict == "rejected")
@@ -88,7 +86,7 @@ class Publishing:
         parts = [changes[start : start + size] for start in range(0, len(changes), size)]
         for number, part in enumerate(parts, start=1):
             examine = is_candidate and number == len(parts)
-            self._make(NewStep(changes=part, after=dict(EXAMINED) if examine else {}))
+            self._make(NewStep(changes=part, after=EXAMINED if examine else After()))
         self._guard.end_readmission()
 
     def end_sitting(self, summary: Mapping[str, Json]) -> None:

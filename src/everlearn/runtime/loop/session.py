@@ -14,11 +14,12 @@ for batch in stream:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from everlearn.config import RunConfig
 from everlearn.errors import InputError
-from everlearn.journal.records import NewStep
+from everlearn.journal.records import After, EndedExperience, NewStep
 from everlearn.journal.standing.judged import was_judged_after
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.live_run import LiveRun
@@ -236,12 +237,12 @@ class LearnSession:
         """
         learner = self.live.learner
         if not learner.is_settled and (learner.learns_at_once or not goes_on):
-            self._make(NewStep(after={"settle": True}))
+            self._make(NewStep(after=After(settle=True)))
 
     def mark_boundary(self, name: str) -> None:
         """Let methods consolidate, as a part of the stream has ended; journaled."""
         taken = self.live.scores.counts.examples
-        self._make(NewStep(after={"boundary": {"index": 0, "name": name, "num_examples": taken}}))
+        self._make(NewStep(after=After(boundary=EndedExperience(0, name, taken))))
 
     def change_learning_rates(self, settings: Mapping[str, Any]) -> None:
         """Go on with the peak learning rates that settings give, if they are others; journaled.
@@ -257,7 +258,7 @@ class LearnSession:
         present = self.live.learner.learning_rates()
         changed = {name: rate for name, rate in given.items() if rate != present.get(name, rate)}
         if changed:
-            self._make(NewStep(after={"learning_rates": changed}))
+            self._make(NewStep(after=After(learning_rates=changed)))
 
     def undo(self) -> None:
         """Take everything of this sitting out of the journal.
@@ -306,7 +307,7 @@ class LearnSession:
             self.place.finish()
             self._make(
                 NewStep(
-                    after=dict(EXAMINED) if examine else {},
+                    after=EXAMINED if examine else After(),
                     source=self.progress.key,
                     progress=self.place.to_json(),
                     refused=refused,
@@ -328,19 +329,19 @@ class LearnSession:
     ) -> None:
         """Journal a step and make it, and then what it makes due."""
         is_whole = self._steps.make(new, due, predictions, unlearnable)
-        if new.after.get("examine"):
+        if new.after.examine:
             self.publishing.examine()
         elif not is_whole:
             self.saving.save_between()
 
-    def _after_batch(self, num_arrived: int, *, is_whole: bool) -> dict[str, Json]:
-        ended = {}
+    def _after_batch(self, num_arrived: int, *, is_whole: bool) -> After:
+        after = After()
         if self._experiences is not None and is_whole:
-            ended = self._experiences.ended(self.live.scores.counts.examples + num_arrived)
+            after = self._experiences.ended(self.live.scores.counts.examples + num_arrived)
         is_due = self.progress.examples > 0 and self.publishing.is_due(num_arrived)
-        return ended | (dict(EXAMINED) if is_due else {})
+        return replace(after, settle=True, examine=True) if is_due else after
 
-    def _test_experiences(self, live: LiveRun, boundary: Mapping[str, Any]) -> None:
+    def _test_experiences(self, live: LiveRun, boundary: EndedExperience) -> None:
         if self._experiences is not None:
             self._experiences.test(live.learner, live.scores, live.fold.clock, boundary)
 
