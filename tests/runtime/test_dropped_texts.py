@@ -28,10 +28,10 @@ from tests.runtime.text_runs import (
 from tests.runtime.word_pairs import write_encoder, write_texts
 
 from everlearn.errors import EverlearnError, RunError, StateError
-from everlearn.journal.deletion.dropped_texts import DROPPED_TARGET, TextRule, drop_texts
+from everlearn.journal.deletion.dropped_texts import TextRule, drop_texts
 from everlearn.journal.digest import content_digest
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Arrival, NewStep
+from everlearn.journal.records import NO_TARGET, Arrival, NewStep
 from everlearn.journal.repair.soundness import find_problem
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.live_run import recovered_run
@@ -428,7 +428,7 @@ def test_what_is_to_be_kept_is_left_until_it_is_not(
         for offset, one in journal.arrivals(1, num_steps):
             is_left = offset in left
             assert (one.example.text is not None, "text" in one.example.fields) == (is_left, is_left)
-            assert one.example.target == ("said" if is_left or not targets else DROPPED_TARGET)
+            assert one.example.target == ("said" if is_left or not targets else NO_TARGET)
         assert find_problem(journal.database, whole=True) is None
 
 

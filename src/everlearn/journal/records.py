@@ -9,6 +9,7 @@ from typing import Literal
 from everlearn.types import Example, Json, Prediction
 
 __all__ = [
+    "NO_TARGET",
     "After",
     "Arrival",
     "Change",
@@ -26,6 +27,7 @@ __all__ = [
     "Role",
     "Step",
     "Version",
+    "shown_target",
 ]
 
 Role = Literal["learn", "exam", "thinned", "held", "quarantined"]
@@ -36,6 +38,15 @@ ChangeKind = Literal["target", "correction", "pending", "readmitted"]
 """``target``: one that came later than its example. ``correction``: another one for a learned example, whose
 old pair is forgotten. ``pending``: another one for an example that is not learned yet. ``readmitted``: an
 example is learned that had been set aside."""
+
+
+NO_TARGET = ""
+"""A target that says nothing, where none will come: of a document, or in place of a text that was dropped."""
+
+
+def shown_target(target: str | None) -> str | None:
+    """A target as a user sees it; None: there is none."""
+    return None if target == NO_TARGET else target
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from everlearn.journal.chain import COMPACTED_STEP
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.journal import DROPPED_TO, Journal
+from everlearn.journal.records import NO_TARGET
 from everlearn.journal.rows.example_rows import verified
 from everlearn.journal.rows.fields import fields_without
 
-__all__ = ["DROPPED_TARGET", "TextRule", "drop_texts"]
+__all__ = ["TextRule", "drop_texts"]
 
-DROPPED_TARGET = ""
-"""In place of a target that was a text: it had one, and none will come."""
 _ROWS_AT_ONCE = 512
 
 
@@ -100,7 +99,7 @@ def _rewrite_examples(journal: Journal, first: int, last: int, rule: TextRule, k
                 kept = fields_without(json.loads(str(values[7])), texts, rule.fields)
                 values[7] = canonical_json(kept) if kept else None
             if rule.targets and values[4]:
-                values[4] = DROPPED_TARGET
+                values[4] = NO_TARGET
             if tuple(values) != before:
                 changed.append((values[4], values[7], checksum(*values), values[0]))
                 last_changed = max(last_changed, int(str(values[2])))
@@ -118,11 +117,11 @@ def _rewrite_changes(journal: Journal, first: int, last: int, keep: frozenset[in
         if row[2] in keep:
             continue
         number, step, offset, kind, previous, _ = verified(row, "changes")
-        kept = None if previous is None else DROPPED_TARGET
-        values = (number, step, offset, kind, kept, DROPPED_TARGET)
+        kept = None if previous is None else NO_TARGET
+        values = (number, step, offset, kind, kept, NO_TARGET)
         database.execute(
             "UPDATE changes SET previous = ?, target = ?, crc = ? WHERE number = ?",
-            (kept, DROPPED_TARGET, checksum(*values), number),
+            (kept, NO_TARGET, checksum(*values), number),
         )
         last_changed = max(last_changed, int(str(step)))
     return last_changed

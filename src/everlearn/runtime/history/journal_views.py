@@ -11,7 +11,7 @@ from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.deletion.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
 from everlearn.journal.opening import remove_kept_aside
-from everlearn.journal.records import Arrival
+from everlearn.journal.records import Arrival, shown_target
 from everlearn.journal.rows.counts import count_rows
 from everlearn.journal.standing.held import HeldTargets
 from everlearn.json_text import json_text
@@ -192,7 +192,7 @@ def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
         yield exported_record(
             one.example,
             role=one.role,
-            target=folder.journal.present_target(offset, one.example.target) or None,
+            target=shown_target(folder.journal.present_target(offset, one.example.target)),
             is_learned=held(offset, one.role, one.example.target) is not None,
             said=one.prediction,
         )

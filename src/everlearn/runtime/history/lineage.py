@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError
-from everlearn.journal.records import Decision, Version
+from everlearn.journal.records import Decision, Version, shown_target
 from everlearn.journal.rows.entries import entries, entry_of
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -242,7 +242,7 @@ def blame_example(run: Path, id_: str) -> Blame:
             id=id_,
             offset=offset,
             role=role,
-            target=journal.present_target(offset, target) or None,
+            target=shown_target(journal.present_target(offset, target)),
             arrived=(entry.step, journal.step(entry.step).time),
             predicted=None if said is None or not folder.task.predicts else (said.label, said.confidence),
             learned=learned,

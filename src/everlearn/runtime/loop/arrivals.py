@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from everlearn.journal.deletion.dropped_texts import DROPPED_TARGET
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import Change, ChangeKind, KnownExample
+from everlearn.journal.records import NO_TARGET, Change, ChangeKind, KnownExample
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.same_input import has_other_words
@@ -97,7 +96,7 @@ def sort_arrivals(
         elif not learns_targets or one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
         elif needs_text and before.offset < journal.next_offset and not journal.has_text(before.offset):
-            if before.target == DROPPED_TARGET:  # nothing says any more whether it is another one
+            if before.target == NO_TARGET:  # nothing says any more whether it is another one
                 result.refused.append(duplicate(source_name, number, one))
             else:
                 reason = f"target for id {one.id!r}, whose text was dropped: it cannot be learned again"

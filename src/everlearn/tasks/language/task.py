@@ -10,6 +10,7 @@ from everlearn.config import GuardSettings, RunConfig, StreamSettings
 from everlearn.errors import RunError
 from everlearn.journal.deletion.dropped_texts import TextRule
 from everlearn.journal.journal import Journal
+from everlearn.journal.records import NO_TARGET
 from everlearn.learning.language import LanguageLearner, VocabularyConfig
 from everlearn.learning.language.reading import document_of
 from everlearn.learning.run_learner import RunLearner
@@ -35,8 +36,6 @@ __all__ = ["Language"]
 
 _BATCH_SIZE = 4
 """A piece of a document may be 16 KB long, and a batch is not interrupted."""
-_NO_TARGET = ""
-"""The target of a document in the journal: it has none, and none will come."""
 
 
 class Language(Task):
@@ -85,7 +84,7 @@ class Language(Task):
         An example without target counts as one whose target is still to come. A document needs none.
         """
         return [
-            example if example.target is not None else example.with_target(_NO_TARGET) for example in examples
+            example if example.target is not None else example.with_target(NO_TARGET) for example in examples
         ]
 
     def group_of(self, example: Example) -> str:
