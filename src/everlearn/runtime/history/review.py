@@ -141,6 +141,7 @@ def review_run(
         RunError: An id is not flagged, the decision set nothing aside, or what was decided cannot be learned
             (its text may have been dropped); nothing of the review counts then.
     """
+    _require_choice(accept, reject, readmit)
     with recovered_run(run) as opened:
         return review_examples(opened, accept=accept, reject=reject, readmit=readmit)
 
@@ -149,10 +150,7 @@ def review_examples(
     opened: LiveRun, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
 ) -> ReviewOutcome:
     """The same with a run that is open."""
-    if not accept and not reject and readmit is None:
-        raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
-    if both := sorted({*accept} & {*reject}):
-        raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
+    _require_choice(accept, reject, readmit)
     accept, reject = list(dict.fromkeys(accept)), list(dict.fromkeys(reject))
     journal = opened.folder.journal
     flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
@@ -217,6 +215,13 @@ def review_examples(
         num_learned=sum(map(len, changes)),
         fingerprint=opened.learner.fingerprint(),
     )
+
+
+def _require_choice(accept: Sequence[str], reject: Sequence[str], readmit: int | None) -> None:
+    if not accept and not reject and readmit is None:
+        raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
+    if both := sorted({*accept} & {*reject}):
+        raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
 
 
 def _flag(folder: RunFolder, id_: str) -> int:
