@@ -204,3 +204,16 @@ def test_states_from_before_a_change_of_history_do_not_count(tmp_path: Path) -> 
         folder.history.revise("deletion", 1, 3, "all", {})
         with pytest.raises(StateError, match="older than a deletion or rollback"):
             folder.newest_checkpoint()
+
+
+def test_of_two_states_after_one_step_the_later_is_the_newest(tmp_path: Path) -> None:
+    with RunFolder.create(
+        tmp_path / "run", RunConfig().with_settings({"run.keep_checkpoints": 1}), LEARNER
+    ) as folder:
+        folder.journal.append(NewStep(), keep_text=False)
+        for number in range(1, 13):  # "step-…-2" comes before "step-…-10", and before "step-….safetensors"
+            saved = folder.save(state_of(number), RunStatus())
+            assert (folder.path / "checkpoints" / saved.file).is_file()
+            assert folder.newest_checkpoint().learner.data == {"n": number}
+        with pytest.raises(StateError, match="knows of no checkpoint lost"):
+            folder.checkpoints.generation_of("lost")

@@ -159,8 +159,14 @@ class CheckpointStore:
         return next((one.step for one in self._history.checkpoints() if self._unfit(one) is None), 0)
 
     def generation_of(self, file: str) -> int:
-        """Of the codes that a recorded checkpoint is a fold of."""
-        return next(one.generation for one in self._history.checkpoints() if one.file == file)
+        """Of the codes that a recorded checkpoint is a fold of. Raises StateError where none is recorded."""
+        return self._recorded(file).generation
+
+    def _recorded(self, file: str) -> CheckpointRecord:
+        record = next((known for known in self._history.checkpoints() if known.file == file), None)
+        if record is None:
+            raise StateError(f"the journal knows of no checkpoint {file}")
+        return record
 
     def load(self, file: str) -> Checkpoint:
         """Load a recorded checkpoint.
@@ -169,9 +175,7 @@ class CheckpointStore:
             StateError: It is not recorded, missing, damaged, or of a newer format; the message names it.
         """
         path = self._folder / file
-        record = next((one for one in self._history.checkpoints() if one.file == file), None)
-        if record is None:
-            raise StateError(f"the journal knows of no checkpoint {file}")
+        record = self._recorded(file)
         if not path.is_file():
             raise StateError(f"{path} is missing")
         if path.stat().st_size != record.num_bytes or sha256_of(path) != record.sha256:
