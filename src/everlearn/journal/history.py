@@ -52,7 +52,7 @@ class History:
         """All that are recorded, newest first."""
         rows = self._database.all(
             "SELECT file, step, revision, chain, sha256, bytes, time, generation FROM checkpoints "
-            "ORDER BY step DESC, revision DESC, rowid DESC"
+            "ORDER BY step DESC, revision DESC, time DESC, LENGTH(file) DESC, file DESC"
         )
         return [
             CheckpointRecord(
