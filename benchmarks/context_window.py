@@ -24,15 +24,16 @@ import numpy.typing as npt
 from benchmarks.environment import environment_line
 from benchmarks.long_texts import CHOOSING, UNSEEN, IntArray, first_tokens
 from benchmarks.reading import Losses, SavedLosses, losses
-from everlearn.context import ROOMY_WINDOW, CarryConfig
+from everlearn.context import CarryConfig
 from everlearn.models.language.causal import load_language_model
+from everlearn.settings.language import ROOMY_WINDOW
 
 __all__ = ["main"]
 
 BoolArray = npt.NDArray[np.bool_]
 
 NO_CARRY, WHOLE = "no carry", "all"
-DEFAULT, BEFORE = (ROOMY_WINDOW, CarryConfig.sinks), (1_024, 4)
+DEFAULT, BEFORE = (ROOMY_WINDOW, CarryConfig().sinks), (1_024, 4)
 RUN = 7
 CHOICES = [BEFORE, (1_024, 64), (2_048, 4), (2_048, 64), (3_072, 64)]
 

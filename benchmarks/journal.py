@@ -29,7 +29,6 @@ from benchmarks.codes_files import read_codes, write_codes
 from benchmarks.command_line import run_json, scratch_folder
 from benchmarks.datasets import load_rows, split_path
 from benchmarks.environment import environment_line
-from everlearn.config import ModelSettings
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, JournaledPrediction, NewStep
 from everlearn.learning.closed_form import ClosedFormLearner
@@ -37,6 +36,7 @@ from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.live_run import recovered_run
 from everlearn.runtime.history.verify import verify_run
+from everlearn.settings import ModelSettings
 from everlearn.stream import CodesSource
 from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.types import Example

@@ -1,8 +1,9 @@
-"""Holds the documents to the program: ``python -m docs.check``; ``--write`` renews docs/cli.md.
+"""Holds the documents to the program: ``python -m docs.check``; ``--write`` renews cli.md and settings.md.
 
 Checked are links between the project's files, every ``everlearn`` command line in the documents (command and
-options must exist), docs/cli.md (it is generated, with unit and default of every option), that no help names
-an option which its command does not take, and that the Chinese README has the English one's code.
+options must exist), docs/cli.md and docs/settings.md (they are generated, with unit and default of every
+option and setting), that no help names an option which its command does not take, and that the Chinese README
+has the English one's code.
 """
 
 from __future__ import annotations
@@ -16,41 +17,13 @@ from typing import Any
 import typer.main
 
 from everlearn.cli.app import app
+from everlearn.settings import DECLARED
+from everlearn.settings.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-CLI_REFERENCE = ROOT / "docs" / "cli.md"
+CLI_REFERENCE, SETTINGS_REFERENCE = ROOT / "docs" / "cli.md", ROOT / "docs" / "settings.md"
 
-UNITS = {
-    "N": "a whole number",
-    "K": "a whole number",
-    "M": "a whole number",
-    "R": "a whole number",
-    "SIZE": "bytes, or a number with a unit: 500KB, 512MB, 2GiB",
-    "TOKENS": "whole tokens of the model's tokenizer",
-    "STEPS": "optimizer steps",
-    "WORDS": "a number of words",
-    "SECONDS": "seconds, also fractions",
-    "DAYS": "days, also fractions",
-    "SHARE": "a part, from 0 to 1 (of replay, a ratio)",
-    "P": "a probability, from 0 to 1",
-    "DROP": "a difference, from 0 to 1",
-    "DECAY": "from 0 to 1",
-    "RATE": "a learning rate above 0",
-    "NORM": "a Euclidean norm",
-    "T": "a number from 0",
-    "ID": "an example's id",
-    "DECISION": "the number of a decision, as `versions` lists it",
-    "VERSION": "the number of a version, as `versions` lists it; head: the newest state",
-    "NAME": "a name",
-    "CODE": "a language's code, as the model's tokenizer has it",
-    "TEXT": "text",
-    "FIELD=VALUE": "a field's name and value",
-    "CHARACTER": "one character",
-}
-"""What the words in capitals stand for; others stand for a file, or one of the words that the option's own
-text lists.
-"""
 _WORDS_OF_THEIR_OWN = frozenset(
     {"CODES.parquet", "FILE", "FILE.yaml", "FOLDER", "RUN", "KIND", "ORDER", "PART", "POLICY", "TASK", "TYPE"}
 )
@@ -59,16 +32,21 @@ _WORDS_OF_THEIR_OWN = frozenset(
 def main() -> None:
     """Print what is wrong and exit with 1, or with 0."""
     program = typer.main.get_command(app)
+    generated = {CLI_REFERENCE: cli_reference(program), SETTINGS_REFERENCE: settings_reference()}
     if "--write" in sys.argv[1:]:
-        CLI_REFERENCE.write_text(cli_reference(program), encoding="utf-8")
+        for path, text in generated.items():
+            path.write_text(text, encoding="utf-8")
     problems = [
         problem
         for path in DOCUMENTS
         for problem in [*broken_links(path), *placeholders(path), *wrong_commands(path, program)]
     ]
     problems += option_problems(program)
-    if not CLI_REFERENCE.exists() or CLI_REFERENCE.read_text(encoding="utf-8") != cli_reference(program):
-        problems.append("docs/cli.md is not what the program says; run: python -m docs.check --write")
+    for path, text in generated.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            problems.append(
+                f"docs/{path.name} is not what the program says; run: python -m docs.check --write"
+            )
     if code_blocks(ROOT / "README.md") != code_blocks(ROOT / "README.zh-CN.md"):
         problems.append("README.zh-CN.md has other code blocks than README.md")
     print("\n".join(problems) or f"{len(DOCUMENTS)} documents agree with the program")
@@ -113,7 +91,8 @@ def code_blocks(path: Path) -> list[str]:
 
 def cli_reference(program: Any) -> str:
     """docs/cli.md: every command with its arguments and options, their units and defaults."""
-    lines = ["# Command line", "", "Generated from the program by `python -m docs.check --write`.", ""]
+    lines = ["# Command line", "", "Generated from the program by `python -m docs.check --write`."]
+    lines += ["Settings as files name them: [settings.md](settings.md).", ""]
     lines += ["## Units", "", "| written | stands for |", "| --- | --- |"]
     lines += [f"| {word} | {meaning} |" for word, meaning in UNITS.items()]
     lines.append("")
@@ -132,6 +111,24 @@ def cli_reference(program: Any) -> str:
                 rows.append(f"| `{shown}` | | {_plain(parameter.help or '')} | {default} |")
         lines += ["| argument or option | unit | meaning | default |", "| --- | --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
+
+
+def settings_reference() -> str:
+    """docs/settings.md: every setting of a run as a settings file names it."""
+    lines = ["# Settings", "", "Generated from the program by `python -m docs.check --write`.", ""]
+    lines += [
+        "A file for `--config` gives them by section, as in `stream: {batch_size: 64}`; null: the default. "
+        "Units: see [cli.md](cli.md).",
+        "",
+    ]
+    lines += ["| setting | option | unit | meaning | default |", "| --- | --- | --- | --- | --- |"]
+    for path, one in DECLARED.items():
+        option = f"`{one.setting.flag}`" if one.setting.flag else ""
+        unit = one.setting.unit or ("yes or no" if one.type is bool else "")
+        lines.append(
+            f"| `{path}` | {option} | {unit} | {_plain(one.help)} | {_plain(one.default_in_words())} |"
+        )
+    return "\n".join([*lines, ""])
 
 
 def default_of(option: Any) -> str | None:

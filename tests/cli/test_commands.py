@@ -12,9 +12,10 @@ import pytest
 
 from everlearn.cli import options
 from everlearn.cli.app import app
-from everlearn.config import RunConfig, flatten_settings
+from everlearn.cli.setting_options import SETTINGS_OF
 from everlearn.journal.records import NewStep
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.settings import RunConfig, flatten_settings
 from everlearn.tasks.records import LearnerRecord
 
 Run = Callable[..., Any]
@@ -215,7 +216,7 @@ def test_without_out_a_folder_is_made(
 
 def test_every_option_is_a_setting_that_exists() -> None:
     known = dict(flatten_settings(RunConfig().to_mapping()))
-    assert set(options.SETTING_OF.values()) <= set(known)
+    assert {one.path for settings in SETTINGS_OF.values() for one in settings} <= set(known)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import typer.main
-from docs.check import CLI_REFERENCE, cli_reference, default_of, option_problems
+from docs.check import (
+    CLI_REFERENCE,
+    SETTINGS_REFERENCE,
+    cli_reference,
+    default_of,
+    option_problems,
+    settings_reference,
+)
 
 from everlearn.cli.app import app
-from everlearn.config import RunConfig
 from everlearn.learning.closed_form import ClosedFormConfig
 from everlearn.learning.gradient import GradientConfig
+from everlearn.settings import DECLARED, RunConfig
+from everlearn.settings.section import EVERY_TASK
 
+Run = Callable[..., Any]
 PROGRAM: Any = typer.main.get_command(app)
 
 
 def test_the_help_of_the_program_has_no_gaps() -> None:
     assert option_problems(PROGRAM) == []
     assert CLI_REFERENCE.read_text(encoding="utf-8") == cli_reference(PROGRAM)
+    assert SETTINGS_REFERENCE.read_text(encoding="utf-8") == settings_reference()
+
+
+def help_of(inside: Run, *words: str) -> str:
+    ended = inside(*words)
+    assert ended.code == 0, ended.err
+    return str(ended.out)
+
+
+@pytest.mark.parametrize("command", ["learn", "encode"])
+@pytest.mark.parametrize("task", EVERY_TASK)
+def test_short_help_fits_two_screens_and_tells_where_more_is(
+    command: str, task: str, inside: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = (command, "--task", task) if command == "learn" else (command,)
+    brief = help_of(inside, *words, "--help")
+    monkeypatch.setenv("COLUMNS", "200")
+    whole = help_of(inside, *words, "--help-all")
+    assert len(brief.splitlines()) <= 48
+    assert "--help-all" in brief
+    flags = {one.opts[0] for one in PROGRAM.commands[command].params if one.param_type_name == "option"}
+    assert {flag for flag in flags if re.search(rf"{flag}(?![\w-])", whole)} == flags
+    shown = {
+        setting.flag
+        for setting in (one.setting for one in DECLARED.values())
+        if task in setting.shown_for and setting.flag in flags
+    }
+    if command == "learn":
+        assert len(shown) >= 8
+        own = {"--out", "--test", "--general", "--json", "--help-all"}
+        assert shown == {flag for flag in flags - own if re.search(rf"{flag}(?![\w-])", brief)} | {"--task"}
+
+
+def test_short_help_tells_the_defaults_of_its_task(inside: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "Default: minilm." in help_of(inside, "learn", "--help")
+    assert "Default: smollm2." in help_of(inside, "learn", "--help", "--task=lm")
+    assert "--help-all" not in help_of(inside, "predict", "--help")
+    assert "--threads" in help_of(inside, "predict", "--help")
 
 
 def test_gaps_are_found() -> None:

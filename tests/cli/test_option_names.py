@@ -16,7 +16,7 @@ from everlearn.cli.app import app
 from everlearn.cli.commands.learn import learn
 from everlearn.cli.failures import reported
 from everlearn.cli.option_names import in_option_names, options_of
-from everlearn.cli.options import SETTING_OF
+from everlearn.cli.setting_options import SETTINGS_OF
 from everlearn.errors import StoppedError
 
 Run = Callable[..., Any]
@@ -89,10 +89,10 @@ def test_other_commands_speak_of_their_options_too(
     assert "No such option" in inside("replay", run, "--max-classes", "2").err
 
 
-@given(st.sampled_from(sorted(SETTING_OF)), st.integers())
+@given(st.sampled_from(sorted(SETTINGS_OF)), st.integers())
 def test_names_of_settings_become_options_and_quoted_words_stay(name: str, value: int) -> None:
     option = f"--{name.replace('_', '-')}"
-    path = SETTING_OF[name]
+    path = SETTINGS_OF[name][0].path
     options = options_of(learn)
     for said in (path, path.rpartition(".")[2]):
         told = in_option_names(f"{said} must be at least 1, not {value}", options)

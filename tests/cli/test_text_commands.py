@@ -240,6 +240,6 @@ def test_text_from_a_pipe_is_learned(tmp_path: Path, process: Run, model: Path) 
 
 
 def test_help_tells_of_tasks(inside: Run) -> None:
-    shown = " ".join(inside("learn", "--help").out.split())
+    shown = " ".join(inside("learn", "--help-all").out.split())
     for part in ("--task", "Language model (--task lm)", "Encoder-decoder (--task seq2seq)", "--carry"):
         assert part in shown

@@ -10,9 +10,9 @@ from torch import nn
 
 from everlearn.errors import InputError, ModelError, StateError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
-from everlearn.learning.gradient.config import OptimizerName
 from everlearn.methods import ExperienceReplay, ReplayConfig
 from everlearn.models.encoder.load import Trunk
+from everlearn.settings.gradient import OptimizerName
 from everlearn.types import Example, Learner, State
 
 TEXTS = {

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from everlearn.learning.gradient import GradientConfig, GrowingHead
-from everlearn.learning.gradient.config import OptimizerName
 from everlearn.learning.gradient.optimizers import build_optimizer
+from everlearn.settings.gradient import OptimizerName
 
 
 def trained_head(name: OptimizerName) -> tuple[GrowingHead, torch.optim.Optimizer, torch.Tensor]:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from everlearn.errors import ModelError
 from everlearn.learning.gradient import GradientConfig, GradientLearner
-from everlearn.learning.gradient.config import OptimizerName
+from everlearn.settings.gradient import OptimizerName
 from everlearn.types import Example
 
 NUM_FEATURES, NUM_HIDDEN, NUM_LABELS, NUM_STEPS = 5, 7, 4, 12

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +303,7 @@ def test_deletion_after_it(material: Path, tuned: Path, tmp_path: Path) -> None:
 
 def test_tuned_again_without_what_was_deleted(material: Path, tuned: Path) -> None:
     forget_in_run(tuned, ids=["message-3"])
-    outcome = consolidate_run(tuned, replace(CONFIG, epochs=10, patience=10), from_scratch=True)
+    outcome = consolidate_run(tuned, CONFIG.replace(epochs=10, patience=10), from_scratch=True)
     assert (outcome.is_adopted, outcome.generation) == (True, 2), outcome.reason
     assert accuracy(material, tuned) > 0.95
     assert verify_run(tuned).is_valid
@@ -348,7 +347,7 @@ def test_the_guard_has_a_say(material: Path, tmp_path: Path) -> None:
     run = tmp_path / "guarded"
     guarded = {"guard.enabled": True, "guard.share": 0.2, "guard.every": 300}
     learn(material, "train.jsonl", run, **guarded)
-    outcome = consolidate_run(run, replace(CONFIG, epochs=10, patience=10))
+    outcome = consolidate_run(run, CONFIG.replace(epochs=10, patience=10))
     assert outcome.is_adopted
     assert outcome.numbers["recent"]["examples"] > 50
     assert outcome.numbers["recent"]["candidate_accuracy"] > outcome.numbers["recent"]["live_accuracy"]

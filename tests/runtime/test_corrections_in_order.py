@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.config import StreamSettings
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.loop.feeds import ArrangedFeed
+from everlearn.settings import StreamSettings
 from everlearn.stream.open import open_source
 from everlearn.stream.source import EndOfStream
 from everlearn.tasks.table import TASKS

@@ -18,7 +18,6 @@ from tests.runtime.text_runs import (
     write_language_model,
 )
 
-from everlearn.config import RunConfig
 from everlearn.errors import InputError, RunError
 from everlearn.journal.durable_files import make_folder
 from everlearn.journal.lock import acquire_lock
@@ -29,6 +28,7 @@ from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.rollback import rollback_run
 from everlearn.runtime.history.verify import verify_run
+from everlearn.settings import RunConfig
 from everlearn.tasks.classification import scores as label_scores
 from everlearn.tasks.records import LearnerRecord
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from tests.runtime.conftest import digest_of, status_of
 
-from everlearn.config import StreamSettings
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.runtime.commands import learn as learn_module
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
@@ -19,6 +18,7 @@ from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import Progress
 from everlearn.runtime.loop.feeds import ArrangedFeed
+from everlearn.settings import StreamSettings
 from everlearn.stream.open import open_source
 from everlearn.tasks.table import TASKS
 from everlearn.types import Cursor, Example

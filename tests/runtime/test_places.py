@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from everlearn.config import RunConfig
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
 from everlearn.runtime.commands.generate import GenerateRequest, generate_text
+from everlearn.settings import RunConfig
 
 from .text_runs import corpus, language_settings, learn, write_language_model
 

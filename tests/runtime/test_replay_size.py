@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from everlearn.config import RunConfig
 from everlearn.memory import ModelExample, ReservoirMemory
 from everlearn.memory.model_example import part_id
 from everlearn.methods.registry import create_method
 from everlearn.methods.replay import ExperienceReplay
+from everlearn.settings import RunConfig
 from everlearn.tasks.classification.gradient import gradient_methods
 from everlearn.tasks.language.learner import language_methods
 from everlearn.tasks.translation.learner import seq2seq_methods

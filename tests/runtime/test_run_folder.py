@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from everlearn.config import RunConfig
 from everlearn.errors import EverlearnError, RunError, StateError, StorageError
 from everlearn.journal.records import NewStep
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
+from everlearn.settings import RunConfig
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.types import State
 

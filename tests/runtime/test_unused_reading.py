@@ -14,12 +14,12 @@ import pyarrow.parquet
 import pytest
 from tests.runtime.text_runs import corpus, language_settings, learn, write_language_model
 
-from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, EverlearnError, StoppedError
 from everlearn.runtime.commands.encode import encode_stream
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.interruption import StopFlag
+from everlearn.settings import RunConfig
 from everlearn.stream.open import open_source
 from everlearn.tasks.reading import read_all
 from everlearn.tasks.table import task_of

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import failures
+from everlearn.cli.brief_help import BriefHelp
 from everlearn.cli.commands import journal, versions
 from everlearn.cli.commands.consolidate import consolidate
 from everlearn.cli.commands.demo import demo
@@ -27,6 +28,7 @@ from everlearn.cli.commands.replay import replay
 from everlearn.cli.commands.report import report
 from everlearn.cli.commands.review import review
 from everlearn.cli.commands.verify import verify
+from everlearn.cli.setting_options import has_many_settings
 from everlearn.cli.terminal import check_arguments, prepare_output
 from everlearn.errors import ConfigError
 from everlearn.process_memory import give_large_blocks_back
@@ -93,7 +95,8 @@ _COMMANDS = (
     demo,
 )
 for _command in _COMMANDS:
-    app.command(epilog=getattr(_command, "epilog", None))(failures.reported(_command))
+    _kind = BriefHelp if has_many_settings(_command) else None
+    app.command(cls=_kind, epilog=getattr(_command, "epilog", None))(failures.reported(_command))
 
 _journal = typer.Typer(
     help="Show, export, compact or repair a run's journal.", no_args_is_help=True, rich_markup_mode="rich"

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any
 
 from typer.models import OptionInfo
 
-from everlearn.cli.options import SETTING_OF
+from everlearn.cli.setting_options import settings_of
+from everlearn.settings.run_config import DECLARED
 
 __all__ = ["in_option_names", "options_of"]
 
-# What settings are called below the command line, beside the last parts of their paths.
-_OTHER_NAMES = {
-    "beams": ("num_beams",),
-    "experiences": ("num_experiences",),
-    "max_classes": ("learner.gradient.max_classes",),
-    "documents": ("documents.split",),
-    "drop_text_after": ("drop_text_after_days",),
-    "max_record_bytes": ("documents.max_record_bytes",),
-    **{f"{role}_field": (f"fields.{role}",) for role in ("text", "target", "id", "domain", "time")},
-}
+_OTHER_NAMES = {"drop_text_after": ("drop_text_after_days",)}
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 # A name of one word is a word of sentences and file names too, unless something is said of it.
 _BEFORE_A_WORD = r"(?:^|(?<=[:;(,] )|(?<= where )|(?<= but ))"
@@ -35,14 +28,19 @@ _BEFORE_A_NAME, _BEHIND_A_NAME = r"(?<![\w./\\'\"-])", r"(?!\.?[\w/\\'\"-])"
 def options_of(command: Callable[..., Any]) -> dict[str, str]:
     """The options of a command by all names that a message may call them."""
     found: dict[str, str] = {}
-    for parameter, hint in get_type_hints(command, include_extras=True).items():
-        info = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, OptionInfo)), None)
+    settings = settings_of(command)
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        known = getattr(parameter.annotation, "__metadata__", ())
+        info = next((one for one in known if isinstance(one, OptionInfo)), None)
         if info is None:
             continue
         spelled = next((one.split("/")[0] for one in info.param_decls or () if one.startswith("--")), None)
-        option = spelled or f"--{parameter.replace('_', '-')}"
-        last = SETTING_OF.get(parameter, parameter).rpartition(".")[2]
-        found |= dict.fromkeys((parameter, last, *_OTHER_NAMES.get(parameter, ())), option)
+        option = spelled or f"--{name.replace('_', '-')}"
+        called = [name, *_OTHER_NAMES.get(name, ())]
+        for one in settings.get(name, ()):
+            last = one.path.rpartition(".")[2]
+            called += [last, f"fields.{last.removesuffix('_field')}", *one.setting.also_called]
+        found |= dict.fromkeys(called, option)
     return found
 
 
@@ -62,8 +60,7 @@ def in_option_names(message: str, options: Mapping[str, str] = _NO_OPTIONS) -> s
         message: As the settings call themselves.
         options: Those of the command, by further names; see ``options_of``.
     """
-    names = {path: f"--{name.replace('_', '-')}" for name, path in SETTING_OF.items()}
-    names = {**names, "learner.gradient.max_classes": "--max-classes", **options}
+    names = {path: one.setting.flag for path, one in DECLARED.items() if one.setting.flag} | dict(options)
     for name in sorted(names, key=len, reverse=True):  # one may be a part of another
         before, behind = (
             (_BEFORE_A_WORD, _BEHIND_A_WORD) if name.isalpha() else (_BEFORE_A_NAME, _BEHIND_A_NAME)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from everlearn.context.carry import ROOMY_WINDOW, Carry, CarryConfig, CarryResult, Rows
+from everlearn.context.carry import Carry, CarryConfig, CarryResult, Rows
 from everlearn.context.chunker import Chunker
 from everlearn.context.lanes import NO_LABEL, LaneChunk, Lanes, Span, TokenRun
 from everlearn.context.make import make_carry
 
 __all__ = [
     "NO_LABEL",
-    "ROOMY_WINDOW",
     "Carry",
     "CarryConfig",
     "CarryResult",

@@ -8,59 +8,40 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from everlearn.context.lanes import LaneChunk
 from everlearn.errors import ConfigError, StateError
+from everlearn.settings.language import CarrySettings
+from everlearn.settings.learner_config import LearnerConfig
 from everlearn.types import State
 
-__all__ = ["ROOMY_WINDOW", "Carry", "CarryConfig", "CarryDtype", "CarryKind", "CarryResult", "Rows"]
-
-ROOMY_WINDOW = 2_048
-"""The window of a run that names none, where the model has room: see docs/benchmarks.md, carried context."""
+__all__ = ["Carry", "CarryConfig", "CarryDtype", "CarryKind", "CarryResult", "Rows"]
 
 CarryKind = Literal["auto", "attention", "recurrent", "rnn", "none"]
 CarryDtype = Literal["model", "float32", "bfloat16"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CarryConfig:
+class CarryConfig(CarrySettings, LearnerConfig):
     """What is carried, and how much of it.
 
-    Attributes:
-        kind: "attention" (keys and values of earlier tokens), "recurrent" (states of Mamba, RWKV,
-            gated delta nets), "rnn" (hidden state of a torch RNN), "none", or "auto": by the model.
-        sinks: First tokens of a document that are kept for good; of "attention".
-        window: Last tokens that are kept; None: all of the document. Of "attention". The default has room in
-            models that were trained on 2,048 tokens; see ``ROOMY_WINDOW`` for those with more.
-        dtype: What the carried tensors are kept in; "model": as the model makes them.
-        gradient_chunks: Earlier chunks that gradients flow into. 0: the carried context is detached.
-            k: chunks are learned in groups of k + 1 within which it is not (truncated
-            back-propagation through time; recurrent memory transformers, arXiv:2207.06881).
-
-    Raises:
-        ConfigError: Names the field and the value.
+    With ``gradient_chunks`` of 0 the carried context is detached. k: chunks are learned in groups of k + 1
+    within which it is not (truncated back-propagation through time; recurrent memory transformers,
+    arXiv:2207.06881).
     """
 
     kind: CarryKind = "auto"
-    sinks: int = 4
-    window: int | None = 1024
+    """"attention" (keys and values of earlier tokens), "recurrent" (states of Mamba, RWKV, gated delta nets),
+    "rnn" (hidden state of a torch RNN), "none", or "auto": by the model."""
+    window: int | None = Field(default=1024, ge=1)
+    """Last tokens that are kept; None: all of the document. Of "attention". The default has room in models
+    that were trained on 2,048 tokens; see ``ROOMY_WINDOW`` for those with more."""
     dtype: CarryDtype = "model"
-    gradient_chunks: int = 0
-
-    def __post_init__(self) -> None:
-        for name, choices in (("kind", CarryKind), ("dtype", CarryDtype)):
-            self._require(name, getattr(self, name) in get_args(choices), f"one of {list(get_args(choices))}")
-        self._require("sinks", self.sinks >= 0, "at least 0")
-        self._require("window", self.window is None or self.window >= 1, "None or at least 1")
-        self._require("gradient_chunks", self.gradient_chunks >= 0, "at least 0")
-
-    def _require(self, name: str, condition: bool, expected: str) -> None:
-        if not condition:
-            raise ConfigError(f"{name} must be {expected}, not {getattr(self, name)!r}")
+    """What the carried tensors are kept in; "model": as the model makes them."""
 
     @property
     def tensor_dtype(self) -> torch.dtype | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import nn
 
 from everlearn.context.carry import Carry, CarryConfig
@@ -46,7 +44,7 @@ def make_carry(model: nn.Module, config: CarryConfig, num_lanes: int) -> Carry:
         carry = AttentionCarry(model, config, num_lanes)
         if not (
             parts_documents(model)
-            and carries_on(model, AttentionCarry(model, replace(config, window=None, dtype="model"), 1))
+            and carries_on(model, AttentionCarry(model, config.replace(window=None, dtype="model"), 1))
         ):
             raise ModelError(f"{name} has a cache that cannot be carried from chunk to chunk; {USE_NONE}")
         return carry

@@ -11,7 +11,6 @@ from threading import RLock
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from everlearn.config import RunConfig
 from everlearn.errors import InputError, RunError
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_examples
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
@@ -25,6 +24,7 @@ from everlearn.runtime.history.rollback import RollbackOutcome, roll_back
 from everlearn.runtime.loop.place import PROGRAM, GivenPlace
 from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.served import Served, served_of
+from everlearn.settings import RunConfig
 from everlearn.stream.source import Rejection
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import RunStatus

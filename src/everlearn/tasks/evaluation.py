@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from everlearn.config import RunConfig
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import RunConfig
 from everlearn.stream.source import Source
 from everlearn.types import Json
 

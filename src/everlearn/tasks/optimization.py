@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.learning.gradient import StabilityConfig
 from everlearn.memory.model_example import OVERHEAD_BYTES
 from everlearn.methods.replay import ReplayConfig
+from everlearn.settings import RunConfig
+from everlearn.settings.gradient import OptimizationSettings, StabilitySettings
 
 __all__ = ["method_settings", "optimization_settings", "stability_config"]
 
@@ -17,14 +18,8 @@ _BYTES_OF_NAMES = 256
 
 def optimization_settings(config: RunConfig) -> dict[str, Any]:
     """The fields of ``GradientConfig`` that the settings give."""
-    others = (
-        "replay", "replayed", "replay_share", "methods", "average_decay", "spike_deviations"
-    )  # fmt: skip
-    settings = {
-        name: value
-        for name, value in config.learner.gradient.model_dump().items()
-        if value is not None and name not in others
-    }
+    given = config.learner.gradient.model_dump(include=set(OptimizationSettings.model_fields))
+    settings = {name: value for name, value in given.items() if value is not None}
     if settings.get("max_gradient_norm") == 0:
         settings["max_gradient_norm"] = None
     return settings | {"seed": config.seed, "dtype": config.model.dtype}
@@ -32,8 +27,8 @@ def optimization_settings(config: RunConfig) -> dict[str, Any]:
 
 def stability_config(config: RunConfig) -> StabilityConfig:
     """Averaged weights and the guard against loss spikes, as settings have them."""
-    gradient = config.learner.gradient
-    return StabilityConfig(average_decay=gradient.average_decay, spike_deviations=gradient.spike_deviations)
+    given = config.learner.gradient.model_dump(include=set(StabilitySettings.model_fields))
+    return StabilityConfig(**given)
 
 
 def method_settings(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from everlearn.config import RunConfig
 from everlearn.errors import ConfigError
+from everlearn.settings import RunConfig
 from everlearn.tasks.classification.task import Classification
 from everlearn.tasks.language.task import Language
 from everlearn.tasks.task import Task

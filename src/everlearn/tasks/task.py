@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from everlearn.config import GuardSettings, RunConfig, StreamSettings
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.deletion.dropped_texts import TextRule
 from everlearn.journal.journal import Journal
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import GuardSettings, RunConfig, StreamSettings
 from everlearn.stream.source import FieldNames, Source, SourceConfig
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.evaluation import Evaluation, EvaluationRequest
@@ -53,9 +53,9 @@ class Task(ABC):
 
     # Settings
 
-    @abstractmethod
     def default_model(self) -> str:
         """The model where none is named. Raises ConfigError where the task has none of its own."""
+        return RunConfig(task=self.name).model_name
 
     def model_name(self, config: RunConfig) -> str:
         """The model of a run. Raises ConfigError as ``default_model``."""
@@ -63,7 +63,7 @@ class Task(ABC):
 
     def defaults(self, config: RunConfig) -> dict[str, Any]:
         """Defaults of a new run that are the task's own, by dotted path."""
-        return {}
+        return config.own_defaults
 
     # Reading
 

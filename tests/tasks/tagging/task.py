@@ -5,9 +5,9 @@ from __future__ import annotations
 from tests.tasks.tagging.learner import TagCounts
 from tests.tasks.tagging.quality import TagEvaluation, TagExams, TagHeldOut, TagScores
 
-from everlearn.config import GuardSettings, RunConfig
 from everlearn.journal.journal import Journal
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import GuardSettings, RunConfig
 from everlearn.stream.source import Source
 from everlearn.tasks.evaluation import EvaluationRequest
 from everlearn.tasks.origin import Origin

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.failures import print_note
+from everlearn.cli.setting_options import given_in, taking
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
+from everlearn.settings.consolidation import ConsolidationSettings
 
 if TYPE_CHECKING:
     from everlearn.learning.consolidation import EpochReport
@@ -36,46 +38,9 @@ epoch.
 _STOPPING = "Stopping. Whole epochs are saved; what was begun after the last one is done again."
 
 
+@taking("threads", own=ConsolidationSettings)
 def consolidate(
     run: options.RunPath,
-    epochs: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Passes over the texts, at most; it stops earlier by the exam. Default: 6.",
-        ),
-    ] = 6,
-    learning_rate: Annotated[
-        float,
-        typer.Option(metavar="RATE", show_default=False, help="Peak rate of the adapters. Default: 1e-3."),
-    ] = 1e-3,
-    rank: Annotated[
-        int,
-        typer.Option(
-            min=1, metavar="N", show_default=False, help="Rank of the adapters (LoRA). Default: 16."
-        ),
-    ] = 16,
-    batch_size: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", show_default=False, help="Texts of a gradient step. Default: 32."),
-    ] = 32,
-    max_length: Annotated[
-        int,
-        typer.Option(
-            min=3, metavar="N", show_default=False, help="Tokens of a text that a step sees. Default: 128."
-        ),
-    ] = 128,
-    max_examples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            metavar="N",
-            show_default=False,
-            help="Examples that are tuned on, at most; bounds time and memory. Default: 100000.",
-        ),
-    ] = 100_000,
     from_scratch: Annotated[
         bool,
         typer.Option(
@@ -84,12 +49,8 @@ def consolidate(
             "since leaves no trace then.",
         ),
     ] = False,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", show_default=False, help="Seed of everything random. Default: 0."),
-    ] = 0,
-    threads: options.Threads = None,
     json_output: options.Json = False,
+    **settings: Any,
 ) -> None:
     """Tune a run's trunk on what it has learned: the slow phase, for quiet hours.
 
@@ -102,21 +63,13 @@ def consolidate(
     from everlearn.runtime.consolidation.consolidate import consolidate_run
     from everlearn.runtime.interruption import stop_on_signals
 
-    config = ConsolidationConfig(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        rank=rank,
-        batch_size=batch_size,
-        max_length=max_length,
-        max_examples=max_examples,
-        seed=seed,
-    )
+    config = ConsolidationConfig(**given_in(ConsolidationSettings, settings))
     with ProgressDisplay() as display, stop_on_signals(lambda: display.stopping(_STOPPING)) as stop:
         outcome = consolidate_run(
             run,
             config,
             from_scratch=from_scratch,
-            threads=threads,
+            threads=settings["threads"],
             listener=display,
             stop=stop,
             on_epoch=(lambda _: None) if display.is_shown else _print_epoch,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.failures import print_error
+from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, print_json, print_table
 from everlearn.errors import InputError
 
@@ -27,8 +28,27 @@ EPILOG = """
 """
 
 
+@taking(
+    "text_field",
+    "target_field",
+    "id_field",
+    "domain_field",
+    "time_field",
+    "strict",
+    "max_record_bytes",
+    "max_rejected",
+    "encoding",
+    "delimiter",
+    "model",
+    "max_length",
+    "windows",
+    "dtype",
+    "device",
+    "batch_invariant",
+    "keep_text",
+    "threads",
+)
 def encode(
-    context: typer.Context,
     stream: Annotated[
         str, typer.Argument(metavar="STREAM", help="As for [cyan]learn[/].", show_default=False)
     ],
@@ -40,33 +60,16 @@ def encode(
             show_default=False,
         ),
     ],
-    json_output: options.Json = False,
-    text_field: options.TextField = None,
-    target_field: options.TargetField = None,
-    id_field: options.IdField = None,
-    domain_field: options.DomainField = None,
-    time_field: options.TimeField = None,
-    strict: options.Strict = None,
-    max_record_bytes: options.MaxRecordBytes = None,
-    max_rejected: options.MaxRejected = None,
-    encoding: options.Encoding = None,
-    delimiter: options.Delimiter = None,
-    model: options.EncoderModel = None,
-    max_length: options.MaxLength = None,
-    windows: options.Windows = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    batch_invariant: options.BatchInvariant = None,
     config: options.ConfigFile = None,
-    keep_text: options.KeepText = None,
-    threads: options.Threads = None,
+    json_output: options.Json = False,
+    **settings: Any,
 ) -> None:
     """Encode a stream's texts once; learning from the codes file then costs no encoding."""
     from everlearn.runtime.commands.encode import encode_stream
 
     with ProgressDisplay() as display:
         outcome = encode_stream(
-            stream, out, settings=options.given_settings(context), config_file=config, listener=display
+            stream, out, settings=given_settings(settings), config_file=config, listener=display
         )
     if json_output:
         print_json(outcome.to_json())

@@ -9,14 +9,15 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_error, print_note
+from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
 from everlearn.errors import InputError
 
 __all__ = ["evaluate"]
 
 
+@taking("text_field", "encoding", "delimiter", "max_rejected", "target_field", "id_field", "threads")
 def evaluate(
-    context: typer.Context,
     run: options.RunPath,
     files: Annotated[
         list[str],
@@ -35,13 +36,7 @@ def evaluate(
         bool, typer.Option("--forget-documents", help="With --adapt: forget after each document.")
     ] = False,
     json_output: options.Json = False,
-    text_field: options.TextField = None,
-    encoding: options.Encoding = None,
-    delimiter: options.Delimiter = None,
-    max_rejected: options.MaxRejected = None,
-    target_field: options.TargetField = None,
-    id_field: options.IdField = None,
-    threads: options.Threads = None,
+    **settings: Any,
 ) -> None:
     """Test a run on files; it is as before at the end. Field names are the run's unless they are given."""
     from everlearn.runtime.commands.evaluate import evaluate_run
@@ -49,7 +44,7 @@ def evaluate(
     scores = evaluate_run(
         run,
         files,
-        options.given_settings(context),
+        given_settings(settings),
         adapt=adapt,
         forget_documents=forget_documents,
         on_note=print_note,

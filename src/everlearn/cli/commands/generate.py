@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_note
+from everlearn.cli.setting_options import given_in, taking
 from everlearn.cli.tables import print_json
 from everlearn.errors import InputError
+from everlearn.settings.generation import WritingSettings
 
 __all__ = ["generate"]
 
@@ -25,6 +27,7 @@ EPILOG = """
 """
 
 
+@taking("threads", own=WritingSettings)
 def generate(
     run: options.RunPath,
     prompt: Annotated[
@@ -36,42 +39,18 @@ def generate(
         ),
     ],
     stream: Annotated[bool, typer.Option("--stream", help="Show the text while it is written.")] = False,
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Most tokens that are written.")] = 128,
-    temperature: Annotated[float, typer.Option(metavar="T", help="0: always the most probable token.")] = 0.0,
-    top_p: Annotated[
-        float, typer.Option(metavar="P", help="Draw from the most probable tokens with this share.")
-    ] = 1.0,
-    beams: Annotated[int, typer.Option(metavar="N", help="Width of the beam search.")] = 1,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="End where this is written; may be given several times. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Answer as the assistant of a chat.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draws.")] = 0,
     json_output: options.Json = False,
-    threads: options.Threads = None,
+    **settings: Any,
 ) -> None:
     """Write text by what a run has learned; nothing is learned. A run may be in use meanwhile."""
     from everlearn.runtime.commands.generate import GenerateRequest, generate_text
 
     text = _piped_text() if prompt == "-" else prompt
-    request = GenerateRequest(
-        prompt=text,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        num_beams=beams,
-        seed=seed,
-        chat=chat,
-        stop=tuple(one for one in stop or () if one),
-    )
+    request = GenerateRequest(prompt=text, chat=chat, **given_in(WritingSettings, settings))
     is_shown = stream and not json_output
     written = generate_text(
-        run, request, threads=threads, on_text=_show if is_shown else None, on_note=print_note
+        run, request, threads=settings["threads"], on_text=_show if is_shown else None, on_note=print_note
     )
     if json_output:
         print_json({"prompt": text, "text": written})

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from everlearn.cli import options
 from everlearn.cli.failures import print_error, print_note
+from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import print_json, result_console
 from everlearn.errors import InputError
 
@@ -29,8 +30,8 @@ EPILOG = """
 """
 
 
+@taking("text_field", "id_field", "threads")
 def predict(
-    context: typer.Context,
     run: options.RunPath,
     texts: Annotated[
         list[str] | None,
@@ -42,9 +43,7 @@ def predict(
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
-    text_field: options.TextField = None,
-    id_field: options.IdField = None,
-    threads: options.Threads = None,
+    **settings: Any,
 ) -> None:
     """Predict texts by what a run has learned; nothing is learned. A run may be in use meanwhile.
 
@@ -61,13 +60,13 @@ def predict(
             print_note(
                 f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
             )
-    settings = options.given_settings(context)
+    given = given_settings(settings)
     if not texts or texts == ["-"]:
         predicted = predict_stream(
-            run, "-", top=top, settings=settings, on_rejected=rejected.take, on_note=print_note
+            run, "-", top=top, settings=given, on_rejected=rejected.take, on_note=print_note
         )
     else:
-        predicted = iter(predict_texts(run, texts, top=top, settings=settings, on_note=print_note))
+        predicted = iter(predict_texts(run, texts, top=top, settings=given, on_note=print_note))
     console = result_console()
     for one in predicted:
         if json_output:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
 
 __all__ = ["replay"]
@@ -21,25 +20,24 @@ EPILOG = """
 """
 
 
+@taking(
+    "learner",
+    "memory_budget",
+    "features",
+    "seed",
+    "optimizer",
+    "learning_rate",
+    "head_learning_rate",
+    "train",
+    "lora_rank",
+    "replay",
+    "threads",
+)
 def replay(
-    context: typer.Context,
     run: options.RunPath,
-    test: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Held-out examples with targets; never learned. Default: none."),
-    ] = None,
+    test: options.Test = None,
     json_output: options.Json = False,
-    learner: options.LearnerKind = None,
-    memory_budget: options.MemoryBudget = None,
-    features: options.NumFeatures = None,
-    seed: options.Seed = None,
-    optimizer: options.Optimizer = None,
-    learning_rate: options.LearningRate = None,
-    head_learning_rate: options.HeadLearningRate = None,
-    train: options.Train = None,
-    lora_rank: options.LoraRank = None,
-    replay: options.Replay = None,
-    threads: options.Threads = None,
+    **settings: Any,
 ) -> None:
     """Fold another learner over a run's journal, step by step, and compare with what was predicted then.
 
@@ -48,7 +46,7 @@ def replay(
     from everlearn.runtime.commands.replay import replay_run
 
     with ProgressDisplay() as display:
-        outcome = replay_run(run, options.given_settings(context), test=test, listener=display)
+        outcome = replay_run(run, given_settings(settings), test=test, listener=display)
     if json_output:
         print_json(outcome.to_json())
         return

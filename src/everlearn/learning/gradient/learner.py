@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -232,11 +230,9 @@ class GradientLearner(TrainedLearner):
             "kind": "gradient",
             "format_version": _FORMAT_VERSION,
             "body": self._identity,
-            "config": asdict(self.config),
+            "config": self.config.to_json(),
         }
         if self.stability != StabilityConfig():
             # Saved states of learners without it have no such entry, and keep their fingerprints.
-            description["stability"] = asdict(self.stability)
-        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
-        through_json: dict[str, Json] = json.loads(json.dumps(description))
-        return through_json
+            description["stability"] = self.stability.to_json()
+        return description

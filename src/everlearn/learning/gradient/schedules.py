@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from everlearn.learning.gradient.config import ScheduleName
+from everlearn.settings.gradient import ScheduleName
 
 __all__ = ["learning_rate_factor"]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -346,8 +344,7 @@ class LanguageLearner(TrainedLearner):
         """What a state must agree with to be restored: the model, the tokenizer as it was before it grew, the
         configuration.
         """
-        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
-        config: Json = json.loads(json.dumps(asdict(self.config)))
+        config: Json = self.config.to_json()
         if self._vocabulary is None:
             del config["vocabulary"]
         return {

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -200,8 +198,7 @@ class Seq2SeqLearner(TrainedLearner):
 
     def description(self) -> dict[str, Json]:
         """What a state must agree with to be restored: the model, the tokenizer, the configuration."""
-        # Through JSON, so that it compares equal to what was read from a file (tuples become lists).
-        config = json.loads(json.dumps(asdict(self.config)))
+        config = self.config.to_json()
         for name in ("source_language", "target_language"):
             if config[name] is None:
                 del config[name]  # as runs have it that were made before there were languages

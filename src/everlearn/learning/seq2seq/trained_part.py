@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -32,7 +31,7 @@ def select_seq2seq_parameters(model: nn.Module, config: GradientConfig) -> None:
             model.get_submodule(name).requires_grad_(True)
     elif part == "lora" and config.trainable_layers is not None:
         modules = config.lora_modules or _linear_names(model, config)
-        select_trainable_parameters(model, 0, replace(config, trainable="lora", lora_modules=tuple(modules)))
+        select_trainable_parameters(model, 0, config.replace(trainable="lora", lora_modules=tuple(modules)))
     else:
         select_trainable_parameters(model, 0, config)
     if part in ("encoder", "decoder"):

@@ -6,10 +6,8 @@ B: sources, S: source tokens.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +18,10 @@ from everlearn.models.language.pair_tokens import PairTokenizer
 from everlearn.models.language.tokens import tokenize_prompt
 from everlearn.models.storage.pretrained import max_length_of
 from everlearn.models.storage.quiet import quiet_transformers
+from everlearn.settings.generation import WritingSettings
+from everlearn.settings.learner_config import LearnerConfig
 
 __all__ = ["GenerationSettings", "generate", "generate_targets"]
-
-_MOST_BEAMS = 64
 
 OnText = Callable[[str], None]
 
@@ -31,43 +29,11 @@ _REPLACEMENT = "\ufffd"
 _CONTEXT = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings:
-    """How text is written.
+class GenerationSettings(WritingSettings, LearnerConfig):
+    """How text is written."""
 
-    Attributes:
-        max_new_tokens: Most tokens that are generated.
-        temperature: 0 takes the most probable token at each step; else tokens are drawn from the
-            distribution at this temperature.
-        top_p: Tokens are drawn from the smallest set that has this probability.
-        num_beams: Width of the beam search; 1: none.
-        seed: Of the draws.
-        chat: The prompt is a chat; the model answers as the assistant.
-        stop: Texts that end the generation where one of them is written; it is not part of the result.
-
-    Raises:
-        ConfigError: Names the field and the value.
-    """
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    num_beams: int = 1
-    seed: int = 0
     chat: bool = False
-    stop: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "num_beams"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
-        if self.num_beams > _MOST_BEAMS:
-            raise ConfigError(f"num_beams must be at most {_MOST_BEAMS}, not {self.num_beams}")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ConfigError(f"temperature must be 0 or more, not {self.temperature!r}")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p!r}")
+    """The prompt is a chat; the model answers as the assistant."""
 
 
 _DEFAULTS = GenerationSettings()

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, InputError, StorageError
 from everlearn.journal.durable_files import storage_errors
 from everlearn.models.encoder.pool import ModelPool
@@ -16,6 +15,7 @@ from everlearn.runtime.folder.run_settings import given_settings, settings_in_fi
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.threads import use_threads
+from everlearn.settings import RunConfig
 from everlearn.stream.files.codes import CodesSource, CodesWriter, is_codes_file
 from everlearn.stream.open import open_source
 from everlearn.stream.rejections import is_loss, share_lost

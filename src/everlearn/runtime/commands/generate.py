@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,11 @@ from everlearn.tasks.text_model import TextModel
 __all__ = ["GenerateRequest", "generate_text", "open_text_model"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest(GenerationSettings):
-    """What is asked of a ``generate``.
-
-    Attributes:
-        prompt: The beginning of a document, a message of a chat, or a source to translate.
-    """
+    """What is asked of a ``generate``."""
 
     prompt: str
+    """The beginning of a document, a message of a chat, or a source to translate."""
 
 
 def generate_text(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.evaluation.prequential import PrequentialScores
 from everlearn.journal.records import FoldStep
@@ -17,6 +16,7 @@ from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.useful_settings import check_fits_sources, check_useful
 from everlearn.runtime.listener import Listener, Progress, SilentListener
 from everlearn.runtime.threads import use_threads
+from everlearn.settings import RunConfig
 from everlearn.stream.open import open_source
 from everlearn.tasks.reading import check_codes
 from everlearn.types import Json

@@ -93,7 +93,7 @@ def tune_trunk_of(
         on_epoch(report)
         check_history(folder, store, record)
     record = _told(record, tuning).model_copy(update={"finished": True})
-    store.finish(record, tuning.best, folder.task.model_name(folder.config))
+    store.finish(record, tuning.best, folder.config.model_name)
     return record
 
 
@@ -185,7 +185,7 @@ def _tuning(
     settings = folder.config.model
     # The base trunk: an adapter that is in use already is where tuning starts, not part of it.
     trunk = load_trunk(
-        folder.task.model_name(folder.config),
+        folder.config.model_name,
         dtype=coder_config.get("dtype", settings.dtype),
         device=settings.device,
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from everlearn.config import RunConfig
 from everlearn.journal.records import EndedExperience
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import Issued, finish_deletions, issued_notes
@@ -15,6 +14,7 @@ from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.recovery import Recovered, recover, recovery_notes, take_back
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.settings import RunConfig
 from everlearn.tasks.batch_result import BatchResult, Observer
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.scores import RunScores

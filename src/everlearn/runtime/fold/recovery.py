@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from everlearn.config import RunConfig
 from everlearn.errors import StateError
 from everlearn.journal.journal import Journal
 from everlearn.journal.standing.learnable import newest_learned
@@ -22,6 +21,7 @@ from everlearn.runtime.fold.rewritten_versions import fold_versions_again
 from everlearn.runtime.fold.told_again import tell_again
 from everlearn.runtime.folder.metrics_file import restore_scores
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.settings import RunConfig
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.scores import RunScores
 from everlearn.types import Example

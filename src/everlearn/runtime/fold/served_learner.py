@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from everlearn.config import RunConfig
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.settings import RunConfig
 
 __all__ = ["open_learner"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from everlearn.config import StreamSettings
 from everlearn.journal.journal import Journal
 from everlearn.journal.rows.selection import Column
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.settings import StreamSettings
 
 __all__ = ["adopt_field_names", "mapped_names", "note_field_names", "noted_names"]
 

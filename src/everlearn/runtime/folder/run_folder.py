@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from everlearn.config import RunConfig
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
@@ -35,6 +34,7 @@ from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
+from everlearn.settings import RunConfig
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from everlearn.config import RunConfig, flatten_settings
 from everlearn.errors import ConfigError
 from everlearn.models.storage.folder import lasting_spec
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.folder.stream_keys import head_of
+from everlearn.settings import RunConfig, flatten_settings
 from everlearn.stream.lines import stem_of
 from everlearn.tasks.table import task_of
 
@@ -81,7 +81,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         task = task_of(config)
         defaults = {"model.name": task.model_name(config), **task.defaults(config)}
         return config.with_settings({name: one for name, one in defaults.items() if name not in given})
-    own = dict(flatten_settings(folder.record.config))
+    own = dict(flatten_settings(folder.config.to_mapping()))
     sources = folder.sources()
     progress, named = known_source(sources, key), source_named(sources, key)
     if progress is None:
@@ -93,7 +93,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         own |= {"stream.order": "as-is", "stream.experiences": 1}
     if named is not None and named.delay is not None:
         own["stream.delay"] = named.delay
-    asked = RunConfig.from_mapping(folder.record.config).with_settings(own).with_settings(given)
+    asked = folder.config.with_settings(own).with_settings(given)
     wanted = dict(flatten_settings(asked.to_mapping()))
     differing = [
         f"{path} is {_shown(own[path])} in the run, {_shown(wanted[path])} was given"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everlearn.config import RunConfig
+from everlearn.settings import RunConfig
 
 __all__ = ["days_kept"]
 

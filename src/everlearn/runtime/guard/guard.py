@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from everlearn.config import GuardSettings
 from everlearn.journal.records import Change, Decision
 from everlearn.journal.standing.intervals import first_offset_since, has_new_after
 from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
@@ -30,6 +29,7 @@ from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import add_version, examined_version
 from everlearn.runtime.guard.surprise import is_better, surprise_of
+from everlearn.settings import GuardSettings
 from everlearn.tasks.exams import Compared, Examined
 from everlearn.tasks.input import has_input
 from everlearn.tasks.records import RunStatus

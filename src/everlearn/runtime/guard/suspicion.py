@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from everlearn.config import GuardSettings
 from everlearn.journal.records import Flag, Role
+from everlearn.settings import GuardSettings
 from everlearn.tasks.exam_rows import hash_share
 from everlearn.types import Example, Prediction
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
-from everlearn.config import StreamSettings
 from everlearn.errors import RunError
+from everlearn.settings import StreamSettings
 from everlearn.stream.order import Experience, arrange
 from everlearn.stream.source import (
     EndOfStream,

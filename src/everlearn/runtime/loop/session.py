@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.errors import InputError
 from everlearn.journal.records import After, EndedExperience, NewStep
 from everlearn.journal.standing.judged import was_judged_after
@@ -37,6 +36,7 @@ from everlearn.runtime.loop.refusals import Refusals
 from everlearn.runtime.loop.saving import Saving
 from everlearn.runtime.loop.steps import StepMaker
 from everlearn.runtime.loop.strict_reading import StrictReader
+from everlearn.settings import RunConfig
 from everlearn.stream.rejections import is_duplicate, is_loss
 from everlearn.stream.source import EndOfStream, Rejection
 from everlearn.tasks.batch_result import Observer

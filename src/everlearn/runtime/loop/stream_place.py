@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from everlearn.config import RunConfig
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.folder.run_settings import is_arranged, known_source, source_named
 from everlearn.runtime.folder.stream_keys import head_of
 from everlearn.runtime.loop.feeds import ArrangedFeed, DirectFeed, Feed, order_is_lost
 from everlearn.runtime.loop.own_ids import OwnIds, suffixes_of
+from everlearn.settings import RunConfig
 from everlearn.stream.source import ChangedSourceError, EndOfStream, Source
 from everlearn.tasks.table import task_of
 from everlearn.types import Json

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from everlearn.config import RunConfig
 from everlearn.errors import ConfigError, RunError
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.models.storage.dtype import choose_device
+from everlearn.settings import ClosedFormSettings, RunConfig
 from everlearn.stream.files.codes import CodesSource
 from everlearn.stream.source import Source
 from everlearn.tasks.classification.label_limit import MOST_LABELS
@@ -57,7 +55,7 @@ def new_closed_form_learner(
 
 def closed_form_learner(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
     """See ``Task.learner``."""
-    return _learner(config, _recorded(config, record, origin), ClosedFormConfig(**record.config))
+    return _learner(config, _recorded(config, record, origin), ClosedFormConfig.from_json(record.config))
 
 
 def closed_form_like(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
@@ -71,7 +69,7 @@ def closed_form_like(config: RunConfig, record: LearnerRecord, origin: Origin) -
 
 def learner_for_coder(config: RunConfig, record: LearnerRecord, coder: TextCoder) -> ClosedFormLearner:
     """A fresh learner like a run's own, for codes of a coder that is loaded."""
-    return _learner(config, RecordedCoder.loaded(coder), ClosedFormConfig(**record.config))
+    return _learner(config, RecordedCoder.loaded(coder), ClosedFormConfig.from_json(record.config))
 
 
 def require_closed_form(learner: RunLearner, owner: str) -> ClosedFormLearner:
@@ -101,27 +99,20 @@ def _recorded(config: RunConfig, record: LearnerRecord, origin: Origin) -> Recor
 
 
 def _closed_form_config(config: RunConfig) -> ClosedFormConfig:
-    settings = {
-        name: value for name, value in config.learner.closed_form.model_dump().items() if value is not None
-    }
-    settings["seed"] = config.seed
-    num_features = settings.pop("num_features", None)
-    budget = config.learner.memory_budget
+    settings = config.learner.closed_form.model_dump() | {"seed": config.seed}
+    budget, usual = config.learner.memory_budget, ClosedFormSettings()
     if budget is not None:
-        if num_features is not None or "gram_bits" in settings:
+        sizes = {name: settings.pop(name) for name in ("num_features", "gram_bits")}
+        if any(value != getattr(usual, name) for name, value in sizes.items()):
             raise ConfigError(
                 "learner.memory_budget chooses learner.closed_form.num_features and "
                 "learner.closed_form.gram_bits itself; give the budget or the sizes"
             )
         return ClosedFormConfig.for_memory(budget, **settings)
-    return (
-        ClosedFormConfig(**settings)
-        if num_features is None
-        else ClosedFormConfig.of_size(num_features, **settings)
-    )
+    return ClosedFormConfig.of_size(**settings)
 
 
 def _learner(config: RunConfig, coder: RecordedCoder, closed_form: ClosedFormConfig) -> ClosedFormLearner:
     device = choose_device(config.model.device)
-    open_ended = replace(closed_form, max_classes=MOST_LABELS)
+    open_ended = closed_form.replace(max_classes=MOST_LABELS)
     return ClosedFormLearner(coder, open_ended, device=device)

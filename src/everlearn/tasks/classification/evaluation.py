@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from everlearn.config import RunConfig
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import RunConfig
 from everlearn.stream.rejections import too_many_rejected
 from everlearn.stream.source import Source
 from everlearn.tasks.classification.held_out import LabelHeldOut

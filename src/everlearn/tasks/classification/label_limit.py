@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everlearn.config import RunConfig
+from everlearn.settings import RunConfig
 from everlearn.tasks.records import LearnerRecord
 
 __all__ = ["MOST_LABELS", "label_limit"]
@@ -14,7 +14,5 @@ step must always be made."""
 
 def label_limit(config: RunConfig, record: LearnerRecord) -> int:
     """Labels that a run takes."""
-    is_closed_form = record.kind == "closed-form"
-    section = config.learner.closed_form if is_closed_form else config.learner.gradient
-    made_with = record.config if is_closed_form else record.config["learner"]
-    return section.max_classes if section.max_classes is not None else int(made_with["max_classes"])
+    learner = config.learner
+    return (learner.closed_form if record.kind == "closed-form" else learner.gradient).max_classes

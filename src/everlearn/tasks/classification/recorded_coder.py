@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
-from everlearn.config import ModelSettings
 from everlearn.errors import RunError
 from everlearn.models.encoder.coder import CoderConfig, TextCoder
 from everlearn.models.encoder.pool import ModelPool
+from everlearn.settings import ModelSettings
 from everlearn.types import Code, Example, Json
 
 __all__ = ["RecordedCoder", "load_text_coder"]

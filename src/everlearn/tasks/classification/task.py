@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from everlearn.config import GuardSettings, RunConfig, StreamSettings
 from everlearn.errors import ConfigError
 from everlearn.journal.journal import Journal
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import GuardSettings, RunConfig, StreamSettings
 from everlearn.stream.source import Source, SourceConfig
 from everlearn.tasks.classification import closed_form, gradient
 from everlearn.tasks.classification.evaluation import LabelEvaluation
@@ -25,8 +24,6 @@ from everlearn.tasks.task import Task
 
 __all__ = ["Classification"]
 
-_GRADIENT_BATCH_SIZE = 32
-
 
 class Classification(Task):
     """See the module."""
@@ -34,14 +31,6 @@ class Classification(Task):
     name = "classify"
     counts_by_label = True
     version_scores = ("prequential_accuracy", "test_accuracy", "average_accuracy")
-
-    def default_model(self) -> str:
-        """The encoder that comes with everlearn."""
-        return "minilm"
-
-    def defaults(self, config: RunConfig) -> dict[str, Any]:
-        """See Task."""
-        return {"stream.batch_size": _GRADIENT_BATCH_SIZE} if _by_gradients(config) else {}
 
     def source_config(
         self, settings: StreamSettings, *, text_optional: bool = False, with_targets: bool = True

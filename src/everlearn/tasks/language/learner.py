@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from everlearn.config import LanguageSettings, RunConfig
-from everlearn.context import ROOMY_WINDOW, CarryConfig
+from everlearn.context import CarryConfig
 from everlearn.context.decoder import position_limit, rotates_by_length
 from everlearn.errors import ConfigError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.language import LanguageConfig, LanguageLearner, VocabularyConfig
 from everlearn.models.language.causal import LanguageModel, load_language_model
+from everlearn.settings import LanguageSettings, RunConfig
+from everlearn.settings.language import CHUNK_LENGTH, ROOMY_WINDOW, CarrySettings, ReadingSettings
 from everlearn.tasks.optimization import method_settings, optimization_settings, stability_config
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.texts.building import (
     check_identity,
     create_methods,
     learner_record,
-    rebuilt,
 )
 
 __all__ = ["KIND", "language_learner", "language_methods", "new_language_learner"]
@@ -37,7 +37,7 @@ def new_language_learner(config: RunConfig, model_name: str) -> tuple[LanguageLe
 
 def language_methods(config: RunConfig) -> dict[str, dict[str, Any]]:
     """The continual-learning methods that the settings ask for."""
-    chunk_length = config.learner.language.chunk_length or LanguageConfig.chunk_length
+    chunk_length = config.learner.language.chunk_length or CHUNK_LENGTH
     return method_settings(config, tokens_replayed=chunk_length, replay_share=_REPLAY_SHARE)
 
 
@@ -45,7 +45,7 @@ def language_learner(config: RunConfig, record: LearnerRecord, model_name: str) 
     """See ``Task.learner``. Another ``model.dtype`` than the run's own reads its state otherwise."""
     learner = LanguageLearner(
         _load(config, model_name),
-        rebuilt(LanguageConfig, record.config["learner"]),
+        LanguageConfig.from_json(record.config["learner"]),
         create_methods(record.config["methods"]),
         dtype=config.model.dtype,
     )
@@ -60,28 +60,18 @@ def _load(config: RunConfig, model_name: str) -> LanguageModel:
 
 def _language_config(config: RunConfig, language_model: LanguageModel) -> LanguageConfig:
     settings = config.learner.language
-    sizes = {"num_lanes": settings.lanes, "tokens_per_step": settings.tokens_per_step}
-    carry: dict[str, Any] = {
-        "kind": settings.carry,
-        "sinks": settings.sinks,
-        "gradient_chunks": settings.gradient_chunks,
-    }
-    carry = {name: value for name, value in carry.items() if value is not None}
-    chunk_length, carry["window"] = _fitting_lengths(settings, language_model)
+    shared = settings.model_dump(include=set(ReadingSettings.model_fields))
+    carry = settings.model_dump(include=set(CarrySettings.model_fields))
+    chunk_length, window = _fitting_lengths(settings, language_model)
     return LanguageConfig(
-        **{name: value for name, value in sizes.items() if value is not None},
+        **shared,
+        num_lanes=settings.lanes,
         chunk_length=chunk_length,
-        carry=CarryConfig(**carry),
+        carry=CarryConfig(**carry, kind=settings.carry, window=window),
         optimization=GradientConfig(**({"trainable": "lora"} | optimization_settings(config))),
         stability=stability_config(config),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        vocabulary=_vocabulary_config(config),
+        vocabulary=VocabularyConfig(**config.learner.vocabulary.model_dump()),
     )
-
-
-def _vocabulary_config(config: RunConfig) -> VocabularyConfig:
-    settings = config.learner.vocabulary.model_dump()
-    return VocabularyConfig(**{name: value for name, value in settings.items() if value is not None})
 
 
 def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) -> tuple[int, int | None]:
@@ -92,10 +82,9 @@ def _fitting_lengths(settings: LanguageSettings, language_model: LanguageModel) 
     """
     limit = position_limit(language_model.model)
     length, window = settings.chunk_length, settings.window
-    sinks = CarryConfig.sinks if settings.sinks is None else settings.sinks
+    sinks = settings.sinks
     if length is None:
-        length = LanguageConfig.chunk_length
-        length = length if limit is None else max(2, min(length, limit // 2))
+        length = CHUNK_LENGTH if limit is None else max(2, min(CHUNK_LENGTH, limit // 2))
     if limit is not None and length > limit:
         raise ConfigError(
             f"learner.language.chunk_length must be at most {limit} tokens, the length that "

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from everlearn.config import GuardSettings, RunConfig, StreamSettings
 from everlearn.errors import RunError
 from everlearn.journal.deletion.dropped_texts import TextRule
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import NO_TARGET
-from everlearn.learning.language import LanguageLearner, VocabularyConfig
+from everlearn.learning.language import LanguageLearner
 from everlearn.learning.language.reading import document_of
 from everlearn.learning.run_learner import RunLearner
+from everlearn.settings import GuardSettings, RunConfig, StreamSettings
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
@@ -34,9 +33,6 @@ from everlearn.types import Example, Json
 
 __all__ = ["Language"]
 
-_BATCH_SIZE = 4
-"""A piece of a document may be 16 KB long, and a batch is not interrupted."""
-
 
 class Language(Task):
     """See the module."""
@@ -47,22 +43,6 @@ class Language(Task):
     predicts = False
     scores_name_examples = True
     version_scores = ("prequential_bits_per_byte", "test_bits_per_byte")
-
-    def default_model(self) -> str:
-        """The small language model that has a package of its own."""
-        return "smollm2"
-
-    def defaults(self, config: RunConfig) -> dict[str, Any]:
-        """See Task."""
-        return {
-            "stream.batch_size": _BATCH_SIZE,
-            # A weight changes every loss a little: what a new subject may cost the old ones.
-            "guard.tolerance": 0.02,
-            # Documents take longer to read than the labels of texts to predict.
-            "guard.every": 1_000,
-            "guard.recent": 100,
-            "guard.long_term": 200,
-        }
 
     def source_config(
         self, settings: StreamSettings, *, text_optional: bool = False, with_targets: bool = True
@@ -155,7 +135,7 @@ class Language(Task):
         elif vocabulary.words:
             notes.append(
                 "The vocabulary has not grown yet: it does at the next text after "
-                f"{vocabulary.watch_bytes or VocabularyConfig.watch_bytes:,} bytes "
+                f"{vocabulary.watch_bytes:,} bytes "
                 "(learner.vocabulary.watch_bytes)."
             )
         return notes + (warm_up_notes(learner) if is_over else [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from everlearn.errors import RunError
@@ -18,7 +17,6 @@ __all__ = [
     "check_identity",
     "create_methods",
     "learner_record",
-    "rebuilt",
     "text_model_of",
     "warm_up_notes",
 ]
@@ -30,7 +28,7 @@ def learner_record(
     kind: str, learner: TextLearner, methods: Mapping[str, Mapping[str, Any]]
 ) -> LearnerRecord:
     """What it takes to build a learner again: its settings and which model it is."""
-    settings = {"learner": _to_json(asdict(learner.config)), "methods": methods}
+    settings = {"learner": learner.config.to_json(), "methods": methods}
     return LearnerRecord(kind=kind, config=settings | _identity(learner))
 
 
@@ -54,19 +52,6 @@ def create_methods(settings: Mapping[str, Mapping[str, Any]]) -> list[Method]:
     return [create_method(name, values) for name, values in settings.items()]
 
 
-def rebuilt(config_class: type[Any], settings: Mapping[str, Any]) -> Any:
-    """A configuration from its JSON: nested ones are of the classes of the defaults, lists are tuples."""
-    defaults = config_class()
-    values: dict[str, Any] = {}
-    for name, value in settings.items():
-        default = getattr(defaults, name, None)
-        if is_dataclass(default) and not isinstance(default, type):
-            values[name] = rebuilt(type(default), value)
-        else:
-            values[name] = tuple(value) if isinstance(value, list) else value
-    return config_class(**values)
-
-
 def text_model_of(learner: TextLearner, tokenizer: Any) -> TextModel:
     """The model that writes."""
     return TextModel(learner.model, tokenizer, learner.training.averaged())
@@ -86,9 +71,3 @@ def warm_up_notes(learner: TextLearner) -> list[str]:
 def _identity(learner: TextLearner) -> dict[str, str]:
     description = learner.description()
     return {name: description[name] for name in ("model", "tokenizer")}
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _to_json(one) for name, one in value.items()}
-    return [_to_json(one) for one in value] if isinstance(value, tuple | list) else value

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
-from everlearn.config import RunConfig
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.models.language.languages import keep_own_language, resolve_languages
 from everlearn.models.language.seq2seq import Seq2SeqModel, load_seq2seq_model
+from everlearn.settings import RunConfig
+from everlearn.settings.translation import PairSettings
 from everlearn.tasks.optimization import method_settings, optimization_settings, stability_config
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.texts.building import (
     check_identity,
     create_methods,
     learner_record,
-    rebuilt,
 )
 
 __all__ = ["KIND", "new_seq2seq_learner", "seq2seq_learner", "seq2seq_methods"]
@@ -34,7 +33,7 @@ def new_seq2seq_learner(config: RunConfig, model_name: str) -> tuple[Seq2SeqLear
     source, target = resolve_languages(
         seq2seq_model.tokenizer, wanted.source_language, wanted.target_language
     )
-    wanted = replace(wanted, source_language=source, target_language=target)
+    wanted = wanted.replace(source_language=source, target_language=target)
     learner = Seq2SeqLearner(seq2seq_model, wanted, made)
     return learner, learner_record(KIND, learner, methods)
 
@@ -49,7 +48,7 @@ def seq2seq_methods(config: RunConfig) -> dict[str, dict[str, Any]]:
 def seq2seq_learner(config: RunConfig, record: LearnerRecord, model_name: str) -> Seq2SeqLearner:
     """See ``Task.learner``. Another ``model.dtype`` than the run's own reads its state otherwise."""
     methods = create_methods(record.config["methods"])
-    seq2seq_config = rebuilt(Seq2SeqConfig, record.config["learner"])
+    seq2seq_config = Seq2SeqConfig.from_json(record.config["learner"])
     seq2seq_model = _load(config, model_name)
     if seq2seq_config.target_language is None:
         keep_own_language(seq2seq_model.tokenizer)
@@ -65,16 +64,9 @@ def _load(config: RunConfig, model_name: str) -> Seq2SeqModel:
 
 def _seq2seq_config(config: RunConfig) -> Seq2SeqConfig:
     settings = config.learner.translation
-    given = {
-        "max_source_length": settings.max_source_length,
-        "max_target_length": settings.max_target_length,
-        "source_language": settings.source_language,
-        "target_language": settings.target_language,
-        "num_beams": settings.beams,
-        "label_smoothing": settings.label_smoothing,
-    }
     return Seq2SeqConfig(
-        **cast(dict[str, Any], {name: value for name, value in given.items() if value is not None}),
+        **settings.model_dump(include=set(PairSettings.model_fields)),
+        num_beams=settings.beams,
         optimization=GradientConfig(**optimization_settings(config)),
         stability=stability_config(config),
     )

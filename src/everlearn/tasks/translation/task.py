@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
-from everlearn.config import GuardSettings, RunConfig, StreamSettings
 from everlearn.errors import ConfigError
 from everlearn.journal.deletion.dropped_texts import TextRule
 from everlearn.journal.journal import Journal
 from everlearn.learning.run_learner import RunLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
+from everlearn.settings import GuardSettings, RunConfig, StreamSettings
 from everlearn.stream.source import Source, SourceConfig
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.codes import refuse_codes
@@ -33,8 +32,6 @@ from everlearn.types import Example, Json, Prediction
 
 __all__ = ["Translation"]
 
-_BATCH_SIZE = 32
-
 
 class Translation(Task):
     """See the module."""
@@ -42,17 +39,6 @@ class Translation(Task):
     name = "seq2seq"
     scores_name_examples = True
     version_scores = ("prequential_bits_per_byte", "test_bits_per_byte", "prequential_bleu", "test_bleu")
-
-    def default_model(self) -> str:
-        """None: raises ConfigError."""
-        raise ConfigError(
-            "model.name: no encoder-decoder comes with everlearn; name a folder or a hub name of one"
-        )
-
-    def defaults(self, config: RunConfig) -> dict[str, Any]:
-        """See Task."""
-        # A weight changes every loss a little; two hundredths are what a new subject may cost the old ones.
-        return {"stream.batch_size": _BATCH_SIZE, "guard.tolerance": 0.02}
 
     def source_config(
         self, settings: StreamSettings, *, text_optional: bool = False, with_targets: bool = True

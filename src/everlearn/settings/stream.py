@@ -1,0 +1,112 @@
+"""How the stream is read and in what order it is learned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from everlearn.settings.conditions import OF_DOCUMENTS, is_not, is_one_of
+from everlearn.settings.section import EVERY_TASK, Section, setting
+
+__all__ = ["StreamSettings"]
+
+
+class StreamSettings(Section, panel="Stream"):
+    """How the stream is read and in what order it is learned."""
+
+    text_field: str = setting(
+        "text",
+        "--text-field",
+        "NAME",
+        min_length=1,
+        default_text="text, of pairs text or source",
+        shown_for=EVERY_TASK,
+    )
+    """Field with the text."""
+    target_field: str | None = setting(
+        None,
+        "--target-field",
+        "NAME",
+        default_text="the first of target, label, intent, category",
+        shown_for=("classify", "seq2seq"),
+    )
+    """Field with label or target text."""
+    id_field: str | None = setting(
+        None, "--id-field", "NAME", default_text="id, else file name and line number"
+    )
+    """Field with a unique id."""
+    domain_field: str | None = setting(None, "--domain-field", "NAME", default_text="domain")
+    """Field that says where an example is from."""
+    time_field: str | None = setting(
+        None, "--time-field", "NAME", default_text="the first of time, date, timestamp"
+    )
+    """Field with an ISO 8601 time."""
+    strict: bool = setting(False, "--strict")
+    """Stop at the first record that cannot be used, else list it in rejected.jsonl."""
+    max_record_bytes: int | None = setting(
+        None,
+        "--max-record-bytes",
+        "SIZE",
+        ge=16,
+        default_text="1MB; language models: 64MB",
+        also_called=("documents.max_record_bytes",),
+    )
+    """Longer records are rejected unread."""
+    max_rejected: float = setting(0.5, "--max-rejected", "SHARE", ge=0.0, le=1.0)
+    """Where a greater share of the records (of 10 or more) is rejected, exit with code 3 at the end; what the
+    others gave is kept. Repeated ids do not count."""
+    encoding: str | None = setting(
+        None, "--encoding", "NAME", default_text="utf-8, or what a byte order mark says"
+    )
+    """How text files are encoded, for example cp1252 or utf-16."""
+    delimiter: str | None = setting(
+        None,
+        "--delimiter",
+        "CHARACTER",
+        min_length=1,
+        max_length=1,
+        default_text="a comma, or what the header has instead of commas",
+    )
+    """Between the cells of a CSV file; tab for a tab."""
+    documents: Literal["blank-lines", "file", "lines"] = setting(
+        "blank-lines",
+        "--documents",
+        "KIND",
+        needs=OF_DOCUMENTS,
+        shown_for=("lm",),
+        panel="Language model (--task lm)",
+        also_called=("documents.split",),
+    )
+    """What a document is in plain text: blank-lines (between blank lines), file (all of it), lines."""
+    piece_bytes: int = setting(16_384, unit="SIZE", ge=64, needs=OF_DOCUMENTS)
+    """Longer documents come to a language model, and into the journal, in pieces of at most so many bytes."""
+    order: Literal["as-is", "shuffled", "by-class", "by-domain", "by-time"] = setting(
+        "as-is", "--order", "ORDER"
+    )
+    """as-is, shuffled, by-class, by-domain or by-time; all but as-is read the whole stream first."""
+    experiences: int = setting(
+        1,
+        "--experiences",
+        "N",
+        ge=1,
+        le=100_000,
+        needs=(is_not("stream.order", "by-domain"),),
+        also_called=("num_experiences",),
+    )
+    """Cut the stream in N experiences and (with --test) measure accuracy after each; texts are measured with
+    --order by-domain, where each domain is one."""
+    # A piece of a document may be 16 KB long, and a batch is not interrupted.
+    batch_size: int = setting(
+        256,
+        "--batch-size",
+        "N",
+        ge=1,
+        le=1_000_000,
+        own_defaults={"gradient": 32, "seq2seq": 32, "lm": 4},
+        shown_for=("classify",),
+    )
+    """Examples predicted, then learned, in one step. Of language models they are documents, or pieces of
+    16 KB."""
+    delay: int = setting(
+        0, "--delay", "N", ge=0, le=10_000_000, needs=(is_one_of("task", "classify", "seq2seq"),)
+    )
+    """Targets arrive N examples after their texts."""
