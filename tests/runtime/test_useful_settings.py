@@ -227,6 +227,10 @@ def _learner_of(context: str, config: RunConfig) -> Any:
             {"run.text_days": 3.0, "run.keep_text": False},
             "text_days has no effect where run.keep_text = False",
         ),
+        (
+            {"learner.memory_budget": 20_000_000, "learner.closed_form.num_features": 4_096},
+            "num_features has no effect where learner.memory_budget = 20000000",
+        ),
         ({"learner.vocabulary.min_count": 3, "task": "lm"}, "no effect where learner.vocabulary.words = 0"),
     ],
 )
