@@ -105,8 +105,8 @@ def check_memory_resumes_to_the_bit(make_memory: MakeMemory) -> None:
     restored.add(_examples(10, start=900))
     restored.restore(_through_json(memory.state()))
     for round_number in range(3):
-        for one in (memory, restored):
-            one.add(_examples(60, start=150 + 60 * round_number))
+        for store in (memory, restored):
+            store.add(_examples(60, start=150 + 60 * round_number))
         for left, right in zip(memory.sample(9), restored.sample(9), strict=True):
             assert (left.id, left.target, left.domain) == (right.id, right.target, right.domain)
             assert left.input.dtype == right.input.dtype

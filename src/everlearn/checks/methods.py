@@ -144,10 +144,10 @@ def check_method_resumes_to_the_bit(make_method: MakeMethod) -> None:
     _learn(restored, _batches(1, start=50))
     restored.restore(_through_json(learner.state()))
     assert restored.fingerprint() == learner.fingerprint()
-    for one in (learner, restored):
-        _learn(one, _batches(3, start=4))
-        one.on_boundary(_BOUNDARY)
-        _learn(one, _batches(3, start=7))
+    for trained in (learner, restored):
+        _learn(trained, _batches(3, start=4))
+        trained.on_boundary(_BOUNDARY)
+        _learn(trained, _batches(3, start=7))
     assert restored.fingerprint() == learner.fingerprint()
 
 

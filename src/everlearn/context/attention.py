@@ -170,8 +170,8 @@ class AttentionCarry(Carry):
         states, keys, values = zip(*parts, strict=True)
         return (
             torch.cat(states),
-            tuple(torch.cat(one) for one in zip(*keys, strict=True)),
-            tuple(torch.cat(one) for one in zip(*values, strict=True)),
+            tuple(torch.cat(of_layer) for of_layer in zip(*keys, strict=True)),
+            tuple(torch.cat(of_layer) for of_layer in zip(*values, strict=True)),
         )
 
     def _num_layers(self, model: nn.Module) -> int:

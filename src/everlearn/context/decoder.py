@@ -64,22 +64,22 @@ def is_mixed(module: nn.Module) -> bool:
 
     Adapters see to it themselves.
     """
-    formats = {one.dtype for name, one in module.named_parameters() if "lora_" not in name}
+    formats = {parameter.dtype for name, parameter in module.named_parameters() if "lora_" not in name}
     return {torch.float32, torch.bfloat16} <= formats
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """The module without dropout and gradients, for a look at what it does."""
-    modes = {one: one.training for one in module.modules()}
-    device = next((one.device for one in module.parameters()), torch.device("cpu"))
+    modes = {part: part.training for part in module.modules()}
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
     module.eval()
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=is_mixed(module)):
             yield
     finally:
-        for one, mode in modes.items():
-            one.training = mode
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def cache_kind(model: nn.Module) -> CacheKind:

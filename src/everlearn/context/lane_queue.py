@@ -220,10 +220,10 @@ class LaneQueue:
         """
         removed = sum(document.discard(example_ids) for document in self.documents)
         emptied = [
-            one
-            for one in self.documents
-            if not one.num_tokens and not (one.is_open and one.number == self.context_number)
+            document
+            for document in self.documents
+            if not document.num_tokens and not (document.is_open and document.number == self.context_number)
         ]
-        self.documents = deque(one for one in self.documents if one not in emptied)
+        self.documents = deque(document for document in self.documents if document not in emptied)
         self.num_slots = sum(document.num_slots for document in self.documents)
         return removed, emptied

@@ -23,7 +23,9 @@ def pack_queues(queues: Sequence[LaneQueue], left: Sequence[Document]) -> State:
     documents = [document for queue in queues for document in queue.documents] + list(left)
     pieces = [piece for document in documents for piece in document.pieces]
     tensors = {
-        name: torch.from_numpy(np.concatenate([np.empty(0, dtype), *(getattr(one, name) for one in pieces)]))
+        name: torch.from_numpy(
+            np.concatenate([np.empty(0, dtype), *(getattr(piece, name) for piece in pieces)])
+        )
         for name, dtype in _DTYPES.items()
     }
     examples = [np.frombuffer(queue.context_examples, dtype=np.int64) for queue in queues]
@@ -81,11 +83,11 @@ def unpack_queues(state: State) -> tuple[list[LaneQueue], list[Document]]:
     queues, start = [], 0
     for data in state.data["queues"]:
         queue = LaneQueue()
-        for one in data["documents"]:
-            queue.append(document_of(one))
+        for fields in data["documents"]:
+            queue.append(document_of(fields))
         number, stop = data["context_number"], start + int(data["num_context_examples"])
         queue.context_number = None if number is None else int(number)
         queue.context_examples = array("q", keys[start:stop].tolist())
         start = stop
         queues.append(queue)
-    return queues, [document_of(one) for one in state.data["left"]]
+    return queues, [document_of(fields) for fields in state.data["left"]]

@@ -286,11 +286,11 @@ class Lanes:
         left = [document for lane, document in self._open.values() if lane is None]
         waiting = {
             piece.example_id
-            for document in [*(one for queue in self._queues for one in queue.documents), *left]
+            for document in [*(queued for queue in self._queues for queued in queue.documents), *left]
             for piece in document.pieces
         }
         seen = {key for queue in self._queues for key in queue.context_examples}
-        return {one for one in example_ids if one in waiting or example_key(one) in seen}
+        return {id_ for id_ in example_ids if id_ in waiting or example_key(id_) in seen}
 
     def forget(self, example_ids: Collection[str]) -> int:
         """Drop the pending tokens of these examples; returns how many.
@@ -347,5 +347,7 @@ class Lanes:
         self._clear()
         self._queues, self._next_number = queues, next_number
         for lane, queue in enumerate(queues):
-            self._open.update({one.name: (lane, one) for one in queue.documents if one.is_open})
+            self._open.update(
+                {document.name: (lane, document) for document in queue.documents if document.is_open}
+            )
         self._open.update({document.name: (None, document) for document in left})

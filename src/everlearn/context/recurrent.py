@@ -158,7 +158,9 @@ class RecurrentCarry(Carry):
         for length in sorted(set(length_R.tolist())):
             group = (length_R == length).nonzero().flatten()
             own = (
-                None if starts is None else {name: one.index_select(0, group) for name, one in starts.items()}
+                None
+                if starts is None
+                else {name: state.index_select(0, group) for name, state in starts.items()}
             )
             states_BLH, end = _run(decoder, rows.ids_RL.index_select(0, group)[:, :length], own)
             order.append(group)
@@ -218,7 +220,9 @@ def _run(decoder: Any, ids_BL: Tensor, states: Mapping[str, Tensor] | None) -> t
         return _run_layers(decoder, ids_BL, states)
     with torch.no_grad():
         # For a single token, mixers update their states in place, which autograd does not bear: copies.
-        hidden_B1H, ends = _run_layers(decoder, ids_BL, {name: one.clone() for name, one in states.items()})
+        hidden_B1H, ends = _run_layers(
+            decoder, ids_BL, {name: state.clone() for name, state in states.items()}
+        )
     if torch.is_grad_enabled():
         # A second token makes them take the other way, and does not change what the first gives.
         hidden_B2H, _ = _run_layers(decoder, ids_BL.repeat(1, 2), states)
@@ -280,7 +284,7 @@ def _run_rwkv(decoder: Any, ids_BL: Tensor, states: Mapping[str, Tensor] | None)
         # For single tokens its blocks mix up the rows.
         runs = [
             _run_rwkv(
-                decoder, ids_BL[row : row + 1], {name: one[row : row + 1] for name, one in states.items()}
+                decoder, ids_BL[row : row + 1], {name: state[row : row + 1] for name, state in states.items()}
             )
             for row in range(len(ids_BL))
         ]

@@ -79,12 +79,12 @@ class RnnLanguageModel(nn.Module):
         packed = pack_padded_sequence(
             self.embedding(ids_RL), length_R.cpu(), batch_first=True, enforce_sorted=False
         )
-        begin = None if start is None else tuple(one.transpose(0, 1).contiguous() for one in start)
+        begin = None if start is None else tuple(state.transpose(0, 1).contiguous() for state in start)
         is_lstm = isinstance(self.rnn, nn.LSTM)
         output, end = self.rnn(packed, begin if begin is None or is_lstm else begin[0])
         states_RLH, _ = pad_packed_sequence(output, batch_first=True, total_length=ids_RL.shape[1])
         ends = end if is_lstm else (end,)
-        return states_RLH, tuple(one.transpose(0, 1) for one in ends)
+        return states_RLH, tuple(state.transpose(0, 1) for state in ends)
 
     def forward(self, ids_RL: Tensor) -> Tensor:
         """Logits (R, L, V) of the next tokens."""

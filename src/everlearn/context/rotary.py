@@ -118,8 +118,8 @@ def find_rotations(model: nn.Module) -> list[Rotation] | None:
         if found is None:
             return None
         # One object for all layers that agree, so that angles are computed once.
-        rotations.append(next((one for one in rotations if one.same_as(found)), found))
-    return rotations if any(len(one.frequencies_F) for one in rotations) else None
+        rotations.append(next((rotation for rotation in rotations if rotation.same_as(found)), found))
+    return rotations if any(len(rotation.frequencies_F) for rotation in rotations) else None
 
 
 def _probed_positions(limit: int | None) -> list[int]:

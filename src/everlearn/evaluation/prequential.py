@@ -154,7 +154,7 @@ class PrequentialScores:
 
     def _drop_rare_errors(self) -> None:
         errors = [(count, pair) for pair, count in self._pairs.items() if pair[0] != pair[1]]
-        errors.sort(key=lambda one: -one[0])
+        errors.sort(key=lambda error: -error[0])
         dropped = {pair for _, pair in errors[_KEPT_ERRORS:]}
         self._pairs = {pair: count for pair, count in self._pairs.items() if pair not in dropped}
 

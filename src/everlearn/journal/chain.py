@@ -98,8 +98,8 @@ def step_holds(database: Database, step: int) -> bool | None:
         learned=(learned_first, learned_last),
         after=after,
         num_refused=num_refused,
-        example_crcs=[one for one, _ in crcs],
-        code_crcs=[one for _, one in crcs if one is not None],
+        example_crcs=[crc for crc, _ in crcs],
+        code_crcs=[crc for _, crc in crcs if crc is not None],
         changes=changes,
     )
     if link(before[0], arrived) == chain:

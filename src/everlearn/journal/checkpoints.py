@@ -156,7 +156,7 @@ class CheckpointStore:
 
     def newest_step(self) -> int:
         """The step of the newest state that is a fold of the journal, by its record; 0: there is none."""
-        return next((one.step for one in self._history.checkpoints() if self._unfit(one) is None), 0)
+        return next((saved.step for saved in self._history.checkpoints() if self._unfit(saved) is None), 0)
 
     def generation_of(self, file: str) -> int:
         """Of the codes that a recorded checkpoint is a fold of. Raises StateError where none is recorded."""
@@ -202,17 +202,17 @@ class CheckpointStore:
             keep_hourly: Beyond these, the newest of each of so many past hours stays.
             always: Files that stay all the same (those of versions).
         """
-        records = [one for one in self._history.checkpoints() if self._unfit(one) is None]
-        kept = {one.file for one in records[:keep]} | set(always)
+        records = [record for record in self._history.checkpoints() if self._unfit(record) is None]
+        kept = {record.file for record in records[:keep]} | set(always)
         hours: set[str] = set()
-        for one in records:
-            hour = one.time[:13]
+        for record in records:
+            hour = record.time[:13]
             if hour not in hours and len(hours) < keep_hourly:
-                kept.add(one.file)
+                kept.add(record.file)
                 hours.add(hour)
-        for one in self._history.checkpoints():
-            if one.file not in kept:
-                self.delete(one.file)
+        for checkpoint in self._history.checkpoints():
+            if checkpoint.file not in kept:
+                self.delete(checkpoint.file)
 
     def remove_outdated(self, *, always: Sequence[str]) -> None:
         """Delete checkpoints from before a change of history that concerns them, or of other codes.
@@ -220,9 +220,9 @@ class CheckpointStore:
         Args:
             always: Files that stay all the same (those of versions).
         """
-        for one in self._history.checkpoints():
-            if one.file not in always and not self._is_current(one):
-                self.delete(one.file)
+        for checkpoint in self._history.checkpoints():
+            if checkpoint.file not in always and not self._is_current(checkpoint):
+                self.delete(checkpoint.file)
 
     def delete(self, file: str) -> None:
         """Delete a checkpoint: struck off first, so that a crash leaves a file that does not count."""
@@ -231,7 +231,7 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Delete files that are not recorded: a crash came between file and record."""
-        recorded = {one.file for one in self._history.checkpoints()}
+        recorded = {checkpoint.file for checkpoint in self._history.checkpoints()}
         with suppress(OSError):
             for entry in self._folder.iterdir():
                 if entry.name not in recorded:
@@ -261,7 +261,7 @@ class CheckpointStore:
 
     def _name_for(self, step: int, revision: int) -> str:
         stem = f"step-{step:08d}" + (f"-r{revision}" if revision else "")
-        taken = {one.file for one in self._history.checkpoints()}
+        taken = {checkpoint.file for checkpoint in self._history.checkpoints()}
         name, number = f"{stem}.safetensors", 2
         while name in taken or (self._folder / name).exists():
             name, number = f"{stem}-{number}.safetensors", number + 1

@@ -98,10 +98,10 @@ def make_folder(folder: Path) -> None:
     Raises:
         FileExistsError: There is something else of that name.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for one in reversed(missing):
-        fsync_folder(one.parent)
+    for made in reversed(missing):
+        fsync_folder(made.parent)
 
 
 def fsync_folder(folder: Path) -> None:

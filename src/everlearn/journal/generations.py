@@ -203,18 +203,18 @@ def with_codes_of(
             number, dense = verified(row, "tuned_codes")
             tuned[int(str(number)) - base] = np.frombuffer(dense, np.int8)  # type: ignore[call-overload]
     found = []
-    for offset, step, one in arrivals:
-        code = one.example.code
+    for offset, step, arrival in arrivals:
+        code = arrival.example.code
         if code is not None and generation_at(switches, step) != generation:
             code = replace(code, dense=tuned[offset]) if offset in tuned else None
-            one = replace(one, example=replace(one.example, code=code))
-        found.append((offset, one))
+            arrival = replace(arrival, example=replace(arrival.example, code=code))
+        found.append((offset, arrival))
     return found
 
 
 def generation_at(switches: Sequence[Switch], step: int) -> int:
     """The generation whose codes arrived with a step."""
-    return next((one.generation for one in reversed(switches) if one.after_step < step), 0)
+    return next((switch.generation for switch in reversed(switches) if switch.after_step < step), 0)
 
 
 def _range(generation: int) -> tuple[int, int]:

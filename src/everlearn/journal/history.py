@@ -221,7 +221,9 @@ class History:
     def num_forgotten(self) -> int:
         """Examples that were deleted so far."""
         return sum(
-            int(one.detail.get("num_forgotten", 0)) for one in self.revisions() if one.kind == "deletion"
+            int(revision.detail.get("num_forgotten", 0))
+            for revision in self.revisions()
+            if revision.kind == "deletion"
         )
 
     def set_aside(

@@ -134,7 +134,9 @@ class Journal:
 
     def generation_known_to(self, revision: int) -> int:
         """The generation that counted when a revision was the newest."""
-        return next((one.generation for one in reversed(self._switches) if one.revision <= revision), 0)
+        return next(
+            (switch.generation for switch in reversed(self._switches) if switch.revision <= revision), 0
+        )
 
     @property
     def chain(self) -> bytes:
@@ -168,7 +170,7 @@ class Journal:
             num_refused=len(new.refused),
             example_crcs=[row[-1] for row in rows.examples],
             code_crcs=[row[-1] for row in rows.codes],
-            changes=[(one.offset, one.kind, one.previous, one.target) for one in new.changes],
+            changes=[(change.offset, change.kind, change.previous, change.target) for change in new.changes],
         )
         chain = link(self._chain, content)
         with database.transaction():
@@ -261,7 +263,7 @@ class Journal:
         learned: list[Example] = []
         if step.learned is not None:
             due = arrivals if step.learned == step.arrived else self._arrivals(*step.learned)
-            learned = self._as_of(step, [one for one in due if one[1].role == "learn"])
+            learned = self._as_of(step, [arrival for arrival in due if arrival[1].role == "learn"])
         forgotten = []
         num_late_targets = 0
         changed: dict[int, list[Change]] = {}
@@ -279,7 +281,7 @@ class Journal:
             learned.append(example.with_target(changes[-1].target))
         return FoldStep(
             step=step,
-            arrivals=[one for _, one in arrivals],
+            arrivals=[arrival for _, arrival in arrivals],
             forgotten=forgotten,
             learned=learned,
             num_late_targets=num_late_targets,
@@ -427,9 +429,9 @@ class Journal:
     def unlearned_since(self, offset: int) -> list[tuple[int, Example]]:
         """Examples from an offset on that are to be learned in turn, with their present targets."""
         return [
-            (at, one.example.with_target(self.present_target(at, one.example.target)))
-            for at, one in self.arrivals(offset, self._next_offset - 1)
-            if one.role == "learn"
+            (at, arrival.example.with_target(self.present_target(at, arrival.example.target)))
+            for at, arrival in self.arrivals(offset, self._next_offset - 1)
+            if arrival.role == "learn"
         ]
 
     @property
@@ -585,4 +587,7 @@ class Journal:
                 (arrivals[0][0], arrivals[-1][0], step.step),
             )
         )
-        return [one.example.with_target(changed.get(offset, one.example.target)) for offset, one in arrivals]
+        return [
+            arrival.example.with_target(changed.get(offset, arrival.example.target))
+            for offset, arrival in arrivals
+        ]

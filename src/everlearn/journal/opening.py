@@ -118,14 +118,14 @@ def kept_aside(path: Path) -> list[Path]:
 
 def remove_kept_aside(path: Path) -> None:
     """Delete damaged files that were kept; they may hold what was deleted from the journal since."""
-    for one in kept_aside(path):
-        one.unlink()
+    for aside in kept_aside(path):
+        aside.unlink()
     fsync_folder(path.parent)
 
 
 def set_aside(path: Path, number: int | None = None) -> Path:
     """Copy a file to ``NAME.damaged-N`` beside it, unless the newest such copy equals it."""
-    taken = sorted(path.parent.glob(f"{path.name}.damaged-*"), key=lambda one: one.stat().st_mtime_ns)
+    taken = sorted(path.parent.glob(f"{path.name}.damaged-*"), key=lambda earlier: earlier.stat().st_mtime_ns)
     if taken and filecmp.cmp(path, taken[-1], shallow=False):
         return taken[-1]
     number = number or 1
@@ -161,8 +161,8 @@ def _settle_log(path: Path, log: LogState) -> tuple[str, ...]:
     step = with_log.last_step
     if is_alone_better:
         step = alone.last_step
-        for one in (wal, path.with_name(f"{path.name}-shm")):
-            one.unlink(missing_ok=True)
+        for stale in (wal, path.with_name(f"{path.name}-shm")):
+            stale.unlink(missing_ok=True)
         fsync_folder(path.parent)
     notes.append(
         f"The journal goes on after step {step:,}; what came later is read from its stream again, if that "

@@ -223,7 +223,7 @@ def _power(num_pairs: int) -> _Matrix:
 @lru_cache(maxsize=4)
 def _weights(num_pairs: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint32]]:
     """What each word of a block adds to both sums: (2 · num_pairs, 2)."""
-    products = [_times(one, (1, 0, 1, 1)) for one in reversed(_powers(num_pairs)[:num_pairs])]
+    products = [_times(power, (1, 0, 1, 1)) for power in reversed(_powers(num_pairs)[:num_pairs])]
     blocks = np.array(products, np.uint32).reshape(num_pairs, 2, 2)  # pair, sum, word
     return np.ascontiguousarray(blocks.transpose(0, 2, 1).reshape(2 * num_pairs, 2))
 

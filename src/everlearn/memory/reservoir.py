@@ -130,7 +130,7 @@ class ReservoirMemory:
     def remove(self, ids: Collection[str]) -> int:
         """Remove the examples with these ids, all parts of each; returns how many entries went."""
         wanted = set(ids)
-        return sum(self._discard(one.id) for one in self.examples() if one.example_id in wanted)
+        return sum(self._discard(example.id) for example in self.examples() if example.example_id in wanted)
 
     def state(self) -> State:
         """Everything that decides what the memory does next."""

@@ -154,8 +154,8 @@ class SnapshotDistillation(Method):
             return None
         columns = slice(self._num_labels if is_classifier else None)
         log_p, teacher_log_p = (
-            functional.log_softmax(one[:, columns] / self.config.temperature, dim=1)
-            for one in (logits_TC[self._place(num_rows, num_chosen)], teacher_TC)
+            functional.log_softmax(logits[:, columns] / self.config.temperature, dim=1)
+            for logits in (logits_TC[self._place(num_rows, num_chosen)], teacher_TC)
         )
         return functional.kl_div(log_p, teacher_log_p, reduction="sum", log_target=True) / num_rows
 

@@ -113,7 +113,7 @@ class ExperienceReplay(Method):
 
     def forget(self, ids: Collection[str]) -> int:
         """Remove examples from the memory; returns how many had something in it."""
-        found = {one.example_id for one in self.memory.examples() if one.example_id in ids}
+        found = {example.example_id for example in self.memory.examples() if example.example_id in ids}
         self.memory.remove(found)
         return len(found)
 

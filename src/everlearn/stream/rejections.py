@@ -95,7 +95,7 @@ def too_many_rejected(
         rejected: Those that were rejected, whatever for.
         most: The share of all that may be lost.
     """
-    lost = [one for one in rejected if is_loss(one)]
+    lost = [rejection for rejection in rejected if is_loss(rejection)]
     return share_lost(source_name, num_records, len(lost), next(iter(lost), None), most)
 
 

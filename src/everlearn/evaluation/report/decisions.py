@@ -25,8 +25,8 @@ def decisions_section(decisions: Sequence[Mapping[str, Json]]) -> str:
         return ""
     names = ("", "steps", "kind", "verdict", "recent exam", "long-term exam", "own exam", "reason")
     head = "".join(f"<th>{name}</th>" for name in names)
-    rows = "".join(_row(one) for one in list(decisions)[: -_MAX_ROWS - 1 : -1])
-    rejected = sum(one["verdict"] == "rejected" for one in decisions)
+    rows = "".join(_row(decision) for decision in list(decisions)[: -_MAX_ROWS - 1 : -1])
+    rejected = sum(decision["verdict"] == "rejected" for decision in decisions)
     caption = f"{count(len(decisions))} decisions, {count(rejected)} candidates rejected"
     if len(decisions) > _MAX_ROWS:
         caption += f"; the newest {_MAX_ROWS} are shown"

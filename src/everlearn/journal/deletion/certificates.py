@@ -54,7 +54,7 @@ class Certificates:
 
     def pending(self) -> list[CertificateRecord]:
         """Those that are not issued yet, oldest first."""
-        return [one for one in self.all() if not one.is_issued]
+        return [certificate for certificate in self.all() if not certificate.is_issued]
 
     def write(self, record: CertificateRecord) -> None:
         """Write a certificate, in place of one of its revision."""

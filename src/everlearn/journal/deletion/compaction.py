@@ -82,11 +82,13 @@ def compact_journal(
 def _drop_unused_codes(journal: Journal) -> int:
     """Drop codes of generations that neither count nor have a state that could be gone back to."""
     generations, history = journal.generations, journal.history
-    used = {one.generation for one in history.checkpoints() if history.is_current(one.step, one.revision)}
+    used = {
+        saved.generation for saved in history.checkpoints() if history.is_current(saved.step, saved.revision)
+    }
     used.add(journal.generation)
     with journal.transaction():
-        unused = [one.generation for one in generations.all() if one.generation not in used]
-        return sum(generations.drop_codes(one) for one in unused)
+        unused = [entry.generation for entry in generations.all() if entry.generation not in used]
+        return sum(generations.drop_codes(generation) for generation in unused)
 
 
 def drop_old_texts(

@@ -43,7 +43,7 @@ class DeletedIds:
         if self.is_empty:
             return {}
         keys = self._keys()
-        named = ((_digest(one, key), one) for one in ids for key in keys)
+        named = ((_digest(id_, key), id_) for id_ in ids for key in keys)
         found = {}
         while some := dict(islice(named, _DIGESTS_AT_ONCE)):
             for digest, time in self._database.all(
@@ -64,7 +64,7 @@ class DeletedIds:
             made = [secrets.token_bytes(16)]
             self._keep(made)
             return made
-        return [bytes.fromhex(one) for one in row[0].split()]
+        return [bytes.fromhex(digest) for digest in row[0].split()]
 
     def _keep(self, keys: Iterable[bytes]) -> None:
         value = " ".join(key.hex() for key in keys)

@@ -66,7 +66,7 @@ def drop_texts(journal: Journal, last_offset: int, rule: TextRule, keep: Collect
 def _drop_span(journal: Journal, first: int, last: int, rule: TextRule, keep: frozenset[int]) -> int:
     """Drop texts from one offset to another; returns how many."""
     database = journal.database
-    span = (first, last, json.dumps(sorted(one for one in keep if first <= one <= last)))
+    span = (first, last, json.dumps(sorted(offset for offset in keep if first <= offset <= last)))
     within = "offset BETWEEN ? AND ? AND offset NOT IN (SELECT value FROM json_each(?))"
     count = int(database.one(f"SELECT COUNT(*) FROM texts WHERE {within}", span)[0])
     last_changed = _rewrite_examples(journal, first, last, rule, keep)

@@ -69,8 +69,8 @@ class TextTraces:
             return True
         letters = _letters(excerpt)
         return (
-            any(one in letters for one in self._short)
-            or any(one in excerpt for one in self._odd)
+            any(piece in letters for piece in self._short)
+            or any(piece in excerpt for piece in self._odd)
             or any(letters[k : k + _WINDOW] in self._windows for k in range(0, len(letters), _STRIDE))
             or any(letters[-k:] in self._beginnings for k in range(_LEAST, _CERTAIN))
             or (_LEAST <= len(letters) < _CERTAIN and letters in self._joined)

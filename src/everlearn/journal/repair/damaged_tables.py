@@ -98,7 +98,9 @@ class DamagedFile:
                 first = following
             elif first > tried:
                 unread.has_open_end = True
-                unread.keys = {one for one in unread.keys if one <= max(highest, tried - _WIDEST_GAP)}
+                unread.keys = {
+                    number for number in unread.keys if number <= max(highest, tried - _WIDEST_GAP)
+                }
                 return
 
     def named_rows(self, table: str, key: str, unread: Unread) -> Iterator[Row]:
@@ -142,7 +144,7 @@ class DamagedFile:
     def _is_readable(self, table: str, key: str, highest: int) -> bool:
         """Whether reading succeeds anywhere in a table; where its root is damaged, every key would fail."""
         probes = sorted({1 + k * highest // _NUM_PROBES for k in range(_NUM_PROBES)} | {1, highest})
-        for condition in (*(f"{key} = {one}" for one in probes), "1 ORDER BY 1 DESC"):
+        for condition in (*(f"{key} = {probe}" for probe in probes), "1 ORDER BY 1 DESC"):
             try:
                 self._connection.execute(f"SELECT {key} FROM {table} WHERE {condition} LIMIT 1").fetchone()
             except _UNREADABLE:

@@ -30,7 +30,7 @@ class Incident:
 
 def incidents(journal: Journal) -> list[Incident]:
     """Everything of the kind that the journal remembers, oldest first."""
-    return [Incident(one["time"], tuple(one["notes"])) for one in _value(journal, _INCIDENTS)]
+    return [Incident(incident["time"], tuple(incident["notes"])) for incident in _value(journal, _INCIDENTS)]
 
 
 def record_incident(journal: Journal, notes: Sequence[str], lost: Iterable[int] = ()) -> None:

@@ -124,19 +124,21 @@ def repair_journal(path: Path, checkpoints: Path) -> Repair:
         finally:
             source.close()
         wal = path.with_name(f"{path.name}-wal")
-        repair.kept_aside = [set_aside(one) for one in (path, wal) if one.is_file() and one.stat().st_size]
+        repair.kept_aside = [
+            set_aside(file) for file in (path, wal) if file.is_file() and file.stat().st_size
+        ]
         if log.damage:
             repair.notes.insert(0, f"The write-ahead log was damaged too: {log.damage}.")
-        kept = " and ".join(str(one) for one in repair.kept_aside)
+        kept = " and ".join(str(copy) for copy in repair.kept_aside)
         repair.notes.append(
             f"The damaged files are kept as {kept}. They hold examples: the next `everlearn forget` deletes "
             "them."
         )
         replace_journal(path, temporary)
     finally:
-        for one in (temporary, first_page_copy):
+        for made in (temporary, first_page_copy):
             for suffix in ("", "-wal", "-shm"):
-                one.with_name(f"{one.name}{suffix}").unlink(missing_ok=True)
+                made.with_name(f"{made.name}{suffix}").unlink(missing_ok=True)
     return repair
 
 
@@ -306,8 +308,8 @@ def _draw_consequences(repair: Repair, journal: Journal, checkpoints: Path, loss
 def _keep_generation(journal: Journal, step: int) -> None:
     """Where a consolidation, or a rollback behind one, is taken back too, let the codes of before count."""
     switches = read_switches(journal.database)
-    if any(one.after_step > step for one in switches):
-        generation = generation_at([one for one in switches if one.after_step <= step], step + 1)
+    if any(switch.after_step > step for switch in switches):
+        generation = generation_at([switch for switch in switches if switch.after_step <= step], step + 1)
         reason = "steps before the last change of the trunk were taken back"
         journal.history.revise("damage", step + 1, step, reason, {"generation": generation})
         journal.read_generation()
@@ -315,8 +317,8 @@ def _keep_generation(journal: Journal, step: int) -> None:
 
 def _sentences(repair: Repair, losses: Losses, unread: dict[str, Unread]) -> list[str]:
     notes = []
-    lost = [f"{one.num_lost:,} of {table}" for table, one in repair.tables.items() if one.num_lost]
-    kept = sum(one.num_kept for one in repair.tables.values())
+    lost = [f"{rows.num_lost:,} of {table}" for table, rows in repair.tables.items() if rows.num_lost]
+    kept = sum(rows.num_kept for rows in repair.tables.values())
     told = ", ".join(lost) if lost else "none that is known"
     notes.append(f"{kept:,} rows could be read and match their checksums; lost: {told}.")
     if repair.num_steps_taken_back or repair.num_examples_taken_back:

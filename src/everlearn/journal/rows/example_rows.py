@@ -77,7 +77,7 @@ def text_row(offset: int, text: str) -> Row:
 
 def prediction_row(offset: int, prediction: JournaledPrediction) -> Row:
     """A row of ``predictions``."""
-    top = canonical_json([list(one) for one in prediction.top]) if prediction.top else None
+    top = canonical_json([list(pair) for pair in prediction.top]) if prediction.top else None
     values = (
         offset,
         prediction.label,

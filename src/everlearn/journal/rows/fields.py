@@ -26,13 +26,13 @@ def fields_without(
         texts: The record's texts. What is said in the fields with these names is text, too.
         names: Of fields that are text whatever they hold.
     """
-    said = {one.strip() for one in texts if one}
-    said |= {one.strip() for name in names for one in _strings(fields.get(name)) if len(one) >= _WHOLE}
+    said = {text.strip() for text in texts if text}
+    said |= {text.strip() for name in names for text in _strings(fields.get(name)) if len(text) >= _WHOLE}
     said.discard("")
     return {
         name: value
         for name, value in fields.items()
-        if name not in names and not (said and any(_repeats(one, said) for one in _strings(value)))
+        if name not in names and not (said and any(_repeats(text, said) for text in _strings(value)))
     }
 
 
@@ -45,8 +45,8 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _strings(one)
+        for part in value.values():
+            yield from _strings(part)
     elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
+        for part in value:
+            yield from _strings(part)

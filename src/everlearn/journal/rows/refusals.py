@@ -50,22 +50,23 @@ def without_deleted(refused: Sequence[Refused], deleted_ids: DeletedIds) -> list
         return list(refused)
     # All names at once: one by one they would be a query each, within the transaction of a step.
     deleted = deleted_ids.among(set().union(*map(_names_of, refused)))
-    return [_obeying(one, deleted, deleted_ids) for one in refused]
+    return [_obeying(record, deleted, deleted_ids) for record in refused]
 
 
-def _names_of(one: Refused) -> set[str]:
-    return ({one.id} if one.id is not None else set()) | _quoted_in(one.reason) | names_in(one.excerpt)
+def _names_of(record: Refused) -> set[str]:
+    own = {record.id} if record.id is not None else set()
+    return own | _quoted_in(record.reason) | names_in(record.excerpt)
 
 
-def _obeying(one: Refused, deleted: Container[str], deleted_ids: DeletedIds) -> Refused:
-    is_of_deleted = one.id is not None and one.id in deleted
-    is_named = any(name in deleted for name in _quoted_in(one.reason))
+def _obeying(record: Refused, deleted: Container[str], deleted_ids: DeletedIds) -> Refused:
+    is_of_deleted = record.id is not None and record.id in deleted
+    is_named = any(name in deleted for name in _quoted_in(record.reason))
     if is_of_deleted or is_named:
-        digest = deleted_ids.digest_of(str(one.id)).hex() if is_of_deleted else one.id
-        return replace(one, reason=_DELETED if is_named else one.reason, excerpt="", id=digest)
-    if any(name in deleted for name in names_in(one.excerpt)):
-        return replace(one, excerpt="")
-    return one
+        digest = deleted_ids.digest_of(str(record.id)).hex() if is_of_deleted else record.id
+        return replace(record, reason=_DELETED if is_named else record.reason, excerpt="", id=digest)
+    if any(name in deleted for name in names_in(record.excerpt)):
+        return replace(record, excerpt="")
+    return record
 
 
 def _quoted_in(text: str) -> set[str]:
@@ -142,15 +143,17 @@ class Refusals:
                 self._database.execute("DELETE FROM rejections WHERE id = ?", (id_,)).rowcount for id_ in ids
             )
             if not known:  # never taken: what is left of them is all that tells their words
-                own += [one.excerpt for _, one in self._with_excerpt() if named & names_in(one.excerpt)]
+                own += [
+                    record.excerpt for _, record in self._with_excerpt() if named & names_in(record.excerpt)
+                ]
             traces = TextTraces([*(text for text in known if text is not None), *own])
             return count + self._change(
                 {
-                    number: replace(one, excerpt="")
-                    for number, one in self._with_excerpt()
-                    if (one.id is None and None in known)
-                    or named & names_in(one.excerpt)
-                    or traces.are_in(one.excerpt)
+                    number: replace(record, excerpt="")
+                    for number, record in self._with_excerpt()
+                    if (record.id is None and None in known)
+                    or named & names_in(record.excerpt)
+                    or traces.are_in(record.excerpt)
                 }
             )
 
@@ -172,7 +175,7 @@ class Refusals:
 
     def num_naming(self, is_deleted: Callable[[str], bool]) -> int:
         """How many rows name an id of which ``is_deleted`` is true."""
-        return sum(is_naming(_as_mapping(one), is_deleted) for _, one in self._numbered("1"))
+        return sum(is_naming(_as_mapping(record), is_deleted) for _, record in self._numbered("1"))
 
     def _with_excerpt(self) -> Iterator[tuple[int, Refused]]:
         return self._numbered("excerpt <> ''")
@@ -187,7 +190,7 @@ class Refusals:
     def _change(self, changed: Mapping[int, Refused]) -> int:
         self._database.executemany(
             "UPDATE rejections SET reason = ?, excerpt = ?, id = ? WHERE number = ?",
-            [(one.reason, one.excerpt, one.id, number) for number, one in changed.items()],
+            [(record.reason, record.excerpt, record.id, number) for number, record in changed.items()],
         )
         return len(changed)
 
@@ -198,5 +201,5 @@ def is_naming(refused: Mapping[str, object], is_deleted: Callable[[str], bool]) 
     return any(map(is_deleted, {id_} | _quoted_in(reason) | names_in(excerpt)))
 
 
-def _as_mapping(one: Refused) -> dict[str, object]:
-    return {"id": one.id, "reason": one.reason, "excerpt": one.excerpt}
+def _as_mapping(record: Refused) -> dict[str, object]:
+    return {"id": record.id, "reason": record.reason, "excerpt": record.excerpt}

@@ -137,7 +137,7 @@ class Condition:
 
 def select_where(journal: Journal, conditions: Sequence[Condition]) -> list[int]:
     """Offsets of the examples of which all conditions hold, in order."""
-    parts = [one.sql() for one in conditions]
+    parts = [condition.sql() for condition in conditions]
     where = " AND ".join(sql for sql, _ in parts)
     values = [value for _, some in parts for value in some]
     rows = journal.database.rows(
@@ -156,7 +156,7 @@ def select_where(journal: Journal, conditions: Sequence[Condition]) -> list[int]
             "time": time,
             "fields": json.loads(str(fields)) if fields else {},
         }
-        if all(one.holds(described) for one in conditions):
+        if all(condition.holds(described) for condition in conditions):
             found.append(int(offset))  # type: ignore[call-overload]
     return found
 

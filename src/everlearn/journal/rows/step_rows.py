@@ -48,21 +48,23 @@ class ArrivalRows:
     def of(cls, new: NewStep, step: int, first: int, *, keep_text: bool) -> ArrivalRows:
         """The rows of a step, whose examples begin at offset ``first``."""
         arrivals = list(enumerate(new.arrivals, start=first))
-        kept = [(offset, one if keep_text else _without_text(one)) for offset, one in arrivals]
+        kept = [(offset, arrival if keep_text else _without_text(arrival)) for offset, arrival in arrivals]
         return cls(
-            examples=[example_row(offset, step, one.example, one.role) for offset, one in kept],
+            examples=[example_row(offset, step, arrival.example, arrival.role) for offset, arrival in kept],
             codes=[
-                code_row(offset, one.example.code) for offset, one in arrivals if one.example.code is not None
+                code_row(offset, arrival.example.code)
+                for offset, arrival in arrivals
+                if arrival.example.code is not None
             ],
             texts=[
-                text_row(offset, one.example.text)
-                for offset, one in arrivals
-                if keep_text and one.example.text is not None
+                text_row(offset, arrival.example.text)
+                for offset, arrival in arrivals
+                if keep_text and arrival.example.text is not None
             ],
             predictions=[
-                prediction_row(offset, one.prediction)
-                for offset, one in arrivals
-                if one.prediction is not None
+                prediction_row(offset, arrival.prediction)
+                for offset, arrival in arrivals
+                if arrival.prediction is not None
             ],
         )
 
@@ -123,7 +125,7 @@ def insert_flags(database: Database, step: int, flags: Sequence[Flag]) -> None:
     if flags:
         database.executemany(
             "INSERT INTO flags VALUES (?,?,?,?,?,?)",
-            [(one.offset, step, one.reason, one.score, one.policy, one.resolved) for one in flags],
+            [(flag.offset, step, flag.reason, flag.score, flag.policy, flag.resolved) for flag in flags],
         )
 
 
@@ -132,7 +134,7 @@ def insert_refused(database: Database, step: int, refused: Sequence[Refused]) ->
     if refused:
         database.executemany(
             "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
-            [(step, one.place, one.reason, _storable(one.excerpt), one.id) for one in refused],
+            [(step, record.place, record.reason, _storable(record.excerpt), record.id) for record in refused],
         )
 
 

@@ -122,9 +122,9 @@ def held_examples(
             for target in held.all(offset, role, arrived_with):
                 yield offset, Example(id=id_, target=target)
         return
-    for offset, one in _arrivals(journal, offsets, generation):
-        for target in held.all(offset, one.role, one.example.target):
-            yield offset, one.example.with_target(target)
+    for offset, arrival in _arrivals(journal, offsets, generation):
+        for target in held.all(offset, arrival.role, arrival.example.target):
+            yield offset, arrival.example.with_target(target)
 
 
 def held_more_than_once(journal: Journal) -> list[str]:

@@ -53,10 +53,10 @@ def set_aside_by_guard(journal: Journal) -> Iterator[SetAside]:
         if kind == "rollback":
             taken_back = first_step if taken_back is None else min(taken_back, first_step)
             continue
-        for one in set_aside_by(journal, revision, before_step=taken_back):
-            if one.offset not in seen:
-                seen.add(one.offset)
-                yield one
+        for example in set_aside_by(journal, revision, before_step=taken_back):
+            if example.offset not in seen:
+                seen.add(example.offset)
+                yield example
 
 
 def set_aside_by(journal: Journal, revision: int, *, before_step: int | None = None) -> Iterator[SetAside]:

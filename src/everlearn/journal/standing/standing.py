@@ -58,17 +58,17 @@ def targets_held(turn: int | None, arrived_with: str | None, changes: Sequence[C
         arrived_with: The target that it came with.
         changes: What was learned of it out of turn, in order.
     """
-    out_of_turn = [one for one in changes if one.kind != "pending"]
+    out_of_turn = [change for change in changes if change.kind != "pending"]
     in_turn = arrived_with
     if turn is not None:
-        for one in changes:
-            if one.kind == "pending" and one.step <= turn:
-                in_turn = one.target
-    steps = {one.step for one in out_of_turn}
+        for change in changes:
+            if change.kind == "pending" and change.step <= turn:
+                in_turn = change.target
+    steps = {change.step for change in out_of_turn}
     held: list[str] = []
     for step in sorted(steps if turn is None else steps | {turn}):
         # Several of one step are made as one: what was held before the first, and what the last one says.
-        of_step = [one for one in out_of_turn if one.step == step]
+        of_step = [change for change in out_of_turn if change.step == step]
         if of_step and of_step[0].kind == "correction" and of_step[0].previous in held:
             held.remove(of_step[0].previous)
         if step == turn and in_turn is not None:

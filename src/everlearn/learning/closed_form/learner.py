@@ -206,7 +206,7 @@ class ClosedFormLearner(RunLearner):
             StateError: An example has a label that was never learned, or more examples of a label
                 are to be forgotten than were learned. Nothing is changed then.
         """
-        other = next((one for one in examples if not isinstance(one, Example)), None)
+        other = next((item for item in examples if not isinstance(item, Example)), None)
         if other is not None:
             raise InputError(
                 f"forget takes the examples that were learned, not {type(other).__name__}: an id does not "

@@ -216,11 +216,11 @@ def _derivatives(weights: FloatArray, experts: _Experts) -> tuple[FloatArray, Fl
     for ridge, bayes, classes in experts.blocks():
         probabilities = _softmax(weights[0] * ridge + weights[1] * bayes)
         weighted = (probabilities * ridge, probabilities * bayes)
-        means_2b = np.array([one.sum(axis=1) for one in weighted])
+        means_2b = np.array([products.sum(axis=1) for products in weighted])
         rows = np.arange(len(classes))
         own_2b = np.array([ridge[rows, classes], bayes[rows, classes]])
         gradient += (means_2b - own_2b).sum(axis=1) / num
-        second = np.array([[np.vdot(one, other) for other in (ridge, bayes)] for one in weighted])
+        second = np.array([[np.vdot(products, other) for other in (ridge, bayes)] for products in weighted])
         hessian += (second - means_2b @ means_2b.T) / num
     pull = 2 / num
     return gradient + pull * (weights - _PRIOR_WEIGHTS), hessian + pull * np.eye(2)

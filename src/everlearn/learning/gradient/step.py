@@ -134,7 +134,8 @@ def _norm(context: StepContext, max_gradient_norm: float | None) -> float:
     parameters = list(context.parameters.values())
     if max_gradient_norm is not None:
         return float(clip_grad_norm_(parameters, max_gradient_norm, foreach=True))
-    return float(get_total_norm([one.grad for one in parameters if one.grad is not None], foreach=True))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return float(get_total_norm(gradients, foreach=True))
 
 
 def _require_finite(value: float, name: str, step: int) -> None:

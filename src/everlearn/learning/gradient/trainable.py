@@ -89,7 +89,7 @@ def _adaptable_names(network: nn.Module, num_layers: int, config: GradientConfig
     if config.trainable_layers is not None:
         within = _chosen_layers(network, num_layers, config)
     allowed = {
-        id(module) for one in (within if isinstance(within, list) else [within]) for module in one.modules()
+        id(module) for part in (within if isinstance(within, list) else [within]) for module in part.modules()
     }
     get_output = getattr(network, "get_output_embeddings", None)
     output = get_output() if get_output is not None else None

@@ -85,8 +85,8 @@ class Training:
         }
         self._head = head
         of_head = set() if head is None else {id(parameter) for parameter in head.parameters()}
-        heads = {name: one for name, one in self.parameters.items() if id(one) in of_head}
-        others = {name: one for name, one in self.parameters.items() if name not in heads}
+        heads = {name: parameter for name, parameter in self.parameters.items() if id(parameter) in of_head}
+        others = {name: parameter for name, parameter in self.parameters.items() if name not in heads}
         self.optimizer = build_optimizer(others, heads, config)
         self.rates = ChangedRates(self.optimizer, config)
         self._stability = stability
@@ -113,9 +113,9 @@ class Training:
         self.optimizer.add_param_group({**group, "weight_decay": 0.0, "warms_up": False})
         if isinstance(self.optimizer, Adagrad):
             # It makes its moments when it is made itself, and none for what is added.
-            for one in named.values():
-                moments = {"step": torch.zeros((), device=one.device), "sum": torch.zeros_like(one)}
-                self.optimizer.state[one] = moments
+            for added in named.values():
+                moments = {"step": torch.zeros((), device=added.device), "sum": torch.zeros_like(added)}
+                self.optimizer.state[added] = moments
         self.parameters.update(named)
         self._average.include(named)
         self._spikes = SpikeGuard(self._stability)
@@ -125,7 +125,7 @@ class Training:
         """Let a parameter of the same shape take another's place, with its moments and its average."""
         old = self.parameters[name]
         for group in self.optimizer.param_groups:
-            group["params"] = [parameter if one is old else one for one in group["params"]]
+            group["params"] = [parameter if member is old else member for member in group["params"]]
         if old in self.optimizer.state:
             self.optimizer.state[parameter] = self.optimizer.state.pop(old)
         self.parameters[name] = parameter
@@ -139,7 +139,7 @@ class Training:
         self.optimizer.param_groups = [
             group
             for group in self.optimizer.param_groups
-            if not any(one is parameter for one in group["params"] for parameter in added)
+            if not any(member is parameter for member in group["params"] for parameter in added)
         ]
         self._added, self._alone_steps = (), 0
 
@@ -182,18 +182,18 @@ class Training:
     @contextmanager
     def _added_alone(self) -> Iterator[None]:
         """Within the block only added parameters are trained."""
-        others = [one for name, one in self.parameters.items() if name not in self._added]
+        others = [parameter for name, parameter in self.parameters.items() if name not in self._added]
         # Methods may change weights themselves, whatever takes gradients.
-        kept = [one.detach().clone() for one in others] if self.methods else []
-        for one in others:
-            one.requires_grad_(False)
+        kept = [parameter.detach().clone() for parameter in others] if self.methods else []
+        for parameter in others:
+            parameter.requires_grad_(False)
         try:
             yield
         finally:
-            for one, before in zip(others, kept, strict=False):
-                one.copy_(before)
-            for one in others:
-                one.requires_grad_(True)
+            for parameter, before in zip(others, kept, strict=False):
+                parameter.copy_(before)
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def _refuse(self, loss: float, norm: float) -> str | None:
         return self._spikes.refuse(loss)

@@ -38,8 +38,8 @@ def _checkpointed(layer_class: Any) -> Any:
             nonlocal runs
             runs += 1
             with ExitStack() as stack:
-                for one in _changeable((*args, *kwargs.values())) if runs > 1 else ():
-                    stack.enter_context(one.again())
+                for changeable in _changeable((*args, *kwargs.values())) if runs > 1 else ():
+                    stack.enter_context(changeable.again())
                 return layer_class.forward(self, *args, **kwargs)
 
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
@@ -48,8 +48,8 @@ def _checkpointed(layer_class: Any) -> Any:
 
 
 def _changeable(arguments: Iterable[Any]) -> Iterator[Any]:
-    for one in arguments:
-        if isinstance(one, list | tuple):
-            yield from _changeable(one)
-        elif hasattr(one, "again"):
-            yield one
+    for argument in arguments:
+        if isinstance(argument, list | tuple):
+            yield from _changeable(argument)
+        elif hasattr(argument, "again"):
+            yield argument

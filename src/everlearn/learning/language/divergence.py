@@ -83,7 +83,7 @@ class _LinearDivergence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        scaled = [None if one is None else one * gradients[0] for one in ctx.gradients]
+        scaled = [None if gradient is None else gradient * gradients[0] for gradient in ctx.gradients]
         return (*scaled, None, None)
 
 

@@ -32,7 +32,7 @@ def dynamic_losses(
         with learner.without_growth():
             learner.settle()
             start = learner.state() if forget_documents else None
-            for _, pieces in groupby(examples, key=lambda one: document_of(one)[0]):
+            for _, pieces in groupby(examples, key=lambda example: document_of(example)[0]):
                 for piece in pieces:
                     losses += learner.learn([piece]).text_losses
                 if start is not None:
@@ -47,11 +47,11 @@ def dynamic_losses(
 def joined(losses: Iterable[TextLoss]) -> tuple[TextLoss, ...]:
     """One loss a domain, in the order of their first appearance."""
     sums: dict[str | None, list[float]] = {}
-    for one in losses:
-        total = sums.setdefault(one.domain, [0.0, 0, 0])
-        total[0] += one.nats
-        total[1] += one.tokens
-        total[2] += one.bytes
+    for loss in losses:
+        total = sums.setdefault(loss.domain, [0.0, 0, 0])
+        total[0] += loss.nats
+        total[1] += loss.tokens
+        total[2] += loss.bytes
     return tuple(
         TextLoss(domain=domain, nats=nats, tokens=int(tokens), bytes=int(num_bytes))
         for domain, (nats, tokens, num_bytes) in sums.items()

@@ -84,7 +84,7 @@ class GrowingVocabulary:
 
     @property
     def _num_bytes(self) -> int:
-        return sum(one.num_bytes for one in self._watched)
+        return sum(kept.num_bytes for kept in self._watched)
 
     def watch(self, examples: Sequence[Example]) -> None:
         """Keep the examples' texts, as far as there is room."""
@@ -116,9 +116,9 @@ class GrowingVocabulary:
             What was gained; also nothing may be.
         """
         watch = VocabularyWatch(self.tokenizer)
-        for one in self._watched:
-            watch.update(one.text, one.domain)
-        texts = [one.text for one in self._watched]
+        for kept in self._watched:
+            watch.update(kept.text, kept.domain)
+        texts = [kept.text for kept in self._watched]
         before = _num_tokens(self.tokenizer, texts)
         words = propose(watch, self._config.words, self._config.min_count)
         growth = self._insert(words, training)
@@ -131,24 +131,24 @@ class GrowingVocabulary:
             num_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
             tokens_before=before,
             tokens_after=_num_tokens(self.tokenizer, texts),
-            tokens_per_word={name: one.tokens_per_word for name, one in watch.fertility.items()},
+            tokens_per_word={name: fertility.tokens_per_word for name, fertility in watch.fertility.items()},
         )
         self._watched, self._is_at_boundary = [], False
         return self.growth
 
     def examples_of(self, ids: Collection[str]) -> set[str]:
         """Those of these examples whose texts are watched."""
-        return {one.example_id for one in self._watched if one.example_id in ids}
+        return {kept.example_id for kept in self._watched if kept.example_id in ids}
 
     def forget(self, ids: Collection[str]) -> None:
         """Drop the texts of these examples."""
-        self._watched = [one for one in self._watched if one.example_id not in ids]
+        self._watched = [kept for kept in self._watched if kept.example_id not in ids]
         self._is_at_boundary = self._is_at_boundary and bool(self._watched)
 
     def state(self) -> dict[str, Json]:
         """What was watched, or what was added; the rows are among the trained parameters."""
         return {
-            "watched": [[one.example_id, one.text, one.domain, one.num_bytes] for one in self._watched],
+            "watched": [[kept.example_id, kept.text, kept.domain, kept.num_bytes] for kept in self._watched],
             "is_at_boundary": self._is_at_boundary,
             "growth": None if self.growth is None else self.growth.to_json(),
         }
@@ -162,7 +162,7 @@ class GrowingVocabulary:
             StateError: The state is damaged.
         """
         try:
-            watched = [_Watched(*one) for one in state["watched"]]
+            watched = [_Watched(*fields) for fields in state["watched"]]
             is_at_boundary, saved = bool(state["is_at_boundary"]), state["growth"]
             growth = None if saved is None else VocabularyGrowth.from_json(saved)
         except (KeyError, TypeError, ValueError) as error:
@@ -180,7 +180,7 @@ class GrowingVocabulary:
 
     def _insert(self, words: Sequence[str], training: Training) -> Growth:
         names = {id(parameter): name for name, parameter in training.parameters.items()}
-        self._trained_before = [names.get(id(one)) for one in _matrices(self._model)]
+        self._trained_before = [names.get(id(matrix)) for matrix in _matrices(self._model)]
         # Values that transformers draws for new rows are overwritten, but nothing else may notice.
         with torch.random.fork_rng(devices=[]):
             growth = grow(self._model, self.tokenizer, words)

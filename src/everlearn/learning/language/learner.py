@@ -328,7 +328,7 @@ class LanguageLearner(TrainedLearner):
         self._lanes.restore(State(without_prefix("lanes", state.tensors), lanes))
         device = next(self.model.parameters()).device
         context = without_prefix("carry", state.tensors)
-        self._carry.restore(State({name: one.to(device) for name, one in context.items()}, carry))
+        self._carry.restore(State({name: tensor.to(device) for name, tensor in context.items()}, carry))
         self._num_tokens = num_tokens
 
     def _read_with(self, tokenizer: Any) -> None:

@@ -201,10 +201,10 @@ def check_logit_form(model: nn.Module, form: LogitForm, autocast_dtype: torch.dt
     ):
         states_TD, logits_TV = _read(causal_lm)
         with evaluating(causal_lm):
-            for one in (form, LogitForm(is_own=True)):
-                found_TV = one.of_scaled(model, one.scaled(states_TD).to(dtype))
+            for candidate in (form, LogitForm(is_own=True)):
+                found_TV = candidate.of_scaled(model, candidate.scaled(states_TD).to(dtype))
                 if _agree(found_TV.double()[None], logits_TV.double()[None], 3 * _tolerance(dtype)):
-                    return one
+                    return candidate
     raise ModelError(
         f"the logits of {type(causal_lm).__name__} do not come from the last hidden states of its decoder, "
         "so its losses cannot be computed here; take another model (--model)"
@@ -264,7 +264,9 @@ def _observe(causal_lm: Any, head: Any, size: int) -> _Seen | None:
         handle.remove()
     if len(seen) != 1:
         return None
-    return _Seen(*(one.double().reshape(2, _NUM_TOKENS, -1) for one in (states_TD, *seen[0], logits_TV)))
+    return _Seen(
+        *(tensor.double().reshape(2, _NUM_TOKENS, -1) for tensor in (states_TD, *seen[0], logits_TV))
+    )
 
 
 def _ratio(numerators: Tensor, denominators: Tensor) -> float:
@@ -275,13 +277,13 @@ def _ratio(numerators: Tensor, denominators: Tensor) -> float:
 def _numbers(config: Any) -> list[float]:
     """1, and what stands in a configuration: a scale may be any of these or its inverse."""
     values = {**config.to_dict(), **config.get_text_config().to_dict()}.values()
-    return [1.0, *(float(one) for one in values if isinstance(one, int | float) and one > 0)]
+    return [1.0, *(float(value) for value in values if isinstance(value, int | float) and value > 0)]
 
 
 def _exact(measured: float, numbers: Sequence[float], tolerance: float) -> float:
     """The number that was measured, without the error of the measurement where it is known better."""
-    candidates = [one for number in numbers for one in (number, 1.0 / number)]
-    nearest = min(candidates, key=lambda one: abs(one - measured))
+    candidates = [candidate for number in numbers for candidate in (number, 1.0 / number)]
+    nearest = min(candidates, key=lambda candidate: abs(candidate - measured))
     return nearest if abs(nearest - measured) <= tolerance * abs(measured) else measured
 
 

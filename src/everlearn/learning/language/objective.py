@@ -178,7 +178,7 @@ class LanguageObjective:
         plans = self._plan(added)
         counts = [int(_targets(chunk).sum()) for chunk in batch.chunks]
         added_parts = [[added[k] for k in plan.sequences] for plan in plans]
-        added_counts = [sum(_num_targets(one) for one in part) for part in added_parts]
+        added_counts = [sum(_num_targets(segment) for segment in part) for part in added_parts]
         total = max(1, sum(counts) + sum(added_counts))
         together = self.carry.config.gradient_chunks + 1
         groups = []
@@ -210,7 +210,7 @@ class LanguageObjective:
     def _plan(self, segments: Sequence[ModelExample]) -> list[RowBatch]:
         if not segments:
             return []
-        lengths = [len(one.input) - 1 for one in segments]
+        lengths = [len(segment.input) - 1 for segment in segments]
         plan = plan_single if self.carry.one_document_per_row else plan_packed
         width = max(self._width, *lengths)
         return plan(lengths, max(width, self._num_rows * self._width), width)

@@ -22,12 +22,12 @@ class StepProgress:
     def report(self, num_learned: int) -> StepReport:
         """All of it."""
         results = self.results
-        norms = [one.gradient_norm for one in results if one.gradient_norm is not None]
-        skipped = [one.skipped for one in results if one.skipped is not None]
+        norms = [result.gradient_norm for result in results if result.gradient_norm is not None]
+        skipped = [result.skipped for result in results if result.skipped is not None]
         return StepReport(
             num_learned=num_learned,
-            loss=float(np.mean([one.loss for one in results])) if results else None,
-            num_replayed=sum(len(one.batch) - one.batch.num_fresh for one in results),
+            loss=float(np.mean([result.loss for result in results])) if results else None,
+            num_replayed=sum(len(result.batch) - result.batch.num_fresh for result in results),
             text_losses=self.tally.losses(),
             num_tokens=self.tally.num_tokens,
             gradient_norm=max(norms, default=None),

@@ -58,15 +58,15 @@ def text_of(example: Example) -> str:
     messages = chat_of(example)
     if messages is None:
         return example.text or ""
-    return "\n".join(str(one.get("content")) for one in messages)
+    return "\n".join(str(message.get("content")) for message in messages)
 
 
 def chat_of(example: Example) -> list[Any] | None:
     """The messages of a chat; None for other texts, also where a record has a field of that name itself."""
     messages = example.fields.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(one, Mapping) for one in messages):
+    if not isinstance(messages, list) or not all(isinstance(message, Mapping) for message in messages):
         return None
-    contents = "\n".join(str(one.get("content")) for one in messages)
+    contents = "\n".join(str(message.get("content")) for message in messages)
     return messages if example.text in (None, contents) else None
 
 

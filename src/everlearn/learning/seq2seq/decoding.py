@@ -101,7 +101,7 @@ def generate(model: Any, sources: Sequence[IdArray], decoding: Decoding) -> list
             results = search(model, encoded, mask_BS.long(), limits, decoding)
         for place, result in zip(group, results, strict=True):
             found[place] = result
-    return [one for one in found if one is not None]
+    return [target for target in found if target is not None]
 
 
 def _limit(source_length: int, decoding: Decoding) -> int:

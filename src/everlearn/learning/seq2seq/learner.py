@@ -231,8 +231,8 @@ def _decoding(
     settings = [getattr(seq2seq_model.model, "generation_config", None), seq2seq_model.model.config]
 
     def token(name: str) -> int | None:
-        for one in settings:
-            value = getattr(one, name, None)
+        for part in settings:
+            value = getattr(part, name, None)
             if value is not None:
                 return int(value[0] if isinstance(value, list) else value)
         return None

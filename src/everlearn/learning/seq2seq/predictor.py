@@ -31,10 +31,10 @@ def predict_targets(
     if not examples:
         return []
     generated = generate(model, reader.sources(examples), decoding)
-    texts = reader.texts([one.ids for one in generated])
+    texts = reader.texts([target.ids for target in generated])
     return [
-        Prediction(text, (text,), np.array([one.mean_probability]))
-        for text, one in zip(texts, generated, strict=True)
+        Prediction(text, (text,), np.array([target.mean_probability]))
+        for text, target in zip(texts, generated, strict=True)
     ]
 
 

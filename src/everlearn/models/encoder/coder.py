@@ -200,7 +200,7 @@ class TextCoder:
         """Why a text cannot be read; None: it can."""
         if not may_exceed(self.trunk.tokenizer, self.trunk.model):
             return None
-        ids = [one for window in self._tokenize([text])[0] for one in window]
+        ids = [token for window in self._tokenize([text])[0] for token in window]
         return token_problem(self.trunk.tokenizer, self.trunk.model, ids)
 
     def _row_forward(self) -> RowForward:

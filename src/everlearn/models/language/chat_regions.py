@@ -81,7 +81,7 @@ def check_tools(tools: object) -> Tools | None:
     """
     if tools is None or tools == []:
         return None
-    if not isinstance(tools, list) or not all(isinstance(one, Mapping) for one in tools):
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise InputError(f"tools: expected a list of objects, got {tools!r:.80}")
     return tools
 

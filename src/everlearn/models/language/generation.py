@@ -236,7 +236,7 @@ def _continuation(tokenizer: Any, context: Sequence[int], ids: Sequence[int]) ->
 
 def _before_stop(text: str, stop: Sequence[str]) -> str:
     """A text up to the first of the texts that end it."""
-    return text[: min((place for one in stop if (place := text.find(one)) >= 0), default=len(text))]
+    return text[: min((place for string in stop if (place := text.find(string)) >= 0), default=len(text))]
 
 
 class _StopAt(StoppingCriteria):
@@ -255,7 +255,7 @@ class _StopAt(StoppingCriteria):
         self._skipped = skipped
         self._stop = stop
         # A token is a byte at least, so no text that ends with the newest token begins before these.
-        self._num_tokens = max(len(one.encode()) for one in stop) + _CONTEXT
+        self._num_tokens = max(len(string.encode()) for string in stop) + _CONTEXT
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         """Which rows end (B,)."""
@@ -331,9 +331,9 @@ class _Streamer:
         if kept == len(text):
             begun = (
                 size
-                for one in self._stop
-                for size in range(min(len(one) - 1, len(text)), 0, -1)
-                if text.endswith(one[:size])
+                for string in self._stop
+                for size in range(min(len(string) - 1, len(text)), 0, -1)
+                if text.endswith(string[:size])
             )
             kept -= max(begun, default=0)
         text, self._held = text[:kept], text[kept:]

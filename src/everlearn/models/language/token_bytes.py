@@ -230,9 +230,9 @@ def _copies_of(tokenizer: Any) -> _Copies:
 
 def _copy(backend: Any, size: int) -> _Copies:
     plain, marked = copy.deepcopy(backend), copy.deepcopy(backend)
-    for one in (plain, marked):
-        one.no_truncation()
-        one.no_padding()
+    for tokenizer in (plain, marked):
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
     plain.encode_special_tokens = True
     marked.encode_special_tokens = False
     added = backend.get_added_tokens_decoder()

@@ -87,8 +87,8 @@ def check_rounded(folder: Path, expected: Mapping[str, Tensor], model: Any) -> f
     saved = _loaded(folder, model)
     found = saved.state_dict()
     for name, tensor in expected.items():
-        one = found.get(name)
-        if one is None or not torch.equal(one.cpu(), tensor.to(one.dtype).cpu()):
+        written = found.get(name)
+        if written is None or not torch.equal(written.cpu(), tensor.to(written.dtype).cpu()):
             raise ModelError(f"the written model is another than the run's: {name} differs")
     inputs = _inputs(model)
     return float(_difference(_logits(model, inputs), _logits(saved, inputs)).max())
@@ -156,12 +156,12 @@ def _logits(model: Any, inputs: Mapping[str, Tensor]) -> Tensor:
     return logits.float()
 
 
-def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """|one - other|; what is infinite or no number in both does not differ."""
-    if one.shape != other.shape:
-        return torch.full_like(one, float("inf"))
-    alike = (one == other) | (one.isnan() & other.isnan())
-    return torch.where(alike, 0.0, (one - other).abs().nan_to_num(float("inf")))
+def _difference(left: Tensor, right: Tensor) -> Tensor:
+    """|left - right|; what is infinite or no number in both does not differ."""
+    if left.shape != right.shape:
+        return torch.full_like(left, float("inf"))
+    alike = (left == right) | (left.isnan() & right.isnan())
+    return torch.where(alike, 0.0, (left - right).abs().nan_to_num(float("inf")))
 
 
 def _first_difference(model: Any, saved: Any, inputs: Mapping[str, Tensor]) -> str | None:
@@ -199,7 +199,7 @@ def _outputs(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _round_alike(base: Any, live: Any) -> None:
     """Round the weights of a base as the live model has, which is no fault of the adapter."""
-    formats = {name.replace(".base_layer", ""): one.dtype for name, one in live.named_parameters()}
+    formats = {name.replace(".base_layer", ""): weight.dtype for name, weight in live.named_parameters()}
     for name, parameter in base.named_parameters():
         wanted = formats.get(name, parameter.dtype)
         if wanted != parameter.dtype:

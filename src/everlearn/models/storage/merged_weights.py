@@ -45,8 +45,8 @@ def plain_model(model: Any, dtype: torch.dtype | None = None) -> Any:
         del config.quantization_config  # a model read from GGUF keeps it, though its weights are plain
     plain = _without_weights(bare, config)
     if not all(_are_equal(weights, *pair) for pair in _ties(plain)):
-        for one in _all_configs(config):
-            one.tie_word_embeddings = False
+        for part in _all_configs(config):
+            part.tie_word_embeddings = False
         plain = _without_weights(bare, config)
     weights = _shared_as_tied(weights, dict(_ties(plain)))
     try:
@@ -181,10 +181,10 @@ def _ties(model: Any) -> Iterator[tuple[str, str]]:
     yield from model.get_expanded_tied_weights_keys(all_submodels=True).items()
 
 
-def _are_equal(weights: Mapping[str, Tensor], one: str, other: str) -> bool:
-    if one not in weights or other not in weights:
+def _are_equal(weights: Mapping[str, Tensor], name: str, other: str) -> bool:
+    if name not in weights or other not in weights:
         return True
-    a, b = weights[one], weights[other]
+    a, b = weights[name], weights[other]
     return a is b or (a.shape == b.shape and torch.equal(a, b))
 
 

@@ -170,5 +170,5 @@ def _renumber_settings(model: Any, new_ids: Mapping[int, int]) -> None:
                 continue
             if isinstance(value, int) and value in new_ids:
                 setattr(settings, name, new_ids[value])
-            elif isinstance(value, list) and all(isinstance(one, int) for one in value):
-                setattr(settings, name, [new_ids[one] for one in value if one in new_ids])
+            elif isinstance(value, list) and all(isinstance(token, int) for token in value):
+                setattr(settings, name, [new_ids[token] for token in value if token in new_ids])

@@ -134,7 +134,7 @@ class VocabularyWatch:
             data={
                 "candidates": dict(self.candidates.items()),
                 "num_lost": self.candidates.num_lost,
-                "fertility": {name: asdict(one) for name, one in self.fertility.items()},
+                "fertility": {name: asdict(fertility) for name, fertility in self.fertility.items()},
             },
         )
 
@@ -145,7 +145,7 @@ class VocabularyWatch:
             StateError: The state is of another kind.
         """
         try:
-            fertility = {name: Fertility(**one) for name, one in state.data["fertility"].items()}
+            fertility = {name: Fertility(**counts) for name, counts in state.data["fertility"].items()}
             self.candidates.load(state.data["candidates"], int(state.data["num_lost"]))
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(f"this is no state of a vocabulary watch: {error!r}") from error
