@@ -17,11 +17,12 @@ from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import settings_for
+from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.folder.useful_settings import check_useful
 from everlearn.runtime.history.lineage import VersionList, versions_of
 from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_of, review_examples
 from everlearn.runtime.history.rollback import RollbackOutcome, roll_back
-from everlearn.runtime.loop.place import PROGRAM, GivenPlace
+from everlearn.runtime.loop.place import GivenPlace
 from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.served import Served, served_of
 from everlearn.settings import RunConfig
@@ -81,6 +82,8 @@ class Run:
         self._served: Served | None = None
         self._served_state: tuple[object, ...] | None = None
         self._versions: dict[int, Served] = {}
+        self._is_writer = session is not None
+        self._is_closed = False
         # A crash may have come between the newest step and its checkpoint.
         self._is_saved = session is None or not session.live.recovered.num_steps
         if session is not None:
@@ -204,8 +207,8 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint, so that others can read the newest state and opening it is quick.
 
-        It is written now and then anyway (``run.checkpoint_seconds``), and when the run is closed. Without a
-        guard it is a version.
+        One is written now and then anyway (``run.checkpoint_seconds``), and when the run is closed. This one
+        is a version, unless a guard decides what becomes one.
         """
         with self._lock:
             session = self._writing()
@@ -296,12 +299,17 @@ class Run:
         return rebuild_report(self.path)
 
     def close(self) -> None:
-        """Save what is not saved, and let the folder go; a new one in which nothing was learned goes, too."""
+        """Write a checkpoint of what is not saved, and let the folder go.
+
+        A new folder in which nothing was learned goes, too. Called twice it does nothing.
+        """
         with self._lock:
-            session = self._session
+            if self._is_closed:
+                return
+            session, self._is_closed = self._session, True
             try:
                 if session is not None and not self._is_saved:
-                    self.save()
+                    session.saving.save()
             finally:
                 self._session = self._served = None
                 if session is not None:
@@ -348,26 +356,36 @@ class Run:
                 self._restart()
 
     def _restart(self) -> None:
+        """Bring the run to its journal's newest step again; where that fails it is closed."""
         assert self._session is not None, "only who writes changes anything"
         self._session.close()
-        self._session = _session(self._folder, self._config, time.perf_counter())
+        self._session = None
         self._versions.clear()
-        self._publish()
+        try:
+            self._session = _session(self._folder, self._config, time.perf_counter())
+            self._publish(is_changed=True)
+        except BaseException:
+            self.close()
+            raise
 
-    def _publish(self) -> None:
-        """Let the present state, or the version that is to be served, predict from now on."""
+    def _publish(self, *, is_changed: bool = False) -> None:
+        """Let the present state, or the version that is to be served, predict from now on.
+
+        Args:
+            is_changed: A version may hold something else than it did.
+        """
         session = self._writing()
         serving = self._folder.served_version()
         if serving is None:
             snapshot = session.live.learner.snapshot()
             turns = None if snapshot is not None else self._lock
             self._served = Served(snapshot or session.live.learner, None, turns)
-        elif self._served is None or self._served.version != serving.version:
+        elif is_changed or self._served is None or self._served.version != serving.version:
             self._served = served_of(self._folder)
 
     def _present(self) -> Served:
         served = self._served
-        if self._session is not None and served is not None:
+        if self._is_writer and served is not None:
             return served
         with self._reading():
             state = self._folder.served_state()
@@ -388,12 +406,15 @@ class Run:
 
     def _writing(self) -> LearnSession:
         if self._session is None:
-            raise RunError(f"{self.path} is not open for writing")
+            how = "closed here; open it again" if self._is_closed else "not open for writing"
+            raise RunError(f"{self.path} is {how}")
         return self._session
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         with self._lock:
+            if self._is_closed:
+                raise RunError(f"{self.path} is closed here; open it again")
             if self._session is not None:
                 yield
             else:  # another process may write

@@ -21,6 +21,7 @@ from everlearn.runtime.fold.rewritten_versions import fold_versions_again
 from everlearn.runtime.fold.told_again import tell_again
 from everlearn.runtime.folder.metrics_file import restore_scores
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.stream_keys import is_given_once
 from everlearn.settings import RunConfig
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.scores import RunScores
@@ -115,9 +116,8 @@ def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> 
     step = journal.step(failed.step) if failed.step == journal.last_step else None
     if step is None:
         raise failed
-    is_piped = step.source is not None and (step.source == "-" or step.source.startswith("-:"))
     if is_out_of_memory(error):
-        if not is_piped:  # else what came with it would be lost
+        if step.source is None or not is_given_once(step.source):  # else what came with it would be lost
             with folder.saving():
                 journal.rewind(step.step - 1)
         raise out_of_memory(error, str(folder.path)) from error

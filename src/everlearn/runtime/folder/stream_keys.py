@@ -10,7 +10,15 @@ from pathlib import Path
 
 from everlearn.stream.open import is_standard_input
 
-__all__ = ["head_of", "source_key"]
+__all__ = ["PROGRAM", "head_of", "is_given_once", "source_key"]
+
+PROGRAM = "program"
+"""What identifies the examples that a program gives."""
+
+
+def is_given_once(key: str) -> bool:
+    """Whether what came from a stream cannot be read again: it was piped, or a program gave it."""
+    return key in ("-", PROGRAM) or key.startswith("-:")
 
 
 def source_key(spec: str) -> str:

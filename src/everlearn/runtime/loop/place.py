@@ -7,13 +7,11 @@ from typing import Protocol
 
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
+from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.loop.feeds import ArrangedFeed, Feed
 from everlearn.types import Example, Json
 
-__all__ = ["PROGRAM", "GivenPlace", "Place"]
-
-PROGRAM = "program"
-"""What identifies a program's examples in the run's journal."""
+__all__ = ["GivenPlace", "Place"]
 
 
 class Place(Protocol):
