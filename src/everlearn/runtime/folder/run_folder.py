@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -99,6 +100,7 @@ class RunFolder:
     def __init__(self, path: Path, record: RunRecord, journal: Journal, lock: IO[str] | None) -> None:
         self.path = path
         self.record = record
+        self._config: RunConfig | None = None  # read from the record when it is asked for
         self.journal = journal
         self.history = journal.history
         self.generations = journal.generations
@@ -189,15 +191,17 @@ class RunFolder:
             folder.notes.append(log_note(path / JOURNAL, log))
         return folder
 
-    @property
+    @cached_property
     def task(self) -> Task:
-        """What the run learns."""
+        """What the run learns, for life."""
         return task_of(self.config)
 
     @property
     def config(self) -> RunConfig:
         """The run's settings."""
-        return RunConfig.from_mapping(self.record.config, place=str(self.path / _RECORD))
+        if self._config is None:
+            self._config = RunConfig.from_mapping(self.record.config, place=str(self.path / _RECORD))
+        return self._config
 
     def write_config(self, config: RunConfig) -> None:
         """Keep other settings, if they are others."""
@@ -206,7 +210,7 @@ class RunFolder:
             record = self.record.model_copy(update={"config": mapping})
             with self.saving():
                 write_json(self.path / _RECORD, record.model_dump(mode="json"), indent=1)
-            self.record = record
+            self.record, self._config = record, None
 
     def learner_record(self, generation: int | None = None) -> LearnerRecord:
         """What it takes to build the learner for codes of a generation; None: of the one that counts."""
