@@ -48,11 +48,24 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_readmes_python_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def _readmes_python() -> list[str]:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    snippet = readme.split("```python\n")[1].split("```")[0]
-    exec(compile(snippet, "README.md", "exec"), {})
+    return [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+
+
+def test_the_readmes_learner_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    learner, _ = _readmes_python()
+    exec(compile(learner, "README.md", "exec"), {})
     label, confidence, is_outlier = capsys.readouterr().out.split()
     assert label == "password"
     assert 0.5 < float(confidence) <= 1
     assert is_outlier in {"True", "False"}
+
+
+def test_the_readmes_run_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, run = _readmes_python()
+    exec(compile(run, "README.md", "exec"), {})
+    assert capsys.readouterr().out.split() == ["billing", "True"]
