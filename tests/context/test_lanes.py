@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.context import NO_LABEL, Chunker, LaneChunk, Lanes, TokenRun
+from everlearn.context import NO_LABEL, LaneChunk, Lanes, TokenRun
 from everlearn.errors import ConfigError, StateError
 from everlearn.types import State
 
@@ -276,5 +276,3 @@ def test_damaged_and_foreign_states_are_refused() -> None:
 def test_numbers_are_checked() -> None:
     with pytest.raises(ConfigError, match="num_lanes must be at least 1, not 0"):
         Lanes(num_lanes=0, chunk_length=4)
-    with pytest.raises(ConfigError, match="length must be at least 1, not 0"):
-        Chunker(0)

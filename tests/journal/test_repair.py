@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from pathlib import Path
@@ -12,9 +13,10 @@ from everlearn.journal.deletion.deletion import delete_examples
 from everlearn.journal.digest import content_digest
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
-from everlearn.journal.opening import open_journal, remove_kept_aside
+from everlearn.journal.opening import open_journal
 from everlearn.journal.records import After, Arrival, JournaledPrediction, NewStep
-from everlearn.journal.repair.losses import incidents, lost_steps
+from everlearn.journal.repair.damaged_copies import remove_damaged_copies
+from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.repair.repair import Repair, repair_journal
 from everlearn.journal.repair.replacement import finish_replacement
 from everlearn.journal.repair.soundness import find_problem
@@ -104,8 +106,8 @@ def test_the_journal_goes_back_before_what_is_lost(
     with open_journal(journal_path).journal as journal:
         assert journal.last_step == lost_step - 1
         assert journal.next_offset == (lost_step - 1) * BATCH + 1
-        (incident,) = incidents(journal)
-        assert set(incident.notes) < set(repair.notes)
+        (incident,) = json.loads(journal.meta("incidents") or "")
+        assert set(incident["notes"]) < set(repair.notes)
         for step in journal.steps_after(0):
             assert len(journal.fold_step(step).learned) == BATCH
 
@@ -178,7 +180,7 @@ def test_random_damage_is_told_and_repaired(journal_path: Path, seed: int) -> No
             ]
         assert not lost_steps(journal)
     assert journal_path.with_name("journal.sqlite.damaged-1").read_bytes() == bytes(data)
-    remove_kept_aside(journal_path)
+    remove_damaged_copies(journal_path)
     assert [one.name for one in journal_path.parent.iterdir()] == ["journal.sqlite"]
 
 

@@ -49,7 +49,7 @@ def test_removal_is_exact_or_says_that_it_is_not(order: list[int], num_removed: 
 
 def test_memory_is_bounded_and_other_labels_are_not_removed() -> None:
     sample = filled(list(range(10_000)))
-    assert len(sample.held()) <= 16
+    assert len(sample.members()) <= 16
     before = used(sample)
     sample.remove(before, ["other"] * len(before))
     assert used(sample) == before

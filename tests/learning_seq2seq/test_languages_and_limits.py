@@ -28,7 +28,8 @@ from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.seq2seq import Seq2SeqConfig, Seq2SeqLearner
 from everlearn.learning.seq2seq.decoding import Decoding, generate
 from everlearn.learning.seq2seq.pairs import PairReader, unpack_pair
-from everlearn.models.language.generation import generate_targets
+from everlearn.models.language.generation import GenerationSettings
+from everlearn.models.language.generation import generate as write
 from everlearn.models.language.languages import known_languages, resolve_languages, set_languages
 from everlearn.models.language.seq2seq import Seq2SeqModel
 from everlearn.types import Example
@@ -170,7 +171,7 @@ def test_targets_are_learned_and_written_in_their_language(make: Any) -> None:
         assert (target_ids[0], generated[0]) == (number, number)
     learner.learn([example])
     (predicted,) = learner.predict([example])
-    (written,) = generate_targets(learner.model, tokenizer, ["a b"], max_new_tokens=12)
+    written = write(learner.model, tokenizer, "a b", GenerationSettings(max_new_tokens=12))
     assert written.strip()[:6] == (predicted.label or "")[:6]
     again = Seq2SeqLearner(_model(make(), **more), config)
     again.restore(learner.state())

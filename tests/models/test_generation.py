@@ -11,7 +11,7 @@ import torch
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.models.language.causal import load_language_model
-from everlearn.models.language.generation import GenerationSettings, _Streamer, generate, generate_targets
+from everlearn.models.language.generation import GenerationSettings, _Streamer, generate
 
 from .tiny_models import adapt, byte_fallback_tokenizer, byte_level_tokenizer, tiny_llama, tiny_seq2seq
 
@@ -245,27 +245,6 @@ def test_generation_stops_at_an_end() -> None:
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         generate(tiny_llama(), TOKENIZER, "the", GenerationSettings(**settings))
-
-
-SOURCES = ["the quick brown fox", "", "süße Äpfel", "the " * 90, "日本語"]
-
-
-@pytest.mark.parametrize("kind", ["t5", "marian"])
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_targets_do_not_depend_on_the_batch(kind: str, num_beams: int) -> None:
-    model = tiny_seq2seq(kind)
-    tokenizer = byte_level_tokenizer()
-    settings: dict[str, Any] = {"max_new_tokens": 10, "num_beams": num_beams}
-    alone = [
-        generate(model, tokenizer, source, GenerationSettings(**settings))
-        for source in SOURCES[:1] + SOURCES[2:]
-    ]
-    for batch_size in (1, 2, 8):
-        found = generate_targets(model, tokenizer, SOURCES, batch_size=batch_size, **settings)
-        assert [text for text, source in zip(found, SOURCES, strict=True) if source] == alone
-    assert generate_targets(model, tokenizer, [], **settings) == []
-    with pytest.raises(ConfigError, match="batch_size"):
-        generate_targets(model, tokenizer, SOURCES, batch_size=0)
 
 
 def test_targets_as_a_loop_gives_them() -> None:

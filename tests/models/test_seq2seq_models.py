@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from everlearn.errors import ConfigError, InputError, ModelError
-from everlearn.models.language.generation import GenerationSettings, generate, generate_targets
+from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.models.language.seq2seq import load_seq2seq_model
 from everlearn.models.language.small_seq2seq import small_seq2seq
 from everlearn.models.storage.folder import weights_sha256
@@ -56,8 +56,10 @@ def test_a_small_model_is_saved_and_loaded(tmp_path: Path) -> None:
     tokenizer = auto_tokenizer.from_pretrained(tmp_path / "small")
     for text in TEXTS:
         assert tokenizer(text)["input_ids"] == SMALL.tokenizer(text)["input_ids"]
-    expected = generate_targets(SMALL.model, SMALL.tokenizer, TEXTS[:4], max_new_tokens=8)
-    assert generate_targets(loaded.model, loaded.tokenizer, TEXTS[:4], max_new_tokens=8) == expected
+    settings = GenerationSettings(max_new_tokens=8)
+    for text in TEXTS[:4]:
+        expected = generate(SMALL.model, SMALL.tokenizer, text, settings)
+        assert generate(loaded.model, loaded.tokenizer, text, settings) == expected
 
 
 def test_a_small_model_follows_the_seed_alone() -> None:
@@ -113,8 +115,9 @@ def test_a_small_model_learns() -> None:
         loss.backward()
         optimizer.step()
     sources, targets = zip(*pairs(20), strict=True)
-    found = generate_targets(small.model, small.tokenizer, list(sources), max_new_tokens=16)
-    assert sum(one == other for one, other in zip(found, targets, strict=True)) >= 18
+    settings = GenerationSettings(max_new_tokens=16)
+    found = [generate(small.model, small.tokenizer, source, settings) for source in sources]
+    assert sum(text == target for text, target in zip(found, targets, strict=True)) >= 18
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ AFTER: list[tuple[Any, str]] = [
     (TuningStore, "clear_if_idle"),
     (RunFolder, "write_rejections"),
     (certificates, "rebuild_report"),
-    (certificates, "remove_kept_aside"),
+    (certificates, "remove_damaged_copies"),
     (Database, "empty_log"),
     (certificates, "write_json"),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from everlearn.context.carry import Carry, CarryConfig, CarryResult, Rows
-from everlearn.context.chunker import Chunker
 from everlearn.context.lanes import NO_LABEL, LaneChunk, Lanes, Span, TokenRun
 from everlearn.context.make import make_carry
 
@@ -12,7 +11,6 @@ __all__ = [
     "Carry",
     "CarryConfig",
     "CarryResult",
-    "Chunker",
     "LaneChunk",
     "Lanes",
     "Rows",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +9,7 @@ from everlearn.errors import RunError, StateError
 from everlearn.journal.database import REPAIR_ADVICE, Database
 from everlearn.journal.durable_files import fsync_folder
 from everlearn.journal.journal import Journal
+from everlearn.journal.repair.damaged_copies import keep_damaged
 from everlearn.journal.repair.losses import record_incident
 from everlearn.journal.repair.replacement import finish_replacement
 from everlearn.journal.repair.soundness import find_problem, without_advice
@@ -21,11 +19,8 @@ from everlearn.journal.write_ahead_log import LogState, inspect_log
 __all__ = [
     "OpenedJournal",
     "Part",
-    "kept_aside",
     "log_note",
     "open_journal",
-    "remove_kept_aside",
-    "set_aside",
     "sound_parts",
 ]
 
@@ -111,33 +106,6 @@ def log_note(path: Path, log: LogState) -> str:
     return f"The write-ahead log {path}-wal is damaged: {log.damage}. Skipped: {lost} after that."
 
 
-def kept_aside(path: Path) -> list[Path]:
-    """Damaged files of a journal that were kept beside it."""
-    return sorted(path.parent.glob(f"{path.name}*.damaged-*"))
-
-
-def remove_kept_aside(path: Path) -> None:
-    """Delete damaged files that were kept; they may hold what was deleted from the journal since."""
-    for aside in kept_aside(path):
-        aside.unlink()
-    fsync_folder(path.parent)
-
-
-def set_aside(path: Path, number: int | None = None) -> Path:
-    """Copy a file to ``NAME.damaged-N`` beside it, unless the newest such copy equals it."""
-    taken = sorted(path.parent.glob(f"{path.name}.damaged-*"), key=lambda earlier: earlier.stat().st_mtime_ns)
-    if taken and filecmp.cmp(path, taken[-1], shallow=False):
-        return taken[-1]
-    number = number or 1
-    while (copy := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    shutil.copyfile(path, copy)
-    with copy.open("rb") as file:
-        os.fsync(file.fileno())
-    fsync_folder(path.parent)
-    return copy
-
-
 def _settle_log(path: Path, log: LogState) -> tuple[str, ...]:
     """Make sure that what SQLite will recover is sound; returns what to tell."""
     with_log = _looked_at(path, with_log=True, whole=bool(log.damage))
@@ -153,7 +121,7 @@ def _settle_log(path: Path, log: LogState) -> tuple[str, ...]:
         raise StateError(f"{path} is damaged: {told}{with_log.problem}. {REPAIR_ADVICE}")
     notes = []
     wal = path.with_name(f"{path.name}-wal")
-    copy = set_aside(wal) if log.num_bytes else None
+    copy = keep_damaged(wal) if log.num_bytes else None
     if log.damage:
         notes.append(log_note(path, log))
     else:

@@ -96,7 +96,7 @@ class HashSample:
                 insort(self._members, member)
                 self._trim()
 
-    def held(self) -> list[Sampled]:
+    def members(self) -> list[Sampled]:
         """All members, those in reserve included, smallest hash first."""
         return list(self._members)
 
@@ -106,7 +106,7 @@ class HashSample:
         return self._horizon
 
     def load(self, members: Sequence[Sampled], horizon: int | None) -> None:
-        """Replace the sample by what ``held`` and ``horizon`` gave."""
+        """Replace the sample by what ``members`` and ``horizon`` gave."""
         self._members = sorted(members)
         self._horizon = horizon
 

@@ -111,8 +111,8 @@ class OrthogonalSubspaces(Method):
         config: What is held and how.
 
     Example:
-        >>> OrthogonalSubspaces(OrthogonalConfig(max_rank=16)).num_held
-        0
+        >>> OrthogonalSubspaces(OrthogonalConfig(max_rank=16)).state().data["held"]
+        []
     """
 
     def __init__(self, config: OrthogonalConfig | None = None) -> None:
@@ -120,11 +120,6 @@ class OrthogonalSubspaces(Method):
         self._held: dict[tuple[str, _Side], HeldDirections] = {}
         # A few columns more than directions are wanted, or the last of these would be told badly.
         self._watch = InputWatch(self.config.max_rank + 16, self.config.seed)
-
-    @property
-    def num_held(self) -> int:
-        """Directions that are held, over all matrices."""
-        return sum(len(held.directions) for held in self._held.values())
 
     def extend_batch(self, batch: Batch, context: StepContext) -> Batch:
         """The same batch; from here on inputs are looked at."""

@@ -122,7 +122,7 @@ class _DocumentRecords:
         self._name = name
         self._stem = stem
         self._close = close
-        self._held: tuple[RawPiece, str] | None = None
+        self._last_piece: tuple[RawPiece, str] | None = None
         self._unsound: _Unsound | None = None
         self._ready: deque[tuple[Example | Rejection, Cursor]] = deque()
         self._cursor = _cursor_at(place, self._part)
@@ -167,14 +167,14 @@ class _DocumentRecords:
                 self._unsound.add(piece)
         else:
             self._release(is_last=False)
-            self._held = piece, text
+            self._last_piece = piece, text
         if piece.is_last:
             self._release(is_last=True)
             self._part = 0
 
     def _release(self, *, is_last: bool) -> None:
-        if self._held is not None:
-            piece, text = self._held
+        if self._last_piece is not None:
+            piece, text = self._last_piece
             document = f"{self._stem}:{piece.number}"
             example = Example(
                 id=piece_id(document, self._part),
@@ -183,7 +183,7 @@ class _DocumentRecords:
             )
             self._part += 1
             self._ready.append((example, self._cursor_after(piece)))
-            self._held = None
+            self._last_piece = None
         if self._unsound is not None:
             rejection = self._unsound.rejection(self._name)
             self._ready.append((rejection, self._cursor_after(self._unsound.piece)))

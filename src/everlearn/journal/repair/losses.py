@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from everlearn.journal.journal import Journal
 from everlearn.journal.repair.soundness import LOST_STEPS
 from everlearn.types import Json
 
-__all__ = ["Incident", "incidents", "lost_steps", "record_incident"]
+__all__ = ["lost_steps", "record_incident"]
 
 _INCIDENTS = "incidents"
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Damage that was met, and what was done about it.
-
-    Attributes:
-        time: When it was noticed.
-        notes: What was found, skipped and lost, in sentences.
-    """
-
-    time: str
-    notes: tuple[str, ...]
-
-
-def incidents(journal: Journal) -> list[Incident]:
-    """Everything of the kind that the journal remembers, oldest first."""
-    return [Incident(incident["time"], tuple(incident["notes"])) for incident in _value(journal, _INCIDENTS)]
 
 
 def record_incident(journal: Journal, notes: Sequence[str], lost: Iterable[int] = ()) -> None:

@@ -19,7 +19,8 @@ from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
 from everlearn.journal.generations import generation_at, read_switches
 from everlearn.journal.journal import Journal
-from everlearn.journal.opening import set_aside, sound_parts
+from everlearn.journal.opening import sound_parts
+from everlearn.journal.repair.damaged_copies import keep_damaged
 from everlearn.journal.repair.damaged_tables import DamagedFile, Unread, with_new_first_page
 from everlearn.journal.repair.losses import lost_steps, record_incident
 from everlearn.journal.repair.missing_rows import Losses, find_losses
@@ -76,7 +77,7 @@ class Repair:
         num_examples_taken_back: Examples that had come with them.
         lost_steps: Steps up to the newest usable checkpoint of which something is lost.
         num_examples_held: Examples that came with those steps, lost or not, and are in the state.
-        kept_aside: The damaged files.
+        damaged_copies: Of the damaged files.
         notes: All that, and what follows from it, in sentences.
     """
 
@@ -87,7 +88,7 @@ class Repair:
     num_examples_taken_back: int = 0
     lost_steps: list[int] = field(default_factory=list)
     num_examples_held: int = 0
-    kept_aside: list[Path] = field(default_factory=list)
+    damaged_copies: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -124,12 +125,11 @@ def repair_journal(path: Path, checkpoints: Path) -> Repair:
         finally:
             source.close()
         wal = path.with_name(f"{path.name}-wal")
-        repair.kept_aside = [
-            set_aside(file) for file in (path, wal) if file.is_file() and file.stat().st_size
-        ]
+        files = (file for file in (path, wal) if file.is_file() and file.stat().st_size)
+        repair.damaged_copies = [keep_damaged(file) for file in files]
         if log.damage:
             repair.notes.insert(0, f"The write-ahead log was damaged too: {log.damage}.")
-        kept = " and ".join(str(copy) for copy in repair.kept_aside)
+        kept = " and ".join(str(copy) for copy in repair.damaged_copies)
         repair.notes.append(
             f"The damaged files are kept as {kept}. They hold examples: the next `everlearn forget` deletes "
             "them."
@@ -335,10 +335,10 @@ def _sentences(repair: Repair, losses: Losses, unread: dict[str, Unread]) -> lis
             "again, and examples of these steps cannot be forgotten any more. Copy the newest checkpoint: "
             "nothing could replace it."
         )
-    held = len(losses.thinned - losses.steps)
-    if held and not repair.num_steps_taken_back:
+    num_thinned = len(losses.thinned - losses.steps)
+    if num_thinned and not repair.num_steps_taken_back:
         notes.append(
-            f"Texts or predictions of {held:,} steps are lost. No closed-form state depends on them."
+            f"Texts or predictions of {num_thinned:,} steps are lost. No closed-form state depends on them."
         )
     if losses.missing["revisions"]:
         notes.append(

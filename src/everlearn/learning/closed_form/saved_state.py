@@ -58,7 +58,7 @@ def counts_from_tensors(
 
 def sample_to_state(sample: HashSample) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
     """The sample's codes as tensors, ids and labels as JSON."""
-    members = sample.held()
+    members = sample.members()
     lengths = [len(member.code.gram_ids) for member in members]
     dense = [member.code.dense for member in members]
     ids = [member.code.gram_ids for member in members]

@@ -107,17 +107,17 @@ class AveragedWeights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of the averages by name; empty where nothing is averaged."""
-        return {name: tensor.to("cpu", copy=True) for name, tensor in self._held().items()}
+        return {name: tensor.to("cpu", copy=True) for name, tensor in self._own_tensors().items()}
 
-    def _held(self) -> dict[str, Tensor]:
+    def _own_tensors(self) -> dict[str, Tensor]:
         return self._average | ({"rows_since": self._rows_since_C} if self._growing else {})
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Replace the averages. Raises StateError where names or shapes do not fit."""
-        held = self._held()
-        if tensors.keys() != held.keys() or any(
-            tensors[name].shape != tensor.shape for name, tensor in held.items()
+        present = self._own_tensors()
+        if tensors.keys() != present.keys() or any(
+            tensors[name].shape != tensor.shape for name, tensor in present.items()
         ):
             raise StateError("the saved averages of the weights are of another model")
-        for name, tensor in held.items():
+        for name, tensor in present.items():
             tensor.copy_(tensors[name])

@@ -1,6 +1,6 @@
-"""Generating text: the continuation of a prompt, the answer in a chat, the targets of sources.
+"""Generating text: the continuation of a prompt, the answer in a chat, the target of a source.
 
-B: sources, S: source tokens.
+S: source tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from everlearn.models.storage.quiet import quiet_transformers
 from everlearn.settings.generation import WritingSettings
 from everlearn.settings.learner_config import LearnerConfig
 
-__all__ = ["GenerationSettings", "generate", "generate_targets"]
+__all__ = ["GenerationSettings", "generate"]
 
 OnText = Callable[[str], None]
 
@@ -73,7 +73,7 @@ def generate(
             that begins a document).
     """
     if model.config.is_encoder_decoder:
-        inputs = _sources(tokenizer, [str(prompt)], max_length_of(model.config, tokenizer), model.device)
+        inputs = _source(tokenizer, str(prompt), max_length_of(model.config, tokenizer), model.device)
     else:
         ids = _fitting_prompt(model, tokenizer, prompt, settings, on_note)
         inputs = {"input_ids": torch.tensor([ids], device=model.device)}
@@ -103,45 +103,6 @@ def generate(
     return text
 
 
-def generate_targets(
-    model: Any,
-    tokenizer: Any,
-    sources: Sequence[str],
-    *,
-    max_new_tokens: int = 128,
-    num_beams: int = 1,
-    batch_size: int = 32,
-) -> list[str]:
-    """Generate the most probable target of each source, in the order of the sources.
-
-    Args:
-        model: Encoder-decoder, adapted by peft or not.
-        tokenizer: Its tokenizer.
-        sources: Source texts; one that is longer than the model reads is cut.
-        max_new_tokens: Most tokens of a target.
-        num_beams: Width of the beam search; 1: greedy.
-        batch_size: Sources at a time; those of like length go together.
-
-    Raises:
-        ConfigError: A setting is out of range.
-    """
-    settings = GenerationSettings(max_new_tokens=max_new_tokens, num_beams=num_beams)
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, not {batch_size!r}")
-    targets = [""] * len(sources)
-    order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
-    limit = max_length_of(model.config, tokenizer)
-    generation_config = _settings(model, tokenizer, settings)
-    with _undisturbed(model, 0):
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            inputs = _sources(tokenizer, [sources[index] for index in chosen], limit, model.device)
-            sequences = model.generate(**inputs, generation_config=generation_config)
-            for index, sequence in zip(chosen, sequences.tolist(), strict=True):
-                targets[index] = _decode(tokenizer, sequence[1:])
-    return targets
-
-
 def _fitting_prompt(
     model: Any, tokenizer: Any, prompt: object, settings: GenerationSettings, on_note: OnText
 ) -> list[int]:
@@ -168,18 +129,11 @@ def _fitting_prompt(
     return [ids[0], *ids[len(ids) - room + 1 :]]
 
 
-def _sources(
-    tokenizer: Any, sources: list[str], limit: int | None, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """Token ids and mask (B, S), padded on the right by hand: there may be no padding token."""
-    pairs = PairTokenizer(tokenizer)
-    rows = [pairs.source(source, limit) for source in sources]
-    width = max(1, *(len(row) for row in rows))
-    padding = tokenizer.pad_token_id or 0
-    ids_BS = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows], device=device)
-    lengths_B = torch.tensor([len(row) for row in rows], device=device)
-    mask_BS = torch.arange(width, device=device) < lengths_B[:, None]
-    return {"input_ids": ids_BS, "attention_mask": mask_BS.long()}
+def _source(tokenizer: Any, source: str, limit: int | None, device: torch.device) -> dict[str, torch.Tensor]:
+    """Token ids and mask (1, S); where there is none, a padding token that is not looked at."""
+    ids = PairTokenizer(tokenizer).source(source, limit)
+    ids_1S = torch.tensor([[*ids] or [tokenizer.pad_token_id or 0]], device=device)
+    return {"input_ids": ids_1S, "attention_mask": torch.full_like(ids_1S, int(len(ids) > 0))}
 
 
 def _settings(model: Any, tokenizer: Any, wanted: GenerationSettings) -> Any:
@@ -291,7 +245,7 @@ class _Streamer:
         self._begin = 0  # first token of what is decoded
         self._told = len(context)  # tokens that were told
         self._text = ""  # what was told
-        self._held = ""  # what may be the beginning of a stop
+        self._undecided = ""  # what may be the beginning of a stop
         self._stop = stop
         self._seen_prompt = False
 
@@ -311,8 +265,8 @@ class _Streamer:
 
     def finish(self, text: str) -> None:
         """Tell what is left of the whole text."""
-        rest = text[len(self._text) :] if text.startswith(self._text) else self._held + self._news()
-        self._held, self._stop = "", ()
+        rest = text[len(self._text) :] if text.startswith(self._text) else self._undecided + self._news()
+        self._undecided, self._stop = "", ()
         self._tell(rest)
 
     def _news(self) -> str:
@@ -326,7 +280,7 @@ class _Streamer:
         )
 
     def _tell(self, text: str) -> None:
-        text = self._held + text
+        text = self._undecided + text
         kept = len(_before_stop(text, self._stop))
         if kept == len(text):
             begun = (
@@ -336,7 +290,7 @@ class _Streamer:
                 if text.endswith(string[:size])
             )
             kept -= max(begun, default=0)
-        text, self._held = text[:kept], text[kept:]
+        text, self._undecided = text[:kept], text[kept:]
         if text:
             self._text += text
             self._on_text(text)

@@ -84,7 +84,6 @@ class _Builder:
         self._old = old
         self._new = new
         self._model = model
-        self._unknown = old.spec["model"].get("unk_token")
         self._next_id = max(old.ids.values()) + 1
         self._ranks: dict[tuple[str, str], int] = {}
         self.pieces: dict[int, tuple[int, ...]] = {}

@@ -64,11 +64,6 @@ class Fertility:
         """1 is the least that words allow; 0.0 without words."""
         return self.num_word_tokens / self.num_words if self.num_words else 0.0
 
-    @property
-    def tokens_per_byte(self) -> float:
-        """0.0 without text."""
-        return self.num_tokens / self.num_bytes if self.num_bytes else 0.0
-
     def plus(self, other: Fertility, sign: int = 1) -> Fertility:
         """The sums of both; or the differences, with ``sign`` -1."""
         return Fertility(*(getattr(self, f.name) + sign * getattr(other, f.name) for f in fields(self)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.durable_files import make_folder, write_json
-from everlearn.journal.opening import remove_kept_aside
+from everlearn.journal.repair.damaged_copies import remove_damaged_copies
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.fold import Fold
@@ -77,7 +77,7 @@ def finish_deletions(
     folder.write_rejections()
     rebuild_report(folder.path)
     with folder.saving():
-        remove_kept_aside(folder.path / JOURNAL)
+        remove_damaged_copies(folder.path / JOURNAL)
         completed = [_completed(folder, learner, one) for one in pending]
         for one in completed:
             journal.certificates.write(one)

@@ -10,8 +10,8 @@ from pathlib import Path
 from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.deletion.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
-from everlearn.journal.opening import remove_kept_aside
 from everlearn.journal.records import Arrival, shown_target
+from everlearn.journal.repair.damaged_copies import remove_damaged_copies
 from everlearn.journal.rows.counts import count_rows
 from everlearn.journal.standing.held import HeldTargets
 from everlearn.json_text import json_text
@@ -178,7 +178,7 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
                 keep=keep,
             )
             if drop_text_after_days is not None:
-                remove_kept_aside(run / JOURNAL)  # damaged files hold texts too
+                remove_damaged_copies(run / JOURNAL)  # damaged files hold texts too
         if drop_text_after_days is not None:
             folder.write_rejections()
             if (run / "report.html").is_file():

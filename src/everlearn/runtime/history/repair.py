@@ -43,7 +43,7 @@ class RepairReport:
             "steps_taken_back": repair.num_steps_taken_back,
             "examples_taken_back": repair.num_examples_taken_back,
             "lost_steps": repair.lost_steps,
-            "kept_aside": [str(one) for one in repair.kept_aside],
+            "kept_aside": [str(one) for one in repair.damaged_copies],
             "notes": list(repair.notes),
         }
 
