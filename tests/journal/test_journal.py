@@ -17,6 +17,7 @@ from everlearn.journal import database as database_module
 from everlearn.journal.checkpoints import CheckpointStore
 from everlearn.journal.deletion.compaction import compact_journal
 from everlearn.journal.digest import content_digest
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import (
@@ -64,7 +65,7 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
         digest = content_digest(journal)
     with Journal.open_to_read(tmp_path / "j.sqlite") as journal:
         assert content_digest(journal) == digest
-        made = journal.fold_step(journal.step(1))
+        made = fold_step(journal, journal.step(1))
         assert [one.id for one in made.learned] == [f"e{k}" for k in range(5)]
         first = made.arrivals[0]
         assert first.example.text == "text 0"
@@ -198,7 +199,7 @@ def test_held_targets_equal_a_plain_fold(
         newest = HeldTargets(journal)
         for offset in targets:
             came_with = next(arrived[offset] for _, arrived, _ in made if offset in arrived)
-            assert journal.standing(offset, "learn", came_with).targets == newest.all(
+            assert journal.standings.of(offset, "learn", came_with).targets == newest.all(
                 offset, "learn", came_with
             )
 

@@ -11,6 +11,7 @@ import pytest
 from everlearn.errors import StateError
 from everlearn.journal.deletion.deletion import delete_examples
 from everlearn.journal.digest import content_digest
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.history import History
 from everlearn.journal.journal import Journal
 from everlearn.journal.opening import open_journal
@@ -109,7 +110,7 @@ def test_the_journal_goes_back_before_what_is_lost(
         (incident,) = json.loads(journal.meta("incidents") or "")
         assert set(incident["notes"]) < set(repair.notes)
         for step in journal.steps_after(0):
-            assert len(journal.fold_step(step).learned) == BATCH
+            assert len(fold_step(journal, step).learned) == BATCH
 
 
 def test_deleted_examples_are_not_taken_for_lost(journal_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_random_damage_is_told_and_repaired(journal_path: Path, seed: int) -> No
         assert find_problem(journal.database, whole=True) is None
         assert journal.last_step == repair.last_step
         for step in journal.steps_after(0):
-            assert [one.id for one in journal.fold_step(step).learned] == [
+            assert [one.id for one in fold_step(journal, step).learned] == [
                 f"id-{k}" for k in range(step.step * BATCH - BATCH + 1, step.step * BATCH + 1)
             ]
         assert not lost_steps(journal)

@@ -176,7 +176,10 @@ def test_documents_that_were_changed_are_read_as_new_from_there_on(tmp_path: Pat
     stream.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     learn(stream, run, {})
     with RunFolder.open_to_read(run) as folder:
-        new = [one.example for _, one in folder.journal.arrivals(before + 1, folder.journal.next_offset - 1)]
+        new = [
+            one.example
+            for _, one in folder.journal.examples.arrivals(before + 1, folder.journal.next_offset - 1)
+        ]
     assert new
     assert {one.fields["document"] for one in new} == {"stream:3@2"}
     assert [one.fields["part"] for one in new][-1] == max(one.fields["part"] for one in new)

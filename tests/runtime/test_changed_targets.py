@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from everlearn.journal.fold_steps import fold_step
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -79,7 +80,7 @@ def test_steps_made_again_predict_what_they_predicted(
         learner = folder.fresh_learner()
         fold, without_example = Fold(learner), 0
         for step in folder.journal.steps_after(0):
-            arrivals = folder.journal.fold_step(step).arrivals
+            arrivals = fold_step(folder.journal, step).arrivals
             without_example += not arrivals
             predictions = fold.predict([one.example for one in arrivals]) if arrivals else []
             for made, again in zip(arrivals, predictions, strict=True):

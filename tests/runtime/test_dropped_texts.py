@@ -370,7 +370,7 @@ def test_a_guard_decides_the_same_where_no_texts_are_kept_but_those_of_its_exams
     # Recent ones, long-term ones before the interval and with it; of documents four pieces.
     assert len(left) <= 3 * chosen["guard.recent"] * (4 if task == "lm" else 1)
     with RunFolder.open_to_read(run) as folder:
-        one = folder.journal.example_at(max(left))
+        one = folder.journal.examples.at(max(left))
         assert one is not None
     forget_in_run(run, ids=[one.id], approximate=True)
     assert max(left) not in kept_texts(run)
@@ -425,7 +425,7 @@ def test_what_is_to_be_kept_is_left_until_it_is_not(
             rule = TextRule(fields=frozenset({"text"}), targets=targets)
             assert drop_texts(journal, last, rule, keep) == len(dropped)
             left -= dropped
-        for offset, one in journal.arrivals(1, num_steps):
+        for offset, one in journal.examples.arrivals(1, num_steps):
             is_left = offset in left
             assert (one.example.text is not None, "text" in one.example.fields) == (is_left, is_left)
             assert one.example.target == ("said" if is_left or not targets else NO_TARGET)

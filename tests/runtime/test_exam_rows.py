@@ -31,9 +31,9 @@ event = st.one_of(
 def exam_rows(journal: Journal, *, need_text: bool) -> list[tuple[int, str, str | None, str]]:
     """Offset, id, domain and present target of all that counts, read anew row by row."""
     found = []
-    for offset, one in journal.arrivals(1, journal.next_offset - 1):
-        target = journal.present_target(offset, one.example.target)
-        is_aside = journal.step(journal.step_of(offset)).set_aside is not None
+    for offset, one in journal.examples.arrivals(1, journal.next_offset - 1):
+        target = journal.standings.present_target(offset, one.example.target)
+        is_aside = journal.step(journal.examples.step_of(offset)).set_aside is not None
         has_input = one.example.text is not None or not need_text
         if one.role == "exam" and target is not None and not is_aside and has_input:
             found.append((offset, one.example.id, one.example.domain, target))
@@ -54,7 +54,7 @@ def equal_parts(groups: dict[object, list[tuple[float, int]]], size: int) -> lis
 
 def happen(journal: Journal, what: tuple[object, ...], *, documents: bool) -> None:
     history = History(journal.database)
-    offsets = [offset for offset, _ in journal.arrivals(1, journal.next_offset - 1)]
+    offsets = [offset for offset, _ in journal.examples.arrivals(1, journal.next_offset - 1)]
     if what[0] == "arrive":
         assert isinstance(what[1], list)
         arrivals = []
@@ -87,7 +87,7 @@ def happen(journal: Journal, what: tuple[object, ...], *, documents: bool) -> No
     elif what[0] == "delete" and offsets:
         delete_examples(journal, [offsets[int(str(what[1])) % len(offsets)]], reason="test", detail={})
     elif what[0] == "drop" and offsets:
-        step = journal.step_of(offsets[int(str(what[1])) % len(offsets)])
+        step = journal.examples.step_of(offsets[int(str(what[1])) % len(offsets)])
         drop_texts(journal, journal.last_offset_of(step), TextRule())
 
 

@@ -139,7 +139,7 @@ def work_on(journal: Journal) -> dict[str, Callable[[], object]]:
         "a start": lambda: Journal(journal.database),
         "its check": lambda: soundness.find_problem(journal.database, whole=False),
         "an exam": lambda: (exams.choose(), exams.since(journal.next_offset - 5)),
-        "an id": lambda: journal.offsets_of([f"m{middle}"]),
+        "an id": lambda: journal.examples.offsets_of([f"m{middle}"]),
         "what is held": lambda: list(held_examples(journal, offsets=[middle, middle - 1])),
         "what a version held": lambda: list(held_examples(journal, 30, [9], revision=0)),
         "what was taken back": lambda: num_taken_back(journal, 1),

@@ -179,7 +179,7 @@ def test_what_is_left_of_an_interval_can_be_rejected_too(
     with RunFolder.open_to_write(run) as folder:
         wrong = next(
             (offset, one.example)
-            for offset, one in folder.journal.arrivals(400, 600)
+            for offset, one in folder.journal.examples.arrivals(400, 600)
             if one.role == "learn" and one.example.id not in held
         )
         change = Change(wrong[0], "readmitted", None, str(wrong[1].target))
@@ -247,7 +247,7 @@ def test_exams_are_bounded_and_balanced(
         exams = LabelExams(folder.journal, 30, 45)
         chosen_recent, chosen_long_term = exams.choose()
         (recent,), (long_term,) = (exams._examples(one, [0]) for one in (chosen_recent, chosen_long_term))
-        everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+        everything = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
         of_the_exam = [one.example.id for _, one in everything if one.role == "exam"]
         assert [one.id for one in recent] == of_the_exam[-30:]
         assert all(one.code is not None for one in recent)

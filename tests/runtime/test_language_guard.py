@@ -120,7 +120,7 @@ def test_pieces_of_a_document_are_held_back_together(tmp_path: Path, settings: S
     learn(stream, run, settings | {"guard.every": 30})
     roles: dict[str, set[str]] = {}
     with RunFolder.open_to_read(run) as folder:
-        for _, one in folder.journal.arrivals(1, folder.journal.next_offset - 1):
+        for _, one in folder.journal.examples.arrivals(1, folder.journal.next_offset - 1):
             roles.setdefault(str(one.example.fields["document"]), set()).add(one.role)
         held_back = [name for name, found in roles.items() if found == {"exam"}]
         assert set(map(frozenset, roles.values())) == {frozenset({"exam"}), frozenset({"learn"})}

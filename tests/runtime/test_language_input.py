@@ -122,7 +122,7 @@ def test_a_line_of_three_megabytes_is_read_in_pieces(tmp_path: Path) -> None:
     assert 187 < summary["examples"] <= 200
     assert psutil.Process().memory_info().rss - before < 120e6
     with RunFolder.open_to_read(run) as folder_of_run:
-        pieces = [one.example for _, one in folder_of_run.journal.arrivals(1, 300)]
+        pieces = [one.example for _, one in folder_of_run.journal.examples.arrivals(1, 300)]
     assert {one.fields["document"] for one in pieces} == {"line:1"}
     assert [one.fields["last"] for one in pieces] == [False] * (len(pieces) - 1) + [True]
 

@@ -134,7 +134,7 @@ def cells(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def id_of(run: Path, words: str) -> str:
     with RunFolder.open_to_read(run) as folder:
-        arrivals = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+        arrivals = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
         return next(one.example.id for _, one in arrivals if words in (one.example.text or ""))
 
 
@@ -161,7 +161,7 @@ def test_nothing_forgotten_and_then_nothing_dropped_is_spelled(
         if task == "chats":
             assert spelled(run, answered(k)) == []
     with RunFolder.open_to_read(run) as folder:
-        kept = {one.example.fields.get("customer") for _, one in folder.journal.arrivals(1, NUM)}
+        kept = {one.example.fields.get("customer") for _, one in folder.journal.examples.arrivals(1, NUM)}
         assert kept == ({None} if kind == "txt" else {"c0", "c1"})
 
 

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.records import Change, NewStep
 from everlearn.journal.standing.held import held_examples
+from everlearn.journal.standing.learnable import unlearned_since
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.live_run import recovered_run
@@ -103,10 +105,10 @@ def check(run: Path) -> None:
         for offset, id_, role, target in folder.journal.database.all(
             "SELECT offset, id, role, target FROM examples"
         ):
-            standing = folder.journal.standing(offset, role, target)
+            standing = folder.journal.standings.of(offset, role, target)
             assert (standing.is_held, standing.is_waiting).count(True) <= 1
             assert standing.is_held == (id_ in ids)
-            waits = role == "learn" and offset > folder.journal.last_learned_in_turn
+            waits = role == "learn" and offset > folder.journal.standings.last_learned_in_turn
             assert standing.is_waiting == waits
     found = verify_run(run)
     assert found.is_valid, found.failed
@@ -280,7 +282,7 @@ def test_everything_is_held_once(
     if is_guarded:
         check_served(history.run)
     with RunFolder.open_to_read(history.run) as opened:
-        assert not opened.journal.unlearned_since(opened.journal.last_learned_in_turn + 1)
+        assert not unlearned_since(opened.journal, opened.journal.standings.last_learned_in_turn + 1)
 
 
 def learn(stream: Path, run: Path, given_settings: Settings) -> LearnOutcome:
@@ -398,7 +400,7 @@ def test_a_journal_that_learned_something_twice_is_told_and_mended(
         journal = opened.folder.journal
         change = Change(5, "readmitted", None, str(examples[4].target))
         step = journal.append(NewStep(changes=[change]), keep_text=False)
-        opened.learner.learn(journal.fold_step(step).learned)
+        opened.learner.learn(fold_step(journal, step).learned)
         opened.folder.save(opened.learner.state(), opened.status(opened.learner))
     (told,) = verify_run(run).failed
     assert "1 examples were learned more than once" in told

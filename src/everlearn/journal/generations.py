@@ -19,7 +19,7 @@ from everlearn.journal.records import Arrival
 from everlearn.journal.rows.example_rows import verified
 from everlearn.types import Json
 
-__all__ = ["Generation", "Generations", "Switch", "generation_at", "read_switches", "with_codes_of"]
+__all__ = ["Generation", "Generations", "Switch", "generation_at", "read_switches"]
 
 _SHIFT = 40  # a tuned code's key is its generation and, below these bits, its offset
 _COLUMNS = "generation, step, fingerprint, config, dense_size, detail, time, crc"
@@ -64,7 +64,7 @@ class Generation:
 
 
 class Generations:
-    """The tables of generations and of tuned codes.
+    """The tables of generations and of tuned codes, and which generation counts.
 
     Args:
         database: The journal's.
@@ -72,6 +72,63 @@ class Generations:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._switches: list[Switch] = []
+
+    def look_again(self) -> None:
+        """Look again which generation counts: after a change of history that changed it."""
+        self._switches = read_switches(self._database)
+
+    @property
+    def current(self) -> int:
+        """The generation that counts; examples are given with its codes unless another is asked for."""
+        return self._switches[-1].generation if self._switches else 0
+
+    @property
+    def have_changed(self) -> bool:
+        """Whether another one has ever counted than the codes of the trunk as it came."""
+        return bool(self._switches)
+
+    def known_to(self, revision: int) -> int:
+        """The generation that counted when a revision was the newest."""
+        known = (switch.generation for switch in reversed(self._switches) if switch.revision <= revision)
+        return next(known, 0)
+
+    def at(self, step: int) -> int:
+        """The generation whose codes arrived with a step."""
+        return generation_at(self._switches, step)
+
+    def with_codes(
+        self, arrivals: Sequence[tuple[int, int, Arrival]], generation: int | None = None
+    ) -> list[tuple[int, Arrival]]:
+        """Examples with their codes of a generation; without a code where they have none of it.
+
+        Args:
+            arrivals: Offset, step and example with the code that it arrived with, in order of offsets.
+            generation: The one that is wanted; None: the one that counts.
+        """
+        wanted = self.current if generation is None else generation
+        if not self._switches and not wanted:
+            return [(offset, arrival) for offset, _, arrival in arrivals]
+        tuned = self._tuned(wanted, arrivals[0][0], arrivals[-1][0]) if wanted and arrivals else {}
+        found = []
+        for offset, step, arrival in arrivals:
+            code = arrival.example.code
+            if code is not None and self.at(step) != wanted:
+                code = replace(code, dense=tuned[offset]) if offset in tuned else None
+                arrival = replace(arrival, example=replace(arrival.example, code=code))
+            found.append((offset, arrival))
+        return found
+
+    def _tuned(self, generation: int, first: int, last: int) -> dict[int, np.ndarray]:
+        base = generation << _SHIFT
+        rows = self._database.rows(
+            "SELECT number, dense, crc FROM tuned_codes WHERE number BETWEEN ? AND ?",
+            (base | first, base | last),
+        )
+        return {
+            int(str(number)) - base: np.frombuffer(dense, np.int8)  # type: ignore[call-overload]
+            for number, dense in (verified(row, "tuned_codes") for row in rows)
+        }
 
     def all(self) -> list[Generation]:
         """All that were adopted, oldest first."""
@@ -174,41 +231,6 @@ def read_switches(database: Database) -> list[Switch]:
         generation = json.loads(str(detail)).get("generation")
         if generation is not None:
             found.append(Switch(int(str(last_step)), int(str(revision)), generation))
-    return found
-
-
-def with_codes_of(
-    database: Database,
-    switches: Sequence[Switch],
-    generation: int,
-    arrivals: Sequence[tuple[int, int, Arrival]],
-) -> list[tuple[int, Arrival]]:
-    """Examples with their codes of a generation; without a code where they have none of it.
-
-    Args:
-        database: The journal's.
-        switches: All of them.
-        generation: The one that is wanted.
-        arrivals: Offset, step and example with the code that it arrived with, in order of offsets.
-    """
-    if not arrivals:
-        return []
-    tuned = {}
-    if generation:
-        base = generation << _SHIFT
-        for row in database.rows(
-            "SELECT number, dense, crc FROM tuned_codes WHERE number BETWEEN ? AND ?",
-            (base | arrivals[0][0], base | arrivals[-1][0]),
-        ):
-            number, dense = verified(row, "tuned_codes")
-            tuned[int(str(number)) - base] = np.frombuffer(dense, np.int8)  # type: ignore[call-overload]
-    found = []
-    for offset, step, arrival in arrivals:
-        code = arrival.example.code
-        if code is not None and generation_at(switches, step) != generation:
-            code = replace(code, dense=tuned[offset]) if offset in tuned else None
-            arrival = replace(arrival, example=replace(arrival.example, code=code))
-        found.append((offset, arrival))
     return found
 
 

@@ -122,7 +122,7 @@ class Run:
         existing = RunFolder.open_to_write(path) if is_run_folder(path) else None
         try:
             config = settings_for(given, existing, PROGRAM)
-            keeps_texts = existing is not None and existing.journal.keeps_texts
+            keeps_texts = existing is not None and existing.journal.examples.keep_texts
             check_useful(config, given, keeps_texts=keeps_texts)
             folder = existing or _made(path, config)
         except BaseException:

@@ -125,7 +125,7 @@ class TagExams(Exams[int]):
         tolerance: float,
         test: PairedTest,
     ) -> Compared:
-        examples = [example for one in items if (example := self._journal.example_at(one)) is not None]
+        examples = [example for one in items if (example := self._journal.examples.at(one)) is not None]
         paired = compare_paired(
             _all_right(live.predictor, examples),
             _all_right(candidate.predictor, examples),

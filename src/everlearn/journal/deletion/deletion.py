@@ -16,7 +16,7 @@ _TABLES = ("codes", "texts", "predictions", "flags", "changes", "examples")
 
 def first_step_of(journal: Journal, offsets: Sequence[int]) -> int:
     """The first step that has to do with any of these examples."""
-    return min(journal.step_of(offset) for offset in offsets)
+    return min(journal.examples.step_of(offset) for offset in offsets)
 
 
 def delete_examples(

@@ -90,7 +90,8 @@ def _steps_without_tuned_codes(journal: Journal) -> dict[int, int]:
     if journal.generation:
         for step in journal.steps_after(0):
             if step.arrived is not None and step.set_aside is None:
-                count = sum(arrival.example.code is None for _, arrival in journal.arrivals(*step.arrived))
+                came = journal.examples.arrivals(*step.arrived)
+                count = sum(arrival.example.code is None for _, arrival in came)
                 if count:
                     found[step.step] = count
     return found

@@ -312,7 +312,7 @@ def _keep_generation(journal: Journal, step: int) -> None:
         generation = generation_at([switch for switch in switches if switch.after_step <= step], step + 1)
         reason = "steps before the last change of the trunk were taken back"
         journal.history.revise("damage", step + 1, step, reason, {"generation": generation})
-        journal.read_generation()
+        journal.generations.look_again()
 
 
 def _sentences(repair: Repair, losses: Losses, unread: dict[str, Unread]) -> list[str]:

@@ -142,7 +142,7 @@ def _arrivals(
     journal: Journal, offsets: Sequence[int] | None, generation: int | None
 ) -> Iterator[tuple[int, Arrival]]:
     if offsets is None:
-        yield from journal.arrivals(1, journal.next_offset - 1, generation)
+        yield from journal.examples.arrivals(1, journal.next_offset - 1, generation)
         return
     for offset in offsets:
-        yield from journal.arrivals(offset, offset, generation)
+        yield from journal.examples.arrivals(offset, offset, generation)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from everlearn.journal.journal import Journal
+from everlearn.types import Example
 
-__all__ = ["count_to_learn", "newest_learned", "steps_without_texts"]
+__all__ = ["count_to_learn", "newest_learned", "steps_without_texts", "unlearned_since"]
 
 # Deleted examples have no rows. What comes out of turn is learned again whatever it was held back for.
 _TO_LEARN = (
@@ -34,13 +35,22 @@ def count_to_learn(journal: Journal, after: int, without: set[int]) -> tuple[int
     return count, without_text
 
 
+def unlearned_since(journal: Journal, offset: int) -> list[tuple[int, Example]]:
+    """Examples from an offset on that are to be learned in turn, with their present targets."""
+    return [
+        (at, arrival.example.with_target(journal.standings.present_target(at, arrival.example.target)))
+        for at, arrival in journal.examples.arrivals(offset, journal.next_offset - 1)
+        if arrival.role == "learn"
+    ]
+
+
 def newest_learned(journal: Journal, before: int, count: int) -> list[int]:
     """Offsets of the newest examples that came before a step and were learned in turn, newest first."""
     rows = journal.database.rows(
         "SELECT e.offset FROM examples e JOIN steps s ON s.step = e.step WHERE e.role = 'learn' "
         "AND e.step < ? AND s.set_aside IS NULL AND e.offset <= ? AND e.target IS NOT NULL "
         "ORDER BY e.offset DESC LIMIT ?",
-        (before, journal.last_learned_in_turn, count),
+        (before, journal.standings.last_learned_in_turn, count),
     )
     return [offset for (offset,) in rows]
 

@@ -76,8 +76,8 @@ def set_aside_by(journal: Journal, revision: int, *, before_step: int | None = N
     for offset, role, arrived_with in rows:
         yield SetAside(
             offset,
-            journal.present_target(offset, arrived_with, and_of=revision),
-            journal.standing(offset, role, arrived_with),
+            journal.standings.present_target(offset, arrived_with, and_of=revision),
+            journal.standings.of(offset, role, arrived_with),
         )
 
 

@@ -119,7 +119,7 @@ def learn_stream(
         key = source_key(request.stream)
         in_file = settings_in_file(request.config_file)
         config = settings_for({**in_file, **request.settings}, folder, key)
-        keeps_texts = folder is not None and folder.journal.keeps_texts
+        keeps_texts = folder is not None and folder.journal.examples.keep_texts
         check_useful(config, request.settings, in_file, keeps_texts=keeps_texts)
         use_threads(config.run.threads)
         task = task_of(config)

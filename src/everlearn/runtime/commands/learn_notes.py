@@ -80,7 +80,7 @@ def sitting_notes(
             f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
             "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
         )
-    if session.config.run.keep_text and (missing := session.folder.journal.num_without_text()):
+    if session.config.run.keep_text and (missing := session.folder.journal.examples.num_without_text()):
         notes.append(
             f"Texts are kept from now on; those of {missing:,} examples learned before are not, so the run "
             "cannot be consolidated."

@@ -9,6 +9,7 @@ from typing import Any
 
 from everlearn.errors import ConfigError, RunError
 from everlearn.evaluation.prequential import PrequentialScores
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.records import FoldStep
 from everlearn.journal.rows.counts import num_lacking_text
 from everlearn.runtime.fold.fold import Fold, recorded_prediction
@@ -106,7 +107,7 @@ def replay_run(
         listener.stage("folding the journal again")
         total, done = journal.num_examples(), 0
         for step in journal.steps_after(0):
-            made = journal.fold_step(step)
+            made = fold_step(journal, step)
             if step.set_aside is not None:
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
             examples = [one.example for one in made.arrivals]

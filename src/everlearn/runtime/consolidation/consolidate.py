@@ -271,7 +271,7 @@ class _Consolidation:
                 folder.generations.drop_codes(generation)
                 journal.set_meta(_STAGED, staged)
         total = journal.next_offset - 1
-        everything = journal.arrivals(folder.generations.last_offset(generation) + 1, total)
+        everything = journal.examples.arrivals(folder.generations.last_offset(generation) + 1, total)
         while batch := list(islice(everything, _ENCODED_AT_ONCE)):
             kept = [(offset, one.example.text) for offset, one in batch if one.example.text is not None]
             if self.stop.requested:
@@ -372,7 +372,7 @@ class _Consolidation:
             )
             # No step that was made before is another one now: states of the old codes stay what they are.
             history.revise("consolidation", last + 1, last, reason, {"generation": generation})
-            journal.read_generation()
+            journal.generations.look_again()
             # A fold of the new codes from the beginning is settled here too, so that it predicts the same.
             journal.append(NewStep(after=After(settle=True)), keep_text=False)
             status = self.opened.status(learner)

@@ -108,7 +108,7 @@ def check_can_consolidate(folder: RunFolder) -> None:
             f"{folder.path} has a {folder.record.learner.kind} learner, which tunes its trunk as it learns: "
             "there is nothing to consolidate"
         )
-    without_text = folder.journal.num_without_text()
+    without_text = folder.journal.examples.num_without_text()
     if without_text:
         raise RunError(
             f"{folder.path} keeps no text of {without_text:,} examples, and a tuned trunk must encode all of "
@@ -133,7 +133,7 @@ def check_history(folder: RunFolder, store: TuningStore, record: TuningRecord) -
 def _still_holds(folder: RunFolder, record: TuningRecord) -> bool:
     """Whether history up to the tuning's step is as it was: nothing deleted or set aside since."""
     with folder.snapshot():
-        folder.journal.read_generation()
+        folder.journal.generations.look_again()
     is_generation = record.from_scratch or folder.journal.generation == record.generation
     is_there = folder.journal.last_step >= record.step
     return is_generation and is_there and folder.history.is_current(record.step, record.revision)

@@ -297,7 +297,7 @@ def _require_whole(journal: Journal, offsets: Sequence[int]) -> None:
     if not lost:
         return
     for offset in offsets:
-        step = journal.step_of(offset)
+        step = journal.examples.step_of(offset)
         if step in lost:
             raise RunError(
                 f"example {next(ids_at(journal, [offset]))!r} came with step {step:,}, of which something "

@@ -31,11 +31,11 @@ def offsets_of(journal: Journal, ids: Sequence[str], task: Task) -> list[int]:
         ids: Ids.
         task: What the run learns; a document's id stands for all pieces that it came in.
     """
-    named = journal.offsets_of(ids)
+    named = journal.examples.offsets_of(ids)
     if not task.whole_documents:
         return named
     wanted = frozenset(ids)
-    pieces = journal.offsets_with_field(
+    pieces = journal.examples.offsets_with_field(
         "document", lambda id_, fields: task.group_of(Example(id=id_, fields=fields)) in wanted
     )
     return sorted({*named, *pieces})

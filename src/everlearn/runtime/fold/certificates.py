@@ -134,7 +134,7 @@ def _completed(folder: RunFolder, learner: RunLearner, record: CertificateRecord
         return record
     journal, step = folder.journal, int(record.value["step"])
     if step != journal.last_step:
-        learner = fold_without_state(folder, step, journal.generation_known_to(record.revision))
+        learner = fold_without_state(folder, step, journal.generations.known_to(record.revision))
     return replace(record, value={**record.value, "fingerprint_after": learner.fingerprint()})
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from everlearn.errors import StateError, StorageError
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import After, Arrival, EndedExperience, FoldStep, JournaledPrediction
 from everlearn.journal.repair.losses import lost_steps
@@ -127,7 +128,7 @@ class Fold:
             if step.arrived is not None:  # a step without examples was made without a prediction
                 with self.clock.measure("learn"):
                     self.learner.refresh()
-            made = journal.fold_step(step)
+            made = fold_step(journal, step)
             if step.set_aside is not None:
                 made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
             elif missing := _without_input(made, self.learner):

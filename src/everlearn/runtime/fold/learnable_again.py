@@ -16,7 +16,7 @@ def require_input(journal: Journal, learner: RunLearner, offset: int) -> None:
     Raises:
         RunError: Its text was dropped, or its code is of a trunk that does not count.
     """
-    example = journal.example_at(offset)
+    example = journal.examples.at(offset)
     assert example is not None, "it was looked up"
     if has_input(example, reads_text=learner.reads_text):
         return

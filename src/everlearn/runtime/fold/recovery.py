@@ -126,7 +126,8 @@ def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> 
     learner = folder.fresh_learner(config=config)
     recover(folder, Fold(learner), until=step.step - 1)
     require_sound(learner, learned_before(folder.journal, learner, step.step), error)
-    ids = [] if step.arrived is None else [one.example.id for _, one in journal.arrivals(*step.arrived)]
+    came = () if step.arrived is None else journal.examples.arrivals(*step.arrived)
+    ids = [arrival.example.id for _, arrival in came]
     with folder.saving():
         journal.rewind(step.step - 1)
     what = f" ({len(ids):,} examples, the first {ids[0]!r})" if ids else ""
@@ -140,7 +141,7 @@ def learned_before(journal: Journal, learner: RunLearner, step: int, count: int 
     """A few of the newest examples that were learned before a step, as far as they can be read still."""
     waiting = set(learner.waiting_ids())
     offsets = newest_learned(journal, step, count + len(waiting))
-    found = (journal.example_at(offset) for offset in offsets)
+    found = (journal.examples.at(offset) for offset in offsets)
     return [
         one
         for one in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.runtime.fold.fold import recorded_prediction
@@ -29,7 +30,7 @@ def tell_again(journal: Journal, until: int, observer: Observer) -> None:
             break
         if step.step in lost:
             continue
-        made = journal.fold_step(step)
+        made = fold_step(journal, step)
         if step.set_aside is not None:
             made = replace(made, forgotten=(), learned=(), num_late_targets=0)
         learned = made.learned

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from everlearn.journal.fold_steps import changes_of
 from everlearn.journal.records import Change, Decision
 from everlearn.journal.standing.intervals import first_offset_since, has_new_after
 from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
@@ -242,7 +243,7 @@ class Guard:
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
             )
             # A candidate of readmissions alone: what was left of an interval that was rejected before.
-            is_rest = any(one.kind == "readmitted" for one in journal.changes_of(journal.last_step))
+            is_rest = any(one.kind == "readmitted" for one in changes_of(journal, journal.last_step))
             folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
             if self._reads_text:  # readmissions stay, as long as they can be learned again
                 for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
@@ -307,7 +308,7 @@ class Guard:
         for one in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
             if one.target is None or not one.standing.is_out:
                 continue
-            example = journal.example_at(one.offset)
+            example = journal.examples.at(one.offset)
             assert example is not None, "the query named it"
             # Codes of another trunk, from behind a rollback, cannot be judged, nor can dropped texts.
             if has_input(example, reads_text=self._reads_text):

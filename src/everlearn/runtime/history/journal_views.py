@@ -188,11 +188,11 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
 
 def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
     held = HeldTargets(folder.journal)
-    for offset, one in folder.journal.arrivals(1, folder.journal.next_offset - 1):
+    for offset, one in folder.journal.examples.arrivals(1, folder.journal.next_offset - 1):
         yield exported_record(
             one.example,
             role=one.role,
-            target=shown_target(folder.journal.present_target(offset, one.example.target)),
+            target=shown_target(folder.journal.standings.present_target(offset, one.example.target)),
             is_learned=held(offset, one.role, one.example.target) is not None,
             said=one.prediction,
         )
@@ -209,7 +209,7 @@ def _export_codes(folder: RunFolder, out: Path) -> int:
         coder_config=learner.coder_config or {},
         dense_size=learner.dense_size,
     ) as writer:
-        everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+        everything = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
         while batch := list(islice(everything, _BATCH)):
             # Those that a rollback has set aside may have codes of another trunk only.
             coded = [(offset, one) for offset, one in batch if one.example.code is not None]
@@ -219,5 +219,5 @@ def _export_codes(folder: RunFolder, out: Path) -> int:
 
 
 def _with_present_target(folder: RunFolder, offset: int, one: Arrival) -> Arrival:
-    target = folder.journal.present_target(offset, one.example.target)
+    target = folder.journal.standings.present_target(offset, one.example.target)
     return Arrival(one.example.with_target(target), one.role, one.prediction)

@@ -230,9 +230,9 @@ def blame_example(run: Path, id_: str) -> Blame:
             detail = f"it was deleted on {deleted[id_][:10]}" if deleted else "no example has this id"
             raise RunError(f"{run} does not know {id_!r}: {detail}")
         offset, role, target = entry.offset, entry.role, entry.target
-        arrival = next(one for _, one in journal.arrivals(offset, offset))
+        arrival = next(one for _, one in journal.examples.arrivals(offset, offset))
         said = arrival.prediction
-        learned = journal.learned_in(offset, role, target)
+        learned = journal.standings.learned_in(offset, role, target)
         holding = [
             version.version
             for version in folder.history.versions()
@@ -242,12 +242,12 @@ def blame_example(run: Path, id_: str) -> Blame:
             id=id_,
             offset=offset,
             role=role,
-            target=shown_target(journal.present_target(offset, target)),
+            target=shown_target(journal.standings.present_target(offset, target)),
             arrived=(entry.step, journal.step(entry.step).time),
             predicted=None if said is None or not folder.task.predicts else (said.label, said.confidence),
             learned=learned,
             versions=holding,
-            is_held=journal.standing(offset, role, target).is_held,
+            is_held=journal.standings.of(offset, role, target).is_held,
         )
 
 

@@ -15,6 +15,7 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.records import After, Arrival, NewStep, Role
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.standing.held import HeldTargets, held_examples
+from everlearn.journal.standing.learnable import unlearned_since
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.folder.field_names import adopt_field_names
 from everlearn.runtime.folder.reader_files import write_reader_files
@@ -129,12 +130,12 @@ def _merged_learner(folders: Sequence[RunFolder]) -> ClosedFormLearner:
 def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_text: bool) -> None:
     """Append everything that a run has taken, each example with the target that its state holds it with."""
     held = HeldTargets(folder.journal)
-    everything = folder.journal.arrivals(1, folder.journal.next_offset - 1)
+    everything = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
     while batch := list(islice(everything, _BATCH)):
         arrivals: list[Arrival] = []
         for offset, one in batch:
             target = held(offset, one.role, one.example.target)
-            present = folder.journal.present_target(offset, one.example.target)
+            present = folder.journal.standings.present_target(offset, one.example.target)
             role: Role = one.role
             if target is not None:
                 role = "learn"
@@ -186,7 +187,7 @@ def _check_mergeable(first: RunFolder, other: RunFolder) -> None:
             "its journal (a crash came before the next checkpoint, or it is still learning); go on with its "
             "stream to the end first"
         )
-    if other.journal.unlearned_since(other.journal.last_learned_in_turn + 1):
+    if unlearned_since(other.journal, other.journal.standings.last_learned_in_turn + 1):
         raise RunError(
             f"{other.path} has examples that wait for their targets; go on with its stream to the end first"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import ConfigError, RunError, StorageError
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import After, Change, NewStep
 from everlearn.journal.rows.entries import entry_at
@@ -108,8 +109,8 @@ def flagged_of(folder: RunFolder, *, limit: int = 50) -> list[FlaggedExample]:
     journal = folder.journal
     found = []
     for flag in journal.flags.unresolved(limit):
-        one = next(arrival for _, arrival in journal.arrivals(flag.offset, flag.offset))
-        target = journal.present_target(flag.offset, one.example.target)
+        one = next(arrival for _, arrival in journal.examples.arrivals(flag.offset, flag.offset))
+        target = journal.standings.present_target(flag.offset, one.example.target)
         found.append(
             FlaggedExample(
                 id=one.example.id,
@@ -119,7 +120,7 @@ def flagged_of(folder: RunFolder, *, limit: int = 50) -> list[FlaggedExample]:
                 reason=flag.reason,
                 score=flag.score,
                 policy=flag.policy,
-                is_learned=journal.standing(flag.offset, one.role, one.example.target).is_held,
+                is_learned=journal.standings.of(flag.offset, one.role, one.example.target).is_held,
             )
         )
     return found
@@ -193,7 +194,7 @@ def review_examples(
         fold = Fold(opened.learner, observers=(opened.scores,))
         try:
             for step in steps:
-                fold.make(journal.fold_step(step), ())
+                fold.make(fold_step(journal, step), ())
         except StorageError:
             raise
         except Exception as error:
@@ -233,7 +234,7 @@ def _flag(folder: RunFolder, id_: str) -> int:
 
 def _readmission(journal: Journal, offset: int) -> Change | None:
     """What learns a flagged example; None where it is learned, or will be when its turn comes."""
-    target = journal.present_target(offset, entry_at(journal, offset).target)
+    target = journal.standings.present_target(offset, entry_at(journal, offset).target)
     if target is None or not _is_out(journal, offset):
         return None
     return Change(offset, "readmitted", None, target)
@@ -242,12 +243,12 @@ def _readmission(journal: Journal, offset: int) -> Change | None:
 def _is_out(journal: Journal, offset: int) -> bool:
     """Whether a flagged example is neither learned nor waiting for its turn."""
     entry = entry_at(journal, offset)
-    return journal.standing(offset, entry.role, entry.target).is_out
+    return journal.standings.of(offset, entry.role, entry.target).is_out
 
 
 def _not_learned(journal: Journal, changes: Sequence[Sequence[Change]], error: Exception) -> RunError:
     """What to tell where what somebody decided cannot be learned, and was taken back."""
-    example = journal.example_at(changes[0][0].offset)
+    example = journal.examples.at(changes[0][0].offset)
     count = sum(map(len, changes))
     first = "" if example is None else f" {example.id!r}"
     which = f"the example{first}" if count == 1 else f"one of {count:,} examples (the first is{first})"
@@ -271,7 +272,7 @@ def _set_aside_by(folder: RunFolder, decision: int) -> list[Change]:
         raise RunError(f"decision {decision} of {folder.path} set nothing aside")
     found = []
     for one in set_aside_by(folder.journal, revision):
-        if one.target is None or folder.journal.lacks_code(one.offset):
+        if one.target is None or folder.journal.examples.lacks_code(one.offset):
             continue
         if one.standing.is_out:
             found.append(Change(one.offset, "readmitted", None, one.target))

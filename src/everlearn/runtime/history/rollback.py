@@ -91,7 +91,7 @@ def roll_back(
                 detail["generation"] = generation
             revision = folder.history.revise("rollback", chosen.step + 1, last, reason, detail)
             steps = folder.history.set_aside(chosen.step + 1, last, revision)
-            folder.journal.read_generation()
+            folder.journal.generations.look_again()
             num_changed = num_taken_back(folder.journal, revision)
         continue_from(folder, version)
         is_pinned = keep_learned or folder.config.guard.enabled

@@ -193,7 +193,7 @@ def _verify_certificate(
             f"the certificate covers id {one!r}",
             f"the certificate does not cover id {one!r}",
         )
-    generation = journal.generation_known_to(value["revision"])
+    generation = journal.generations.known_to(value["revision"])
     later = [
         one
         for one in revisions.values()

@@ -95,16 +95,20 @@ def sort_arrivals(
             result.refused.append(refused(source_name, number, one, reason))
         elif not learns_targets or one.target is None or one.target == before.target:
             result.refused.append(duplicate(source_name, number, one))
-        elif needs_text and before.offset < journal.next_offset and not journal.has_text(before.offset):
+        elif (
+            needs_text
+            and before.offset < journal.next_offset
+            and not journal.examples.has_text(before.offset)
+        ):
             if before.target == NO_TARGET:  # nothing says any more whether it is another one
                 result.refused.append(duplicate(source_name, number, one))
             else:
                 reason = f"target for id {one.id!r}, whose text was dropped: it cannot be learned again"
                 result.refused.append(refused(source_name, number, one, reason))
-        elif before.is_held and journal.step_of(before.offset) in lost:
+        elif before.is_held and journal.examples.step_of(before.offset) in lost:
             reason = f"target for id {one.id!r}, something of whose step was lost to damage"
             result.refused.append(refused(source_name, number, one, reason))
-        elif journal.lacks_code(before.offset):
+        elif journal.examples.lacks_code(before.offset):
             reason = (
                 f"target for id {one.id!r}, which came with codes of a trunk that a rollback has taken back"
             )
@@ -129,7 +133,7 @@ def _known_example(journal: Journal, before: KnownExample, batch: Sorted) -> Exa
     """The example that has an id already, in the journal or earlier in the batch."""
     if before.offset >= journal.next_offset:
         return batch.fresh[before.offset - journal.next_offset]
-    found = journal.example_at(before.offset, journal.generation_of(before.offset))
+    found = journal.examples.at(before.offset, journal.examples.generation_of(before.offset))
     assert found is not None, "the journal has just named it"
     return found
 

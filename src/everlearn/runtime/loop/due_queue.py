@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Change, Role
+from everlearn.journal.standing.learnable import unlearned_since
 from everlearn.types import Example
 
 __all__ = ["DueQueue"]
@@ -30,8 +31,8 @@ class DueQueue:
     @classmethod
     def of(cls, journal: Journal, delay: int) -> DueQueue:
         """What waits in a journal."""
-        learned_up_to = journal.last_learned_in_turn
-        return cls(delay, journal.unlearned_since(learned_up_to + 1), learned_up_to)
+        learned_up_to = journal.standings.last_learned_in_turn
+        return cls(delay, unlearned_since(journal, learned_up_to + 1), learned_up_to)
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -124,7 +124,7 @@ class OwnIds:
         return self._progress.id_suffix
 
     def _same_words(self, known: KnownExample, one: Example) -> bool | None:
-        before = self._journal.example_at(known.offset, self._journal.generation_of(known.offset))
+        before = self._journal.examples.at(known.offset, self._journal.examples.generation_of(known.offset))
         return None if before is None else same_words(before, one, self._ngram_max)
 
     def _choose_suffix(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import FoldStep, NewStep, Refused, Step
 from everlearn.journal.standing.quarantine import quarantine_examples
@@ -39,7 +40,7 @@ class StepAttempt:
                 quarantine_examples(
                     journal,
                     offsets,
-                    first_step=journal.step_of(offsets[0]) if self.changes_the_past else step.step,
+                    first_step=journal.examples.step_of(offsets[0]) if self.changes_the_past else step.step,
                     reason=self.unlearnable[offsets[0]],
                 )
         return step
@@ -48,7 +49,7 @@ class StepAttempt:
         """What a fold needs of the step that was journaled."""
         if not self.new.changes:
             return FoldStep(step=step, arrivals=self.new.arrivals, forgotten=(), learned=self.due)
-        read = journal.fold_step(step)
+        read = fold_step(journal, step)
         return replace(read, arrivals=self.new.arrivals)
 
     def without(

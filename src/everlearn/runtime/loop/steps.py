@@ -104,7 +104,7 @@ class StepMaker:
         ids = self._live.learner.waiting_ids()
         known = self._journal.known(ids)
         offsets = [known[id_].offset for id_ in ids if id_ in known]
-        found = [(offset, self._journal.example_at(offset)) for offset in offsets]
+        found = [(offset, self._journal.examples.at(offset)) for offset in offsets]
         return [
             (offset, example) for offset, example in found if example is not None and example.text is not None
         ]

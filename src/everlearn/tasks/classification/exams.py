@@ -144,7 +144,7 @@ class LabelExams(Exams[Chosen]):
     def _example(self, generation: int, offset: int) -> Example:
         key = (generation, offset)
         if key not in self._loaded:
-            example = self._journal.example_at(offset, generation)
+            example = self._journal.examples.at(offset, generation)
             assert example is not None, "the query named it"
             self._loaded[key] = example
         return self._loaded[key]

@@ -190,7 +190,7 @@ class LossExams(Exams[LossItem]):
                     known[batch[int(loss.domain)]] = loss
 
     def _examples(self, item: LossItem, domain: str) -> list[Example]:
-        found = [self._journal.example_at(offset) for offset in item.offsets]
+        found = [self._journal.examples.at(offset) for offset in item.offsets]
         pieces = [replace(one, domain=domain, target=item.target) for one in found if one and one.text]
         if len(pieces) < len(found):
             return []
@@ -218,7 +218,7 @@ class LossExams(Exams[LossItem]):
             name=self._name_of(entry.id, entry.fields),
             domain=entry.domain,
             offsets=offsets,
-            target=str(self._journal.present_target(entry.offset, entry.target)),
+            target=str(self._journal.standings.present_target(entry.offset, entry.target)),
         )
 
     def _name_of(self, id_: str, fields: str | None) -> str:

@@ -18,13 +18,13 @@ def shown_samples(journal: Journal, chosen: Sequence[Mapping[str, Json]]) -> lis
         entry = entry_of(journal, one["id"])
         if entry is None:
             continue  # deleted
-        arrival = next((found for _, found in journal.arrivals(entry.offset, entry.offset)), None)
+        arrival = next((found for _, found in journal.examples.arrivals(entry.offset, entry.offset)), None)
         if arrival is None or arrival.example.text is None:
             continue  # its text was dropped
         sample: dict[str, Json] = {
             "input": arrival.example.text,
             "output": "" if arrival.prediction is None else arrival.prediction.label or "",
-            "target": journal.present_target(entry.offset, entry.target),
+            "target": journal.standings.present_target(entry.offset, entry.target),
         }
         shown.append(sample | {"examples": one["examples"]})
     return shown
