@@ -14,7 +14,8 @@ from scipy.stats import binomtest
 
 from everlearn.errors import ConfigError
 from everlearn.evaluation.paired import compare_paired
-from everlearn.journal.records import After, Change, Decision, NewStep
+from everlearn.journal.history_records import Decision
+from everlearn.journal.records import After, Change, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.fold.served_learner import open_learner

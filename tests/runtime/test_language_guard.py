@@ -21,7 +21,7 @@ from tests.runtime.text_runs import (
 )
 
 from everlearn.errors import ConfigError, InputError
-from everlearn.journal.records import Decision
+from everlearn.journal.history_records import Decision
 from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.lineage import list_versions

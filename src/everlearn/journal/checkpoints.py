@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 
 from everlearn.errors import StateError
 from everlearn.journal.durable_files import fsync_folder, replacing, sha256_of
+from everlearn.journal.history_records import CheckpointRecord
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import CheckpointRecord
 from everlearn.journal.state_files import read_state_file, write_state_file
 from everlearn.types import Json, State
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
-from everlearn.journal.records import CheckpointRecord, Decision, Revision, Version
+from everlearn.journal.history_records import CheckpointRecord, Decision, Revision, Version
 from everlearn.journal.rows.example_rows import verified
 from everlearn.types import Json
 

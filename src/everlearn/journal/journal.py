@@ -21,13 +21,7 @@ from everlearn.journal.deletion.deleted_ids import DeletedIds
 from everlearn.journal.examples import Examples
 from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
-from everlearn.journal.records import (
-    Change,
-    KnownExample,
-    NewStep,
-    Refused,
-    Step,
-)
+from everlearn.journal.records import Change, KnownExample, NewStep, Refused, Step
 from everlearn.journal.rows.earlier_rows import restore_earlier_rows
 from everlearn.journal.rows.flags import Flags
 from everlearn.journal.rows.refusals import Refusals, without_deleted

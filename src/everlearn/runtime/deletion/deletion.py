@@ -10,7 +10,8 @@ from pathlib import Path
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.deletion.deletion import delete_examples
-from everlearn.journal.records import After, CheckpointRecord, NewStep
+from everlearn.journal.history_records import CheckpointRecord
+from everlearn.journal.records import After, NewStep
 from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import islice
 
 from everlearn.errors import StateError
-from everlearn.journal.records import CheckpointRecord, Version
+from everlearn.journal.history_records import CheckpointRecord, Version
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples

@@ -25,10 +25,10 @@ from typing import IO, Self
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
+from everlearn.journal.history_records import CheckpointRecord, Version
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
-from everlearn.journal.records import CheckpointRecord, Version
 from everlearn.journal.rows.refusals import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.learning.run_learner import RunLearner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from everlearn.journal.records import Version
+from everlearn.journal.history_records import Version
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 

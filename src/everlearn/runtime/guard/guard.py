@@ -21,7 +21,8 @@ from itertools import islice
 from typing import Any
 
 from everlearn.journal.fold_steps import changes_of
-from everlearn.journal.records import Change, Decision
+from everlearn.journal.history_records import Decision
+from everlearn.journal.records import Change
 from everlearn.journal.standing.intervals import first_offset_since, has_new_after
 from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
 from everlearn.journal.standing.learnable import steps_without_texts

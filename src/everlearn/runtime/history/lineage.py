@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError
-from everlearn.journal.records import Decision, Version, shown_target
+from everlearn.journal.history_records import Decision, Version
+from everlearn.journal.records import shown_target
 from everlearn.journal.rows.entries import entries, entry_of
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.runtime.folder.run_folder import RunFolder

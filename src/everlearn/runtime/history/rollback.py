@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError, StateError
-from everlearn.journal.records import Version
+from everlearn.journal.history_records import Version
 from everlearn.journal.standing.set_aside import num_taken_back
 from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.fold.rewritten_versions import refolded, write_again

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from everlearn.journal.deletion.compaction import drop_old_texts
-from everlearn.journal.records import CheckpointRecord
+from everlearn.journal.history_records import CheckpointRecord
 from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.folder.metrics_file import write_metrics
 from everlearn.runtime.folder.text_rules import days_kept
