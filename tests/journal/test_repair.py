@@ -18,7 +18,8 @@ from everlearn.journal.opening import open_journal
 from everlearn.journal.records import After, Arrival, JournaledPrediction, NewStep
 from everlearn.journal.repair.damaged_copies import remove_damaged_copies
 from everlearn.journal.repair.losses import lost_steps
-from everlearn.journal.repair.repair import Repair, repair_journal
+from everlearn.journal.repair.outcome import Repair
+from everlearn.journal.repair.repair import repair_journal
 from everlearn.journal.repair.replacement import finish_replacement
 from everlearn.journal.repair.soundness import find_problem
 from everlearn.types import Code, Example

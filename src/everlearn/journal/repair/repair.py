@@ -8,8 +8,7 @@ everything later, so that the stream is read again from there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 from everlearn.errors import StateError
@@ -24,10 +23,11 @@ from everlearn.journal.repair.damaged_copies import keep_damaged
 from everlearn.journal.repair.damaged_tables import DamagedFile, Unread, with_new_first_page
 from everlearn.journal.repair.losses import lost_steps, record_incident
 from everlearn.journal.repair.missing_rows import Losses, find_losses
+from everlearn.journal.repair.outcome import Repair, TableLoss, sentences
 from everlearn.journal.repair.replacement import finish_replacement, replace_journal
 from everlearn.journal.write_ahead_log import inspect_log
 
-__all__ = ["Repair", "TableLoss", "repair_journal"]
+__all__ = ["repair_journal"]
 
 _NUMBERED = {
     "steps": "step",
@@ -50,46 +50,6 @@ _NAMED = {"meta": "key", "deleted": "digest", "checkpoints": "file"}
 _WITHOUT_CHECKSUM = frozenset({"sources", "rejections", "flags"})
 _OF_EXAMPLES = ("codes", "texts", "predictions", "flags")
 _NEEDED = frozenset({"examples", "steps", "checkpoints"})
-
-
-@dataclass(frozen=True, slots=True)
-class TableLoss:
-    """Rows of a table.
-
-    Attributes:
-        num_kept: In the new journal.
-        num_lost: Damaged or missing, as far as can be told.
-    """
-
-    num_kept: int
-    num_lost: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Repair:
-    """What a repair did.
-
-    Attributes:
-        is_needed: Whether anything was damaged; if not, nothing was done.
-        tables: Rows kept and lost, by table.
-        last_step: The newest step of the repaired journal.
-        num_steps_taken_back: Steps after it that were taken out, to be made again from their stream.
-        num_examples_taken_back: Examples that had come with them.
-        lost_steps: Steps up to the newest usable checkpoint of which something is lost.
-        num_examples_held: Examples that came with those steps, lost or not, and are in the state.
-        damaged_copies: Of the damaged files.
-        notes: All that, and what follows from it, in sentences.
-    """
-
-    is_needed: bool = True
-    tables: dict[str, TableLoss] = field(default_factory=dict)
-    last_step: int = 0
-    num_steps_taken_back: int = 0
-    num_examples_taken_back: int = 0
-    lost_steps: list[int] = field(default_factory=list)
-    num_examples_held: int = 0
-    damaged_copies: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def repair_journal(path: Path, checkpoints: Path) -> Repair:
@@ -177,7 +137,7 @@ def _salvaged(source: DamagedFile, temporary: Path, checkpoints: Path) -> Repair
             losses = find_losses(journal, unread)
             repair.tables = _tables(database, losses)
             _draw_consequences(repair, journal, checkpoints, losses)
-            repair.notes += _sentences(repair, losses, unread)
+            repair.notes += sentences(repair, losses, unread)
             record_incident(journal, repair.notes, repair.lost_steps)
         database.empty_log()
     finally:
@@ -313,53 +273,3 @@ def _keep_generation(journal: Journal, step: int) -> None:
         reason = "steps before the last change of the trunk were taken back"
         journal.history.revise("damage", step + 1, step, reason, {"generation": generation})
         journal.generations.look_again()
-
-
-def _sentences(repair: Repair, losses: Losses, unread: dict[str, Unread]) -> list[str]:
-    notes = []
-    lost = [f"{rows.num_lost:,} of {table}" for table, rows in repair.tables.items() if rows.num_lost]
-    kept = sum(rows.num_kept for rows in repair.tables.values())
-    told = ", ".join(lost) if lost else "none that is known"
-    notes.append(f"{kept:,} rows could be read and match their checksums; lost: {told}.")
-    if repair.num_steps_taken_back or repair.num_examples_taken_back:
-        notes.append(
-            f"Something of step {repair.last_step + 1:,} is lost, and no saved state holds it. The journal "
-            f"goes on after step {repair.last_step:,}: {repair.num_steps_taken_back:,} later steps that were "
-            f"still there, with {repair.num_examples_taken_back:,} examples, were taken out. "
-            "`everlearn learn` with the same stream reads them again, if the stream can be read again."
-        )
-    if repair.lost_steps:
-        notes.append(
-            f"Something of {_steps(repair.lost_steps)} is lost (at most {repair.num_examples_held:,} "
-            "examples). The saved state holds them, so predictions are as before; but they cannot be folded "
-            "again, and examples of these steps cannot be forgotten any more. Copy the newest checkpoint: "
-            "nothing could replace it."
-        )
-    num_thinned = len(losses.thinned - losses.steps)
-    if num_thinned and not repair.num_steps_taken_back:
-        notes.append(
-            f"Texts or predictions of {num_thinned:,} steps are lost. No closed-form state depends on them."
-        )
-    if losses.missing["revisions"]:
-        notes.append(
-            f"The records of {losses.missing['revisions']:,} deletions or rollbacks are lost: states from "
-            "before them are not used."
-        )
-    if losses.missing["deleted"]:
-        notes.append(
-            "The list of deleted ids is damaged: an example that was deleted may be taken again when it "
-            "comes again."
-        )
-    if losses.missing["meta"]:
-        notes.append("Single values (which version is served, and the like) may be lost.")
-    if any(unread[table].has_open_end for table in ("changes", "versions", "decisions", "rejections")):
-        notes.append(
-            "Further rows may be lost at the end of a table, where nothing says how many there were."
-        )
-    return notes
-
-
-def _steps(numbers: Sequence[int]) -> str:
-    if len(numbers) == 1:
-        return f"step {numbers[0]:,}"
-    return f"{len(numbers):,} steps between {numbers[0]:,} and {numbers[-1]:,}"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from everlearn.journal.durable_files import storage_errors
 from everlearn.journal.lock import acquire_lock
-from everlearn.journal.repair.repair import Repair, repair_journal
+from everlearn.journal.repair.outcome import Repair
+from everlearn.journal.repair.repair import repair_journal
 from everlearn.runtime.folder.run_folder import CHECKPOINTS, JOURNAL, RunFolder
 from everlearn.runtime.folder.run_record import read_record
 from everlearn.types import Json
