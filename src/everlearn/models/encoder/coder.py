@@ -155,7 +155,9 @@ class TextCoder:
             batches = plan_packed(lengths, self.config.token_budget, self.trunk.max_length)
         else:
             batches = plan_single(lengths, self.config.token_budget, self.trunk.max_length)
-        pooled_SKD = torch.empty(len(token_ids), len(self._layers), self.trunk.hidden_size)
+        pooled_SKD = torch.empty(
+            len(token_ids), len(self._layers), self.trunk.hidden_size, dtype=torch.float32
+        )
         for batch in batches:
             pooled_SKD[torch.from_numpy(batch.sequences)] = forward.pooled(
                 batch, token_ids, self._layers
@@ -166,7 +168,8 @@ class TextCoder:
             return pooled_SKD
         owner_S = torch.tensor(owners)
         counts_N = torch.bincount(owner_S, minlength=len(texts))
-        sums_NKD = torch.zeros(len(texts), *pooled_SKD.shape[1:]).index_add_(0, owner_S, pooled_SKD)
+        sums_NKD = torch.zeros(len(texts), *pooled_SKD.shape[1:], dtype=torch.float32)
+        sums_NKD.index_add_(0, owner_S, pooled_SKD)
         return sums_NKD / counts_N[:, None, None]
 
     @property
