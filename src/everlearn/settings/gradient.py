@@ -89,17 +89,17 @@ class StabilitySettings(Section, panel="Gradient learner", needs=BY_GRADIENTS):
     """What keeps a long run of steps from going wrong."""
 
     average_decay: float | None = setting(None, "--average-decay", "DECAY", gt=0.0, lt=1.0)
-    """Predict with an average of the weights that decays so much a step (0.99)."""
+    """Predict with a moving average of the weights; its decay per step (0.99)."""
     spike_deviations: float | None = setting(None, "--spike-deviations", "N", gt=0.0, default_text="never")
-    """Leave out a step whose loss is so many standard deviations above the usual."""
+    """Leave out steps whose loss is so many standard deviations above the usual loss."""
 
 
 class GradientSettings(OptimizationSettings, StabilitySettings):
     """Learning by gradients."""
 
     replay: int = setting(0, "--replay", "N", ge=0, shown_for=("lm", "seq2seq"))
-    """Examples kept for replay. Of language models they are pieces of up to a chunk. Each takes up to 900
-    bytes and 4 a token; 0: none are kept."""
+    """Examples kept for replay. For language models: pieces of up to a chunk. Each takes up to 900 bytes and
+    4 bytes per token. 0: none."""
     replayed: int | None = setting(
         None,
         unit="N",
@@ -115,7 +115,7 @@ class GradientSettings(OptimizationSettings, StabilitySettings):
     replay_share: float | None = setting(
         None, "--replay-share", "SHARE", gt=0.0, default_text="0.5 for language models", needs=(WITH_REPLAY,)
     )
-    """Replayed tokens to each fresh one."""
+    """Replayed tokens per new token."""
     methods: dict[str, dict[str, Any]] = setting({}, "--method", "NAME")
     """Another continual-learning method with its default settings (distillation, orthogonal, anchor …); can
     be given several times."""

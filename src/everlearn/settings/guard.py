@@ -18,8 +18,8 @@ class GuardSettings(Section, panel="Guard"):
     """What decides whether a candidate is served."""
 
     enabled: bool = setting(False, "--guard", shown_for=EVERY_TASK)
-    """Serve a version only if it is not worse than the one before. A share of the stream is held back,
-    candidates are examined on it, and what makes them worse is set aside."""
+    """Serve a version only if it is not worse than the one before. A share of the stream is held back to test
+    candidates. If a candidate is worse, what it learned since is set aside."""
     share: float = setting(0.05, "--guard-share", "SHARE", gt=0.0, lt=1.0, needs=GUARDED)
     """Share of the stream that is held back, never learned."""
     # Documents take longer to read than the labels of texts to predict.
@@ -39,9 +39,9 @@ class GuardSettings(Section, panel="Guard"):
         own_defaults={"lm": 0.02, "seq2seq": 0.02},
         needs=GUARDED,
     )
-    """Drop in accuracy (0.01: one point) not held against a candidate; of texts, relative rise of loss."""
+    """Accept a drop in accuracy up to this (0.01: one point); of texts, a relative rise of the loss."""
     level: float = setting(0.01, "--guard-level", "P", gt=0.0, lt=1.0, needs=GUARDED)
-    """Reject where a drop like the candidate's is less probable by chance than P."""
+    """Reject if the probability of such a drop by chance is below P."""
     test: Literal["mcnemar", "bootstrap"] = setting("mcnemar", unit="NAME", needs=GUARDED)
     """How that probability is found: mcnemar or bootstrap."""
     recent: int = setting(1_000, unit="N", ge=1, own_defaults={"lm": 100}, needs=GUARDED)
@@ -49,7 +49,7 @@ class GuardSettings(Section, panel="Guard"):
     long_term: int = setting(2_000, unit="N", ge=1, own_defaults={"lm": 200}, needs=GUARDED)
     """The same of the exam on everything so far, balanced over classes and domains."""
     surprise: bool = setting(True, needs=_LABELS)
-    """Also reject what contradicts the learner far more often than usual, and teaches nothing."""
+    """Also reject what contradicts the learner far more often than usual and does not improve it."""
     suspicious: Literal["flag", "weigh", "hold", "off"] = setting(
         "flag", "--suspicious", "POLICY", needs=_LABELS
     )

@@ -27,7 +27,7 @@ class CarrySettings(Section, panel=PANEL, needs=OF_DOCUMENTS):
     """What a language model carries from chunk to chunk."""
 
     sinks: int = setting(4, "--sinks", "TOKENS", ge=0, needs=(is_not(_CARRY, "none", "recurrent"),))
-    """First tokens of a document that every chunk can attend to."""
+    """First tokens of a document (sinks) that every chunk can attend to."""
     gradient_chunks: int = setting(
         0,
         "--gradient-chunks",
@@ -43,9 +43,9 @@ class ReadingSettings(Section, panel=PANEL, needs=OF_DOCUMENTS):
     """How much a language model reads at once."""
 
     tokens_per_step: int = setting(1024, "--tokens-per-step", "TOKENS", ge=1)
-    """Fresh tokens of an optimizer step; more than a chunk of each lane: gradients are accumulated."""
+    """New tokens per optimizer step. If more than one chunk per lane, gradients are accumulated."""
     gradient_checkpointing: bool = setting(False, "--gradient-checkpointing")
-    """Less memory for a third more time: one hidden state a layer is kept, the rest computed again."""
+    """Use less memory and a third more time: keep one hidden state per layer, compute the rest again."""
 
 
 class LanguageSettings(ReadingSettings, CarrySettings):
@@ -73,4 +73,4 @@ class LanguageSettings(ReadingSettings, CarrySettings):
         default_text=f"{ROOMY_WINDOW}, or what the model's trained length has room for",
         needs=(_WITH_WINDOW,),
     )
-    """Tokens before a chunk that it can attend to; 0: all of the document's."""
+    """Tokens before a chunk that it can attend to; 0: all of the document."""

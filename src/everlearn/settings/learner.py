@@ -23,7 +23,7 @@ class LearnerSettings(Section, panel="Learner"):
     kind: Literal["closed-form", "gradient"] = setting(
         "closed-form", "--learner", "KIND", needs=OF_LABELS, shown_for=("classify",)
     )
-    """Of labels: closed-form (exact, no forgetting) or gradient."""
+    """Learner for labels: closed-form (exact, no forgetting) or gradient."""
     memory_budget: int | None = setting(
         None,
         "--memory-budget",
@@ -32,7 +32,7 @@ class LearnerSettings(Section, panel="Learner"):
         default_text="none, the sizes are chosen one by one",
         needs=CLOSED_FORM,
     )
-    """Choose the closed-form learner's sizes to fit in SIZE, such as 512MB; without the encoder."""
+    """Choose the closed-form learner's sizes to fit in SIZE, such as 512MB. The encoder does not count."""
     closed_form: ClosedFormSettings = Field(default_factory=ClosedFormSettings)
     gradient: GradientSettings = Field(default_factory=GradientSettings)
     language: LanguageSettings = Field(default_factory=LanguageSettings)

@@ -22,15 +22,15 @@ class RunSettings(Section, panel="Run"):
     keep_text: bool | None = setting(
         None, "--keep-text", default_text="no; learners without codes: yes", shown_for=("classify",)
     )
-    """Keep the texts beside their codes. Kept too is how refused records with an id begin (those that cannot
-    be read are listed with their beginning in any case). A learner without codes drops texts at its next save
-    where it is to keep none, but for those that a guard examines on."""
+    """Keep the texts beside their codes, and the beginning of rejected records that have an id (the beginning
+    of records that cannot be read is kept in any case). If no: learners without codes drop texts when they
+    save, except those that the guard's exams need."""
     text_days: float | None = setting(
         None, "--text-days", "DAYS", ge=0.0, default_text="never", needs=(is_one_of("run.keep_text", True),)
     )
-    """Drop kept texts after so many days, with fields that repeat them, targets that are texts and excerpts;
-    codes, labels and other fields stay, what replay holds, and what a guard examines a learner without codes
-    on."""
+    """Drop kept texts after so many days, with fields that repeat them, targets that are texts, and excerpts.
+    Codes, labels and other fields stay; so do texts in the replay memory, and texts that the guard's exams
+    need of a learner without codes."""
     threads: int | None = setting(None, "--threads", "N", ge=1, le=1_024, default_text="all cores")
     """Processor threads."""
     rolling_window: int = setting(1_000, unit="N", ge=1)

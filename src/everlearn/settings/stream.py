@@ -52,8 +52,8 @@ class StreamSettings(Section, panel="Stream"):
     )
     """Longer records are rejected unread."""
     max_rejected: float = setting(0.5, "--max-rejected", "SHARE", ge=0.0, le=1.0)
-    """Where a greater share of the records (of 10 or more) is rejected, exit with code 3 at the end; what the
-    others gave is kept. Repeated ids do not count."""
+    """Exit with code 3 at the end if a greater share of the records is rejected (of 10 or more). The other
+    records stay learned. Repeated ids do not count."""
     encoding: str | None = setting(
         None, "--encoding", "NAME", default_text="utf-8, or what a byte order mark says"
     )
@@ -78,7 +78,7 @@ class StreamSettings(Section, panel="Stream"):
     )
     """What a document is in plain text: blank-lines (between blank lines), file (all of it), lines."""
     piece_bytes: int = setting(16_384, unit="SIZE", ge=64, needs=OF_DOCUMENTS)
-    """Longer documents come to a language model, and into the journal, in pieces of at most so many bytes."""
+    """Longer documents are cut into pieces of at most so many bytes, for language models and the journal."""
     order: Literal["as-is", "shuffled", "by-class", "by-domain", "by-time"] = setting(
         "as-is", "--order", "ORDER"
     )
@@ -92,8 +92,8 @@ class StreamSettings(Section, panel="Stream"):
         needs=(is_not("stream.order", "by-domain"),),
         also_called=("num_experiences",),
     )
-    """Cut the stream in N experiences and (with --test) measure accuracy after each; texts are measured with
-    --order by-domain, where each domain is one."""
+    """Cut the stream into N experiences and, with --test, measure accuracy after each. Language models and
+    encoder-decoders are measured with --order by-domain, where each domain is an experience."""
     # A piece of a document may be 16 KB long, and a batch is not interrupted.
     batch_size: int = setting(
         256,
@@ -104,8 +104,7 @@ class StreamSettings(Section, panel="Stream"):
         own_defaults={"gradient": 32, "seq2seq": 32, "lm": 4},
         shown_for=("classify",),
     )
-    """Examples predicted, then learned, in one step. Of language models they are documents, or pieces of
-    16 KB."""
+    """Examples predicted, then learned, in one step. For language models: documents, or pieces of 16 KB."""
     delay: int = setting(
         0, "--delay", "N", ge=0, le=10_000_000, needs=(is_one_of("task", "classify", "seq2seq"),)
     )

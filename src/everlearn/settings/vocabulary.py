@@ -14,9 +14,9 @@ class VocabularySettings(Section, panel="Language model (--task lm)", needs=OF_D
     """Whether the vocabulary of a language model grows with its stream."""
 
     words: int = setting(0, "--grow-vocabulary", "WORDS", ge=0, default_text="0, never", shown_for=("lm",))
-    """Add up to so many words as tokens of their own (a few hundred are a good start). The first 40,000 bytes
-    of text are watched, then words that are frequent there are added: text of a field or language that the
-    model's tokens were not made for takes fewer of them, and is learned and written faster. In a
+    """Add up to so many words to the tokenizer (start with a few hundred). The first 40,000 bytes of text are
+    watched; then the words that are frequent there are added. Text in a language or field that the tokenizer
+    splits into small pieces then takes fewer tokens and is learned and written faster. In a
     --config file, learner.vocabulary also has watch_bytes, min_count, row_learning_rate, alone_steps and
     row_passes."""
     min_count: int = setting(5, unit="N", ge=1, needs=_GROWING)

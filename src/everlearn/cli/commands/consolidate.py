@@ -26,12 +26,11 @@ EPILOG = """
 
   [cyan]everlearn consolidate runs/desk --epochs 3 --threads 8[/]   quicker
 
-  [cyan]everlearn rollback runs/desk 4[/]   back to a version from before it, with the old trunk
+  [cyan]everlearn rollback runs/desk 4[/]   back to a version from before it, with the old encoder
 
-It needs the texts, so learn with --keep-text from the beginning, and 2,048 examples: half of them are only
-examined on. While everything is encoded again, at the end, no other process can learn. It takes minutes
-for short texts, hours for many long ones; stopped with Ctrl-C, the same command goes on after the last whole
-epoch.
+It needs the texts (learn with --keep-text from the beginning) and 2,048 examples, half of which are used for
+testing only. While all texts are encoded again, at the end, no other process can learn. It takes minutes for
+short texts and hours for many long ones. After Ctrl-C the same command continues after the last whole epoch.
 """
 
 
@@ -45,19 +44,19 @@ def consolidate(
         bool,
         typer.Option(
             "--from-scratch",
-            help="Start from the trunk as it came, not from an earlier consolidation's: what was deleted "
-            "since leaves no trace then.",
+            help="Start from the original encoder, not from that of an earlier consolidation. Then no trace "
+            "is left of examples deleted since.",
         ),
     ] = False,
     json_output: options.Json = False,
     **settings: Any,
 ) -> None:
-    """Tune a run's trunk on what it has learned: the slow phase, for quiet hours.
+    """Train the encoder of a run on the texts that the run has learned. Slow; for quiet hours.
 
-    Small adapters (LoRA) of the trunk are tuned on the journaled texts; then every text is encoded again, and
-    the head is folded anew. What comes of it is adopted only if it is better on examples that it was not
-    tuned on, and not worse on the guard's exams. Until then the run is served as before, and while the trunk
-    is tuned another process may go on learning.
+    It trains LoRA adapters of the encoder on the journaled texts, encodes every text again and rebuilds the
+    head. The result is adopted only if it is better on examples that were not trained on, and not worse on
+    the guard's exams. Until then the run is served as before. While the adapters are trained, another process
+    may go on learning.
     """
     from everlearn.learning.consolidation import ConsolidationConfig
     from everlearn.runtime.consolidation.consolidate import consolidate_run

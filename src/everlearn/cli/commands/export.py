@@ -42,8 +42,8 @@ def export(
 ) -> None:
     """Write what a run's language model or encoder-decoder has learned as a model folder.
 
-    transformers and peft load it with from_pretrained, unchanged. It is read again so before it is said to be
-    written, and its logits of a few tokens are compared with the run's.
+    transformers and peft load it with from_pretrained, unchanged. Before the command reports success, it
+    loads the folder in this way and compares logits of a few tokens with those of the run.
     """
     from everlearn.runtime.commands.export import export_run
 

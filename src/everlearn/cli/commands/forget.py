@@ -76,41 +76,40 @@ def forget(
         list[str] | None,
         typer.Option(
             metavar="FIELD=VALUE",
-            help="All examples with this value in this field; if given many times, all must hold. A field is "
-            "one of the record's, by its name in the file (also one that learn --domain-field or the like "
-            "has named), or id, target (label), domain, time. Text must be equal to the letter; true equals "
-            "True, and the number 1 equals 1.0. A field that no record has is an error.",
+            help="All examples with this value in this field. If given several times, all must be true. A "
+            "field is a field of the file by its name there, or id, target (label), domain or time. Text "
+            "must be exactly equal; true equals True, 1 equals 1.0. A field that no record has is an error.",
         ),
     ] = None,
     approximate: Annotated[
         bool,
         typer.Option(
             "--approximate",
-            help="Gradient learner: only take them out of journal and replay; the weights keep what they "
-            "learned, and no certificate can prove otherwise.",
+            help="Gradient learner: only remove them from journal and replay memory. The weights keep what "
+            "they learned; the certificate does not claim otherwise.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be deleted, and what it would cost.")
+        bool, typer.Option("--dry-run", help="Only show what would be deleted, and the cost.")
     ] = False,
     reissue: Annotated[
         bool,
         typer.Option(
             "--reissue",
-            help="Forget nothing: finish deletions that a crash or a reader of the journal has held up, and "
-            "write their certificates, and those whose files are missing.",
+            help="Delete nothing new: finish deletions that a crash or a reader of the journal interrupted, "
+            "and write their certificates and those whose files are missing.",
         ),
     ] = False,
     json_output: options.Json = False,
 ) -> None:
     """Delete examples from a run: what was learned from them, their codes, ids, texts and predictions.
 
-    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
-    again. The run then equals, to the bit, one that never saw them: the closed-form learner subtracts them,
-    the gradient learner goes back to the last checkpoint before the first of them and learns the rest
-    again. A certificate is written; the command that checks it is printed. While another process reads the
-    journal, deleted text may lie in its write-ahead log: after half a minute the certificate stays pending,
-    and is issued by the next command that writes the run, or with --reissue. So it is after a crash.
+    They are removed from the state, the journal, checkpoints and versions, and rejected if they arrive again.
+    The run then equals, to the bit, a run that never saw them. The closed-form learner subtracts them. The
+    gradient learner goes back to the last checkpoint before the first of them and learns the rest again.
+    A certificate is written, and the command that checks it is printed. While another process reads the
+    journal, deleted text may still be in its write-ahead log. After half a minute the certificate then stays
+    pending, as after a crash; the next command that writes the run issues it, or --reissue.
     """
     from everlearn.runtime.deletion.forget import forget_in_run
     from everlearn.runtime.fold.certificates import pending_note

@@ -101,14 +101,15 @@ def compact(
         float | None,
         typer.Option(
             metavar="DAYS",
-            help="Drop the texts of examples that came longer ago than this, with fields that repeat them, "
-            "targets that are texts, translations and excerpts; codes, labels and other fields are kept, and "
-            "what replay holds, and what a guard examines a learner without codes on. 0: all. Default: none.",
+            help="Drop the texts of examples that are older than this, with fields that repeat them, targets "
+            "that are texts, translations and excerpts. Codes, labels and other fields stay; so do texts in "
+            "the replay memory, and texts that the guard's exams need of a learner without codes. 0: all. "
+            "Default: none.",
         ),
     ] = None,
     json_output: options.Json = False,
 ) -> None:
-    """Bring a journal to its smallest size, and drop old texts if asked to."""
+    """Compact a journal to its smallest size, and drop old texts if asked to."""
     from everlearn.runtime.history.journal_views import compact_run
 
     outcome = compact_run(run, drop_text_after_days=drop_text_after)
@@ -130,7 +131,7 @@ def compact(
 
 
 def repair(run: options.RunPath, json_output: options.Json = False) -> None:
-    """Bring everything that can be read of a damaged journal into a new one, and say what is lost.
+    """Copy what can be read of a damaged journal into a new one, and report what is lost.
 
     The damaged file is kept beside it.
     """

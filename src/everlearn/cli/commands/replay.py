@@ -39,9 +39,9 @@ def replay(
     json_output: options.Json = False,
     **settings: Any,
 ) -> None:
-    """Fold another learner over a run's journal, step by step, and compare with what was predicted then.
+    """Learn a run's journal with another learner, step by step, and compare with the predictions made then.
 
-    The run stays as it is. A gradient learner needs the texts (learn --keep-text).
+    The run does not change. A gradient learner needs the texts (learn --keep-text).
     """
     from everlearn.runtime.commands.replay import replay_run
 

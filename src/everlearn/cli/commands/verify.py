@@ -38,11 +38,10 @@ def verify(
     ] = None,
     json_output: options.Json = False,
 ) -> None:
-    """Fold the whole journal with a fresh learner and compare with what the run claims.
+    """Learn the whole journal again with a new learner, and compare the result with the run.
 
-    Every row of the journal is checked on the way. Nothing that is saved is trusted: no checkpoint, no
-    version. With a certificate: that no deleted example is left, and that a fold without them has the
-    certified fingerprint.
+    Every row of the journal is checked. No checkpoint or version is trusted. With a certificate: checks that
+    no deleted example is left, and that learning the rest gives the certified fingerprint.
     """
     from everlearn.runtime.history.verify import verify_run
 

@@ -169,12 +169,12 @@ def rollback(
 ) -> None:
     """Serve an earlier version again, at once.
 
-    What was learned since is set aside, and learning goes on from that version; nothing is deleted from
-    the journal, but there is no way forward again. To try a version first, add --keep-learned: then
-    everything comes back with `everlearn rollback RUN head`.
+    What was learned since is set aside, and learning continues from that version. The journal keeps
+    everything, but this cannot be undone. To try a version first, add --keep-learned: then
+    `everlearn rollback RUN head` brings everything back.
 
-    With a guard, the version is served until a candidate is not worse than it, and head is the version that
-    was accepted last. What no exam has seen is not served, and is examined with the next candidate.
+    With a guard, the version is served until a candidate is not worse than it, and head is the version
+    accepted last. A state that no exam has tested is not served; the next candidate includes it.
     """
     from everlearn.runtime.history.rollback import rollback_run
 
