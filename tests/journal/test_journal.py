@@ -75,7 +75,7 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
         assert first.prediction.top == (("b", 0.75), ("a", 0.25))
         assert journal.progress() == {"stream": {"key": "stream", "cursor": {"line": 5}}}
         assert journal.step(1).after == After(settle=True)
-        assert [one.reason for one in journal.rejections()] == ["blank"]
+        assert [one.reason for one in journal.refusals.all()] == ["blank"]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             journal.set_meta("a", "b")
 

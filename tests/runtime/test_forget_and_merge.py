@@ -34,7 +34,7 @@ def learn(stream: Path, out: Path, settings: Settings) -> str:
 
 def refused_as_deleted(run: Path) -> list[Refused]:
     with RunFolder.open_to_read(run) as folder:
-        return [one for one in folder.journal.rejections() if "deleted on" in one.reason]
+        return [one for one in folder.journal.refusals.all() if "deleted on" in one.reason]
 
 
 def hashes_of(run: Path, ids: Iterable[str]) -> set[str]:

@@ -32,7 +32,7 @@ Settings = dict[str, object]
 
 def refusals(run: Path) -> list[Refused]:
     with RunFolder.open_to_read(run) as folder:
-        return list(folder.journal.rejections())
+        return list(folder.journal.refusals.all())
 
 
 def files_with(run: Path, *words: str) -> set[str]:

@@ -21,7 +21,7 @@ from everlearn.journal.deletion.deleted_ids import DeletedIds
 from everlearn.journal.examples import Examples
 from everlearn.journal.generations import Generations
 from everlearn.journal.history import History
-from everlearn.journal.records import Change, KnownExample, NewStep, Refused, Step
+from everlearn.journal.records import Change, KnownExample, NewStep, Step
 from everlearn.journal.rows.earlier_rows import restore_earlier_rows
 from everlearn.journal.rows.flags import Flags
 from everlearn.journal.rows.refusals import Refusals, without_deleted
@@ -244,14 +244,6 @@ class Journal:
                 is_waiting=standing.is_waiting,
             )
         return found
-
-    def rejections(self, *, after: int = 0) -> Iterator[Refused]:
-        """All records that gave no example, or those behind one of them."""
-        return self.refusals.all(after=after)
-
-    def num_rejections(self) -> int:
-        """How many records gave no example."""
-        return int(self.database.one("SELECT COUNT(*) FROM rejections")[0])
 
     def num_examples(self) -> int:
         """Examples in the journal."""

@@ -404,9 +404,9 @@ class RunFolder:
                 path.unlink(missing_ok=True)
             elif before is None or not path.is_file() or not self.journal.refusals.has_grown(before, extent):
                 with replacing(path) as temporary:
-                    append_rejections(temporary, self.journal.rejections())
+                    append_rejections(temporary, self.journal.refusals.all())
             else:  # the whole of it at each checkpoint would be work that grows with the stream
-                append_rejections(path, self.journal.rejections(after=before.last_number))
+                append_rejections(path, self.journal.refusals.all(after=before.last_number))
         self._written_rejections = extent
 
     @contextmanager

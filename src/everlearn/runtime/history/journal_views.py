@@ -78,7 +78,7 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "texts": rows.num_texts,
             "late_targets_and_corrections": rows.num_changes,
             "readmitted": rows.num_readmitted,
-            "rejected_records": journal.num_rejections(),
+            "rejected_records": journal.refusals.extent().count,
             "deleted": folder.history.num_forgotten(),
             "versions": len(folder.history.versions()),
             "decisions": len(folder.history.decisions()),

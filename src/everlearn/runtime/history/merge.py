@@ -158,7 +158,7 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
 def _copy_refusals(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
     refused = [
         one if keep_text or one.id is None else replace(one, excerpt="")
-        for one in folder.journal.rejections()
+        for one in folder.journal.refusals.all()
     ]
     if refused:
         into.append(NewStep(refused=refused), keep_text=False)
