@@ -162,7 +162,7 @@ def test_the_tolerance_is_relative_and_no_number_is_a_loss(
         exams = LossExams(folder.journal, 30, 30, group_of=folder.task.group_of)
         items = [LossItem(name=name, domain=None, offsets=(k,), target="") for k, name in enumerate("abcd")]
         monkeypatch.setattr(
-            folder.journal, "example_at", lambda offset: Example(id=str(offset), text="abcd"[offset])
+            folder.journal.examples, "at", lambda offset: Example(id=str(offset), text="abcd"[offset])
         )
         serving = Known(a=1.0, b=1.0, c=1.0, d=1.0)
         examined = Known(a=1.005, b=1.02, c=0.99, d=float("nan"))
