@@ -89,7 +89,7 @@ _POINTS = (
     ),
     _Point("everlearn.runtime.folder.run_folder:RunFolder.open_to_write", "opening"),
     _Point("everlearn.runtime.fold.live_run:recover", "recovery fold"),
-    _Point("everlearn.runtime.loop.feeds:DirectFeed.next_batch", "reading and encoding"),
+    _Point("everlearn.stream.batches:BatchReader.next_batch", "reading and encoding"),
     _Point("everlearn.runtime.fold.fold:Fold.prepare", "reading and encoding"),
     _Point("everlearn.runtime.fold.fold:Fold.predict", "predicting"),
     _Point("everlearn.journal.journal:Journal.append", "journal append"),

@@ -393,7 +393,7 @@ def test_codes_of_the_old_trunk_are_refused(material: Path, tuned: Path, tmp_pat
 
 def test_lost_codes_are_told(tuned: Path, material: Path) -> None:
     damage(tuned, "UPDATE tuned_codes SET crc = crc + 1 WHERE number & 1023 = 17")
-    repaired = repair_run(tuned).repair
+    repaired = repair_run(tuned)
     assert repaired.tables["tuned_codes"].num_lost == 1
     assert repaired.lost_steps == [1]
     assert accuracy(material, tuned) > 0.95
@@ -435,7 +435,7 @@ def test_steps_taken_back_to_before_it_are_read_again_with_the_old_trunk(materia
     damage(tuned, "UPDATE codes SET crc = crc + 1 WHERE offset = 300")
     for file in (tuned / "checkpoints").iterdir():
         file.unlink()
-    repaired = repair_run(tuned).repair
+    repaired = repair_run(tuned)
     assert (repaired.last_step, repaired.lost_steps) == (1, [])
     with RunFolder.open_to_read(tuned) as folder:
         assert folder.journal.generation == 0

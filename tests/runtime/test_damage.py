@@ -18,10 +18,10 @@ from everlearn.runtime.commands import learn as learn_module
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.runtime.history.repair import repair_run
+from everlearn.runtime.history.repair import repair_json, repair_run
 from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.listener import Progress
+from everlearn.runtime.listener import SILENT, Progress
 
 PAGE = 16_384
 SETTINGS = SMALL | {"stream.batch_size": 16, "run.checkpoint_seconds": 0.05}
@@ -76,7 +76,7 @@ class StopAt:
 
 def learn(stream: Path, run: Path, listener: StopAt | None = None) -> LearnOutcome:
     request = LearnRequest(stream=str(stream), out=run, settings=SETTINGS)
-    return learn_stream(request, listener=listener, stop=listener.flag if listener else None)
+    return learn_stream(request, listener=listener or SILENT, stop=listener.flag if listener else None)
 
 
 def held(run: Path) -> frozenset[tuple[str, str | None]]:
@@ -138,7 +138,7 @@ def go_on(material: Material, run: Path) -> tuple[LearnOutcome, list[str]]:
         except StateError as error:
             if "journal repair RUN" not in str(error):
                 raise
-            said += [str(error), *repair_run(run).sentences]
+            said += [str(error), *repair_run(run).notes]
         else:
             return outcome, [*said, *outcome.notes]
     raise AssertionError(said)
@@ -216,7 +216,7 @@ def test_what_only_the_state_holds_is_not_folded_or_forgotten(tmp_path: Path, ma
     connection.commit()
     connection.close()
     report = repair_run(run)
-    assert report.to_json()["lost_steps"] == [1]
+    assert repair_json(report)["lost_steps"] == [1]
     outcome = learn(material.stream, run)
     assert outcome.summary["fingerprint"] == material.fingerprint
     with pytest.raises(RunError, match=r"'message-2' came with step 1, .*lost to damage"):

@@ -140,8 +140,8 @@ def test_merged_runs_equal_one_run(
         runs.append(tmp_path / f"run{part}")
         learn(write_codes(f"part{part}.parquet", examples[part::4]), runs[-1], small)
     outcome = merge_runs(runs, tmp_path / "merged")
-    assert outcome.summary["fingerprint"] == whole
-    assert outcome.summary["examples"] == 240
+    assert outcome["fingerprint"] == whole
+    assert outcome["examples"] == 240
     test = str(write_codes("test.parquet", clustered(50, start=1000)))
     merged, single = (evaluate_run(tmp_path / name, [test]) for name in ("merged", "whole"))
     assert merged["accuracy"] == single["accuracy"]
@@ -162,7 +162,7 @@ def test_a_merged_run_refuses_what_was_deleted_from_its_parts(
     forget_in_run(tmp_path / "a", ids=["message-3"])
     forget_in_run(tmp_path / "b", ids=["message-43"])
     merged = merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
-    assert merged.summary["forgotten"] == 2
+    assert merged["forgotten"] == 2
     everything = [*clustered(40), *clustered(40, start=40), *clustered(20, start=900)]
     again = write_codes("again.parquet", everything)
     outcome = learn_stream(LearnRequest(stream=str(again), out=tmp_path / "merged"))

@@ -89,7 +89,7 @@ def test_merged_runs_may_have_more_labels_than_one_may_take(
     rest = [one for one in examples if one not in few]
     for name, part, limit in (("a", few, 3), ("b", rest, 2)):
         _learn(write_codes(f"{name}.parquet", part), tmp_path / name, small | {LIMIT: limit})
-    merged = merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "both").summary
+    merged = merge_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     whole = _learn(write_codes("all.parquet", examples), tmp_path / "whole", small)
     assert merged["fingerprint"] == whole["fingerprint"]
 

@@ -54,7 +54,7 @@ def test_lines_of_files_of_one_name_are_told_apart(
     one_run = tmp_path / "one"
     for k, file in enumerate(files):
         fingerprint = _learn(file, one_run, {} if k else small)["fingerprint"]
-    merged = merge_runs(runs, tmp_path / "merged").summary
+    merged = merge_runs(runs, tmp_path / "merged")
     assert _ids(tmp_path / "merged") == _ids(one_run)
     assert merged["fingerprint"] == fingerprint
     assert verify_run(tmp_path / "merged").is_valid

@@ -11,7 +11,7 @@ from everlearn.errors import ConfigError
 from everlearn.learning.closed_form import ClosedFormConfig
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
-from everlearn.runtime.folder.run_settings import given_settings
+from everlearn.runtime.folder.run_settings import settings_in_file
 from everlearn.settings import ClosedFormSettings, GradientSettings, RunConfig, flatten_settings
 
 
@@ -76,7 +76,7 @@ def test_damaged_or_missing_yaml(tmp_path: Path) -> None:
 def test_given_settings_are_only_those_written_down(tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text("model: {max_length: 64}\nseed: 3\n", encoding="utf-8")
-    assert given_settings({"seed": 4}, path) == {"model.max_length": 64, "seed": 4}
+    assert settings_in_file(path) == {"model.max_length": 64, "seed": 3}
     assert RunConfig.from_yaml("") == RunConfig()
 
 

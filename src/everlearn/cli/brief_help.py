@@ -34,12 +34,12 @@ class BriefHelp(TyperCommand):
     def for_task(self, task: str) -> BriefHelp:
         """The same command with what its short help shows."""
         brief, options = copy(self), settings_of(self.callback)
-        brief.params = [one for one in (_shown(known, task, options) for known in self.params) if one]
+        brief.params = [shown for shown in (_shown(known, task, options) for known in self.params) if shown]
         brief.help = (self.help or "").partition("\n\n")[0]
         examples = getattr(self.callback, "examples", {}).get(task, self.epilog or "")
         more = "[bold]More[/bold]  [cyan]--help-all[/]"
         if "task" in options:
-            others = " or ".join(f"[cyan]--task {one}[/]" for one in EVERY_TASK if one != task)
+            others = " or ".join(f"[cyan]--task {other}[/]" for other in EVERY_TASK if other != task)
             more += f"; of other tasks: {others} [cyan]--help[/]"
         brief.epilog = "\n".join([*filter(None, examples.splitlines()), more])
         return brief

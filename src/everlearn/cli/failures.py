@@ -83,9 +83,10 @@ def print_error(message: str) -> None:
     _print("[bold red]error:[/] ", message)
 
 
-def print_note(message: str) -> None:
+def print_note(*messages: str) -> None:
     """Print to standard error."""
-    _print("", message)
+    for message in messages:
+        _print("", message)
 
 
 def _print(mark: str, message: str) -> None:

@@ -31,15 +31,17 @@ def options_of(command: Callable[..., Any]) -> dict[str, str]:
     settings = settings_of(command)
     for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
         known = getattr(parameter.annotation, "__metadata__", ())
-        info = next((one for one in known if isinstance(one, OptionInfo)), None)
+        info = next((extra for extra in known if isinstance(extra, OptionInfo)), None)
         if info is None:
             continue
-        spelled = next((one.split("/")[0] for one in info.param_decls or () if one.startswith("--")), None)
+        spelled = next(
+            (spelling.split("/")[0] for spelling in info.param_decls or () if spelling.startswith("--")), None
+        )
         option = spelled or f"--{name.replace('_', '-')}"
         called = [name, *_OTHER_NAMES.get(name, ())]
-        for one in settings.get(name, ()):
-            last = one.path.rpartition(".")[2]
-            called += [last, f"fields.{last.removesuffix('_field')}", *one.setting.also_called]
+        for setting in settings.get(name, ()):
+            last = setting.path.rpartition(".")[2]
+            called += [last, f"fields.{last.removesuffix('_field')}", *setting.setting.also_called]
         found |= dict.fromkeys(called, option)
     return found
 
@@ -60,7 +62,9 @@ def in_option_names(message: str, options: Mapping[str, str] = _NO_OPTIONS) -> s
         message: As the settings call themselves.
         options: Those of the command, by further names; see ``options_of``.
     """
-    names = {path: one.setting.flag for path, one in DECLARED.items() if one.setting.flag} | dict(options)
+    names = {path: setting.setting.flag for path, setting in DECLARED.items() if setting.setting.flag} | dict(
+        options
+    )
     for name in sorted(names, key=len, reverse=True):  # one may be a part of another
         before, behind = (
             (_BEFORE_A_WORD, _BEHIND_A_WORD) if name.isalpha() else (_BEFORE_A_NAME, _BEHIND_A_NAME)

@@ -68,7 +68,7 @@ def command_again(context: typer.Context, **changed: str) -> str:
         if parameter.param_type_name == "argument":
             words.append(str(value))
         elif isinstance(value, list | tuple):
-            words += [word for one in value for word in (parameter.opts[0], str(one))]
+            words += [word for item in value for word in (parameter.opts[0], str(item))]
         elif isinstance(value, bool):
             words.append(parameter.opts[0] if value else parameter.secondary_opts[0])
         else:

@@ -34,9 +34,9 @@ Options = Mapping[str, tuple[Declared, ...]]
 
 def _by_name(settings: Iterable[Declared]) -> Options:
     found: dict[str, tuple[Declared, ...]] = {}
-    for one in settings:
-        if one.setting.flag is not None:
-            found[one.name] = (*found.get(one.name, ()), one)
+    for setting in settings:
+        if setting.setting.flag is not None:
+            found[setting.name] = (*found.get(setting.name, ()), setting)
     return found
 
 

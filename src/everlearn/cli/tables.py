@@ -16,6 +16,7 @@ __all__ = [
     "percent",
     "print_columns",
     "print_json",
+    "print_result",
     "print_table",
     "result_console",
     "score",
@@ -47,6 +48,14 @@ def print_json(value: Mapping[str, Any]) -> None:
     print(json_line(value), flush=True)
 
 
+def print_result(figures: Mapping[str, Any], rows: Sequence[tuple[str, str]], *, as_json: bool) -> None:
+    """What a command has come to: as JSON, or as names and values."""
+    if as_json:
+        print_json(figures)
+    else:
+        print_table(rows)
+
+
 def print_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with a heading; nothing where there are no rows."""
     if not rows:
@@ -72,20 +81,25 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures of a run in the order in which people ask for them."""
-    if "prequential_bits_per_byte" in summary:
-        return _text_rows(summary)
+    rows = _text_rows(summary) if "prequential_bits_per_byte" in summary else _label_rows(summary)
     return [
         ("examples", number(summary["examples"])),
         ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
+        *rows,
+        ("seconds", f"{summary['seconds']:,.1f}"),
+        ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
+        ("fingerprint", f"{summary['fingerprint'][:16]}…"),
+    ]
+
+
+def _label_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
         ("classes", number(summary["classes"])),
         ("prequential accuracy", percent(summary["prequential_accuracy"])),
         ("test accuracy", percent(summary["test_accuracy"])),
         ("average accuracy", percent(summary["average_accuracy"])),
         ("forgetting", percent(summary["forgetting"])),
         ("examples a second", number(summary["examples_per_second"])),
-        ("seconds", f"{summary['seconds']:,.1f}"),
-        ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
-        ("fingerprint", f"{summary['fingerprint'][:16]}…"),
     ]
 
 
@@ -94,8 +108,6 @@ def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         return "" if summary.get(name) is None else f"{summary[name]:.{digits}f}"
 
     return [
-        ("examples", number(summary["examples"])),
-        ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
         ("tokens", number(summary["tokens"])),
         ("bytes", number(summary["bytes"])),
         ("prequential bits per byte", figure("prequential_bits_per_byte", 3)),
@@ -110,9 +122,6 @@ def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("words added", number(summary.get("vocabulary_words"))),
         ("tokens they save", percent(summary.get("vocabulary_saved"))),
         ("tokens a second", number(summary["tokens_per_second"])),
-        ("seconds", f"{summary['seconds']:,.1f}"),
-        ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
-        ("fingerprint", f"{summary['fingerprint'][:16]}…"),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Listener", "Progress", "SilentListener"]
+__all__ = ["SILENT", "Listener", "Progress", "SilentListener"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,20 +15,20 @@ class Progress:
     Attributes:
         examples: Taken from the stream so far, earlier sittings included.
         total: In the stream, if known.
-        rolling_accuracy: 0…1 over the last examples; None while nothing is scored.
-        rolling_text: What is shown in its place for texts.
         examples_per_second: Of the last batch.
         num_classes: Labels known.
+        rolling_accuracy: 0…1 over the last examples; None while nothing is scored.
+        rolling_text: What is shown in its place for texts.
         memory_mb: Resident memory in 10⁶ bytes.
     """
 
     examples: int
     total: int | None
-    rolling_accuracy: float | None
     examples_per_second: float
-    num_classes: int
-    memory_mb: float
+    num_classes: int = 0
+    rolling_accuracy: float | None = None
     rolling_text: str | None = None
+    memory_mb: float = 0.0
 
 
 class Listener(Protocol):
@@ -51,3 +51,6 @@ class SilentListener:
 
     def progress(self, progress: Progress) -> None:
         """Passed over."""
+
+
+SILENT = SilentListener()

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
-from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from everlearn.errors import InputError, RunError
-from everlearn.runtime.deletion.forget import ForgetOutcome, forget_examples
+from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
+from everlearn.runtime.fold.served_learner import Served, served_of
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import settings_for
+from everlearn.runtime.folder.serving import served_state, served_version
 from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.folder.useful_settings import check_useful
-from everlearn.runtime.history.lineage import VersionList, versions_of
-from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_of, review_examples
-from everlearn.runtime.history.rollback import RollbackOutcome, roll_back
+from everlearn.runtime.history.lineage import VersionList, list_versions
+from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_examples, review_run
+from everlearn.runtime.history.rollback import RollbackOutcome, rollback_run
 from everlearn.runtime.loop.place import GivenPlace
 from everlearn.runtime.loop.session import LearnSession
-from everlearn.runtime.served import Served, served_of
+from everlearn.runtime.step_outcome import StepOutcome, batch_outcome
 from everlearn.settings import RunConfig
-from everlearn.stream.source import Rejection
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.table import task_of
@@ -35,27 +35,6 @@ from everlearn.types import Example, Json, Prediction
 __all__ = ["Run", "StepOutcome"]
 
 Outcome = TypeVar("Outcome")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOutcome:
-    """What became of a batch; all of it is on the disk.
-
-    Attributes:
-        step: Number of the newest step.
-        offsets: Places in the journal of the examples that were new, by id.
-        predictions: What was said of them before they were learned, by id.
-        num_changed: Targets for examples that were taken before.
-        refused: What was taken before, deleted, or cannot be used, and why.
-        version: The newest version, where one was made; None: none was.
-    """
-
-    step: int
-    offsets: Mapping[str, int] = field(default_factory=dict)
-    predictions: Mapping[str, Prediction] = field(default_factory=dict)
-    num_changed: int = 0
-    refused: Sequence[Rejection] = ()
-    version: int | None = None
 
 
 class Run:
@@ -119,23 +98,17 @@ class Run:
             folder = RunFolder.open_to_read(path)
             return cls(folder, folder.config.with_settings(given), None)
         started = time.perf_counter()
-        existing = RunFolder.open_to_write(path) if is_run_folder(path) else None
-        try:
+        with ExitStack() as opened:
+            existing = opened.enter_context(RunFolder.open_to_write(path)) if is_run_folder(path) else None
             config = settings_for(given, existing, PROGRAM)
             keeps_texts = existing is not None and existing.journal.examples.keep_texts
             check_useful(config, given, keeps_texts=keeps_texts)
-            folder = existing or _made(path, config)
-        except BaseException:
-            if existing is not None:
-                existing.close()
-            raise
-        try:
+            folder = existing or opened.enter_context(_made(path, config))
             session = _session(folder, config, started)
             session.change_learning_rates(given)
-            return cls(folder, config, session)
-        except BaseException:
-            folder.close()
-            raise
+            run = cls(folder, config, session)
+            opened.pop_all()  # from here on the folder is the run's to close
+            return run
 
     # Predicting
 
@@ -155,7 +128,7 @@ class Run:
                 (to read) nothing was saved yet.
         """
         self._folder.task.check_predicts(str(self.path))
-        batch = [_example(number, one) for number, one in enumerate(examples, start=1)]
+        batch = [_example(number, given) for number, given in enumerate(examples, start=1)]
         served = self._version(version) if version is not None else self._present()
         return served.predict(batch)
 
@@ -172,7 +145,7 @@ class Run:
             ModelError: Training diverged; the run is as before.
             StorageError: The batch cannot be written; the run is as before.
         """
-        return self._change(lambda session: _outcome(session, list(examples)))
+        return self._change(lambda session: batch_outcome(session, *session.take(list(examples))))
 
     def feedback(self, targets: Mapping[str, str]) -> StepOutcome:
         """Targets for examples that were taken before, by id, with a target or without.
@@ -235,7 +208,7 @@ class Run:
             StorageError: Saving failed; what is not deleted yet is as before.
         """
         return self._rewrite(
-            lambda session: forget_examples(session.live, ids=ids, where=where, approximate=approximate)
+            lambda session: forget_in_run(session.live, ids=ids, where=where, approximate=approximate)
         )
 
     def rollback(self, version: int | None, *, keep_learned: bool = False) -> RollbackOutcome:
@@ -248,12 +221,12 @@ class Run:
         Raises:
             RunError: There is no such version, it is retired, or it lies beyond another rollback.
         """
-        return self._rewrite(lambda session: roll_back(session.folder, version, keep_learned=keep_learned))
+        return self._rewrite(lambda session: rollback_run(session.folder, version, keep_learned=keep_learned))
 
     def flagged(self, *, limit: int = 50) -> list[FlaggedExample]:
         """Suspicious examples on which nobody has decided, the most suspicious first."""
         with self._reading():
-            return flagged_of(self._folder, limit=limit)
+            return flagged_examples(self._folder, limit=limit)
 
     def review(
         self, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
@@ -270,22 +243,19 @@ class Run:
             RunError: An id is not flagged, the decision set nothing aside, or something cannot be learned.
         """
         return self._rewrite(
-            lambda session: review_examples(session.live, accept=accept, reject=reject, readmit=readmit)
+            lambda session: review_run(session.live, accept=accept, reject=reject, readmit=readmit)
         )
 
     def versions(self) -> VersionList:
         """All versions, what is served, and what was decided."""
         with self._reading():
-            return versions_of(self._folder)
+            return list_versions(self._folder)
 
     def stats(self) -> dict[str, Json]:
         """The run's figures, by the names of ``learn --json``."""
         with self._reading():
             if self._session is not None:
-                live = self._session.live
-                return live.scores.summary(
-                    self._session.saving.seconds(), num_classes=len(live.learner.labels), fingerprint=""
-                )
+                return self._session.summary()
             return dict(RunStatus.model_validate(self._folder.newest_checkpoint().run).summary)
 
     def fingerprint(self) -> str:
@@ -322,9 +292,7 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def _change(self, work: Callable[[LearnSession], StepOutcome]) -> StepOutcome:
@@ -369,13 +337,9 @@ class Run:
             raise
 
     def _publish(self, *, is_changed: bool = False) -> None:
-        """Let the present state, or the version that is to be served, predict from now on.
-
-        Args:
-            is_changed: A version may hold something else than it did.
-        """
+        """Let the present state, or the version to be served (which may hold something else), predict now."""
         session = self._writing()
-        serving = self._folder.served_version()
+        serving = served_version(self._folder)
         if serving is None:
             snapshot = session.live.learner.snapshot()
             turns = None if snapshot is not None else self._lock
@@ -388,7 +352,7 @@ class Run:
         if self._is_writer and served is not None:
             return served
         with self._reading():
-            state = self._folder.served_state()
+            state = served_state(self._folder)
             if self._served is None or state != self._served_state:
                 self._served, self._served_state = served_of(self._folder), state
             return self._served
@@ -434,18 +398,6 @@ def _made(path: Path, config: RunConfig) -> RunFolder:
 def _session(folder: RunFolder, config: RunConfig, started: float) -> LearnSession:
     place = GivenPlace(folder, config.stream.delay)
     return LearnSession(folder, config, folder.fresh_learner(config=config), place, started)
-
-
-def _outcome(session: LearnSession, examples: Sequence[Example]) -> StepOutcome:
-    taken, arrived = session.take(examples)
-    ids = [arrival.example.id for arrival in taken.arrivals]
-    return StepOutcome(
-        step=session.folder.journal.last_step,
-        offsets={id_: taken.first_offset + k for k, id_ in enumerate(ids)},
-        predictions=dict(zip(ids, taken.predictions, strict=True)),
-        num_changed=len(arrived.changes),
-        refused=arrived.refused,
-    )
 
 
 def _after(session: LearnSession, work: Callable[[], None]) -> StepOutcome:

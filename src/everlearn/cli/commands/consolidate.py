@@ -8,6 +8,7 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
 from everlearn.cli.setting_options import given_in, taking
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
@@ -19,24 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["consolidate"]
 
-EPILOG = """
-[bold]Examples[/bold]
-
-  [cyan]everlearn consolidate runs/desk[/]
-
-  [cyan]everlearn consolidate runs/desk --epochs 3 --threads 8[/]   quicker
-
-  [cyan]everlearn rollback runs/desk 4[/]   back to a version from before it, with the old encoder
-
-It needs the texts (learn with --keep-text from the beginning) and 2,048 examples, half of which are used for
-testing only. While all texts are encoded again, at the end, no other process can learn. It takes minutes for
-short texts and hours for many long ones. After Ctrl-C the same command continues after the last whole epoch.
-"""
-
-
 _STOPPING = "Stopping. Whole epochs are saved; what was begun after the last one is done again."
 
 
+@examples(
+    "everlearn consolidate runs/desk",
+    "everlearn consolidate runs/desk --epochs 3 --threads 8   quicker",
+    "everlearn rollback runs/desk 4   back to a version from before it, with the old encoder",
+    note="It needs the texts (learn with --keep-text from the beginning) and 2,048 examples, half of which "
+    "are used for\ntesting only. While all texts are encoded again, at the end, no other process can learn. "
+    "It takes minutes for\nshort texts and hours for many long ones. After Ctrl-C the same command continues "
+    "after the last whole epoch.",
+)
 @taking("threads", own=ConsolidationSettings)
 def consolidate(
     run: options.RunPath,
@@ -73,14 +68,13 @@ def consolidate(
             stop=stop,
             on_epoch=(lambda _: None) if display.is_shown else _print_epoch,
         )
-    for note in outcome.notes:
-        print_note(note)
+    print_note(*outcome.notes)
     if json_output:
         print_json(outcome.to_json())
         return
     print_columns(
         ("epoch", "loss", "exam loss", "exam accuracy", "seconds"),
-        [_epoch_row(one, outcome.best_epoch) for one in outcome.epochs],
+        [_epoch_row(report, outcome.best_epoch) for report in outcome.epochs],
     )
     _print_outcome(outcome)
 
@@ -117,6 +111,3 @@ def _print_outcome(outcome: ConsolidateOutcome) -> None:
         ]
     rows.append(("fingerprint", f"{outcome.fingerprint_after[:32]}…"))
     print_table(rows)
-
-
-consolidate.epilog = EPILOG  # type: ignore[attr-defined]

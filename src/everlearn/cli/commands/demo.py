@@ -112,7 +112,7 @@ def _print_forgetting(console: Console, outcome: DemoOutcome) -> None:
 
 def _print_predictions(console: Console, outcome: DemoOutcome) -> None:
     console.print("\n[bold]New messages[/]")
-    for one in outcome.predictions:
-        ranking = ", ".join(f"{escape(label)} {probability:.0%}" for label, probability in one.top)
-        flag = "  [yellow]unlike anything learned[/]" if one.is_outlier else ""
-        console.print(f"  “{escape(one.text or '')}”\n      → {ranking}{flag}")
+    for predicted in outcome.predictions:
+        ranking = ", ".join(f"{escape(label)} {probability:.0%}" for label, probability in predicted.top)
+        flag = "  [yellow]unlike anything learned[/]" if predicted.is_outlier else ""
+        console.print(f"  “{escape(predicted.text or '')}”\n      → {ranking}{flag}")

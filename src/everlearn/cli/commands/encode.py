@@ -9,9 +9,10 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_error
 from everlearn.cli.setting_options import given_settings, taking
-from everlearn.cli.tables import number, print_json, print_table
+from everlearn.cli.tables import number, print_result
 from everlearn.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,34 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["encode"]
 
-EPILOG = """
-[bold]Example[/bold]
 
-  [cyan]everlearn encode train.jsonl.gz --out train.codes.parquet[/]
-
-  [cyan]everlearn learn train.codes.parquet --order shuffled --seed 1[/]
-"""
-
-
+@examples(
+    "everlearn encode train.jsonl.gz --out train.codes.parquet",
+    "everlearn learn train.codes.parquet --order shuffled --seed 1",
+)
 @taking(
-    "text_field",
-    "target_field",
-    "id_field",
-    "domain_field",
-    "time_field",
-    "strict",
-    "max_record_bytes",
-    "max_rejected",
-    "encoding",
-    "delimiter",
-    "model",
-    "max_length",
-    "windows",
-    "dtype",
-    "device",
-    "batch_invariant",
-    "keep_text",
-    "threads",
+    *("text_field", "target_field", "id_field", "domain_field", "time_field"),
+    *("strict", "max_record_bytes", "max_rejected", "encoding", "delimiter"),
+    *("model", "max_length", "windows", "dtype", "device", "batch_invariant", "keep_text", "threads"),
 )
 def encode(
     stream: Annotated[
@@ -71,26 +53,18 @@ def encode(
         outcome = encode_stream(
             stream, out, settings=given_settings(settings), config_file=config, listener=display
         )
-    if json_output:
-        print_json(outcome.to_json())
-    else:
-        _print_outcome(outcome)
+    print_result(outcome.to_json(), _rows(outcome), as_json=json_output)
     if outcome.too_many_rejected is not None:
         print_error(outcome.too_many_rejected)
         raise typer.Exit(InputError.exit_code)
 
 
-def _print_outcome(outcome: EncodeOutcome) -> None:
+def _rows(outcome: EncodeOutcome) -> list[tuple[str, str]]:
     figures = outcome.to_json()
-    print_table(
-        [
-            ("examples", number(outcome.num_examples)),
-            ("rejected", number(outcome.num_rejected) if outcome.num_rejected else ""),
-            ("listed in", str(outcome.rejected_path) if outcome.rejected_path else ""),
-            ("examples a second", number(figures["examples_per_second"])),
-            ("codes", f"{outcome.path} ({figures['bytes'] / 1e6:,.1f} MB)"),
-        ]
-    )
-
-
-encode.epilog = EPILOG  # type: ignore[attr-defined]
+    return [
+        ("examples", number(outcome.num_examples)),
+        ("rejected", number(outcome.num_rejected) if outcome.num_rejected else ""),
+        ("listed in", str(outcome.rejected_path) if outcome.rejected_path else ""),
+        ("examples a second", number(figures["examples_per_second"])),
+        ("codes", f"{outcome.path} ({figures['bytes'] / 1e6:,.1f} MB)"),
+    ]

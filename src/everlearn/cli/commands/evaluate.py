@@ -29,8 +29,7 @@ def evaluate(
         ),
     ],
     adapt: Annotated[
-        bool,
-        typer.Option("--adapt", help="Language models: learn while reading (dynamic evaluation)."),
+        bool, typer.Option("--adapt", help="Language models: learn while reading (dynamic evaluation).")
     ] = False,
     forget_documents: Annotated[
         bool, typer.Option("--forget-documents", help="With --adapt: forget after each document.")
@@ -55,11 +54,6 @@ def evaluate(
         _print_scores(scores)
     else:
         _print_texts(scores)
-    _end(scores)
-
-
-def _end(scores: Mapping[str, Any]) -> None:
-    """Exit with the code of unusable input where more was rejected than is allowed."""
     if scores["too_many_rejected"] is not None:
         print_error(scores["too_many_rejected"])
         raise typer.Exit(InputError.exit_code)
@@ -98,11 +92,11 @@ def _print_texts(scores: Mapping[str, Any]) -> None:
         [
             [
                 domain,
-                *(_figure(one.get(name)) for name in shown),
-                number(one.get("bytes")),
-                number(one.get("tokens")),
+                *(_figure(figures.get(name)) for name in shown),
+                number(figures.get("bytes")),
+                number(figures.get("tokens")),
             ]
-            for domain, one in rows
+            for domain, figures in rows
         ],
     )
     if scores["rejected"]:

@@ -8,20 +8,17 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
 from everlearn.cli.tables import print_table
 
 __all__ = ["export"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn export runs/novel models/novel[/]  (for transformers: from_pretrained("models/novel"))
-
-  [cyan]everlearn export runs/novel adapters/novel --adapter[/]  (for peft and servers of adapters)
-"""
-
-
+@examples(
+    'everlearn export runs/novel models/novel  (for transformers: from_pretrained("models/novel"))',
+    "everlearn export runs/novel adapters/novel --adapter  (for peft and servers of adapters)",
+)
 def export(
     run: options.RunPath,
     folder: Annotated[
@@ -53,6 +50,3 @@ def export(
     if difference is not None:
         rows.append(("largest difference of logits", f"{difference:.2g}"))
     print_table(rows)
-
-
-export.epilog = EPILOG  # type: ignore[attr-defined]

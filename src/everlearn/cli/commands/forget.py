@@ -9,25 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.tables import number, print_json, print_table
-from everlearn.cli.threads import use_threads_of
 from everlearn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from everlearn.runtime.deletion.forget import ForgetPlan
 
 __all__ = ["forget"]
-
-EPILOG = """
-[bold]Examples[/bold]
-
-  [cyan]everlearn forget runs/desk --id m-0017 --id m-0018[/]
-
-  [cyan]everlearn forget runs/desk --where customer=c42 --dry-run[/]
-
-  [cyan]everlearn forget runs/desk --reissue[/]  (certificates that a crash has held up)
-"""
 
 
 def _field_and_value(text: str) -> tuple[str, str]:
@@ -52,21 +42,26 @@ def _verification(run: Path, certificate: Path | None) -> str:
 
 def _reissue(run: Path, json_output: bool) -> None:
     from everlearn.runtime.deletion.forget import reissue_in_run
+    from everlearn.runtime.folder.run_settings import use_threads_of
 
     use_threads_of(run)
     written, notes, num_pending = reissue_in_run(run)
-    for note in notes:
-        print_note(note)
+    print_note(*notes)
     if json_output:
-        print_json({"certificates": [str(one) for one in written], "certificates_pending": num_pending})
+        print_json({"certificates": [str(path) for path in written], "certificates_pending": num_pending})
     elif written:
-        print_table([("certificate", str(one)) for one in written])
+        print_table([("certificate", str(path)) for path in written])
     elif not num_pending:
         print_note("Every certificate is where it was written.")
     if num_pending:
         raise typer.Exit(RunError.exit_code)
 
 
+@examples(
+    "everlearn forget runs/desk --id m-0017 --id m-0018",
+    "everlearn forget runs/desk --where customer=c42 --dry-run",
+    "everlearn forget runs/desk --reissue  (certificates that a crash has held up)",
+)
 def forget(
     run: options.RunPath,
     ids: Annotated[
@@ -113,6 +108,7 @@ def forget(
     """
     from everlearn.runtime.deletion.forget import forget_in_run
     from everlearn.runtime.fold.certificates import pending_note
+    from everlearn.runtime.folder.run_settings import use_threads_of
 
     if reissue:
         if ids or where or approximate or dry_run:
@@ -131,13 +127,12 @@ def forget(
     outcome = forget_in_run(
         run,
         ids=ids or (),
-        where=[_field_and_value(one) for one in where or ()],
+        where=[_field_and_value(condition) for condition in where or ()],
         approximate=approximate,
         dry_run=dry_run,
         on_plan=on_plan,
     )
-    for note in outcome.notes:
-        print_note(note)
+    print_note(*outcome.notes)
     if dry_run and plans:
         if json_output:
             print_json(plans[0].to_json())
@@ -161,16 +156,14 @@ def forget(
         )
         if outcome.certificate is not None:
             print_note(f"Check it with: {_verification(run, outcome.certificate)}")
+    problem = None
     if outcome.num_forgotten and outcome.certificate is None:
-        print_error(pending_note(run, outcome.num_pending))
-        raise typer.Exit(RunError.exit_code)
-    if outcome.unknown_ids:
+        problem = pending_note(run, outcome.num_pending)
+    elif outcome.unknown_ids:
         done = "; the others are forgotten" if outcome.num_forgotten else ""
-        print_error(f"not in the run: {', '.join(outcome.unknown_ids)}{done}")
+        problem = f"not in the run: {', '.join(outcome.unknown_ids)}{done}"
+    elif where and not outcome.num_forgotten:
+        problem = f"no example of the run has {' and '.join(where)}"
+    if problem is not None:
+        print_error(problem)
         raise typer.Exit(RunError.exit_code)
-    if where and not outcome.num_forgotten:
-        print_error(f"no example of the run has {' and '.join(where)}")
-        raise typer.Exit(RunError.exit_code)
-
-
-forget.epilog = EPILOG  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
 from everlearn.cli.setting_options import given_in, taking
 from everlearn.cli.tables import print_json
@@ -16,17 +17,12 @@ from everlearn.settings.generation import WritingSettings
 
 __all__ = ["generate"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn generate runs/novel --prompt "Call me" --stream[/]
-
-  [cyan]everlearn generate runs/help --prompt "How do I reset it?" --chat --temperature 0.7[/]
-
-  [cyan]everlearn generate runs/captions --prompt "A dog runs over the grass." --beams 4[/]
-"""
-
-
+@examples(
+    'everlearn generate runs/novel --prompt "Call me" --stream',
+    'everlearn generate runs/help --prompt "How do I reset it?" --chat --temperature 0.7',
+    'everlearn generate runs/captions --prompt "A dog runs over the grass." --beams 4',
+)
 @taking("threads", own=WritingSettings)
 def generate(
     run: options.RunPath,
@@ -68,6 +64,3 @@ def _piped_text() -> str:
 
 def _show(text: str) -> None:
     print(text, end="", flush=True)
-
-
-generate.epilog = EPILOG  # type: ignore[attr-defined]

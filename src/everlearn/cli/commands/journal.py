@@ -8,37 +8,14 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, print_columns, print_json, print_table, short_time
+from everlearn.cli.tables import number, print_columns, print_json, print_result, print_table, short_time
 
 __all__ = ["compact", "export", "repair", "show"]
 
-SHOW_EPILOG = """
-[bold]Example[/bold]
 
-  [cyan]everlearn journal show runs/desk --steps 20[/]
-"""
-EXPORT_EPILOG = """
-[bold]Examples[/bold]
-
-  [cyan]everlearn journal export runs/desk desk.jsonl[/]
-
-  [cyan]everlearn journal export runs/desk desk.parquet[/]  (with codes: learn them into another run)
-"""
-COMPACT_EPILOG = """
-[bold]Examples[/bold]
-
-  [cyan]everlearn journal compact runs/desk[/]
-
-  [cyan]everlearn journal compact runs/desk --drop-text-after 30[/]
-"""
-REPAIR_EPILOG = """
-[bold]Example[/bold]
-
-  [cyan]everlearn journal repair runs/desk[/]
-"""
-
-
+@examples("everlearn journal show runs/desk --steps 20")
 def show(
     run: options.RunPath,
     steps: Annotated[int, typer.Option(metavar="N", min=0, help="List the newest N steps.")] = 10,
@@ -61,19 +38,23 @@ def show(
         ("step", "time (UTC)", "arrived", "learned", "rejected", "then", ""),
         [
             [
-                str(one["step"]),
-                short_time(one["time"]),
-                _range(one["arrived"]),
-                _range(one["learned"]),
-                str(one["rejected"] or ""),
-                ", ".join(one["after"]),
-                "" if one["set_aside"] is None else f"set aside by revision {one['set_aside']}",
+                str(step["step"]),
+                short_time(step["time"]),
+                _range(step["arrived"]),
+                _range(step["learned"]),
+                str(step["rejected"] or ""),
+                ", ".join(step["after"]),
+                "" if step["set_aside"] is None else f"set aside by revision {step['set_aside']}",
             ]
-            for one in found.steps
+            for step in found.steps
         ],
     )
 
 
+@examples(
+    "everlearn journal export runs/desk desk.jsonl",
+    "everlearn journal export runs/desk desk.parquet  (with codes: learn them into another run)",
+)
 def export(
     run: options.RunPath,
     out: Annotated[
@@ -89,12 +70,11 @@ def export(
     from everlearn.runtime.history.journal_views import export_journal
 
     count = export_journal(run, out, overwrite=overwrite)
-    if json_output:
-        print_json({"examples": count, "file": str(out)})
-    else:
-        print_table([("exported", f"{count:,} examples"), ("file", str(out))])
+    rows = [("exported", f"{count:,} examples"), ("file", str(out))]
+    print_result({"examples": count, "file": str(out)}, rows, as_json=json_output)
 
 
+@examples("everlearn journal compact runs/desk", "everlearn journal compact runs/desk --drop-text-after 30")
 def compact(
     run: options.RunPath,
     drop_text_after: Annotated[
@@ -118,38 +98,28 @@ def compact(
             f"Another process reads the journal of {run}: what was dropped may still lie in its write-ahead "
             "log. Run this again once that process has ended."
         )
-    if json_output:
-        print_json(outcome.to_json())
-    else:
-        print_table(
-            [
-                ("texts dropped", number(outcome.num_texts_dropped) if outcome.num_texts_dropped else ""),
-                ("codes dropped", number(outcome.num_codes_dropped) if outcome.num_codes_dropped else ""),
-                ("size", f"{outcome.bytes_before / 1e6:,.1f} MB → {outcome.bytes_after / 1e6:,.1f} MB"),
-            ]
-        )
+    rows = [
+        ("texts dropped", number(outcome.num_texts_dropped) if outcome.num_texts_dropped else ""),
+        ("codes dropped", number(outcome.num_codes_dropped) if outcome.num_codes_dropped else ""),
+        ("size", f"{outcome.bytes_before / 1e6:,.1f} MB → {outcome.bytes_after / 1e6:,.1f} MB"),
+    ]
+    print_result(outcome.to_json(), rows, as_json=json_output)
 
 
+@examples("everlearn journal repair runs/desk")
 def repair(run: options.RunPath, json_output: options.Json = False) -> None:
     """Copy what can be read of a damaged journal into a new one, and report what is lost.
 
     The damaged file is kept beside it.
     """
-    from everlearn.runtime.history.repair import repair_run
+    from everlearn.runtime.history.repair import repair_json, repair_run
 
-    report = repair_run(run)
+    outcome = repair_run(run)
     if json_output:
-        print_json(report.to_json())
+        print_json(repair_json(outcome))
         return
-    for sentence in report.sentences:
-        print_note(sentence)
+    print_note(*outcome.notes)
 
 
 def _range(offsets: list[int] | tuple[int, int] | None) -> str:
     return "" if offsets is None else f"{offsets[0]}-{offsets[1]}"
-
-
-show.epilog = SHOW_EPILOG  # type: ignore[attr-defined]
-export.epilog = EXPORT_EPILOG  # type: ignore[attr-defined]
-compact.epilog = COMPACT_EPILOG  # type: ignore[attr-defined]
-repair.epilog = REPAIR_EPILOG  # type: ignore[attr-defined]

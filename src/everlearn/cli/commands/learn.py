@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,32 +11,29 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.collector import passed_over_objects
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.examples import example_text
 from everlearn.cli.failures import STOPPED_EXIT_CODE, print_error, print_note
 from everlearn.cli.setting_options import given_settings, taking
-from everlearn.cli.tables import print_json, print_table, summary_rows
+from everlearn.cli.tables import print_result, summary_rows
 from everlearn.errors import InputError
 
 __all__ = ["learn"]
 
 _EXAMPLES = {
     "classify": (
-        "everlearn learn messages.jsonl --out runs/desk[/]  (again: goes on)",
-        "everlearn learn train.csv --text-field body --target-field topic --test test.csv[/]",
-        "everlearn learn train.jsonl.gz --order by-class --experiences 10 --test test.jsonl.gz --json[/]",
-        "tail -f live.jsonl | everlearn learn - --out runs/live --batch-size 32[/]",
-        "everlearn learn train.jsonl --learner gradient --train lora --replay 1500[/]",
-        "everlearn learn messages.jsonl --out runs/desk --guard --guard-every 2000[/]",
+        "everlearn learn messages.jsonl --out runs/desk  (again: goes on)",
+        "everlearn learn train.csv --text-field body --target-field topic --test test.csv",
+        "everlearn learn train.jsonl.gz --order by-class --experiences 10 --test test.jsonl.gz --json",
+        "tail -f live.jsonl | everlearn learn - --out runs/live --batch-size 32",
+        "everlearn learn train.jsonl --learner gradient --train lora --replay 1500",
+        "everlearn learn messages.jsonl --out runs/desk --guard --guard-every 2000",
     ),
     "lm": (
-        "everlearn learn corpus.txt --task lm --out runs/novel --replay 2000[/]",
-        "everlearn learn poems.txt --task lm --out runs/poems --grow-vocabulary 250[/]",
+        "everlearn learn corpus.txt --task lm --out runs/novel --replay 2000",
+        "everlearn learn poems.txt --task lm --out runs/poems --grow-vocabulary 250",
     ),
-    "seq2seq": ("everlearn learn pairs.jsonl --task seq2seq --model models/en-de[/]",),
+    "seq2seq": ("everlearn learn pairs.jsonl --task seq2seq --model models/en-de",),
 }
-
-
-def _examples(lines: Iterable[str]) -> str:
-    return "\n\n".join(["[bold]Examples[/bold]", *(f"  [cyan]{line}" for line in lines)])
 
 
 @taking("*")
@@ -94,12 +90,10 @@ def learn(
         passed_over_objects() as pass_over,
     ):
         outcome = learn_stream(request, listener=display, stop=stop, on_ready=pass_over)
-    for note in outcome.notes:
-        print_note(note)
-    if json_output:
-        print_json(outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted})
-    else:
-        print_table([*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))])
+    print_note(*outcome.notes)
+    rows = [*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))]
+    figures = outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted}
+    print_result(figures, rows, as_json=json_output)
     if outcome.interrupted:
         saved = f"Stopped. Everything up to here is saved in {outcome.folder}."
         again = options.command_again(context, out=str(outcome.folder))
@@ -111,5 +105,5 @@ def learn(
         raise typer.Exit(InputError.exit_code)
 
 
-learn.epilog = _examples(chain(*_EXAMPLES.values()))  # type: ignore[attr-defined]
-learn.examples = {task: _examples(lines[:1]) for task, lines in _EXAMPLES.items()}  # type: ignore[attr-defined]
+learn.epilog = example_text(chain(*_EXAMPLES.values()))  # type: ignore[attr-defined]
+learn.examples = {task: example_text(lines[:1]) for task, lines in _EXAMPLES.items()}  # type: ignore[attr-defined]

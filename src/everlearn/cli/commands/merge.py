@@ -8,17 +8,13 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
-from everlearn.cli.tables import print_json, print_table, summary_rows
+from everlearn.cli.examples import examples
+from everlearn.cli.tables import print_result, summary_rows
 
 __all__ = ["merge"]
 
-EPILOG = """
-[bold]Example[/bold]
 
-  [cyan]everlearn merge runs/shard1 runs/shard2 --out runs/all[/]
-"""
-
-
+@examples("everlearn merge runs/shard1 runs/shard2 --out runs/all")
 def merge(
     runs: Annotated[
         list[Path],
@@ -32,11 +28,6 @@ def merge(
     """Merge runs into one that equals, to the bit, a run over all their streams."""
     from everlearn.runtime.history.merge import merge_runs
 
-    outcome = merge_runs(runs, out)
-    if json_output:
-        print_json(outcome.summary | {"run": str(outcome.folder)})
-    else:
-        print_table([*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))])
-
-
-merge.epilog = EPILOG  # type: ignore[attr-defined]
+    summary = merge_runs(runs, out)
+    rows = [*summary_rows(summary), ("report", str(out / "report.html"))]
+    print_result(summary | {"run": str(out)}, rows, as_json=json_output)

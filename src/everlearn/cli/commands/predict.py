@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import print_json, result_console
@@ -21,15 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn predict runs/desk "where is my invoice?" --top 5[/]
-
-  [cyan]cat new.jsonl | everlearn predict runs/desk - --json[/]
-"""
-
-
+@examples(
+    'everlearn predict runs/desk "where is my invoice?" --top 5',
+    "cat new.jsonl | everlearn predict runs/desk - --json",
+)
 @taking("text_field", "id_field", "threads")
 def predict(
     run: options.RunPath,
@@ -68,16 +65,16 @@ def predict(
     else:
         predicted = iter(predict_texts(run, texts, top=top, settings=given, on_note=print_note))
     console = result_console()
-    for one in predicted:
+    for answer in predicted:
         if json_output:
-            print_json(one.to_json())
+            print_json(answer.to_json())
             continue
-        if one.is_translation:
-            print(one.top[0][0], flush=True)
+        if answer.is_translation:
+            print(answer.top[0][0], flush=True)
             continue
-        ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in one.top)
-        flag = "  [yellow](unlike anything learned)[/]" if one.is_outlier else ""
-        shown = one.id if one.text is None else one.text
+        ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in answer.top)
+        flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
+        shown = answer.id if answer.text is None else answer.text
         console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(shown)}[/]")
     if rejected.first is not None:
         lines = "line" if rejected.count == 1 else "lines"
@@ -104,6 +101,3 @@ def _is_file(text: str) -> bool:
         return Path(text).is_file()
     except (OSError, ValueError):  # longer than any name, or with a character that no name has
         return False
-
-
-predict.epilog = EPILOG  # type: ignore[attr-defined]

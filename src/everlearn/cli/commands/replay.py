@@ -6,38 +6,23 @@ from typing import Any
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.examples import examples
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, percent, print_columns, print_json, print_table
 
 __all__ = ["replay"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn replay runs/desk --features 1024[/]
-
-  [cyan]everlearn replay runs/desk --learner gradient --train head --test test.jsonl[/]
-"""
-
-
+@examples(
+    "everlearn replay runs/desk --features 1024",
+    "everlearn replay runs/desk --learner gradient --train head --test test.jsonl",
+)
 @taking(
-    "learner",
-    "memory_budget",
-    "features",
-    "seed",
-    "optimizer",
-    "learning_rate",
-    "head_learning_rate",
-    "train",
-    "lora_rank",
-    "replay",
-    "threads",
+    *("learner", "memory_budget", "features", "seed"),
+    *("optimizer", "learning_rate", "head_learning_rate", "train", "lora_rank", "replay", "threads"),
 )
 def replay(
-    run: options.RunPath,
-    test: options.Test = None,
-    json_output: options.Json = False,
-    **settings: Any,
+    run: options.RunPath, test: options.Test = None, json_output: options.Json = False, **settings: Any
 ) -> None:
     """Learn a run's journal with another learner, step by step, and compare with the predictions made then.
 
@@ -68,6 +53,3 @@ def replay(
             ("fingerprint", f"{outcome.fingerprint[:32]}…"),
         ]
     )
-
-
-replay.epilog = EPILOG  # type: ignore[attr-defined]

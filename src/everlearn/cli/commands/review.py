@@ -8,23 +8,18 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, print_columns, print_json, print_table
-from everlearn.cli.threads import use_threads_of
+from everlearn.cli.tables import number, print_columns, print_json, print_result
 
 __all__ = ["review"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn review runs/desk[/]
-
-  [cyan]everlearn review runs/desk --accept m-0017 --reject m-0021[/]
-
-  [cyan]everlearn review runs/desk --readmit 4[/]  (decision 4 was wrong: learn what it set aside)
-"""
-
-
+@examples(
+    "everlearn review runs/desk",
+    "everlearn review runs/desk --accept m-0017 --reject m-0021",
+    "everlearn review runs/desk --readmit 4  (decision 4 was wrong: learn what it set aside)",
+)
 def review(
     run: options.RunPath,
     accept: Annotated[
@@ -51,25 +46,22 @@ def review(
     json_output: options.Json = False,
 ) -> None:
     """List suspicious examples (they contradict a confident prediction), and decide on them."""
+    from everlearn.runtime.folder.run_settings import use_threads_of
     from everlearn.runtime.history.review import flagged_examples, review_run
 
     if accept or reject or readmit is not None:
         use_threads_of(run)
         outcome = review_run(run, accept=accept or (), reject=reject or (), readmit=readmit)
-        if json_output:
-            print_json(outcome.to_json())
-        else:
-            print_table(
-                [
-                    ("accepted", number(outcome.num_accepted)),
-                    ("left out", number(outcome.num_left_out)),
-                    ("still learned", number(len(outcome.still_learned))),
-                    ("learned now", number(outcome.num_learned)),
-                    ("fingerprint", f"{outcome.fingerprint[:32]}…"),
-                ]
-            )
+        rows = [
+            ("accepted", number(outcome.num_accepted)),
+            ("left out", number(outcome.num_left_out)),
+            ("still learned", number(len(outcome.still_learned))),
+            ("learned now", number(outcome.num_learned)),
+            ("fingerprint", f"{outcome.fingerprint[:32]}…"),
+        ]
+        print_result(outcome.to_json(), rows, as_json=json_output)
         if outcome.still_learned:
-            ids = shlex.join(f"--id={one}" for one in outcome.still_learned)
+            ids = shlex.join(f"--id={id_}" for id_ in outcome.still_learned)
             print_note(
                 f"Only the flags of {len(outcome.still_learned):,} rejected examples are settled: what they "
                 f"teach is learned. To take it out: everlearn forget {shlex.quote(str(run))} {ids}"
@@ -77,7 +69,7 @@ def review(
         return
     found = flagged_examples(run, limit=limit)
     if json_output:
-        print_json({"flagged": [one.to_json() for one in found]})
+        print_json({"flagged": [flagged.to_json() for flagged in found]})
         return
     if not found:
         print_note("Nothing is flagged. Flags are set while learning with --guard.")
@@ -86,16 +78,13 @@ def review(
         ("id", "target", "predicted", "confidence", "learned", "text"),
         [
             [
-                one.id,
-                one.target or "",
-                one.predicted or "",
-                f"{one.score:.2f}",
-                "yes" if one.is_learned else "no",
-                (one.text or "")[:60],
+                flagged.id,
+                flagged.target or "",
+                flagged.predicted or "",
+                f"{flagged.score:.2f}",
+                "yes" if flagged.is_learned else "no",
+                (flagged.text or "")[:60],
             ]
-            for one in found
+            for flagged in found
         ],
     )
-
-
-review.epilog = EPILOG  # type: ignore[attr-defined]

@@ -9,21 +9,17 @@ import typer
 
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
-from everlearn.cli.tables import print_json, print_table
-from everlearn.cli.threads import use_threads_of
+from everlearn.cli.examples import examples
+from everlearn.cli.tables import print_result
 from everlearn.errors import StateError
 
 __all__ = ["verify"]
 
-EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn verify runs/desk[/]
-
-  [cyan]everlearn verify runs/desk --certificate runs/desk/certificates/deletion-0001.json --id m-0017[/]
-"""
-
-
+@examples(
+    "everlearn verify runs/desk",
+    "everlearn verify runs/desk --certificate runs/desk/certificates/deletion-0001.json --id m-0017",
+)
 def verify(
     run: options.RunPath,
     certificate: Annotated[
@@ -43,23 +39,17 @@ def verify(
     Every row of the journal is checked. No checkpoint or version is trusted. With a certificate: checks that
     no deleted example is left, and that learning the rest gives the certified fingerprint.
     """
+    from everlearn.runtime.folder.run_settings import use_threads_of
     from everlearn.runtime.history.verify import verify_run
 
     with ProgressDisplay() as display:
         use_threads_of(run)
         outcome = verify_run(run, certificate=certificate, ids=ids or (), listener=display)
-    if json_output:
-        print_json(outcome.to_json())
-    else:
-        print_table(
-            [
-                *(("holds", text) for text in outcome.passed),
-                *(("not checked", text) for text in outcome.unchecked),
-                *(("FAILS", text) for text in outcome.failed),
-            ]
-        )
+    rows = [
+        *(("holds", text) for text in outcome.passed),
+        *(("not checked", text) for text in outcome.unchecked),
+        *(("FAILS", text) for text in outcome.failed),
+    ]
+    print_result(outcome.to_json(), rows, as_json=json_output)
     if not outcome.is_valid:
         raise typer.Exit(StateError.exit_code)
-
-
-verify.epilog = EPILOG  # type: ignore[attr-defined]

@@ -7,40 +7,23 @@ from typing import Annotated
 import typer
 
 from everlearn.cli import options
+from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
-from everlearn.cli.tables import number, print_columns, print_json, print_table, score, score_name, short_time
-from everlearn.cli.threads import use_threads_of
+from everlearn.cli.tables import (
+    number,
+    print_columns,
+    print_json,
+    print_result,
+    print_table,
+    score,
+    score_name,
+    short_time,
+)
 
 __all__ = ["blame", "diff", "rollback", "versions"]
 
-VERSIONS_EPILOG = """
-[bold]Examples[/bold]
 
-  [cyan]everlearn versions runs/desk[/]
-
-  [cyan]everlearn versions runs/desk --decisions[/]
-"""
-DIFF_EPILOG = """
-[bold]Example[/bold]
-
-  [cyan]everlearn diff runs/desk 3 5[/]
-"""
-BLAME_EPILOG = """
-[bold]Example[/bold]
-
-  [cyan]everlearn blame runs/desk --id m-0017[/]
-"""
-ROLLBACK_EPILOG = """
-[bold]Examples[/bold]
-
-  [cyan]everlearn rollback runs/desk 3[/]  (serve version 3, learn on from there)
-
-  [cyan]everlearn rollback runs/desk 3 --keep-learned[/]  (only serve it; learning goes on from the head)
-
-  [cyan]everlearn rollback runs/desk head[/]  (serve the newest state again; with a guard, version)
-"""
-
-
+@examples("everlearn versions runs/desk", "everlearn versions runs/desk --decisions")
 def versions(
     run: options.RunPath,
     decisions: Annotated[
@@ -60,23 +43,25 @@ def versions(
         print_json(found.to_json())
         return
     rows = []
-    for one in found.versions:
-        is_served = one.version == found.serving
-        scores = ", ".join(f"{score_name(name)} {score(name, value)}" for name, value in one.scores.items())
+    for version in found.versions:
+        is_served = version.version == found.serving
+        scores = ", ".join(
+            f"{score_name(name)} {score(name, value)}" for name, value in version.scores.items()
+        )
         rows.append(
             [
-                f"{one.version}{' *' if is_served else ''}",
-                "" if one.parent is None else str(one.parent),
-                number(one.num_examples),
+                f"{version.version}{' *' if is_served else ''}",
+                "" if version.parent is None else str(version.parent),
+                number(version.num_examples),
                 scores,
-                one.fingerprint[:12],
-                short_time(one.time),
-                found.status_of(one),
+                version.fingerprint[:12],
+                short_time(version.time),
+                found.status_of(version),
             ]
         )
     if not rows:
         print_note("There are no versions yet.")
-    are_accuracies = all(name.endswith("_accuracy") for one in found.versions for name in one.scores)
+    are_accuracies = all(name.endswith("_accuracy") for version in found.versions for name in version.scores)
     scores_are = "accuracy" if are_accuracies else "scores"
     print_columns(("version", "parent", "learned", scores_are, "fingerprint", "time (UTC)", "status"), rows)
     if found.serving is None:
@@ -87,12 +72,19 @@ def versions(
         print_columns(
             ("decision", "steps", "kind", "verdict", "reason"),
             [
-                [str(one.decision), f"{one.first_step}-{one.step}", one.kind, one.verdict, one.reason]
-                for one in found.decisions
+                [
+                    str(decision.decision),
+                    f"{decision.first_step}-{decision.step}",
+                    decision.kind,
+                    decision.verdict,
+                    decision.reason,
+                ]
+                for decision in found.decisions
             ],
         )
 
 
+@examples("everlearn diff runs/desk 3 5")
 def diff(
     run: options.RunPath,
     first: Annotated[int, typer.Argument(metavar="VERSION", help="A version.", show_default=False)],
@@ -122,6 +114,7 @@ def diff(
     print_table([row for row in rows if row[1]])
 
 
+@examples("everlearn blame runs/desk --id m-0017")
 def blame(
     run: options.RunPath,
     id_: Annotated[str, typer.Option("--id", metavar="ID", help="The example's id.", show_default=False)],
@@ -131,26 +124,27 @@ def blame(
     from everlearn.runtime.history.lineage import blame_example
 
     found = blame_example(run, id_)
-    if json_output:
-        print_json(found.to_json())
-        return
     learned = [f"step {step}" + (" (set aside)" if aside else "") for step, aside in found.learned]
     predicted = ""
     if found.predicted is not None:
         predicted = f"{found.predicted[0] or 'nothing yet'} ({found.predicted[1]:.1%})"
-    print_table(
-        [
-            ("id", found.id),
-            ("arrived", f"step {found.arrived[0]:,}, {found.arrived[1][:19]}"),
-            ("target", found.target or "none yet"),
-            ("predicted then", predicted),
-            ("learned in", ", ".join(learned) or "no step"),
-            ("versions with it", ", ".join(map(str, found.versions)) or "none"),
-            ("in the newest state", "yes" if found.is_held else "no"),
-        ]
-    )
+    rows = [
+        ("id", found.id),
+        ("arrived", f"step {found.arrived[0]:,}, {found.arrived[1][:19]}"),
+        ("target", found.target or "none yet"),
+        ("predicted then", predicted),
+        ("learned in", ", ".join(learned) or "no step"),
+        ("versions with it", ", ".join(map(str, found.versions)) or "none"),
+        ("in the newest state", "yes" if found.is_held else "no"),
+    ]
+    print_result(found.to_json(), rows, as_json=json_output)
 
 
+@examples(
+    "everlearn rollback runs/desk 3  (serve version 3, learn on from there)",
+    "everlearn rollback runs/desk 3 --keep-learned  (only serve it; learning goes on from the head)",
+    "everlearn rollback runs/desk head  (serve the newest state again; with a guard, version)",
+)
 def rollback(
     run: options.RunPath,
     version: Annotated[
@@ -176,6 +170,7 @@ def rollback(
     With a guard, the version is served until a candidate is not worse than it, and head is the version
     accepted last. A state that no exam has tested is not served; the next candidate includes it.
     """
+    from everlearn.runtime.folder.run_settings import use_threads_of
     from everlearn.runtime.history.rollback import rollback_run
 
     if version != "head" and not version.isdecimal():
@@ -204,9 +199,3 @@ def rollback(
             "What was set aside stays in the journal (`everlearn journal export`), but is not learned again "
             "from its streams: their records are known."
         )
-
-
-versions.epilog = VERSIONS_EPILOG  # type: ignore[attr-defined]
-diff.epilog = DIFF_EPILOG  # type: ignore[attr-defined]
-blame.epilog = BLAME_EPILOG  # type: ignore[attr-defined]
-rollback.epilog = ROLLBACK_EPILOG  # type: ignore[attr-defined]

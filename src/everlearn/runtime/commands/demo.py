@@ -9,14 +9,14 @@ from pathlib import Path
 
 from everlearn.demo_data import support_desk_stream, support_desk_test
 from everlearn.errors import RunError
-from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
+from everlearn.runtime.fold.refold import fold_without_state
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_settings import new_folder_name
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.listener import Listener, SilentListener
+from everlearn.runtime.listener import SILENT, Listener
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.types import Example
@@ -86,7 +86,7 @@ class DemoOutcome:
 
 
 def run_demo(
-    out: Path | None = None, *, listener: Listener | None = None, stop: StopFlag | None = None
+    out: Path | None = None, *, listener: Listener = SILENT, stop: StopFlag | None = None
 ) -> DemoOutcome | LearnOutcome:
     """Learn the data set that ships with everlearn, then forget a customer and predict new messages.
 
@@ -103,7 +103,6 @@ def run_demo(
         ModelError: The encoder cannot be loaded.
         StorageError: ``out`` cannot be written.
     """
-    listener = listener or SilentListener()
     out = out if out is not None else new_folder_name("demo")
     if out.exists():
         raise RunError(f"{out} exists; the demo begins anew, so give it another folder with --out")
@@ -165,7 +164,5 @@ class _Diary:
 
 def _fingerprint_of_remaining(run: Path) -> str:
     with RunFolder.open_to_read(run) as folder:
-        learner = folder.fresh_learner()
-        for _, example in held_examples(folder.journal):
-            learner.learn([example])
-    return learner.fingerprint()
+        journal = folder.journal
+        return fold_without_state(folder, journal.last_step, journal.generation).fingerprint()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,20 @@ from typing import Any
 from everlearn.errors import ConfigError, InputError, StorageError
 from everlearn.journal.durable_files import storage_errors
 from everlearn.models.encoder.pool import ModelPool
+from everlearn.runtime.commands.reading import read_batches
 from everlearn.runtime.folder.rejected_file import append_rejections
-from everlearn.runtime.folder.run_settings import given_settings, settings_in_file
+from everlearn.runtime.folder.run_settings import settings_in_file
 from everlearn.runtime.folder.useful_settings import check_fits_sources
-from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig
 from everlearn.stream.files.codes import CodesSource, CodesWriter, is_codes_file
 from everlearn.stream.open import open_source
 from everlearn.stream.rejections import is_loss, share_lost
-from everlearn.stream.source import EndOfStream, Rejection, Source
+from everlearn.stream.source import Rejection
 from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.tasks.table import task_of
-from everlearn.types import Example, Json
+from everlearn.types import Json
 
 __all__ = ["EncodeOutcome", "encode_stream"]
 
@@ -70,7 +71,7 @@ def encode_stream(
     *,
     settings: Mapping[str, Any] | None = None,
     config_file: Path | None = None,
-    listener: Listener | None = None,
+    listener: Listener = SILENT,
 ) -> EncodeOutcome:
     """Encode every example of a stream into a codes file, which replaces one that exists.
 
@@ -88,19 +89,19 @@ def encode_stream(
         StorageError: The file holds something else, or cannot be written; nothing is left under its name but
             what was there.
     """
-    listener = listener or SilentListener()
     if out.suffix != ".parquet":
         raise ConfigError(
             f"a codes file is Parquet: give --out a name that ends in .parquet, not {out.name!r}"
         )
     if out.exists() and not is_codes_file(out):
         raise StorageError(f"{out} exists and holds no codes; give --out another name")
-    config = RunConfig().with_settings(given_settings(settings or {}, config_file))
+    given, in_file = settings or {}, settings_in_file(config_file)
+    config = RunConfig().with_settings({**in_file, **given})
     use_threads(config.run.threads)
     source = open_source(stream, task_of(config).source_config(config.stream))
     if isinstance(source, CodesSource):
         raise InputError(f"{source.name} holds codes already")
-    check_fits_sources([source], settings or {}, settings_in_file(config_file))
+    check_fits_sources([source], given, in_file)
     listener.stage("loading the model")
     coder = load_text_coder(config.model, ModelPool())
     listener.stage("encoding")
@@ -116,7 +117,8 @@ def encode_stream(
             coder_config=coder.config_json(),
             dense_size=coder.dense_size,
         ) as writer:
-            for batch, bad in _batches(source, rejected_path):
+            for batch, bad in read_batches(source, _BATCH_SIZE):
+                append_rejections(rejected_path, bad)
                 num_examples += len(batch)
                 num_rejected += len(bad)
                 num_lost += sum(map(is_loss, bad))
@@ -128,10 +130,7 @@ def encode_stream(
                     Progress(
                         examples=num_examples,
                         total=source.count(),
-                        rolling_accuracy=None,
                         examples_per_second=num_examples / max(coder.seconds, 1e-9),
-                        num_classes=0,
-                        memory_mb=0.0,
                     )
                 )
             if not num_examples:
@@ -147,20 +146,3 @@ def encode_stream(
             source.name, num_examples + num_rejected, num_lost, first, config.stream.max_rejected
         ),
     )
-
-
-def _batches(source: Source, rejected_path: Path) -> Iterator[tuple[Sequence[Example], Sequence[Rejection]]]:
-    """Batches of examples, and the records that were rejected on the way to each."""
-    reader = source.open()
-    try:
-        while True:
-            batch = reader.next_batch(_BATCH_SIZE)
-            bad = reader.take_rejected()
-            append_rejections(rejected_path, bad)
-            yield batch, bad
-    except EndOfStream:
-        bad = reader.take_rejected()
-        append_rejections(rejected_path, bad)
-        yield (), bad
-    finally:
-        reader.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.open import open_source
@@ -50,7 +51,7 @@ def evaluate_run(
     # Files are read before the model is loaded: what is wrong with them is told at once.
     with RunFolder.open_to_read(run) as folder:
         config, task = folder.config.with_settings(settings or {}), folder.task
-        record = folder.learner_record(folder.served_generation)
+        record = folder.learner_record(served_generation(folder))
 
     def open_sources() -> list[Source]:
         sources = [open_source(spec, task.source_config(config.stream)) for spec in specs]

@@ -40,9 +40,7 @@ def generate_text(
         on_note: Is told what of the run was found damaged and passed over, and what of the prompt left out.
 
     Raises:
-        RunError: Not a usable run folder, or a classifier's.
-        StateError: The saved state is damaged.
-        ModelError: The run's model cannot be loaded.
+        Everything that ``open_text_model`` does.
         ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length.
         InputError: The prompt is empty or cannot be rendered as a chat.
     """

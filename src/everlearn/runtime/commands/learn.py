@@ -11,13 +11,13 @@ from typing import Any
 from everlearn.errors import InputError, StoppedError
 from everlearn.runtime.commands.learn_notes import no_example_message, no_target_message, sitting_notes
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
-from everlearn.runtime.folder.reader_files import write_reader_files
+from everlearn.runtime.folder.rebuild_report import write_reader_files
 from everlearn.runtime.folder.run_folder import GENERAL_FILE, RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file
 from everlearn.runtime.folder.stream_keys import source_key
 from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fits_sources, check_useful
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.loop.session import BrokenStreamError, LearnSession
 from everlearn.runtime.loop.stream_place import StreamPlace
 from everlearn.runtime.threads import use_threads
@@ -82,7 +82,7 @@ class LearnOutcome:
 def learn_stream(
     request: LearnRequest,
     *,
-    listener: Listener | None = None,
+    listener: Listener = SILENT,
     stop: StopFlag | None = None,
     observers: Sequence[Observer] = (),
     on_ready: Callable[[], None] = lambda: None,
@@ -110,7 +110,6 @@ def learn_stream(
         StorageError: Saving failed; what was saved before is intact.
     """
     started = time.perf_counter()
-    listener = listener or SilentListener()
     out = request.out if request.out is not None else new_folder_name(request.stream)
     folder = RunFolder.open_to_write(out) if is_run_folder(out) else None
     is_new = folder is None
@@ -130,7 +129,7 @@ def learn_stream(
             check_fits_codes(source, config, request.settings, in_file)
         test = None if request.test is None else open_source(request.test, reading)
         other = None if request.general is None else open_source(request.general, reading)
-        read = [one for one in (source, test, other) if one is not None]
+        read = [stream for stream in (source, test, other) if stream is not None]
         check_fits_sources(read, request.settings, in_file)
         held_out = None if test is None else task.held_out(test, config)
         general = None if other is None else task.general_text(other, config)
@@ -141,8 +140,8 @@ def learn_stream(
                 check_codes(test, record, request.stream)
             folder = RunFolder.create(out, config, record)
         else:
-            for one in (source, *([] if test is None else [test])):
-                check_codes(one, folder.learner_record(), str(out))
+            for stream in (source, *([] if test is None else [test])):
+                check_codes(stream, folder.learner_record(), str(out))
             learner = folder.fresh_learner(config=config)
         if general is not None:
             listener.stage("reading the general text")
@@ -167,11 +166,7 @@ def learn_stream(
 
 
 def _run(
-    session: LearnSession,
-    place: StreamPlace,
-    listener: Listener,
-    stop: StopFlag,
-    general: GeneralText | None,
+    session: LearnSession, place: StreamPlace, listener: Listener, stop: StopFlag, general: GeneralText | None
 ) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.live.scores.counts.without_target
@@ -212,11 +207,7 @@ def _run(
     notes = sitting_notes(session, place, before, without_target, interrupted=interrupted)
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(
-        folder=session.folder.path,
-        summary=summary,
-        interrupted=interrupted,
-        notes=notes,
-        loss=_loss(session),
+        folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes, loss=_loss(session)
     )
 
 
@@ -277,7 +268,7 @@ def _finish(
     with session.live.fold.clock.measure("save"):
         fingerprint = session.live.learner.fingerprint()
     # Saved first: were the report to fail, nothing learned would be lost.
-    summary = _summary(session, tested, fingerprint)
+    summary = session.summary(fingerprint=fingerprint, tested=tested)
     session.saving.save(summary)
     session.publishing.end_sitting(summary)
     listener.stage("writing the report")
@@ -290,13 +281,4 @@ def _finish(
             confusion=None if tested is None else tested.confusion,
             notes=notes,
         )
-    return _summary(session, tested, fingerprint)
-
-
-def _summary(session: LearnSession, tested: Tested | None, fingerprint: str) -> dict[str, Json]:
-    return session.live.scores.summary(
-        session.saving.seconds(),
-        num_classes=len(session.live.learner.labels),
-        fingerprint=fingerprint,
-        tested=tested,
-    )
+    return session.summary(fingerprint=fingerprint, tested=tested)

@@ -55,7 +55,7 @@ def sitting_notes(
             f"{place.name} is not what was read under this name before, so it was read from its "
             "beginning; records that are known were passed over."
         )
-    if renewed := place.with_own_ids.num_renewed:
+    if renewed := place.own_ids.num_renewed:
         notes.append(
             f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
             "ids of their own (--id-field) tell records better."

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from everlearn.errors import ConfigError, InputError
+from everlearn.learning.run_learner import RunLearner
+from everlearn.runtime.commands.reading import read_batches
 from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.threads import use_threads
+from everlearn.settings import RunConfig
 from everlearn.stream.open import open_source
-from everlearn.stream.source import EndOfStream, Rejection
+from everlearn.stream.source import Rejection
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.reading import check_codes
 from everlearn.types import Example
@@ -53,13 +58,8 @@ def predict_texts(
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
-    with RunFolder.open_to_read(run) as folder:
-        folder.task.check_predicts(str(run))  # before anything is loaded
-    folder, learner = open_learner(run, on_note=on_note)
-    with folder:
+    with _served(run, settings or {}, on_note) as (folder, _, learner):
         task = folder.task
-        config = folder.config.with_settings(settings or {})
-        use_threads(config.run.threads)
     learner.solve()
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
     return [
@@ -88,32 +88,33 @@ def predict_stream(
         on_note: Is told what of the run was found damaged and passed over.
     """
     _check_top(top)
+    with _served(run, settings or {}, on_note) as (folder, config, learner):
+        task = folder.task
+        source = open_source(spec, task.source_config(config.stream, with_targets=False))
+        check_fits_sources([source], settings or {})
+        check_codes(source, folder.learner_record(served_generation(folder)), str(run))
+    learner.solve()
+    for batch, rejected in read_batches(source, _BATCH_SIZE):
+        for rejection in rejected:
+            on_rejected(rejection)
+        if batch:
+            examples = learner.prepare(batch)
+            for example, prediction in zip(examples, learner.predict(examples), strict=True):
+                yield task.answer(example, prediction, top)
+
+
+@contextmanager
+def _served(
+    run: Path, settings: Mapping[str, Any], on_note: Callable[[str], None]
+) -> Iterator[tuple[RunFolder, RunConfig, RunLearner]]:
+    """The run, open for the time of the block, its settings with others in their place, and its learner."""
     with RunFolder.open_to_read(run) as folder:
         folder.task.check_predicts(str(run))  # before anything is loaded
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
-        task = folder.task
-        config = folder.config.with_settings(settings or {})
+        config = folder.config.with_settings(settings)
         use_threads(config.run.threads)
-        source = open_source(spec, task.source_config(config.stream, with_targets=False))
-        check_fits_sources([source], settings or {})
-        check_codes(source, folder.learner_record(folder.served_generation), str(run))
-    learner.solve()
-    reader = source.open()
-    try:
-        while True:
-            batch = reader.next_batch(_BATCH_SIZE)
-            for one in reader.take_rejected():
-                on_rejected(one)
-            if batch:
-                examples = learner.prepare(batch)
-                for example, prediction in zip(examples, learner.predict(examples), strict=True):
-                    yield task.answer(example, prediction, top)
-    except EndOfStream:
-        for one in reader.take_rejected():
-            on_rejected(one)
-    finally:
-        reader.close()
+        yield folder, config, learner
 
 
 def _check_top(top: int) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 
 from everlearn.errors import ConfigError, RunError
 from everlearn.evaluation.prequential import PrequentialScores
-from everlearn.journal.fold_steps import fold_step
-from everlearn.journal.records import FoldStep
 from everlearn.journal.rows.counts import num_lacking_text
-from everlearn.runtime.fold.fold import Fold, recorded_prediction
+from everlearn.runtime.fold.fold import Fold, recorded_prediction, step_that_counts
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.useful_settings import check_fits_sources, check_useful
-from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.listener import SILENT, Listener, Progress
+from everlearn.runtime.outcomes import figures_of
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig
 from everlearn.stream.open import open_source
@@ -53,22 +52,15 @@ class ReplayOutcome:
     def to_json(self) -> dict[str, Json]:
         """As printed by ``replay --json``."""
         names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
-        return {
-            "examples": self.num_examples,
+        return figures_of(self) | {
             "recorded": {name: self.recorded[name] for name in names},
             "replayed": {name: self.replayed[name] for name in names},
-            "test_accuracy": self.test_accuracy,
             "seconds": round(self.seconds, 3),
-            "fingerprint": self.fingerprint,
         }
 
 
 def replay_run(
-    run: Path,
-    settings: Mapping[str, Any],
-    *,
-    test: str | None = None,
-    listener: Listener | None = None,
+    run: Path, settings: Mapping[str, Any], *, test: str | None = None, listener: Listener = SILENT
 ) -> ReplayOutcome:
     """Fold another learner over a run's journal. The run stays as it is.
 
@@ -83,7 +75,6 @@ def replay_run(
         RunError: Not a run folder, or the other learner needs texts that the journal does not keep.
         StateError: The journal is damaged.
     """
-    listener = listener or SilentListener()
     with RunFolder.open_to_read(run) as folder:
         journal = folder.journal
         config = folder.config.with_settings(settings)
@@ -107,15 +98,13 @@ def replay_run(
         listener.stage("folding the journal again")
         total, done = journal.num_examples(), 0
         for step in journal.steps_after(0):
-            made = fold_step(journal, step)
-            if step.set_aside is not None:
-                made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
-            examples = [one.example for one in made.arrivals]
+            made = step_that_counts(journal, step)
+            examples = [arrival.example for arrival in made.arrivals]
             predictions = fold.predict(examples) if examples else []
             if step.set_aside is None:  # the other learner has not seen what was set aside either
-                targets = [one.target for one in examples]
+                targets = [example.target for example in examples]
                 replayed.update(predictions, targets)
-                recorded.update([recorded_prediction(one) for one in made.arrivals], targets)
+                recorded.update([recorded_prediction(arrival) for arrival in made.arrivals], targets)
             fold.make(made, predictions)
             done += len(examples)
             clock = fold.clock.seconds
@@ -126,7 +115,6 @@ def replay_run(
                     rolling_accuracy=replayed.summary()["rolling_accuracy"],
                     examples_per_second=done / max(clock["predict"] + clock["learn"], 1e-9),
                     num_classes=len(learner.labels),
-                    memory_mb=0.0,
                 )
             )
         seconds = sum(fold.clock.seconds.values())

@@ -12,7 +12,6 @@ An adopted candidate is a version like any other: ``rollback`` goes back behind 
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
@@ -22,15 +21,15 @@ from itertools import islice
 from pathlib import Path
 
 from everlearn.errors import StateError
-from everlearn.evaluation.paired import PairedComparison, compare_paired
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors
 from everlearn.journal.records import After, NewStep
 from everlearn.journal.standing.held import held_examples
-from everlearn.learning.closed_form import ClosedFormLearner, SampleScores
+from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.learning.consolidation import ConsolidationConfig, EpochReport
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.models.storage.adapters import read_adapter
+from everlearn.runtime.consolidation.own_exam import take_own_exam
 from everlearn.runtime.consolidation.trunk_tuning import (
     TuningStoppedError,
     check_can_consolidate,
@@ -38,13 +37,15 @@ from everlearn.runtime.consolidation.trunk_tuning import (
     tune_trunk_of,
 )
 from everlearn.runtime.fold.live_run import LiveRun, recovered_run
+from everlearn.runtime.fold.refold import in_batches
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import CONSOLIDATION, RunFolder
 from everlearn.runtime.folder.tuning_store import TuningRecord, TuningStore
 from everlearn.runtime.folder.versions import add_version
 from everlearn.runtime.guard.guard import Examination, Guard
 from everlearn.runtime.interruption import StopFlag
-from everlearn.runtime.listener import Listener, Progress, SilentListener
+from everlearn.runtime.listener import SILENT, Listener, Progress
+from everlearn.runtime.outcomes import figures_of
 from everlearn.runtime.threads import use_threads
 from everlearn.tasks.classification.closed_form import learner_for_coder, require_closed_form
 from everlearn.tasks.classification.recorded_coder import load_text_coder
@@ -53,9 +54,7 @@ from everlearn.types import Json
 __all__ = ["ConsolidateOutcome", "consolidate_run"]
 
 _STAGED = "staged_codes"
-_STANDARD_ERRORS = 1.645  # chance alone gives such a fall once in twenty
 _ENCODED_AT_ONCE = 1_024
-_FOLDED_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,18 +91,9 @@ class ConsolidateOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``consolidate --json``."""
-        return {
-            "adopted": self.is_adopted,
-            "reason": self.reason,
-            "version": self.version,
-            "generation": self.generation,
-            "tuned_on": self.num_tuned,
-            "epochs": [one.to_json() for one in self.epochs],
-            "best_epoch": self.best_epoch,
-            "numbers": self.numbers,
+        return figures_of(self, without=("notes",), num_tuned="tuned_on") | {
+            "epochs": [report.to_json() for report in self.epochs],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "fingerprint_before": self.fingerprint_before,
-            "fingerprint_after": self.fingerprint_after,
         }
 
 
@@ -113,7 +103,7 @@ def consolidate_run(
     *,
     from_scratch: bool = False,
     threads: int | None = None,
-    listener: Listener | None = None,
+    listener: Listener = SILENT,
     stop: StopFlag | None = None,
     on_epoch: Callable[[EpochReport], None] = lambda _: None,
 ) -> ConsolidateOutcome:
@@ -138,7 +128,6 @@ def consolidate_run(
         MissingExtraError: peft is not installed.
         StorageError: Saving failed; the run is as before.
     """
-    listener = listener or SilentListener()
     config = config or ConsolidationConfig()
     stop = stop or StopFlag()
     epochs: list[EpochReport] = []
@@ -194,7 +183,7 @@ class _Consolidation:
         check_history(folder, self.store, self.record)
         live = require_closed_form(self.opened.learner, str(folder.path))
         before = live.fingerprint()
-        self.seconds["tune"] = sum(one.seconds for one in epochs)
+        self.seconds["tune"] = sum(report.seconds for report in epochs)
         numbers: dict[str, Json] = {"tuned_on": self.record.num_tuned, "epoch": self.record.best_epoch}
         candidate = self._candidate(live) if self.record.best_epoch else None
         version = None
@@ -237,7 +226,11 @@ class _Consolidation:
         learner = self._folded(coder, generation)
         self.listener.stage("examining the candidate")
         live_scores, its_scores = live.sample_scores(), learner.sample_scores()
-        own = self._compared(live_scores, its_scores)
+        # A trunk that replaces a tuned one, to be rid of traces, need only be no worse.
+        is_replacement = self.record.from_scratch and self.opened.folder.journal.generation > 0
+        own, reasons = take_own_exam(
+            live_scores, its_scores, self.opened.folder.config.guard, is_replacement=is_replacement
+        )
         guarded = self._guarded(learner, generation)
         losses = {"live_log_loss": live_scores.log_loss, "candidate_log_loss": its_scores.log_loss}
         return _Candidate(
@@ -248,7 +241,7 @@ class _Consolidation:
                 f"log loss goes from {live_scores.log_loss:.4f} to {its_scores.log_loss:.4f} on "
                 f"{own.num_examples:,} examples that it was not tuned on"
             ),
-            reasons_against=[*self._own_reasons(own, live_scores, its_scores), *guarded.reasons],
+            reasons_against=[*reasons, *guarded.reasons],
             numbers={"own": own.to_json() | losses, **guarded.numbers},
             scores=guarded.scores | {"exam_accuracy": own.candidate_accuracy},
         )
@@ -273,14 +266,17 @@ class _Consolidation:
         total = journal.next_offset - 1
         everything = journal.examples.arrivals(folder.generations.last_offset(generation) + 1, total)
         while batch := list(islice(everything, _ENCODED_AT_ONCE)):
-            kept = [(offset, one.example.text) for offset, one in batch if one.example.text is not None]
+            kept = [
+                (offset, arrival.example.text)
+                for offset, arrival in batch
+                if arrival.example.text is not None
+            ]
             if self.stop.requested:
                 raise TuningStoppedError
             codes = coder.encode([text for _, text in kept])
             with folder.saving():
                 folder.generations.write_codes(
-                    generation,
-                    [(offset, code.dense) for (offset, _), code in zip(kept, codes, strict=True)],
+                    generation, [(offset, code.dense) for (offset, _), code in zip(kept, codes, strict=True)]
                 )
             self._tell(batch[-1][0], total, time.perf_counter() - begun)
         self.seconds["encode"] = time.perf_counter() - begun
@@ -292,10 +288,9 @@ class _Consolidation:
         begun = time.perf_counter()
         folder = self.opened.folder
         candidate = learner_for_coder(folder.config, folder.record.learner, coder)
-        examples = held_examples(folder.journal, generation=generation)
         total, done = self.opened.learner.num_examples, 0
-        while batch := [one for _, one in islice(examples, _FOLDED_AT_ONCE)]:
-            if any(one.code is None for one in batch):
+        for batch in in_batches(held_examples(folder.journal, generation=generation)):
+            if any(example.code is None for example in batch):
                 with folder.saving():
                     folder.generations.drop_codes(generation)
                 raise StateError(
@@ -309,33 +304,6 @@ class _Consolidation:
         self.seconds["fold"] = time.perf_counter() - begun
         return candidate
 
-    def _compared(self, live: SampleScores, candidate: SampleScores) -> PairedComparison:
-        assert list(live.ids) == list(candidate.ids), "the sample is a function of the ids"
-        settings = self.opened.folder.config.guard
-        return compare_paired(
-            live.is_right_S, candidate.is_right_S, tolerance=settings.tolerance, test=settings.test
-        )
-
-    def _own_reasons(self, own: PairedComparison, live: SampleScores, candidate: SampleScores) -> list[str]:
-        reasons = []
-        falls_S = live.log_losses_S - candidate.log_losses_S
-        error = float(falls_S.std(ddof=1)) / math.sqrt(len(falls_S))
-        # A trunk that replaces a tuned one, to be rid of traces, need only be no worse.
-        is_replacement = self.record.from_scratch and self.opened.folder.journal.generation > 0
-        least = -_STANDARD_ERRORS * error if is_replacement else _STANDARD_ERRORS * error
-        if falls_S.mean() <= least:
-            what = "clearly rises" if is_replacement else "does not clearly fall"
-            reasons.append(
-                f"own exam: log loss {what} ({live.log_loss:.4f}, then {candidate.log_loss:.4f}; standard "
-                f"error of the change {error:.4f}) on {own.num_examples:,} examples that it was not tuned on"
-            )
-        if own.p_value < self.opened.folder.config.guard.level and own.drop > 0:
-            reasons.append(
-                f"own exam: accuracy falls from {own.live_accuracy:.1%} to {own.candidate_accuracy:.1%} "
-                f"(p = {own.p_value:.2g})"
-            )
-        return reasons
-
     def _guarded(self, candidate: ClosedFormLearner, generation: int) -> Examination:
         folder = self.opened.folder
         if not folder.config.guard.enabled:
@@ -346,7 +314,7 @@ class _Consolidation:
         folder = self.opened.folder
         with folder.saving(), folder.journal.transaction():
             folder.generations.drop_codes(folder.generations.next)
-            self._decide("rejected", reason, numbers)
+            folder.decide("consolidation", "rejected", reason, numbers, first_step=1)
         self.store.clear()
 
     def _adopt(self, candidate: _Candidate, numbers: dict[str, Json]) -> int:
@@ -383,7 +351,7 @@ class _Consolidation:
             saved = folder.checkpoints.save(
                 learner.state(), status.model_dump(mode="json"), step=journal.last_step
             )
-            self._decide("accepted", reason, numbers)
+            folder.decide("consolidation", "accepted", reason, numbers, first_step=1)
             version = add_version(
                 folder,
                 file=saved.file,
@@ -414,25 +382,12 @@ class _Consolidation:
             fsync_folder(target)
             fsync_folder(target.parent)
 
-    def _decide(self, verdict: str, reason: str, numbers: dict[str, Json]) -> None:
-        folder = self.opened.folder
-        folder.history.decide(
-            step=folder.journal.last_step,
-            first_step=1,
-            kind="consolidation",
-            verdict=verdict,
-            reason=reason,
-            numbers=numbers,
-        )
-
     def _tell(self, done: int, total: int, seconds: float) -> None:
         self.listener.progress(
             Progress(
                 examples=done,
                 total=total,
-                rolling_accuracy=None,
                 examples_per_second=done / max(seconds, 1e-9),
                 num_classes=len(self.opened.learner.labels),
-                memory_mb=0.0,
             )
         )

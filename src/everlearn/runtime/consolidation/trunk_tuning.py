@@ -16,12 +16,7 @@ import torch
 from everlearn.errors import RunError, StoppedError
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
-from everlearn.learning.consolidation import (
-    ConsolidationConfig,
-    EpochReport,
-    TrunkTuning,
-    require_peft,
-)
+from everlearn.learning.consolidation import ConsolidationConfig, EpochReport, TrunkTuning, require_peft
 from everlearn.memory.hash_sample import hash_id
 from everlearn.models.encoder.load import load_trunk
 from everlearn.models.storage.adapters import read_adapter
@@ -85,10 +80,14 @@ def tune_trunk_of(
     require_peft()
     saved = store.load() if known is not None else None
     listener.stage("reading what was learned")
-    record, word_scores_EC = _resumed(saved) if saved is not None else _begun(folder, config, from_scratch)
-    tuning = _tuning(folder, record, word_scores_EC, config, from_scratch)
-    if saved is not None:
-        tuning.restore(saved[1])
+    if saved is None:
+        record, word_scores_EC = _begun(folder, config, from_scratch)
+        tuning = _tuning(folder, record, word_scores_EC, config)
+    else:
+        record, state = saved
+        word_scores_EC = np.asarray(state.tensors[_WORD_SCORES].numpy())
+        tuning = _tuning(folder, record, word_scores_EC, config)
+        tuning.restore(state)
     for report in _epochs(tuning, record, word_scores_EC, store, listener, stop or StopFlag()):
         on_epoch(report)
         check_history(folder, store, record)
@@ -167,17 +166,8 @@ def _begun(
     return record, scores.words_SC
 
 
-def _resumed(saved: tuple[TuningRecord, State]) -> tuple[TuningRecord, FloatArray]:
-    record, state = saved
-    return record, np.asarray(state.tensors[_WORD_SCORES].numpy())
-
-
 def _tuning(
-    folder: RunFolder,
-    record: TuningRecord,
-    word_scores_EC: FloatArray,
-    config: ConsolidationConfig,
-    from_scratch: bool,
+    folder: RunFolder, record: TuningRecord, word_scores_EC: FloatArray, config: ConsolidationConfig
 ) -> TrunkTuning:
     examples = _examples(folder, record, config.max_examples)
     learner = folder.learner_record(record.generation)
@@ -185,12 +175,10 @@ def _tuning(
     settings = folder.config.model
     # The base trunk: an adapter that is in use already is where tuning starts, not part of it.
     trunk = load_trunk(
-        folder.config.model_name,
-        dtype=coder_config.get("dtype", settings.dtype),
-        device=settings.device,
+        folder.config.model_name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device
     )
     adapter_folder = folder.adapter_folder(record.generation)
-    start = None if from_scratch or adapter_folder is None else read_adapter(adapter_folder)
+    start = None if record.from_scratch or adapter_folder is None else read_adapter(adapter_folder)
     return TrunkTuning(
         trunk,
         coder_config["layers"],
@@ -207,17 +195,17 @@ def _examples(folder: RunFolder, record: TuningRecord, limit: int) -> list[Examp
     """The exam in its order, then what is tuned on, in the journal's; with texts and codes."""
     exam = dict.fromkeys(record.exam_ids)
     hashes = sorted(
-        hash_id(one.id)
-        for _, one in held_examples(folder.journal, record.step, with_codes=False)
-        if one.id not in exam
+        hash_id(example.id)
+        for _, example in held_examples(folder.journal, record.step, with_codes=False)
+        if example.id not in exam
     )
     largest = hashes[min(limit, len(hashes)) - 1]
     tuned, found = [], {}
-    for _, one in held_examples(folder.journal, record.step, generation=record.generation):
-        if one.id in exam:
-            found[one.id] = one
-        elif hash_id(one.id) <= largest:
-            tuned.append(one)
+    for _, example in held_examples(folder.journal, record.step, generation=record.generation):
+        if example.id in exam:
+            found[example.id] = example
+        elif hash_id(example.id) <= largest:
+            tuned.append(example)
     return [*(found[id_] for id_ in record.exam_ids), *tuned]
 
 
@@ -248,10 +236,8 @@ def _epochs(
                 Progress(
                     examples=min(done, record.num_tuned),
                     total=record.num_tuned,
-                    rolling_accuracy=None,
                     examples_per_second=done / max(time.perf_counter() - begun, 1e-9),
                     num_classes=len(record.labels),
-                    memory_mb=0.0,
                 )
             )
 

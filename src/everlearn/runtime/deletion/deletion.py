@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from everlearn.journal.checkpoints import Checkpoint
@@ -18,6 +17,7 @@ from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, finish_deletions
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.fold.live_run import LiveRun
+from everlearn.runtime.fold.refold import in_batches
 from everlearn.runtime.fold.rewritten_versions import (
     VersionRewriter,
     expect_versions,
@@ -25,11 +25,9 @@ from everlearn.runtime.fold.rewritten_versions import (
     kept_beside,
 )
 from everlearn.runtime.folder.versions import servable_versions
-from everlearn.types import Example, Json
+from everlearn.types import Json
 
 __all__ = ["Deletion"]
-
-_BATCH = 512
 
 
 class Deletion:
@@ -62,7 +60,7 @@ class Deletion:
         self.notes: list[str] = []
         self.num_pending = 0
         generation = opened.folder.journal.generation
-        adopted = {one.generation: one for one in opened.folder.generations.all()}
+        adopted = {adoption.generation: adoption for adoption in opened.folder.generations.all()}
         last = int(adopted[generation].detail["last_offset"]) if generation else 0
         self.num_tuned_before = sum(offset <= last for offset in offsets)
 
@@ -86,7 +84,7 @@ class Deletion:
             rewriter.prepare()
         versions = servable_versions(folder)
         beside = kept_beside(folder, versions, set(self._ids())) if folds_again else {}
-        digests = [journal.deleted_ids.digest_of(one) for one in self._ids()]
+        digests = [journal.deleted_ids.digest_of(id_) for id_ in self._ids()]
         with folder.saving(), journal.transaction():
             revision = delete_examples(
                 journal,
@@ -95,8 +93,8 @@ class Deletion:
                 detail={"exact": self._exact},
             )
             if folds_again:
-                lost = {one.version for one in folder.history.versions() if one.file is None}
-                expect_versions(folder, [one for one in versions if one.version in lost], beside)
+                lost = {version.version for version in folder.history.versions() if version.file is None}
+                expect_versions(folder, [version for version in versions if version.version in lost], beside)
             else:
                 rewriter.adopt(revision)
             # Solved anew from what remains: later predictions must not hang on what was forgotten. Texts that
@@ -124,11 +122,11 @@ class Deletion:
     def _newest_without(self, learner: RunLearner) -> CheckpointRecord:
         """Take the examples out of the learner, and write its state: it counts with the deletion."""
         opened, journal = self._opened, self._opened.folder.journal
-        for batch in _batches(held_examples(journal, offsets=self._offsets)):
+        for batch in in_batches(held_examples(journal, offsets=self._offsets)):
             learner.forget(batch)
         if learner.needs_resample:
             gone = frozenset(self._offsets)
-            learner.resample((one for offset, one in held_examples(journal) if offset not in gone))
+            learner.resample(example for offset, example in held_examples(journal) if offset not in gone)
         learner.solve()
         opened.scores.counts.forgotten = opened.folder.history.num_forgotten() + len(self._offsets)
         with opened.folder.saving():
@@ -157,7 +155,7 @@ class Deletion:
             "revision": revision,
             "step": step,
             "num_deleted": len(self._offsets),
-            "id_digests": sorted(one.hex() for one in digests),
+            "id_digests": sorted(digest.hex() for digest in digests),
             "exact": self._exact,
             "num_tuned_before": self.num_tuned_before,
             "fingerprint_before": self._before,
@@ -167,8 +165,3 @@ class Deletion:
 
     def _ids(self) -> Iterator[str]:
         return ids_at(self._opened.folder.journal, self._offsets)
-
-
-def _batches(examples: Iterator[tuple[int, Example]]) -> Iterator[list[Example]]:
-    while batch := [one for _, one in islice(examples, _BATCH)]:
-        yield batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from everlearn.errors import ConfigError, RunError
@@ -18,9 +18,10 @@ from everlearn.runtime.deletion.matching import offsets_of, offsets_where
 from everlearn.runtime.fold.certificates import reissue_certificates
 from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.outcomes import figures_of
 from everlearn.types import Json
 
-__all__ = ["ForgetOutcome", "ForgetPlan", "forget_examples", "forget_in_run", "reissue_in_run"]
+__all__ = ["ForgetOutcome", "ForgetPlan", "forget_in_run", "reissue_in_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +37,14 @@ class ForgetPlan:
     """
 
     num_examples: int
-    num_folded_again: int
-    from_step: int
-    seconds: float
+    num_folded_again: int = 0
+    from_step: int = 0
+    seconds: float = 0.0
     exact: bool
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``forget --dry-run --json``."""
-        return {
-            "would_forget": self.num_examples,
-            "folded_again": self.num_folded_again,
-            "from_step": self.from_step,
-            "seconds": round(self.seconds, 1),
-            "exact": self.exact,
-        }
+        return figures_of(self, num_examples="would_forget") | {"seconds": round(self.seconds, 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +76,12 @@ class ForgetOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``forget --json``."""
-        return {
-            "forgotten": self.num_forgotten,
-            "unknown_ids": list(self.unknown_ids),
-            "removed_labels": list(self.removed_labels),
-            "exact": self.exact,
-            "fingerprint_before": self.fingerprint_before,
-            "fingerprint_after": self.fingerprint_after,
-            "certificate": None if self.certificate is None else str(self.certificate),
-            "certificates_pending": self.num_pending,
-        }
+        figures = figures_of(self, without=("notes",), num_pending="certificates_pending")
+        return figures | {"certificate": None if self.certificate is None else str(self.certificate)}
 
 
 def forget_in_run(
-    run: Path,
+    run: Path | LiveRun,
     *,
     ids: Sequence[str] = (),
     where: Sequence[tuple[str, str]] = (),
@@ -113,7 +100,7 @@ def forget_in_run(
     all the pieces that it came in.
 
     Args:
-        run: The run folder.
+        run: The run folder; or a run that is open, whose learner is not the run's any more afterwards.
         ids: Ids; empty: any.
         where: (field, value) pairs, all of which must hold; see ``offsets_where``.
         approximate: Let a gradient learner only drop them from its memories: the weights keep what
@@ -129,79 +116,47 @@ def forget_in_run(
         StateError: Something saved is damaged. Nothing was changed.
         StorageError: Saving failed; what is not deleted yet is as before.
     """
-    _require_choice(ids, where)
-    with recovered_run(run) as opened:
-        return forget_examples(
-            opened,
-            ids=ids,
-            where=where,
-            approximate=approximate,
-            dry_run=dry_run,
-            wait_seconds=wait_seconds,
-            on_plan=on_plan,
-        )
-
-
-def forget_examples(
-    opened: LiveRun,
-    *,
-    ids: Sequence[str] = (),
-    where: Sequence[tuple[str, str]] = (),
-    approximate: bool = False,
-    dry_run: bool = False,
-    wait_seconds: float = 30.0,
-    on_plan: Callable[[ForgetPlan], bool] = lambda _: True,
-) -> ForgetOutcome:
-    """The same with a run that is open; its learner is not the run's any more afterwards."""
-    _require_choice(ids, where)
-    journal, learner = opened.folder.journal, opened.learner
-    before = learner.fingerprint()
-    labels_before = learner.labels
-    offsets = _chosen(opened.folder, ids, where)
-    found = set(ids_at(journal, offsets))
-    unknown = tuple(dict.fromkeys(one for one in ids if one not in found))
-    certificate = None
-    num_pending = opened.issued.num_pending
-    exact = True
-    notes = opened.notes
-    if not dry_run and unknown and (count := _clean_refusals(opened.folder, unknown)):
-        notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
-    if offsets:
-        plan, checkpoint = _plan(opened, offsets, approximate)
-        if not on_plan(plan) or dry_run:
-            return ForgetOutcome(
-                num_forgotten=0,
-                unknown_ids=unknown,
-                removed_labels=(),
-                exact=plan.exact,
-                fingerprint_before=before,
-                fingerprint_after=before,
-                notes=opened.notes,
-            )
-        exact = plan.exact
-        deletion = Deletion(opened, offsets, exact=exact, before=before, wait_seconds=wait_seconds)
-        learner = deletion.carry_out(checkpoint)
-        certificate, num_pending = deletion.certificate, deletion.num_pending
-        notes += deletion.notes
-        if deletion.num_tuned_before:
-            notes.append(_trunk_note(opened.folder.path, deletion.num_tuned_before))
-    remaining = frozenset(learner.labels)
-    return ForgetOutcome(
-        num_forgotten=len(offsets),
-        unknown_ids=unknown,
-        removed_labels=tuple(one for one in labels_before if one not in remaining),
-        exact=exact,
-        fingerprint_before=before,
-        fingerprint_after=learner.fingerprint(),
-        certificate=certificate,
-        num_pending=num_pending,
-        notes=notes,
-    )
-
-
-def _require_choice(ids: Sequence[str], where: Sequence[tuple[str, str]]) -> None:
     if not ids and not where:
         raise ConfigError("say what to forget: ids (--id), or a field's value (--where field=value)")
+    with recovered_run(run) as opened:
+        folder, learner = opened.folder, opened.learner
+        before, labels_before = learner.fingerprint(), learner.labels
+        offsets = _chosen(folder, ids, where)
+        found = set(ids_at(folder.journal, offsets))
+        unknown = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in found))
+        notes = opened.notes
+        if not dry_run and unknown and (count := _clean_refusals(folder, unknown)):
+            notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
+        nothing = ForgetOutcome(
+            num_forgotten=0,
+            unknown_ids=unknown,
+            removed_labels=(),
+            exact=True,
+            fingerprint_before=before,
+            fingerprint_after=before,
+            num_pending=opened.issued.num_pending,
+            notes=notes,
+        )
+        if not offsets:
+            return nothing
+        plan, checkpoint = _plan(opened, offsets, approximate)
+        if not on_plan(plan) or dry_run:
+            return replace(nothing, exact=plan.exact, num_pending=0, notes=opened.notes)
+        deletion = Deletion(opened, offsets, exact=plan.exact, before=before, wait_seconds=wait_seconds)
+        learner = deletion.carry_out(checkpoint)
+        notes += deletion.notes
+        if deletion.num_tuned_before:
+            notes.append(_trunk_note(folder.path, deletion.num_tuned_before))
+        remaining = frozenset(learner.labels)
+        return replace(
+            nothing,
+            num_forgotten=len(offsets),
+            removed_labels=tuple(label for label in labels_before if label not in remaining),
+            exact=plan.exact,
+            fingerprint_after=learner.fingerprint(),
+            certificate=deletion.certificate,
+            num_pending=deletion.num_pending,
+        )
 
 
 def reissue_in_run(run: Path) -> tuple[list[Path], list[str], int]:
@@ -233,7 +188,7 @@ def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
     """Take ids that no example has out of what was refused; returns rows deleted or changed."""
     journal = folder.journal
     deleted = journal.deleted_ids.among(ids)
-    never_taken = [one for one in ids if one not in deleted]
+    never_taken = [id_ for id_ in ids if id_ not in deleted]
     with folder.saving():
         count = journal.refusals.forget(never_taken) if never_taken else 0
         if deleted:
@@ -258,11 +213,7 @@ def _plan(opened: LiveRun, offsets: Sequence[int], approximate: bool) -> tuple[F
     folder, journal = opened.folder, opened.folder.journal
     _require_whole(journal, offsets)
     if not opened.learner.reads_text or approximate:
-        exact = not opened.learner.reads_text
-        plan = ForgetPlan(
-            num_examples=len(offsets), num_folded_again=0, from_step=0, seconds=0.0, exact=exact
-        )
-        return plan, None
+        return ForgetPlan(num_examples=len(offsets), exact=not opened.learner.reads_text), None
     checkpoint = folder.checkpoints.newest_before(first_step_of(journal, offsets))
     from_step = 0 if checkpoint is None else checkpoint.step
     lost = [step for step in lost_steps(journal) if step > from_step]

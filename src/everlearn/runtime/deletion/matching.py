@@ -42,15 +42,11 @@ def offsets_of(journal: Journal, ids: Sequence[str], task: Task) -> list[int]:
 
 
 def offsets_where(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[int]:
-    """Offsets of the examples with these values in these fields; see ``Condition`` for how they compare.
+    """Offsets of the examples with all these (field, value) pairs; see ``Condition`` for how they compare.
 
     A field is looked for among the record's own. In a record that has none of this name it is what the name
     stands for: id, target, domain or time, by that name, by the one it had in the file (``--domain-field``
     and the like), or by a usual one (label, intent, category; date, timestamp).
-
-    Args:
-        folder: The run.
-        where: (field, value) pairs, all of which must hold.
 
     Raises:
         ConfigError: No record of the run has such a field.
@@ -59,8 +55,8 @@ def offsets_where(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[i
     conditions = [Condition(field, value, names.get(field)) for field, value in where]
     found = select_where(journal, conditions)
     if not found:
-        for one in conditions:
-            _require_known(folder, names, one)
+        for condition in conditions:
+            _require_known(folder, names, condition)
     return found
 
 
@@ -72,8 +68,8 @@ def _require_known(folder: RunFolder, names: Mapping[str, Column], condition: Co
         raise ConfigError(
             f"examples cannot be chosen by their text ({name!r}): name them by id, or by a field"
         )
-    own = [one for one in known_fields(journal) if one not in names]
-    mapped = [one for one in names if one not in COLUMNS and one not in _USUAL]
+    own = [field for field in known_fields(journal) if field not in names]
+    mapped = [field for field in names if field not in COLUMNS and field not in _USUAL]
     raise ConfigError(
         f"no record of {folder.path} has a field {name!r}. Known are {', '.join([*COLUMNS, *mapped, *own])}"
     )
@@ -81,5 +77,5 @@ def _require_known(folder: RunFolder, names: Mapping[str, Column], condition: Co
 
 def _names_of(folder: RunFolder) -> dict[str, Column]:
     """What names of fields stand for, where a record has none of that name of its own."""
-    program: dict[str, Column] = {one: one for one in COLUMNS}
+    program: dict[str, Column] = {column: column for column in COLUMNS}
     return _USUAL | mapped_names(folder.config.stream) | noted_names(folder.journal) | program

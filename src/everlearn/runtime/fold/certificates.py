@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from everlearn.journal.deletion.certificates import CertificateRecord
 from everlearn.journal.durable_files import make_folder, write_json
 from everlearn.journal.repair.damaged_copies import remove_damaged_copies
-from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
-from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.fold.refold import fold_without_state
 from everlearn.runtime.fold.rewritten_versions import choose_served
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import CERTIFICATES, CONSOLIDATION, JOURNAL, RunFolder
@@ -27,14 +25,12 @@ __all__ = [
     "CERTIFICATE_FORMAT",
     "Issued",
     "finish_deletions",
-    "fold_without_state",
     "issued_notes",
     "pending_note",
     "reissue_certificates",
 ]
 
 CERTIFICATE_FORMAT = "everlearn deletion certificate"
-_BATCH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +74,14 @@ def finish_deletions(
     rebuild_report(folder.path)
     with folder.saving():
         remove_damaged_copies(folder.path / JOURNAL)
-        completed = [_completed(folder, learner, one) for one in pending]
-        for one in completed:
-            journal.certificates.write(one)
+        completed = [_completed(folder, learner, record) for record in pending]
+        for record in completed:
+            journal.certificates.write(record)
         if not journal.empty_log(wait_seconds):
             return Issued(files={}, num_pending=len(pending), notes=notes)
-        files = {one.revision: _write(folder, one) for one in completed}
-        for one in completed:
-            journal.certificates.write(replace(one, is_issued=True))
+        files = {record.revision: _write(folder, record) for record in completed}
+        for record in completed:
+            journal.certificates.write(replace(record, is_issued=True))
     return Issued(files=files, notes=notes)
 
 
@@ -100,9 +96,9 @@ def reissue_certificates(folder: RunFolder) -> list[Path]:
     """Write the files of issued certificates that are missing, from the journal; returns them."""
     with folder.saving():
         return [
-            _write(folder, one)
-            for one in folder.journal.certificates.all()
-            if one.is_issued and not _path(folder, one.revision).is_file()
+            _write(folder, record)
+            for record in folder.journal.certificates.all()
+            if record.is_issued and not _path(folder, record.revision).is_file()
         ]
 
 
@@ -115,18 +111,6 @@ def pending_note(run: Path, count: int) -> str:
         "certificate is issued, by the next command that writes the run, or by "
         f"`everlearn forget {run} --reissue`, once that process has ended."
     )
-
-
-def fold_without_state(folder: RunFolder, until: int, generation: int) -> RunLearner:
-    """A fresh learner folded over the journal up to a step, with codes of a generation."""
-    learner = folder.fresh_learner(generation)
-    if learner.reads_text:
-        Fold(learner).replay(folder.journal, 0, until)
-        return learner
-    examples = held_examples(folder.journal, until, generation=generation)
-    while batch := [one for _, one in islice(examples, _BATCH)]:
-        learner.learn(batch)
-    return learner
 
 
 def _completed(folder: RunFolder, learner: RunLearner, record: CertificateRecord) -> CertificateRecord:
@@ -153,5 +137,7 @@ def _in_order(value: Mapping[str, Json]) -> Sequence[str]:
 
 
 def _path(folder: RunFolder, revision: int) -> Path:
-    number = sum(one.kind == "deletion" and one.revision <= revision for one in folder.history.revisions())
+    number = sum(
+        change.kind == "deletion" and change.revision <= revision for change in folder.history.revisions()
+    )
     return folder.path / CERTIFICATES / f"deletion-{number:04d}.json"

@@ -20,12 +20,7 @@ _OF_THE_RUN = (ConfigError, MissingExtraError, RunError, StateError, StorageErro
 
 
 class UnmadeStepError(StateError):
-    """A step of the journal cannot be made; the error it was raised from says why.
-
-    Args:
-        step: Its number.
-        error: What happened.
-    """
+    """A step of the journal cannot be made; the error it was raised from says why."""
 
     def __init__(self, step: int, error: Exception) -> None:
         super().__init__(
@@ -39,7 +34,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, that of the processor or of an accelerator."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(one in str(error).lower() for one in _OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(phrase in str(error).lower() for phrase in _OUT_OF_MEMORY)
 
 
 def may_be_of_an_example(error: BaseException) -> bool:
@@ -48,12 +43,7 @@ def may_be_of_an_example(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException, place: str) -> EverlearnError:
-    """What to tell of it: nothing was learned of the step, and what helps in a run that exists.
-
-    Args:
-        error: What happened.
-        place: The run folder.
-    """
+    """What to tell of it in a run folder: nothing was learned of the step, and what helps there."""
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
     return RunError(
         f"memory ran out while a batch was learned ({detail}). Nothing of that batch counts, everything "

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from everlearn.errors import StateError, StorageError
 from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import After, Arrival, EndedExperience, FoldStep, JournaledPrediction
+from everlearn.journal.records import After, Arrival, EndedExperience, FoldStep, Step
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import UnmadeStepError
 from everlearn.runtime.fold.work_clock import WorkClock
 from everlearn.tasks.batch_result import BatchResult, Observer
-from everlearn.types import Boundary, Example, Prediction
+from everlearn.tasks.input import has_input
+from everlearn.types import Boundary, Example, Prediction, StepReport
 
-__all__ = ["Fold", "recorded_prediction"]
+__all__ = ["Fold", "recorded_prediction", "result_of", "step_that_counts"]
 
 
 class Fold:
@@ -75,15 +77,7 @@ class Fold:
                     report = self.learner.correct(step.forgotten, step.learned)
                 else:
                     report = self.learner.learn(step.learned)
-        result = BatchResult(
-            examples=[one.example for one in step.arrivals],
-            predictions=predictions,
-            learned=step.learned,
-            report=report,
-            num_rejected=step.step.num_rejected,
-            num_unlearned=len(step.forgotten),
-            num_late_targets=step.num_late_targets,
-        )
+        result = result_of(step, predictions, report)
         self._tell(result)
         self._after(step.step.after)
         return result
@@ -100,12 +94,7 @@ class Fold:
                 observer(result)
 
     def replay(self, journal: Journal, after: int, until: int | None = None) -> tuple[int, int]:
-        """Make the journaled steps after one again, with the predictions that were made then.
-
-        Args:
-            journal: The journal.
-            after: The learner's last step.
-            until: The last step to make; None: the newest.
+        """Make the steps after one again, until another (None: the newest), with the predictions of then.
 
         Returns:
             Number of steps and of examples that came with them.
@@ -128,10 +117,8 @@ class Fold:
             if step.arrived is not None:  # a step without examples was made without a prediction
                 with self.clock.measure("learn"):
                     self.learner.refresh()
-            made = fold_step(journal, step)
-            if step.set_aside is not None:
-                made = FoldStep(step=step, arrivals=made.arrivals, forgotten=(), learned=())
-            elif missing := _without_input(made, self.learner):
+            made = step_that_counts(journal, step)
+            if missing := _without_input(made, self.learner):
                 what = (
                     "the text of example {!r} was dropped, and this learner keeps no codes. Restore a later "
                     "checkpoint from a copy, or learn into a new folder with --keep-text."
@@ -140,7 +127,7 @@ class Fold:
                     "from a copy, or go back to a version from before the consolidation."
                 )
                 raise StateError(f"step {step.step} cannot be made again: {what.format(missing)}")
-            predictions = [recorded_prediction(one) for one in made.arrivals]
+            predictions = [recorded_prediction(arrival) for arrival in made.arrivals]
             try:
                 self.make(made, predictions)
             except StorageError:
@@ -170,16 +157,29 @@ class Fold:
             self._on_boundary(boundary)
 
 
+def step_that_counts(journal: Journal, step: Step) -> FoldStep:
+    """What a fold makes of a step: nothing of one that was set aside is learned."""
+    made = fold_step(journal, step)
+    return made if step.set_aside is None else replace(made, forgotten=(), learned=(), num_late_targets=0)
+
+
+def result_of(step: FoldStep, predictions: Sequence[Prediction], report: StepReport | None) -> BatchResult:
+    """What is told of a step that was made."""
+    return BatchResult(
+        examples=[arrival.example for arrival in step.arrivals],
+        predictions=predictions,
+        learned=step.learned,
+        report=report,
+        num_rejected=step.step.num_rejected,
+        num_unlearned=len(step.forgotten),
+        num_late_targets=step.num_late_targets,
+    )
+
+
 def recorded_prediction(arrival: Arrival) -> Prediction:
     """A journaled prediction, as far as scores look at it: its label and the target's probability."""
     journaled, target = arrival.prediction, arrival.example.target
-    if journaled is None:
-        return Prediction(None, (), np.zeros(0))
-    return _prediction_of(journaled, target)
-
-
-def _prediction_of(journaled: JournaledPrediction, target: str | None) -> Prediction:
-    if journaled.label is None:
+    if journaled is None or journaled.label is None:
         return Prediction(None, (), np.zeros(0))
     labels, probabilities = [journaled.label], [journaled.confidence]
     if target is not None and target != journaled.label and journaled.target_probability is not None:
@@ -196,6 +196,7 @@ def _prediction_of(journaled: JournaledPrediction, target: str | None) -> Predic
 
 def _without_input(step: FoldStep, learner: RunLearner) -> str | None:
     """The id of an example that the learner cannot learn any more; None where there is none."""
-    if learner.reads_text:
-        return next((one.id for one in step.learned if one.text is None), None)
-    return next((one.id for one in step.learned if one.code is None), None)
+    reads_text = learner.reads_text
+    return next(
+        (example.id for example in step.learned if not has_input(example, reads_text=reads_text)), None
+    )

@@ -84,8 +84,7 @@ class LiveRun:
     def finish_deletions(self, save: Callable[[], None] | None = None) -> None:
         """Do what is left to do of deletions that are journaled, and issue their certificates.
 
-        Args:
-            save: Writes a checkpoint of the state; None: one with the figures of now.
+        The checkpoint that it needs is written by ``save``; None: with the figures of now.
         """
         self.issued = finish_deletions(self.folder, self.learner, save or self.save)
 
@@ -94,11 +93,7 @@ class LiveRun:
         self.folder.save(self.learner.state(), self.status(self.learner))
 
     def status(self, learner: RunLearner) -> RunStatus:
-        """What a checkpoint of a state keeps beside the learner's; figures of held-out sets stay.
-
-        Args:
-            learner: In that state.
-        """
+        """What a checkpoint of a learner keeps beside its state; figures of held-out sets stay."""
         before = self.recovered.status
         figures = self.scores.summary(
             before.seconds, num_classes=len(learner.labels), fingerprint=learner.fingerprint()
@@ -130,24 +125,20 @@ class LiveRun:
         if not self._is_live:
             return  # who looks from outside was told of the journaled steps when they were made
         if result.report is not None and result.report.skipped is not None:
-            step = self.folder.journal.last_step
+            numbers = {"loss": result.report.loss, "gradient_norm": result.report.gradient_norm}
             with self.folder.saving():
-                self.folder.history.decide(
-                    step=step,
-                    first_step=step,
-                    kind="skipped-step",
-                    verdict="skipped",
-                    reason=result.report.skipped,
-                    numbers={"loss": result.report.loss, "gradient_norm": result.report.gradient_norm},
-                )
+                self.folder.decide("skipped-step", "skipped", result.report.skipped, numbers)
         for observer in self._observers:
             observer(result)
 
 
 @contextmanager
-def recovered_run(path: Path) -> Iterator[LiveRun]:
-    """A run under its lock for the time of the block, folded to its newest step."""
-    with RunFolder.open_to_write(path) as folder:
+def recovered_run(run: Path | LiveRun) -> Iterator[LiveRun]:
+    """A run under its lock for the time of the block, folded to its newest step; an open one as it is."""
+    if isinstance(run, LiveRun):
+        yield run
+        return
+    with RunFolder.open_to_write(run) as folder:
         live = LiveRun(folder)
         live.finish_deletions()
         yield live

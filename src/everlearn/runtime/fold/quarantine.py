@@ -31,7 +31,9 @@ def find_unlearnable(
     require_sound(learner, learned, error)
     found = _failing(learner, candidates)
     reason = _told(error)
-    return found or {one.id: f"{reason} (in a step with {len(candidates):,} examples)" for one in candidates}
+    return found or {
+        example.id: f"{reason} (in a step with {len(candidates):,} examples)" for example in candidates
+    }
 
 
 def require_sound(learner: RunLearner, learned: Sequence[Example], error: Exception | None = None) -> None:
@@ -40,7 +42,7 @@ def require_sound(learner: RunLearner, learned: Sequence[Example], error: Except
     Raises:
         ModelError: What was learned before cannot be read any more.
     """
-    problem = next((one for one in (_read(learner, example) for example in learned) if one), None)
+    problem = next((failure for failure in (_read(learner, example) for example in learned) if failure), None)
     if not learned and learner.reads_text:
         problem = _read(learner, _NEUTRAL)
     if problem is not None:

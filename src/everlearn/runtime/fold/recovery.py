@@ -103,11 +103,6 @@ def take_back(folder: RunFolder, failed: UnmadeStepError, config: RunConfig) -> 
     It was journaled, but never made, so nothing depends on it: its stream is read again from there, and what
     cannot be learned is found then.
 
-    Args:
-        folder: The run, open for writing.
-        failed: What happened.
-        config: Settings to make the learner with.
-
     Raises:
         EverlearnError: It is not the step: another one failed, memory ran out, or the model or the machine
             fails at what was learned before as well.
@@ -143,9 +138,11 @@ def learned_before(journal: Journal, learner: RunLearner, step: int, count: int 
     offsets = newest_learned(journal, step, count + len(waiting))
     found = (journal.examples.at(offset) for offset in offsets)
     return [
-        one
-        for one in found
-        if one is not None and one.id not in waiting and (one.text is not None or one.code is not None)
+        example
+        for example in found
+        if example is not None
+        and example.id not in waiting
+        and (example.text is not None or example.code is not None)
     ][:count]
 
 

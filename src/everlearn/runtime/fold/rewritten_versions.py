@@ -7,20 +7,20 @@ it. One that learns again from an earlier checkpoint comes by its versions on th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 
 from everlearn.errors import StateError
 from everlearn.journal.history_records import CheckpointRecord, Version
-from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.rows.entries import ids_at
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.fold import Fold
+from everlearn.runtime.fold.refold import held_by, refolded
 from everlearn.runtime.folder.run_folder import EXPECTED_VERSIONS, RunFolder
+from everlearn.runtime.folder.serving import served_version
 from everlearn.types import Example, Json, State
 
 __all__ = [
@@ -29,31 +29,17 @@ __all__ = [
     "expect_versions",
     "fold_versions_again",
     "kept_beside",
-    "refolded",
     "write_again",
 ]
 
-_BATCH = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _Rewritten:
-    version: Version
-    record: CheckpointRecord
-
 
 class VersionRewriter:
-    """Writes versions anew without examples, where the learner can take these out of its state.
-
-    Args:
-        folder: The run, before the deletion.
-        offsets: The examples that are about to be deleted.
-    """
+    """Writes versions anew without examples that are about to be deleted, where a learner can do so."""
 
     def __init__(self, folder: RunFolder, offsets: Sequence[int]) -> None:
         self._folder = folder
         self._offsets = frozenset(offsets)
-        self._rewritten: list[_Rewritten] = []
+        self._rewritten: list[tuple[Version, CheckpointRecord]] = []
         self._unchanged: list[Version] = []
         self._current: set[int] = set()
 
@@ -66,16 +52,14 @@ class VersionRewriter:
             if folder.history.is_current(version.step, version.revision):
                 self._current.add(version.version)
             generation = folder.checkpoints.generation_of(version.file)
-            pairs = [
-                pair
-                for _, pair in held_examples(
-                    folder.journal,
-                    version.step,
-                    sorted(self._offsets),
-                    revision=version.revision,
-                    generation=generation,
-                )
-            ]
+            held = held_examples(
+                folder.journal,
+                version.step,
+                sorted(self._offsets),
+                revision=version.revision,
+                generation=generation,
+            )
+            pairs = [pair for _, pair in held]
             if not pairs:
                 self._take_over(version, generation)
                 continue
@@ -85,35 +69,24 @@ class VersionRewriter:
             if version.version == folder.serving:
                 learner.solve()
             record = self._write(version, generation, learner.state(), run)
-            self._rewritten.append(
-                _Rewritten(
-                    replace(
-                        version,
-                        file=record.file,
-                        fingerprint=learner.fingerprint(),
-                        num_examples=version.num_examples - len(pairs),
-                    ),
-                    record,
-                )
+            rest = version.num_examples - len(pairs)
+            rewritten = replace(
+                version, file=record.file, fingerprint=learner.fingerprint(), num_examples=rest
             )
+            self._rewritten.append((rewritten, record))
 
     def _take_over(self, version: Version, generation: int) -> None:
         """Keep a version that holds none of them; written anew if what it keeps of scores names one."""
         folder = self._folder
-        if not folder.task.scores_name_examples:
-            self._unchanged.append(version)
-            return
-        try:
-            checkpoint = folder.checkpoints.load(str(version.file))
-        except StateError:
-            self._unchanged.append(version)
-            return
-        run = folder.task.without_names(checkpoint.run, self._ids)
-        if run == checkpoint.run:
-            self._unchanged.append(version)
-            return
-        record = self._write(version, generation, checkpoint.learner, run)
-        self._rewritten.append(_Rewritten(replace(version, file=record.file), record))
+        if folder.task.scores_name_examples:
+            with suppress(StateError):  # a damaged state is found out where it is needed
+                checkpoint = folder.checkpoints.load(str(version.file))
+                run = folder.task.without_names(checkpoint.run, self._ids)
+                if run != checkpoint.run:
+                    record = self._write(version, generation, checkpoint.learner, run)
+                    self._rewritten.append((replace(version, file=record.file), record))
+                    return
+        self._unchanged.append(version)
 
     def _write(
         self, version: Version, generation: int, state: State, run: Mapping[str, Json]
@@ -135,15 +108,12 @@ class VersionRewriter:
     def adopt(self, revision: int) -> None:
         """Let them count; within the transaction of the deletion, which has this revision."""
         history = self._folder.history
-        records = {one.file: one for one in history.checkpoints()}
-        for one in self._rewritten:
+        records = {record.file: record for record in history.checkpoints()}
+        unchanged = [(version, records[str(version.file)]) for version in self._unchanged]
+        for version, record in [*self._rewritten, *unchanged]:
             # One that was set aside holds what it held: it does not come back by a deletion.
-            known = revision if one.version.version in self._current else one.version.revision
-            history.add_checkpoint(replace(one.record, revision=known))
-            history.write_version(replace(one.version, revision=known))
-        for version in self._unchanged:
             known = revision if version.version in self._current else version.revision
-            history.add_checkpoint(replace(records[str(version.file)], revision=known))
+            history.add_checkpoint(replace(record, revision=known))
             history.write_version(replace(version, revision=known))
 
     def _without(
@@ -162,34 +132,9 @@ class VersionRewriter:
                 return None, {}  # it is retired with the deletion
         learner.forget(pairs)
         if learner.needs_resample:
-            learner.resample(_held_by(folder, version, generation, self._offsets))
+            held = held_by(folder, version, generation, self._offsets)
+            learner.resample(example for _, example in held)
         return learner, folder.task.without_names(checkpoint.run, self._ids)
-
-
-def refolded(
-    folder: RunFolder, version: Version, generation: int, *, without: frozenset[int] = frozenset()
-) -> RunLearner:
-    """A version's learner made again from the journal alone.
-
-    Args:
-        folder: The run.
-        version: One of its versions.
-        generation: Of the codes that the version was learned from.
-        without: Offsets of examples that it is not to hold.
-
-    Raises:
-        StateError: The journal lost something of it, or the learner would have to learn it all again.
-    """
-    lost = [step for step in lost_steps(folder.journal) if step <= version.step]
-    learner = folder.fresh_learner(generation)
-    if lost or learner.reads_text:
-        raise StateError(f"version {version.version} cannot be folded again from the journal")
-    held = _held_by(folder, version, generation, without)
-    while batch := list(islice(held, _BATCH)):
-        if any(one.code is None for one in batch):
-            raise StateError(f"codes of version {version.version} were dropped from the journal")
-        learner.learn(batch)
-    return learner
 
 
 def write_again(
@@ -224,9 +169,11 @@ def write_again(
 def kept_beside(folder: RunFolder, versions: Sequence[Version], ids: set[str]) -> dict[int, dict[str, Json]]:
     """What the checkpoints of versions keep beside the states, without samples of these ids, by version."""
     found: dict[int, dict[str, Json]] = {}
-    for one in versions:
+    for version in versions:
         with suppress(StateError):  # a state that is damaged is folded again, its figures are lost
-            found[one.version] = folder.task.without_names(folder.checkpoints.load(str(one.file)).run, ids)
+            found[version.version] = folder.task.without_names(
+                folder.checkpoints.load(str(version.file)).run, ids
+            )
     return found
 
 
@@ -240,17 +187,12 @@ def expect_versions(
         versions: As they were before the deletion.
         beside: See ``kept_beside``: a run that goes on from a version needs it.
     """
-    expected = [[one.version, one.reason, beside.get(one.version, {})] for one in versions]
+    expected = [[version.version, version.reason, beside.get(version.version, {})] for version in versions]
     folder.journal.set_meta(EXPECTED_VERSIONS, json.dumps(expected))
 
 
 def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int, int]:
-    """Make the steps after one again, and write the versions that are expected on the way.
-
-    Args:
-        folder: The run.
-        fold: Of a learner after that step.
-        after: The step.
+    """Make the steps after one again, by a fold that stands there, and the versions expected on the way.
 
     Returns:
         Number of steps and of examples that came with them.
@@ -264,7 +206,7 @@ def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int,
     }
     num_steps = num_examples = 0
     until = _gone_back_to(folder)
-    for version in sorted(folder.history.versions(), key=lambda one: one.step):
+    for version in sorted(folder.history.versions(), key=lambda made: made.step):
         if version.version not in expected or version.file is not None or version.step <= after:
             continue
         if until is not None and version.step > until:
@@ -288,11 +230,11 @@ def _gone_back_to(folder: RunFolder) -> int | None:
     Versions from beyond it do not come back by the deletion.
     """
     step = None
-    for one in folder.history.revisions():
-        if one.kind == "deletion":
+    for change in folder.history.revisions():
+        if change.kind == "deletion":
             step = None
-        elif one.kind == "rollback":
-            step = one.first_step - 1 if step is None else min(step, one.first_step - 1)
+        elif change.kind == "rollback":
+            step = change.first_step - 1 if step is None else min(step, change.first_step - 1)
     return step
 
 
@@ -300,7 +242,7 @@ def choose_served(folder: RunFolder, note: Callable[[str], None]) -> None:
     """Where what is served has no state any more, serve its nearest ancestor from now on, and say so."""
     wanted = folder.serving
     try:
-        version = folder.served_version()
+        version = served_version(folder)
     except StateError as error:
         note(f"{error}.")
         return
@@ -311,10 +253,3 @@ def choose_served(folder: RunFolder, note: Callable[[str], None]) -> None:
             f"Version {wanted} lost its state with the deletion; version {version.version}, its nearest "
             "ancestor, is served."
         )
-
-
-def _held_by(
-    folder: RunFolder, version: Version, generation: int, without: frozenset[int]
-) -> Iterator[Example]:
-    held = held_examples(folder.journal, version.step, revision=version.revision, generation=generation)
-    return (one for offset, one in held if offset not in without)

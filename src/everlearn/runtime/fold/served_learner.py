@@ -1,15 +1,63 @@
-"""The learner that a run serves, opened for reading."""
+"""What predictions are made by: the learner that a run serves, or what stays as it is while a run goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 
+from everlearn.errors import RunError
+from everlearn.journal.checkpoints import Checkpoint
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.serving import served_checkpoint, served_version
 from everlearn.settings import RunConfig
+from everlearn.types import Example, Prediction, Predictor
 
-__all__ = ["open_learner"]
+__all__ = ["Served", "open_learner", "served_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A predictor of a run.
+
+    Attributes:
+        predictor: Predicts.
+        version: The version that it is; None: the newest state.
+        turns: Is held while it predicts, where it is a learner that has other things to do, too; None: any
+            number of threads may ask at once.
+    """
+
+    predictor: Predictor
+    version: int | None
+    turns: RLock | None = None
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """One prediction an example, in order."""
+        if self.turns is None:
+            return self.predictor.predict(examples)
+        with self.turns:
+            return self.predictor.predict(examples)
+
+
+def served_of(folder: RunFolder, version: int | None = None) -> Served:
+    """The predictor of a version's saved state (None: of what the run serves), with everything that it holds.
+
+    Raises:
+        RunError: There is no such version, its state is gone, or nothing was saved yet.
+        StateError: The state is damaged.
+    """
+    if version is None:
+        served = served_version(folder)
+        version = None if served is None else served.version
+        checkpoint = served_checkpoint(folder)
+    else:
+        checkpoint = folder.checkpoints.load(_file_of(folder, version))
+    learner = _restored(folder, checkpoint)
+    learner.solve()
+    snapshot = learner.snapshot()
+    return Served(learner, version, RLock()) if snapshot is None else Served(snapshot, version)
 
 
 def open_learner(
@@ -30,12 +78,25 @@ def open_learner(
     folder = RunFolder.open_to_read(path)
     try:
         # The state is verified before a model is loaded: damage is told at once.
-        checkpoint = folder.served_checkpoint()
-        learner = folder.fresh_learner(checkpoint.generation, config)
-        learner.restore(checkpoint.learner)
+        learner = _restored(folder, served_checkpoint(folder), config)
     except BaseException:
         folder.close()
         raise
     for note in folder.notes:
         on_note(note)
     return folder, learner
+
+
+def _restored(folder: RunFolder, checkpoint: Checkpoint, config: RunConfig | None = None) -> RunLearner:
+    learner = folder.fresh_learner(checkpoint.generation, config)
+    learner.restore(checkpoint.learner)
+    return learner
+
+
+def _file_of(folder: RunFolder, number: int) -> str:
+    found = folder.history.version(number)
+    if found is None:
+        raise RunError(f"{folder.path} has no version {number}")
+    if found.file is None:
+        raise RunError(f"version {number} of {folder.path} is retired ({found.reason}), so its state is gone")
+    return found.file

@@ -1,22 +1,24 @@
-"""``report``: the report of a run, written anew from what the run folder holds."""
+"""The files of a run folder that are made for readers; the report anew from what the folder holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from everlearn.evaluation.confusion import Confusion
+from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.runtime.folder.metrics_file import restore_scores
-from everlearn.runtime.folder.reader_files import write_reader_files
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.tasks.records import RunStatus
 from everlearn.tasks.scores import RunScores
 from everlearn.tasks.table import task_of
 from everlearn.types import Json
 
-__all__ = ["rebuild_report"]
+__all__ = ["rebuild_report", "write_reader_files"]
 
 
 def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None) -> Path:
@@ -49,11 +51,45 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
             folder,
             scores,
             _summary(status, scores, checkpoint),
-            title=", ".join(Path(one.key).name for one in folder.sources()),
+            title=", ".join(Path(source.key).name for source in folder.sources()),
             confusion=_read_confusion(folder.path / "confusion.json"),
             notes=notes,
         )
     return run / "report.html"
+
+
+def write_reader_files(
+    folder: RunFolder,
+    scores: RunScores,
+    summary: dict[str, Any],
+    *,
+    title: str,
+    confusion: Confusion | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write ``report.html``, and what else the task makes for readers.
+
+    Args:
+        folder: The run folder.
+        scores: Of the stream.
+        summary: The run's figures.
+        title: The report's heading.
+        confusion: On the held-out set; None: that of the stream.
+        notes: What the reader should know.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    run = ReportedRun(
+        title=title,
+        summary=summary,
+        metrics=scores.metrics_table(),
+        config=folder.record.config,
+        notes=notes,
+        decisions=[asdict(decision) for decision in folder.history.decisions()],
+    )
+    with folder.saving():
+        scores.write_files(folder.path, run, folder.journal, confusion)
 
 
 def _summary(status: RunStatus, scores: RunScores, checkpoint: Checkpoint) -> dict[str, Json]:

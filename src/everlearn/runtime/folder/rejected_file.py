@@ -20,8 +20,11 @@ def append_rejections(path: Path, rejections: Iterable[Rejection | Refused]) -> 
     rest = iter(rejections)
     while some := list(islice(rest, _LINES_AT_ONCE)):
         lines = [
-            json.dumps({"place": one.place, "reason": one.reason, "excerpt": one.excerpt}, ensure_ascii=False)
-            for one in some
+            json.dumps(
+                {"place": rejection.place, "reason": rejection.reason, "excerpt": rejection.excerpt},
+                ensure_ascii=False,
+            )
+            for rejection in some
         ]
         # An excerpt of a binary file may hold lone surrogates; they are written as "?".
         data = ("\n".join(lines) + "\n").encode("utf-8", errors="replace")

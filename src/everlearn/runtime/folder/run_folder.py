@@ -14,18 +14,17 @@ rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for re
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from everlearn.errors import RunError, StateError, StorageError
 from everlearn.journal.checkpoints import Checkpoint, CheckpointStore
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
-from everlearn.journal.history_records import CheckpointRecord, Version
+from everlearn.journal.history_records import CheckpointRecord, Decision
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
@@ -40,7 +39,7 @@ from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of
 from everlearn.tasks.task import Task
-from everlearn.types import State
+from everlearn.types import Json, State
 
 __all__ = [
     "CERTIFICATES",
@@ -71,7 +70,7 @@ _OWN_FILES = frozenset(
 _SERVING = "serving"
 EXPECTED_VERSIONS = "versions_to_fold_again"
 """Key in the journal's ``meta``: versions that a deletion retired and the fold brings back."""
-_TRIES = 3
+TRIES = 3
 """Of a reader whose files a writer replaces."""
 
 
@@ -138,20 +137,14 @@ class RunFolder:
             config=config.to_mapping(),
             learner=learner,
         )
-        with storage_errors(path, "Nothing was learned yet."):
-            lock = acquire_lock(path)
-            try:
-                _remove_own(path)
-                make_folder(path / CHECKPOINTS)
-                journal = Journal.create(path / JOURNAL)
-                try:
-                    write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
-                except BaseException:
-                    journal.close()
-                    raise
-            except BaseException:
-                lock.close()
-                raise
+        with storage_errors(path, "Nothing was learned yet."), ExitStack() as opened:
+            lock = opened.enter_context(acquire_lock(path))
+            _remove_own(path)
+            make_folder(path / CHECKPOINTS)
+            journal = Journal.create(path / JOURNAL)
+            opened.callback(journal.close)
+            write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
+            opened.pop_all()  # from here on they are the folder's to close
         return cls(path, record, journal, lock)
 
     @classmethod
@@ -163,22 +156,16 @@ class RunFolder:
             StateError: ``run.json`` or the journal is damaged.
         """
         read_record(path / _RECORD)
-        with storage_errors(path):
-            lock = acquire_lock(path)
-            try:
-                record = read_record(path / _RECORD)
-                make_folder(path / CHECKPOINTS)
-                opened = open_journal(path / JOURNAL)
-                folder = cls(path, record, opened.journal, lock)
-                folder.notes += opened.notes
-                try:
-                    folder.remove_leftovers()
-                except BaseException:
-                    opened.journal.close()
-                    raise
-            except BaseException:
-                lock.close()
-                raise
+        with storage_errors(path), ExitStack() as opened:
+            lock = opened.enter_context(acquire_lock(path))
+            record = read_record(path / _RECORD)
+            make_folder(path / CHECKPOINTS)
+            found = open_journal(path / JOURNAL)
+            opened.callback(found.journal.close)
+            folder = cls(path, record, found.journal, lock)
+            folder.notes += found.notes
+            folder.remove_leftovers()
+            opened.pop_all()
         return folder
 
     @classmethod
@@ -217,7 +204,7 @@ class RunFolder:
         wanted = self.journal.generation if generation is None else generation
         if not wanted:
             return self.record.learner
-        found = next(one for one in self.generations.all() if one.generation == wanted)
+        found = next(adopted for adopted in self.generations.all() if adopted.generation == wanted)
         return self.record.learner.model_copy(
             update={
                 "coder_fingerprint": found.coder_fingerprint,
@@ -234,9 +221,7 @@ class RunFolder:
     def fresh_learner(self, generation: int | None = None, config: RunConfig | None = None) -> RunLearner:
         """The run's learner without its state, for codes of a generation. Raises as ``Task.learner``.
 
-        Args:
-            generation: None: the one that counts.
-            config: Settings in place of the run's own.
+        None stands for the generation that counts, and for the run's own settings.
         """
         config = config or self.config
         return task_of(config).learner(config, self.learner_record(generation), self.origin(generation))
@@ -247,7 +232,21 @@ class RunFolder:
 
     def sources(self) -> list[SourceProgress]:
         """How far the run is in each of its streams, in the order of their first use."""
-        return [SourceProgress.model_validate(one) for one in self.journal.progress().values()]
+        return [SourceProgress.model_validate(progress) for progress in self.journal.progress().values()]
+
+    def decide(
+        self, kind: str, verdict: str, reason: str, numbers: Mapping[str, Json], first_step: int | None = None
+    ) -> Decision:
+        """Record a decision on the steps from one to the newest; None: on the newest alone."""
+        step = self.journal.last_step
+        return self.history.decide(
+            step=step,
+            first_step=step if first_step is None else first_step,
+            kind=kind,
+            verdict=verdict,
+            reason=reason,
+            numbers=numbers,
+        )
 
     @property
     def serving(self) -> int | None:
@@ -259,75 +258,15 @@ class RunFolder:
         """Serve a version from now on; None: always the newest state."""
         self.journal.set_meta(_SERVING, "" if version is None else str(version))
 
-    def served_version(self) -> Version | None:
-        """The version that predictions are made from; None: the newest state is served.
-
-        Where the one that is to be served has lost its state, it is its nearest ancestor that has one: what
-        nobody has accepted does not take its place.
-
-        Raises:
-            StateError: It has no such ancestor.
-        """
-        if self.serving is None:
-            return None
-        versions = {one.version: one for one in self.history.versions()}
-        wanted = version = versions.get(self.serving)
-        while version is not None and version.file is None:
-            version = versions.get(version.parent) if version.parent is not None else None
-        if version is None and self.journal.meta(EXPECTED_VERSIONS):
-            raise StateError(
-                f"version {self.serving}, which is served, is being folded again in {self.path} without what "
-                "was deleted; where that was interrupted, the next command that writes goes on with that "
-                "(`everlearn learn`, say)"
-            )
-        if version is None:
-            why = f" ({wanted.reason})" if wanted is not None else ""
-            raise StateError(
-                f"{self.path} serves version {self.serving}, whose state is gone{why}, as are those of all "
-                f"before it; `everlearn rollback {self.path} VERSION` serves another one (see "
-                f"`everlearn versions {self.path}`), `everlearn rollback {self.path} head` the newest state"
-            )
-        if version is not wanted:
-            assert wanted is not None, "the loop began with it"
-            note = (
-                f"Version {version.version} is served in place of version {wanted.version}, whose state is "
-                f"gone: {wanted.reason}."
-            )
-            self.notes += [note] if note not in self.notes else []
-        return version
-
-    @property
-    def served_generation(self) -> int:
-        """Of the codes that what is served was learned from."""
-        version = self.served_version()
-        return (
-            self.journal.generation if version is None else self.checkpoints.generation_of(str(version.file))
-        )
-
-    def served_checkpoint(self) -> Checkpoint:
-        """The state that predictions are made from.
-
-        Raises:
-            RunError: Nothing was saved yet.
-            StateError: No saved state can be used; the message names what is wrong with each.
-        """
-        for attempt in range(_TRIES):
-            try:
-                version = self.served_version()
-                return (
-                    self.newest_checkpoint() if version is None else self.checkpoints.load(str(version.file))
-                )
-            except StateError:
-                # A writer may have replaced the file between two reads.
-                if attempt == _TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-    def served_state(self) -> tuple[str, ...]:
-        """What names the state that predictions are made from: another one after each save, or version."""
-        version = self.served_version()
-        files = [record.file for record in self.history.checkpoints()] if version is None else [version.file]
-        return tuple(str(file) for file in files)
+    @classmethod
+    @contextmanager
+    def snapshot_of(cls, run: Path | RunFolder) -> Iterator[RunFolder]:
+        """A run, which may be open, with all that is read of its journal in the block of one moment."""
+        if isinstance(run, RunFolder):
+            yield run  # who has opened it sees to that
+            return
+        with cls.open_to_read(run) as folder, folder.snapshot():
+            yield folder
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -338,19 +277,23 @@ class RunFolder:
             yield
 
     def newest_checkpoint(self) -> Checkpoint:
-        """The newest usable state. Raises as :meth:`served_checkpoint`.
+        """The newest usable state.
 
         Where the folder is open for reading, the journal is then read at least up to the state's step.
+
+        Raises:
+            RunError: Nothing was saved yet.
+            StateError: No saved state can be used; the message names what is wrong with each.
         """
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             skipped: list[str] = []
             with self.snapshot():
                 found = self.checkpoints.newest(skipped.append)
-            if self._lock is not None or not skipped or attempt == _TRIES - 1:
+            if self._lock is not None or not skipped or attempt == TRIES - 1:
                 break
             # A writer may have replaced the file between record and file.
         if found is not None:
-            self.notes += [note for one in skipped if (note := f"Not used: {one}.") not in self.notes]
+            self.notes += [note for reason in skipped if (note := f"Not used: {reason}.") not in self.notes]
             return found
         if skipped:
             raise StateError(
@@ -436,7 +379,7 @@ class RunFolder:
         """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""
         self.checkpoints.remove_leftovers()
         self.remove_outdated()
-        known = {f"generation-{one.generation:04d}" for one in self.generations.all()}
+        known = {f"generation-{adopted.generation:04d}" for adopted in self.generations.all()}
         with suppress(OSError):
             for entry in self.path.glob(f"{TRUNKS}/*"):
                 if entry.name not in known:
@@ -450,7 +393,7 @@ class RunFolder:
             self.checkpoints.remove_outdated(always=self._version_files())
 
     def _version_files(self) -> list[str]:
-        return [one.file for one in self.history.versions() if one.file is not None]
+        return [version.file for version in self.history.versions() if version.file is not None]
 
     def close(self) -> None:
         """Close the journal and release the lock."""
@@ -462,9 +405,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

@@ -12,12 +12,7 @@ from everlearn.errors import RunError, StateError
 from everlearn.tasks.records import LearnerRecord
 from everlearn.version import __version__
 
-__all__ = [
-    "FORMAT_VERSION",
-    "RunRecord",
-    "SourceProgress",
-    "read_record",
-]
+__all__ = ["FORMAT_VERSION", "RunRecord", "SourceProgress", "read_record"]
 
 FORMAT_VERSION = 2
 _FORMAT = "everlearn run"

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, RunError, StateError
 from everlearn.models.storage.folder import lasting_spec
 from everlearn.runtime.folder.run_folder import RunFolder
-from everlearn.runtime.folder.run_record import SourceProgress
+from everlearn.runtime.folder.run_record import SourceProgress, read_record
 from everlearn.runtime.folder.stream_keys import head_of
+from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig, flatten_settings
 from everlearn.stream.lines import stem_of
 from everlearn.tasks.table import task_of
 
 __all__ = [
-    "given_settings",
     "is_arranged",
     "known_source",
     "new_folder_name",
     "settings_for",
     "settings_in_file",
     "source_named",
+    "use_threads_of",
 ]
 
 # These make the learner what it is; a run keeps them for life.
@@ -54,15 +56,6 @@ def settings_in_file(config_file: Path | None) -> dict[str, Any]:
     )
 
 
-def given_settings(settings: Mapping[str, Any], config_file: Path | None) -> dict[str, Any]:
-    """What is given explicitly: the YAML file's settings, overridden by ``settings``.
-
-    Raises:
-        ConfigError: The file cannot be read, or a setting in it is wrong.
-    """
-    return {**settings_in_file(config_file), **settings}
-
-
 def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -> RunConfig:
     """The settings of a sitting.
 
@@ -80,7 +73,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
         config = RunConfig().with_settings(given)
         task = task_of(config)
         defaults = {"model.name": task.model_name(config), **task.defaults(config)}
-        return config.with_settings({name: one for name, one in defaults.items() if name not in given})
+        return config.with_settings({name: value for name, value in defaults.items() if name not in given})
     own = dict(flatten_settings(folder.config.to_mapping()))
     sources = folder.sources()
     progress, named = known_source(sources, key), source_named(sources, key)
@@ -109,17 +102,23 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     return asked
 
 
+def use_threads_of(run: Path) -> None:
+    """Use as many threads as a run is set to; whoever opens the run tells what is wrong with it."""
+    with suppress(RunError, StateError):
+        use_threads(read_record(run / "run.json").config["run"]["threads"])
+
+
 def known_source(sources: Sequence[SourceProgress], key: str) -> SourceProgress | None:
     """The progress in a stream that a run has met; None for a new one, also under an old name."""
-    for one in sources:
-        if one.key == key and (one.head is None or head_of(key, one.head[0]) == tuple(one.head)):
-            return one
+    for source in sources:
+        if source.key == key and (source.head is None or head_of(key, source.head[0]) == tuple(source.head)):
+            return source
     return None
 
 
 def source_named(sources: Sequence[SourceProgress], key: str) -> SourceProgress | None:
     """The progress in what lay under a stream's name so far, be it this one or another; None: nothing did."""
-    return next((one for one in sources if one.key == key), None)
+    return next((source for source in sources if source.key == key), None)
 
 
 def is_arranged(config: RunConfig) -> bool:
@@ -141,7 +140,7 @@ def new_folder_name(stream: str) -> Path:
 def _is_fixed(path: str) -> bool:
     if path in _FREE_ALL_THE_SAME:
         return False
-    return any(path == one or (one.endswith(".") and path.startswith(one)) for one in _FIXED)
+    return any(path == fixed or (fixed.endswith(".") and path.startswith(fixed)) for fixed in _FIXED)
 
 
 def _shown(value: Any) -> str:

@@ -20,13 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 
 from everlearn.errors import RunError
-from everlearn.journal.durable_files import (
-    fsync_folder,
-    make_folder,
-    replacing,
-    storage_errors,
-    write_json,
-)
+from everlearn.journal.durable_files import fsync_folder, make_folder, replacing, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.state_files import read_state_file, write_state_file
 from everlearn.models.storage.adapters import Adapter, write_adapter
@@ -82,11 +76,7 @@ class TuningRecord(BaseModel):
 
 
 class TuningStore:
-    """The folder of a tuning.
-
-    Args:
-        folder: Is made when something is written.
-    """
+    """The folder of a tuning, which is made when something is written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -111,7 +101,7 @@ class TuningStore:
                 yield
             finally:
                 lock.close()
-                if self._folder.is_dir() and {one.name for one in self._folder.iterdir()} <= {LOCK_NAME}:
+                if self._folder.is_dir() and {entry.name for entry in self._folder.iterdir()} <= {LOCK_NAME}:
                     self.clear()  # nothing was begun
 
     def read(self) -> TuningRecord | None:

@@ -63,21 +63,16 @@ def check_fits_codes(
 
 
 def check_fits_sources(sources: Sequence[Source], options: Values, in_file: Values | None = None) -> None:
-    """Refuse settings of reading that none of the sources has a use for.
-
-    Args:
-        sources: Everything that is read with these settings.
-        options: As of ``check_useful``.
-        in_file: The same.
+    """Refuse settings of reading, given as to ``check_useful``, that none of the sources has a use for.
 
     Raises:
         ConfigError: Names the setting and a source.
     """
-    unused = [unused_settings(one) for one in sources]
+    unused = [unused_settings(source) for source in sources]
     given = {path for path in _explicit(options, in_file) if {**(in_file or {}), **options}[path] is not None}
     for path in sorted(given):
         section, _, name = path.rpartition(".")
-        if section == "stream" and all(name in one for one in unused):
+        if section == "stream" and all(name in reasons for reasons in unused):
             raise ConfigError(
                 f"{path} has no effect where the stream is {sources[0].name}: {unused[0][name]}; leave it out"
             )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from everlearn.journal.history_records import Version
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.folder.serving import served_version
 from everlearn.types import Json
 
 __all__ = [
@@ -67,26 +68,26 @@ def continue_from(folder: RunFolder, version: int) -> None:
 def servable_versions(folder: RunFolder) -> list[Version]:
     """Those that can be served and learned on from, oldest first."""
     return [
-        one
-        for one in folder.history.versions()
-        if one.file is not None and folder.history.is_current(one.step, one.revision)
+        version
+        for version in folder.history.versions()
+        if version.file is not None and folder.history.is_current(version.step, version.revision)
     ]
 
 
 def newest_examined(versions: Sequence[Version]) -> Version | None:
     """The newest that was examined; one made before there was a guard stands for it where none was."""
-    examined = [one for one in versions if one.author in ("guard", "consolidate")]
+    examined = [version for version in versions if version.author in ("guard", "consolidate")]
     return next(reversed(examined or versions), None)
 
 
 def examined_version(folder: RunFolder) -> Version | None:
     """What a guard compares with: what is served, or else the newest that was examined; None: neither."""
-    return folder.served_version() or newest_examined(servable_versions(folder))
+    return served_version(folder) or newest_examined(servable_versions(folder))
 
 
 def retire_old_versions(folder: RunFolder) -> None:
     """Retire the oldest versions beyond ``run.keep_versions``, but never the one that is served."""
-    kept = [one for one in folder.history.versions() if one.file is not None]
+    kept = [version for version in folder.history.versions() if version.file is not None]
     for version in kept[: -folder.config.run.keep_versions]:
         if version.version == folder.serving:
             continue

@@ -81,12 +81,7 @@ class Examination:
 
 
 class Guard:
-    """Examines candidates of a run.
-
-    Args:
-        folder: The run, open for writing.
-        settings: How.
-    """
+    """Examines candidates of a run, which is open for writing."""
 
     def __init__(self, folder: RunFolder, settings: GuardSettings) -> None:
         self._folder = folder
@@ -113,7 +108,7 @@ class Guard:
     @property
     def num_unexamined(self) -> int:
         """Examples that came since the last judgement."""
-        first_offset = self._first_offset(self.last_examined + 1)
+        first_offset = first_offset_since(self._folder.journal, self.last_examined + 1)
         return 0 if first_offset is None else self._folder.journal.next_offset - first_offset
 
     @property
@@ -134,7 +129,7 @@ class Guard:
         """Offsets of the examples whose texts candidates are examined on."""
         if not self._reads_text:
             return set()
-        first_offset = self._first_offset(self.last_examined + 1)
+        first_offset = first_offset_since(self._folder.journal, self.last_examined + 1)
         return self._exams.needed(self._folder.journal.next_offset if first_offset is None else first_offset)
 
     def consider(self, learner: RunLearner, status: Callable[[], RunStatus]) -> Verdict:
@@ -154,7 +149,7 @@ class Guard:
                 learner, status, first_step, "there was no version before it that holds anything", {}, {}
             )
         candidate = Examined(learner, journal.generation)
-        first_offset = self._first_offset(first_step)
+        first_offset = first_offset_since(journal, first_step)
         examination = self._examine(live, candidate, first_offset)
         own = self._compare(live, candidate, [] if first_offset is None else self._exams.since(first_offset))
         reasons = examination.reasons
@@ -174,12 +169,7 @@ class Guard:
         return self._accept(learner, status, first_step, reason, numbers, examination.scores)
 
     def examine(self, candidate: Predictor, generation: int) -> Examination:
-        """Let a candidate sit the exams against what is served; nothing is decided.
-
-        Args:
-            candidate: Settled.
-            generation: Of the codes that it predicts from.
-        """
+        """Let a settled candidate, with codes of a generation, sit the exams against what is served."""
         live = self._live_predictor()
         if live is None:
             return Examination(reasons=[], numbers={}, scores={})
@@ -220,7 +210,7 @@ class Guard:
         live = Examined(learner.frozen(), journal.generation)
         self._exams.adopt(live)
         with folder.saving(), journal.transaction():
-            decision = self._decide("accepted", first_step, reason, numbers)
+            decision = folder.decide("guard", "accepted", reason, numbers, first_step)
             self._note_readmission("accepted" if self._readmits else "")
             version = add_version(
                 folder,
@@ -239,12 +229,12 @@ class Guard:
     def _reject(self, first_step: int, reason: str, numbers: dict[str, Json]) -> Verdict:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.transaction():
-            decision = self._decide("rejected", first_step, reason, numbers)
+            decision = folder.decide("guard", "rejected", reason, numbers, first_step)
             revision = folder.history.revise(
                 "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
             )
             # A candidate of readmissions alone: what was left of an interval that was rejected before.
-            is_rest = any(one.kind == "readmitted" for one in changes_of(journal, journal.last_step))
+            is_rest = any(change.kind == "readmitted" for change in changes_of(journal, journal.last_step))
             folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
             if self._reads_text:  # readmissions stay, as long as they can be learned again
                 for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
@@ -255,16 +245,6 @@ class Guard:
             self._note_readmission("rejected" if readmits else "")
         folder.remove_outdated()
         return Verdict(decision=decision, readmits=readmits)
-
-    def _decide(self, verdict: str, first_step: int, reason: str, numbers: dict[str, Json]) -> Decision:
-        return self._folder.history.decide(
-            step=self._folder.journal.last_step,
-            first_step=first_step,
-            kind="guard",
-            verdict=verdict,
-            reason=reason,
-            numbers=numbers,
-        )
 
     def _live_predictor(self) -> Examined | None:
         """What is served; None: no version is there yet, or none that still holds anything."""
@@ -281,10 +261,6 @@ class Guard:
         return self._exams.compare(
             live, candidate, exam, tolerance=self._settings.tolerance, test=self._settings.test
         )
-
-    def _first_offset(self, first_step: int) -> int | None:
-        """Of the examples that came with an interval; None: none did."""
-        return first_offset_since(self._folder.journal, first_step)
 
     @property
     def readmission_due(self) -> str | None:
@@ -306,14 +282,14 @@ class Guard:
             return []
         journal = self._folder.journal
         examples: list[tuple[int, Example]] = []
-        for one in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
-            if one.target is None or not one.standing.is_out:
+        for entry in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
+            if entry.target is None or not entry.standing.is_out:
                 continue
-            example = journal.examples.at(one.offset)
+            example = journal.examples.at(entry.offset)
             assert example is not None, "the query named it"
             # Codes of another trunk, from behind a rollback, cannot be judged, nor can dropped texts.
             if has_input(example, reads_text=self._reads_text):
-                examples.append((one.offset, example.with_target(one.target)))
+                examples.append((entry.offset, example.with_target(entry.target)))
             if len(examples) == _READMITTED_AT_ONCE:
                 break
         examples.sort(key=lambda pair: pair[0])

@@ -8,6 +8,7 @@ from scipy.stats import binom
 
 from everlearn.journal.standing.intervals import contradictions
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.outcomes import figures_of
 from everlearn.tasks.exams import Compared
 from everlearn.types import Json
 
@@ -49,14 +50,7 @@ class Surprise:
 
     def to_json(self) -> dict[str, Json]:
         """All figures."""
-        return {
-            "examples": self.num_examples,
-            "contradicted": self.num_contradicted,
-            "usual_rate": self.usual_rate,
-            "usual_examples": self.usual_examples,
-            "usual_contradicted": self.usual_contradicted,
-            "p_value": self.p_value,
-        }
+        return figures_of(self)
 
 
 def surprise_of(folder: RunFolder, confidence: float, first_step: int, last_step: int) -> Surprise:

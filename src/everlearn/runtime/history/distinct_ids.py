@@ -41,11 +41,11 @@ class DistinctIds:
         self._renamed: list[tuple[re.Pattern[str], dict[str, str]]] = []
         if not before:
             return
-        patterns = [_made_up(one) for one in self.sources]
+        patterns = [_made_up(source) for source in self.sources]
         shared: dict[int, str] = {}
         given: list[str] = []
         for id_ in _shared_ids(folder.journal, into):
-            place = next((k for k, one in enumerate(patterns) if one.fullmatch(id_)), None)
+            place = next((k for k, pattern in enumerate(patterns) if pattern.fullmatch(id_)), None)
             if place is None:
                 given.append(id_)
             else:
@@ -76,8 +76,8 @@ class DistinctIds:
 
     def progress(self) -> Iterator[tuple[str, dict[str, Json]]]:
         """The streams as journaled."""
-        for one in self.sources:
-            yield one.key, one.model_dump(mode="json")
+        for source in self.sources:
+            yield source.key, source.model_dump(mode="json")
 
     def _rename(
         self,
@@ -88,7 +88,7 @@ class DistinctIds:
         before: Sequence[SourceProgress],
     ) -> None:
         source = self.sources[place]
-        if any(one.head is not None and one.head == source.head for one in before):
+        if any(earlier.head is not None and earlier.head == source.head for earlier in before):
             raise RunError(
                 f"{folder.path} and an earlier run have both learned {source.key} ({id_}, …): merged, its "
                 "examples would count twice. Forget them in one of the runs first."
@@ -100,10 +100,10 @@ class DistinctIds:
                 f"learn {source.key} again with ids of its own (--id-field)"
             )
         suffix = unused_suffix([*before, *self.sources], len(before) + place + 1)
-        names = {one: suffix + (one or "@1") for one in suffixes_of(source)} | {source.id_suffix: suffix}
+        names = {old: suffix + (old or "@1") for old in suffixes_of(source)} | {source.id_suffix: suffix}
         self._renamed.append((pattern, names))
         source.id_suffix = suffix
-        source.earlier_suffixes = [names[one] for one in source.earlier_suffixes]
+        source.earlier_suffixes = [names[old] for old in source.earlier_suffixes]
 
 
 def _made_up(source: SourceProgress) -> re.Pattern[str]:

@@ -15,12 +15,7 @@ _NAMES = (("target", "label", "intent", "category"), ("time", "date", "timestamp
 
 
 def exported_record(
-    example: Example,
-    *,
-    role: Role,
-    target: str | None,
-    is_learned: bool,
-    said: JournaledPrediction | None,
+    example: Example, *, role: Role, target: str | None, is_learned: bool, said: JournaledPrediction | None
 ) -> dict[str, Json]:
     """A record: the example, its other fields beside it, and what the run did with it.
 

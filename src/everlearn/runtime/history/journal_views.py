@@ -10,7 +10,7 @@ from pathlib import Path
 from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.deletion.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
-from everlearn.journal.records import Arrival, shown_target
+from everlearn.journal.records import shown_target
 from everlearn.journal.repair.damaged_copies import remove_damaged_copies
 from everlearn.journal.rows.counts import count_rows
 from everlearn.journal.standing.held import HeldTargets
@@ -19,6 +19,7 @@ from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import JOURNAL, RunFolder
 from everlearn.runtime.guard.guard import Guard
 from everlearn.runtime.history.exported_record import exported_record
+from everlearn.runtime.outcomes import figures_of
 from everlearn.stream.files.codes import CodesWriter
 from everlearn.types import Json
 
@@ -49,24 +50,12 @@ class JournalSummary:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``journal show --json``."""
-        return {
-            **self.counts,
-            "bytes": self.num_bytes,
-            "first_time": self.first_time,
-            "last_time": self.last_time,
-            "sources": dict(self.sources),
-            "steps": self.steps,
-        }
+        return {**self.counts, **figures_of(self, without=("counts",))}
 
 
 def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
-    """Describe a run's journal.
-
-    Args:
-        run: The run folder; it may be in use.
-        num_steps: So many of the newest steps are listed.
-    """
-    with RunFolder.open_to_read(run) as folder, folder.snapshot():
+    """Describe a run's journal, with so many of its newest steps. The run may be in use."""
+    with RunFolder.snapshot_of(run) as folder:
         journal, rows = folder.journal, count_rows(folder.journal)
         counts = {
             "steps": journal.last_step,
@@ -88,15 +77,15 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
         first_listed = max(0, journal.last_step - num_steps)
         steps: list[dict[str, Json]] = [
             {
-                "step": one.step,
-                "time": one.time,
-                "arrived": one.arrived,
-                "learned": one.learned,
-                "rejected": one.num_rejected,
-                "after": one.after.to_json(),
-                "set_aside": one.set_aside,
+                "step": step.step,
+                "time": step.time,
+                "arrived": step.arrived,
+                "learned": step.learned,
+                "rejected": step.num_rejected,
+                "after": step.after.to_json(),
+                "set_aside": step.set_aside,
             }
-            for one in journal.steps_after(first_listed)
+            for step in journal.steps_after(first_listed)
         ]
         return JournalSummary(
             counts=counts,
@@ -105,7 +94,10 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             last_time=rows.last_time,
             # What another file under the name has given before is not in its progress; what came with a
             # merged run is nowhere else.
-            sources={one.key: max(one.examples, rows.by_source.get(one.key, 0)) for one in folder.sources()},
+            sources={
+                source.key: max(source.examples, rows.by_source.get(source.key, 0))
+                for source in folder.sources()
+            },
             steps=steps[::-1],
         )
 
@@ -133,7 +125,7 @@ def export_journal(run: Path, out: Path, *, overwrite: bool = False) -> int:
         raise ConfigError(f"an export ends in .jsonl or .parquet, not {out.name!r}")
     if out.exists() and not overwrite:
         raise StorageError(f"{out} exists; give another name, or overwrite it (--overwrite)")
-    with RunFolder.open_to_read(run) as folder, folder.snapshot(), storage_errors(out):
+    with RunFolder.snapshot_of(run) as folder, storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".parquet":
             return _export_codes(folder, out)
@@ -188,13 +180,13 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
 
 def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
     held = HeldTargets(folder.journal)
-    for offset, one in folder.journal.examples.arrivals(1, folder.journal.next_offset - 1):
+    for offset, arrival in folder.journal.examples.arrivals(1, folder.journal.next_offset - 1):
         yield exported_record(
-            one.example,
-            role=one.role,
-            target=shown_target(folder.journal.standings.present_target(offset, one.example.target)),
-            is_learned=held(offset, one.role, one.example.target) is not None,
-            said=one.prediction,
+            arrival.example,
+            role=arrival.role,
+            target=shown_target(folder.journal.standings.present_target(offset, arrival.example.target)),
+            is_learned=held(offset, arrival.role, arrival.example.target) is not None,
+            said=arrival.prediction,
         )
 
 
@@ -209,15 +201,15 @@ def _export_codes(folder: RunFolder, out: Path) -> int:
         coder_config=learner.coder_config or {},
         dense_size=learner.dense_size,
     ) as writer:
+        present_target = folder.journal.standings.present_target
         everything = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
         while batch := list(islice(everything, _BATCH)):
             # Those that a rollback has set aside may have codes of another trunk only.
-            coded = [(offset, one) for offset, one in batch if one.example.code is not None]
-            writer.write([_with_present_target(folder, offset, one).example for offset, one in coded])
+            coded = [
+                arrival.example.with_target(present_target(offset, arrival.example.target))
+                for offset, arrival in batch
+                if arrival.example.code is not None
+            ]
+            writer.write(coded)
             count += len(coded)
     return count
-
-
-def _with_present_target(folder: RunFolder, offset: int, one: Arrival) -> Arrival:
-    target = folder.journal.standings.present_target(offset, one.example.target)
-    return Arrival(one.example.with_target(target), one.role, one.prediction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from everlearn.errors import RunError
@@ -15,15 +15,7 @@ from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.types import Json
 
-__all__ = [
-    "Blame",
-    "VersionDiff",
-    "VersionList",
-    "blame_example",
-    "diff_versions",
-    "list_versions",
-    "versions_of",
-]
+__all__ = ["Blame", "VersionDiff", "VersionList", "blame_example", "diff_versions", "list_versions"]
 
 _MAX_IDS = 20
 
@@ -56,33 +48,21 @@ class VersionList:
             "serving": self.serving,
             "versions": [
                 {
-                    "version": one.version,
-                    "parent": one.parent,
-                    "step": one.step,
-                    "status": "set aside" if one.version in self.set_aside else one.status,
-                    "reason": one.reason,
-                    "learned": one.num_examples,
-                    "examples": one.num_examples,  # the name of before
-                    "scores": dict(one.scores),
-                    "fingerprint": one.fingerprint,
-                    "author": one.author,
-                    "time": one.time,
+                    "version": version.version,
+                    "parent": version.parent,
+                    "step": version.step,
+                    "status": "set aside" if version.version in self.set_aside else version.status,
+                    "reason": version.reason,
+                    "learned": version.num_examples,
+                    "examples": version.num_examples,  # the name of before
+                    "scores": dict(version.scores),
+                    "fingerprint": version.fingerprint,
+                    "author": version.author,
+                    "time": version.time,
                 }
-                for one in self.versions
+                for version in self.versions
             ],
-            "decisions": [
-                {
-                    "decision": one.decision,
-                    "step": one.step,
-                    "first_step": one.first_step,
-                    "kind": one.kind,
-                    "verdict": one.verdict,
-                    "reason": one.reason,
-                    "numbers": dict(one.numbers),
-                    "time": one.time,
-                }
-                for one in self.decisions
-            ],
+            "decisions": [asdict(decision) for decision in self.decisions],
         }
 
 
@@ -164,25 +144,20 @@ class Blame:
         }
 
 
-def list_versions(run: Path) -> VersionList:
+def list_versions(run: Path | RunFolder) -> VersionList:
     """All versions and decisions of a run."""
-    with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        return versions_of(folder)
-
-
-def versions_of(folder: RunFolder) -> VersionList:
-    """All versions and decisions of a run that is open."""
-    versions = folder.history.versions()
-    return VersionList(
-        versions=versions,
-        serving=folder.serving,
-        decisions=folder.history.decisions(),
-        set_aside=frozenset(
-            version.version
-            for version in versions
-            if not folder.history.is_current(version.step, version.revision)
-        ),
-    )
+    with RunFolder.snapshot_of(run) as folder:
+        versions = folder.history.versions()
+        return VersionList(
+            versions=versions,
+            serving=folder.serving,
+            decisions=folder.history.decisions(),
+            set_aside=frozenset(
+                version.version
+                for version in versions
+                if not folder.history.is_current(version.step, version.revision)
+            ),
+        )
 
 
 def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
@@ -191,10 +166,10 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
     Raises:
         RunError: There is no such version.
     """
-    with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        one, other = _version(folder, first), _version(folder, second)
-        in_first = HeldTargets(folder.journal, one.step, one.revision)
-        in_second = HeldTargets(folder.journal, other.step, other.revision)
+    with RunFolder.snapshot_of(run) as folder:
+        former, latter = _version(folder, first), _version(folder, second)
+        in_first = HeldTargets(folder.journal, former.step, former.revision)
+        in_second = HeldTargets(folder.journal, latter.step, latter.revision)
         learned, unlearned = _Told(folder), _Told(folder)
         for entry in entries(folder.journal):
             asked = (entry.offset, entry.role, entry.target)
@@ -203,12 +178,12 @@ def diff_versions(run: Path, first: int, second: int) -> VersionDiff:
                 learned.note(entry.id, after, entry.domain)
                 unlearned.note(entry.id, before, entry.domain)
         scores = {
-            name: (one.scores.get(name), other.scores.get(name))
-            for name in sorted({*one.scores, *other.scores})
+            name: (former.scores.get(name), latter.scores.get(name))
+            for name in sorted({*former.scores, *latter.scores})
         }
         return VersionDiff(
-            first=one,
-            second=other,
+            first=former,
+            second=latter,
             learned=dict(learned.counts.most_common()),
             unlearned=dict(unlearned.counts.most_common()),
             learned_ids=learned.ids,
@@ -223,7 +198,7 @@ def blame_example(run: Path, id_: str) -> Blame:
     Raises:
         RunError: The run does not know the id, or it was deleted.
     """
-    with RunFolder.open_to_read(run) as folder, folder.snapshot():
+    with RunFolder.snapshot_of(run) as folder:
         journal = folder.journal
         entry = entry_of(journal, id_)
         if entry is None:
@@ -231,7 +206,7 @@ def blame_example(run: Path, id_: str) -> Blame:
             detail = f"it was deleted on {deleted[id_][:10]}" if deleted else "no example has this id"
             raise RunError(f"{run} does not know {id_!r}: {detail}")
         offset, role, target = entry.offset, entry.role, entry.target
-        arrival = next(one for _, one in journal.examples.arrivals(offset, offset))
+        arrival = next(found for _, found in journal.examples.arrivals(offset, offset))
         said = arrival.prediction
         learned = journal.standings.learned_in(offset, role, target)
         holding = [
@@ -271,6 +246,6 @@ class _Told:
 def _version(folder: RunFolder, number: int) -> Version:
     version = folder.history.version(number)
     if version is None:
-        known = ", ".join(str(one.version) for one in folder.history.versions()) or "none"
+        known = ", ".join(str(listed.version) for listed in folder.history.versions()) or "none"
         raise RunError(f"{folder.path} has no version {number}; it has: {known}")
     return version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,35 +18,25 @@ from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.journal.standing.learnable import unlearned_since
 from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.runtime.folder.field_names import adopt_field_names
-from everlearn.runtime.folder.reader_files import write_reader_files
+from everlearn.runtime.folder.rebuild_report import write_reader_files
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.distinct_ids import DistinctIds
 from everlearn.tasks.classification.closed_form import require_closed_form
 from everlearn.tasks.records import Counts, LearnerRecord, RunStatus, Seconds
 from everlearn.types import Json
 
-__all__ = ["MergeOutcome", "merge_runs"]
+__all__ = ["merge_runs"]
 
 _Sums = TypeVar("_Sums", Counts, Seconds)
 
 _BATCH = 256
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeOutcome:
-    """The merged run.
-
-    Attributes:
-        folder: Its folder.
-        summary: Its figures.
-    """
-
-    folder: Path
-    summary: dict[str, Json]
-
-
-def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
+def merge_runs(runs: Sequence[Path], out: Path) -> dict[str, Json]:
     """Merge runs of closed-form learners into a new run folder. The runs stay as they are.
+
+    Returns:
+        The figures of the merged run.
 
     Raises:
         ConfigError: Fewer than two runs.
@@ -107,7 +97,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> MergeOutcome:
                 title=f"{len(runs)} merged runs",
                 notes=[f"Merged from {names}; how their streams were predicted is in their own reports."],
             )
-            return MergeOutcome(folder=out, summary=summary)
+            return summary
         finally:
             if not is_done:
                 merged.remove()
@@ -133,10 +123,10 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
     everything = folder.journal.examples.arrivals(1, folder.journal.next_offset - 1)
     while batch := list(islice(everything, _BATCH)):
         arrivals: list[Arrival] = []
-        for offset, one in batch:
-            target = held(offset, one.role, one.example.target)
-            present = folder.journal.standings.present_target(offset, one.example.target)
-            role: Role = one.role
+        for offset, arrival in batch:
+            target = held(offset, arrival.role, arrival.example.target)
+            present = folder.journal.standings.present_target(offset, arrival.example.target)
+            role: Role = arrival.role
             if target is not None:
                 role = "learn"
             elif role == "learn" and present is not None:
@@ -144,8 +134,8 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
             elif role == "quarantined":
                 role = "held"
             kept = present if target is None else target
-            example = replace(one.example, id=ids(one.example.id), target=kept)
-            arrivals.append(replace(one, example=example, role=role))
+            example = replace(arrival.example, id=ids(arrival.example.id), target=kept)
+            arrivals.append(replace(arrival, example=example, role=role))
         first = into.next_offset
         into.append(
             NewStep(arrivals=arrivals, learned=(first, first + len(arrivals) - 1)), keep_text=keep_text
@@ -157,8 +147,8 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
 
 def _copy_refusals(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
     refused = [
-        one if keep_text or one.id is None else replace(one, excerpt="")
-        for one in folder.journal.refusals.all()
+        rejection if keep_text or rejection.id is None else replace(rejection, excerpt="")
+        for rejection in folder.journal.refusals.all()
     ]
     if refused:
         into.append(NewStep(refused=refused), keep_text=False)
@@ -209,6 +199,6 @@ def _differences(mine: LearnerRecord, theirs: LearnerRecord) -> list[str]:
     return differing
 
 
-def _sum_of(one: _Sums, other: _Sums) -> _Sums:
-    a, b = one.model_dump(), other.model_dump()
-    return type(one)(**{name: a[name] + b[name] for name in a})
+def _sum_of(first: _Sums, other: _Sums) -> _Sums:
+    a, b = first.model_dump(), other.model_dump()
+    return type(first)(**{name: a[name] + b[name] for name in a})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from everlearn.journal.durable_files import storage_errors
@@ -14,49 +12,14 @@ from everlearn.runtime.folder.run_folder import CHECKPOINTS, JOURNAL, RunFolder
 from everlearn.runtime.folder.run_record import read_record
 from everlearn.types import Json
 
-__all__ = ["RepairReport", "repair_run"]
+__all__ = ["repair_json", "repair_run"]
 
 
-@dataclass(frozen=True, slots=True)
-class RepairReport:
-    """What a repair found and did.
-
-    Attributes:
-        repair: Its figures.
-    """
-
-    repair: Repair
-
-    @property
-    def sentences(self) -> Sequence[str]:
-        """For the user."""
-        return self.repair.notes
-
-    def to_json(self) -> dict[str, Json]:
-        """As printed by ``journal repair --json``."""
-        repair = self.repair
-        return {
-            "damaged": repair.is_needed,
-            "rows": {
-                table: {"kept": one.num_kept, "lost": one.num_lost} for table, one in repair.tables.items()
-            },
-            "last_step": repair.last_step,
-            "steps_taken_back": repair.num_steps_taken_back,
-            "examples_taken_back": repair.num_examples_taken_back,
-            "lost_steps": repair.lost_steps,
-            "kept_aside": [str(one) for one in repair.damaged_copies],
-            "notes": list(repair.notes),
-        }
-
-
-def repair_run(path: Path) -> RepairReport:
+def repair_run(path: Path) -> Repair:
     """Repair the journal of a run, under its lock. The damaged files are kept beside it.
 
     What is lost up to the newest usable checkpoint is in the state still; what is lost after it is taken
     back, so that ``learn`` reads it from its stream again.
-
-    Args:
-        path: The run folder.
 
     Raises:
         RunError: Not a run folder, or in use.
@@ -72,4 +35,20 @@ def repair_run(path: Path) -> RepairReport:
             lock.close()
     if repair.is_needed:
         RunFolder.open_to_write(path).close()  # it opens, or the damage is told
-    return RepairReport(repair)
+    return repair
+
+
+def repair_json(repair: Repair) -> dict[str, Json]:
+    """As printed by ``journal repair --json``."""
+    return {
+        "damaged": repair.is_needed,
+        "rows": {
+            table: {"kept": rows.num_kept, "lost": rows.num_lost} for table, rows in repair.tables.items()
+        },
+        "last_step": repair.last_step,
+        "steps_taken_back": repair.num_steps_taken_back,
+        "examples_taken_back": repair.num_examples_taken_back,
+        "lost_steps": repair.lost_steps,
+        "kept_aside": [str(path) for path in repair.damaged_copies],
+        "notes": list(repair.notes),
+    }

@@ -12,21 +12,16 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.records import After, Change, NewStep
 from everlearn.journal.rows.entries import entry_at
 from everlearn.journal.standing.set_aside import set_aside_by
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, may_be_of_an_example, out_of_memory
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.learnable_again import require_input
 from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.folder.run_folder import RunFolder
+from everlearn.runtime.outcomes import figures_of
+from everlearn.tasks.input import has_input
 from everlearn.types import Json
 
-__all__ = [
-    "FlaggedExample",
-    "ReviewOutcome",
-    "flagged_examples",
-    "flagged_of",
-    "review_examples",
-    "review_run",
-]
+__all__ = ["FlaggedExample", "ReviewOutcome", "flagged_examples", "review_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +50,7 @@ class FlaggedExample:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``review --json``."""
-        return {
-            "id": self.id,
-            "text": self.text,
-            "target": self.target,
-            "predicted": self.predicted,
-            "reason": self.reason,
-            "score": self.score,
-            "policy": self.policy,
-            "learned": self.is_learned,
-        }
+        return figures_of(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,51 +74,41 @@ class ReviewOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``review --json``."""
-        return {
-            "accepted": self.num_accepted,
-            "rejected": self.num_left_out + len(self.still_learned),
-            "left_out": self.num_left_out,
-            "still_learned": list(self.still_learned),
-            "learned": self.num_learned,
-            "fingerprint": self.fingerprint,
-        }
+        rejected = self.num_left_out + len(self.still_learned)
+        return {"accepted": self.num_accepted, "rejected": rejected, **figures_of(self)}
 
 
-def flagged_examples(run: Path, *, limit: int = 50) -> list[FlaggedExample]:
+def flagged_examples(run: Path | RunFolder, *, limit: int = 50) -> list[FlaggedExample]:
     """Suspicious examples on which nobody has decided, the most suspicious first."""
-    with RunFolder.open_to_read(run) as folder, folder.snapshot():
-        return flagged_of(folder, limit=limit)
-
-
-def flagged_of(folder: RunFolder, *, limit: int = 50) -> list[FlaggedExample]:
-    """The same of a run that is open."""
-    journal = folder.journal
-    found = []
-    for flag in journal.flags.unresolved(limit):
-        one = next(arrival for _, arrival in journal.examples.arrivals(flag.offset, flag.offset))
-        target = journal.standings.present_target(flag.offset, one.example.target)
-        found.append(
-            FlaggedExample(
-                id=one.example.id,
-                text=one.example.text,
-                target=target,
-                predicted=None if one.prediction is None else one.prediction.label,
-                reason=flag.reason,
-                score=flag.score,
-                policy=flag.policy,
-                is_learned=journal.standings.of(flag.offset, one.role, one.example.target).is_held,
+    with RunFolder.snapshot_of(run) as folder:
+        journal = folder.journal
+        found = []
+        for flag in journal.flags.unresolved(limit):
+            flagged = next(arrival for _, arrival in journal.examples.arrivals(flag.offset, flag.offset))
+            target = journal.standings.present_target(flag.offset, flagged.example.target)
+            standing = journal.standings.of(flag.offset, flagged.role, flagged.example.target)
+            found.append(
+                FlaggedExample(
+                    id=flagged.example.id,
+                    text=flagged.example.text,
+                    target=target,
+                    predicted=None if flagged.prediction is None else flagged.prediction.label,
+                    reason=flag.reason,
+                    score=flag.score,
+                    policy=flag.policy,
+                    is_learned=standing.is_held,
+                )
             )
-        )
-    return found
+        return found
 
 
 def review_run(
-    run: Path, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
+    run: Path | LiveRun, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
 ) -> ReviewOutcome:
     """Decide on suspicious examples, or learn after all what a decision of the guard set aside.
 
     Args:
-        run: The run folder.
+        run: The run folder, or a run that is open.
         accept: Ids whose targets are right; those that were held back are learned now.
         reject: Ids whose flags are settled; those that were learned stay (``forget`` takes them out).
         readmit: A decision that set an interval aside: all of it is learned after all.
@@ -143,79 +119,67 @@ def review_run(
             (its text may have been dropped); nothing of the review counts then.
     """
     _require_choice(accept, reject, readmit)
-    with recovered_run(run) as opened:
-        return review_examples(opened, accept=accept, reject=reject, readmit=readmit)
-
-
-def review_examples(
-    opened: LiveRun, *, accept: Sequence[str] = (), reject: Sequence[str] = (), readmit: int | None = None
-) -> ReviewOutcome:
-    """The same with a run that is open."""
-    _require_choice(accept, reject, readmit)
     accept, reject = list(dict.fromkeys(accept)), list(dict.fromkeys(reject))
-    journal = opened.folder.journal
-    flags = {one: _flag(opened.folder, one) for one in [*accept, *reject]}
-    readmitted = {}
-    for one in accept:
-        change = _readmission(journal, flags[one])
-        if change is not None:
-            require_input(journal, opened.learner, change.offset)
-            readmitted[change.offset] = change
-    corrected = []
-    if readmit is not None:
-        for change in _set_aside_by(opened.folder, readmit):
-            require_input(journal, opened.learner, change.offset)
-            if change.kind == "correction":
-                corrected.append(change)
-            else:
+    with recovered_run(run) as opened:
+        journal = opened.folder.journal
+        flags = {id_: _flag(opened.folder, id_) for id_ in [*accept, *reject]}
+        readmitted = {}
+        for id_ in accept:
+            change = _readmission(journal, flags[id_])
+            if change is not None:
+                _require_input(journal, opened.learner, change.offset)
                 readmitted[change.offset] = change
-    # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
-    # order in which they were made.
-    changes = [one for one in (corrected, [readmitted[k] for k in sorted(readmitted)]) if one]
-    before, resolved = journal.last_step, {k: journal.flags.resolution(k) for k in flags.values()}
-    with opened.folder.saving(), journal.transaction():
-        for one in accept:
-            journal.flags.resolve(flags[one], "accepted")
-        for one in reject:
-            journal.flags.resolve(flags[one], "rejected")
-        steps = [
-            journal.append(NewStep(changes=one, after=After(settle=True)), keep_text=False) for one in changes
-        ]
+        corrected = []
         if readmit is not None:
-            opened.folder.history.decide(
-                step=journal.last_step,
-                first_step=journal.last_step,
-                kind="readmission",
-                verdict="readmitted",
-                reason=f"decision {readmit} was overruled on request",
-                numbers={"examples": sum(map(len, changes))},
-            )
-    if steps:
-        fold = Fold(opened.learner, observers=(opened.scores,))
-        try:
-            for step in steps:
-                fold.make(fold_step(journal, step), ())
-        except StorageError:
-            raise
-        except Exception as error:
-            with opened.folder.saving(), journal.transaction():
-                journal.rewind(before)
-                for offset, value in resolved.items():
-                    journal.flags.resolve(offset, value)
-            if is_out_of_memory(error):
-                raise out_of_memory(error, str(opened.folder.path)) from error
-            if not fold.was_learning or not may_be_of_an_example(error):
+            for change in _set_aside_by(opened.folder, readmit):
+                _require_input(journal, opened.learner, change.offset)
+                if change.kind == "correction":
+                    corrected.append(change)
+                else:
+                    readmitted[change.offset] = change
+        # Apart, as a rejection of the guard leaves what was readmitted, but takes corrections back in the
+        # order in which they were made.
+        changes = [group for group in (corrected, [readmitted[k] for k in sorted(readmitted)]) if group]
+        before, resolved = journal.last_step, {k: journal.flags.resolution(k) for k in flags.values()}
+        with opened.folder.saving(), journal.transaction():
+            for id_ in accept:
+                journal.flags.resolve(flags[id_], "accepted")
+            for id_ in reject:
+                journal.flags.resolve(flags[id_], "rejected")
+            steps = [
+                journal.append(NewStep(changes=group, after=After(settle=True)), keep_text=False)
+                for group in changes
+            ]
+            if readmit is not None:
+                reason = f"decision {readmit} was overruled on request"
+                numbers = {"examples": sum(map(len, changes))}
+                opened.folder.decide("readmission", "readmitted", reason, numbers)
+        if steps:
+            fold = Fold(opened.learner, observers=(opened.scores,))
+            try:
+                for step in steps:
+                    fold.make(fold_step(journal, step), ())
+            except StorageError:
                 raise
-            raise _not_learned(journal, changes, error) from error
-        opened.save()
-    still_learned = tuple(one for one in reject if not _is_out(journal, flags[one]))
-    return ReviewOutcome(
-        num_accepted=len(accept),
-        num_left_out=len(reject) - len(still_learned),
-        still_learned=still_learned,
-        num_learned=sum(map(len, changes)),
-        fingerprint=opened.learner.fingerprint(),
-    )
+            except Exception as error:
+                with opened.folder.saving(), journal.transaction():
+                    journal.rewind(before)
+                    for offset, value in resolved.items():
+                        journal.flags.resolve(offset, value)
+                if is_out_of_memory(error):
+                    raise out_of_memory(error, str(opened.folder.path)) from error
+                if not fold.was_learning or not may_be_of_an_example(error):
+                    raise
+                raise _not_learned(journal, changes, error) from error
+            opened.save()
+        still_learned = tuple(id_ for id_ in reject if not _is_out(journal, flags[id_]))
+        return ReviewOutcome(
+            num_accepted=len(accept),
+            num_left_out=len(reject) - len(still_learned),
+            still_learned=still_learned,
+            num_learned=sum(map(len, changes)),
+            fingerprint=opened.learner.fingerprint(),
+        )
 
 
 def _require_choice(accept: Sequence[str], reject: Sequence[str], readmit: int | None) -> None:
@@ -223,6 +187,27 @@ def _require_choice(accept: Sequence[str], reject: Sequence[str], readmit: int |
         raise ConfigError("say what to decide: ids (--accept, --reject), or a decision (--readmit)")
     if both := sorted({*accept} & {*reject}):
         raise ConfigError(f"{both[0]!r} is both accepted and rejected; decide on one")
+
+
+def _require_input(journal: Journal, learner: RunLearner, offset: int) -> None:
+    """Make sure that an example can be learned, before that is journaled.
+
+    Raises:
+        RunError: Its text was dropped, or its code is of a trunk that does not count.
+    """
+    example = journal.examples.at(offset)
+    assert example is not None, "it was looked up"
+    if has_input(example, reads_text=learner.reads_text):
+        return
+    why = (
+        "whose text was dropped (--no-keep-text, run.text_days or compaction)"
+        if learner.reads_text
+        else "which came with codes of a trunk that a rollback has taken back"
+    )
+    raise RunError(
+        f"example {example.id!r}, {why}, cannot be learned any more: nothing was changed. `everlearn learn` "
+        "takes it as a new example, with an id of its own"
+    )
 
 
 def _flag(folder: RunFolder, id_: str) -> int:
@@ -262,20 +247,20 @@ def _set_aside_by(folder: RunFolder, decision: int) -> list[Change]:
     """What learns everything after all that a decision set aside, in order."""
     revision = next(
         (
-            one.revision
-            for one in folder.history.revisions()
-            if one.kind == "quarantine" and one.detail.get("decision") == decision
+            change.revision
+            for change in folder.history.revisions()
+            if change.kind == "quarantine" and change.detail.get("decision") == decision
         ),
         None,
     )
     if revision is None:
         raise RunError(f"decision {decision} of {folder.path} set nothing aside")
     found = []
-    for one in set_aside_by(folder.journal, revision):
-        if one.target is None or folder.journal.examples.lacks_code(one.offset):
+    for entry in set_aside_by(folder.journal, revision):
+        if entry.target is None or folder.journal.examples.lacks_code(entry.offset):
             continue
-        if one.standing.is_out:
-            found.append(Change(one.offset, "readmitted", None, one.target))
-        elif one.standing.is_held and one.target not in one.standing.targets:
-            found.append(Change(one.offset, "correction", one.standing.targets[-1], one.target))
+        if entry.standing.is_out:
+            found.append(Change(entry.offset, "readmitted", None, entry.target))
+        elif entry.standing.is_held and entry.target not in entry.standing.targets:
+            found.append(Change(entry.offset, "correction", entry.standing.targets[-1], entry.target))
     return found[::-1]

@@ -9,13 +9,15 @@ from everlearn.errors import RunError, StateError
 from everlearn.journal.history_records import Version
 from everlearn.journal.standing.set_aside import num_taken_back
 from everlearn.runtime.fold.live_run import LiveRun
-from everlearn.runtime.fold.rewritten_versions import refolded, write_again
+from everlearn.runtime.fold.refold import refolded
+from everlearn.runtime.fold.rewritten_versions import write_again
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import continue_from, newest_examined, servable_versions
+from everlearn.runtime.outcomes import figures_of
 from everlearn.types import Json
 
-__all__ = ["RollbackOutcome", "roll_back", "rollback_run"]
+__all__ = ["RollbackOutcome", "rollback_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,16 +38,13 @@ class RollbackOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``rollback --json``."""
-        return {
-            "serving": self.version,
-            "steps_set_aside": self.num_set_aside,
-            "examples_set_aside": self.num_examples,
-            "fingerprint": self.fingerprint,
-        }
+        return figures_of(
+            self, version="serving", num_set_aside="steps_set_aside", num_examples="examples_set_aside"
+        )
 
 
 def rollback_run(
-    run: Path, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
+    run: Path | RunFolder, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
 ) -> RollbackOutcome:
     """Serve a version at once.
 
@@ -56,7 +55,7 @@ def rollback_run(
     be, but for the checkpoint and the report, which the next command makes up for.
 
     Args:
-        run: The run folder.
+        run: The run folder, or a run that is open for writing.
         version: The version; None: the head again, after a rollback that kept what was learned.
         keep_learned: Learning goes on from the newest state; only serving goes back. Otherwise everything
             learned after the version is set aside, and learning goes on from there.
@@ -66,14 +65,13 @@ def rollback_run(
         RunError: There is no such version, it is retired, or it lies beyond another rollback.
         StateError: Its checkpoint is damaged, and cannot be folded again from the journal.
     """
+    if isinstance(run, RunFolder):
+        return _roll_back(run, version, keep_learned, reason)
     with RunFolder.open_to_write(run) as folder:
-        return roll_back(folder, version, keep_learned=keep_learned, reason=reason)
+        return _roll_back(folder, version, keep_learned, reason)
 
 
-def roll_back(
-    folder: RunFolder, version: int | None, *, keep_learned: bool = False, reason: str = "on request"
-) -> RollbackOutcome:
-    """The same with a run that is open for writing."""
+def _roll_back(folder: RunFolder, version: int | None, keep_learned: bool, reason: str) -> RollbackOutcome:
     if version is None:
         return _serve_head(folder, reason)
     chosen = _chosen(folder, version)
@@ -82,7 +80,7 @@ def roll_back(
     num_changed = 0
     with folder.saving(), folder.journal.transaction():
         last = folder.journal.last_step
-        _decide(folder, chosen.step + 1, f"went back to version {version}", reason)
+        folder.decide("rollback", f"went back to version {version}", reason, {}, chosen.step + 1)
         generation = folder.checkpoints.generation_of(str(chosen.file))
         switches = generation != folder.journal.generation
         if not keep_learned and (last > chosen.step or switches):
@@ -104,10 +102,7 @@ def roll_back(
         live.save()
         rebuild_report(folder.path)
     return RollbackOutcome(
-        version=version,
-        num_set_aside=len(steps),
-        num_examples=num_changed,
-        fingerprint=chosen.fingerprint,
+        version=version, num_set_aside=len(steps), num_examples=num_changed, fingerprint=chosen.fingerprint
     )
 
 
@@ -120,7 +115,7 @@ def _serve_head(folder: RunFolder, reason: str) -> RollbackOutcome:
         if versions:
             continue_from(folder, (examined or versions[-1]).version)
         what = "the newest state" if examined is None else f"version {examined.version}, the newest examined,"
-        _decide(folder, folder.journal.last_step, f"served {what} again", reason)
+        folder.decide("rollback", f"served {what} again", reason, {})
     fingerprint = _saved_head(folder) if examined is None else examined.fingerprint
     return RollbackOutcome(
         version=None if examined is None else examined.version,
@@ -140,9 +135,8 @@ def _saved_head(folder: RunFolder) -> str:
 
 
 def _chosen(folder: RunFolder, number: int) -> Version:
-    versions = folder.history.versions()
-    kept = ", ".join(str(one.version) for one in servable_versions(folder)) or "none"
-    version = next((one for one in versions if one.version == number), None)
+    kept = ", ".join(str(servable.version) for servable in servable_versions(folder)) or "none"
+    version = folder.history.version(number)
     if version is None:
         raise RunError(f"{folder.path} has no version {number}; those that can be served are: {kept}")
     if version.file is None:
@@ -174,14 +168,3 @@ def _with_state(folder: RunFolder, version: Version) -> Version:
         learner.solve()
     with folder.saving(), folder.journal.transaction():
         return write_again(folder, version, learner, generation)
-
-
-def _decide(folder: RunFolder, first_step: int, verdict: str, reason: str) -> None:
-    folder.history.decide(
-        step=folder.journal.last_step,
-        first_step=first_step,
-        kind="rollback",
-        verdict=verdict,
-        reason=reason,
-        numbers={},
-    )

@@ -14,9 +14,11 @@ from everlearn.journal.repair.soundness import require_undamaged
 from everlearn.journal.rows.entries import all_ids
 from everlearn.journal.rows.refusals import is_naming
 from everlearn.journal.standing.held import held_more_than_once
-from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT, fold_without_state
+from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT
+from everlearn.runtime.fold.refold import fold_without_state
 from everlearn.runtime.folder.run_folder import REJECTED, RunFolder
-from everlearn.runtime.listener import Listener, SilentListener
+from everlearn.runtime.listener import SILENT, Listener
+from everlearn.runtime.outcomes import figures_of
 from everlearn.types import Json
 
 __all__ = ["VerifyOutcome", "verify_run"]
@@ -51,21 +53,11 @@ class VerifyOutcome:
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``verify --json``."""
-        return {
-            "valid": self.is_valid,
-            "passed": self.passed,
-            "failed": self.failed,
-            "unchecked": self.unchecked,
-            "fingerprint": self.fingerprint,
-        }
+        return {"valid": self.is_valid, **figures_of(self)}
 
 
 def verify_run(
-    run: Path,
-    *,
-    certificate: Path | None = None,
-    ids: Sequence[str] = (),
-    listener: Listener | None = None,
+    run: Path, *, certificate: Path | None = None, ids: Sequence[str] = (), listener: Listener = SILENT
 ) -> VerifyOutcome:
     """Fold a run's journal with a fresh learner and compare with what the run, or a certificate, claims.
 
@@ -82,7 +74,6 @@ def verify_run(
         RunError: Not a run folder, or the certificate is not of this run.
         StateError: The journal is damaged.
     """
-    listener = listener or SilentListener()
     claimed = None if certificate is None else _read_certificate(certificate)
     with RunFolder.open_to_read(run) as folder:
         notes = list(folder.notes)
@@ -160,18 +151,14 @@ def _verify_held_once(folder: RunFolder, outcome: VerifyOutcome) -> None:
 
 
 def _verify_certificate(
-    folder: RunFolder,
-    value: dict[str, Any],
-    ids: Sequence[str],
-    outcome: VerifyOutcome,
-    listener: Listener,
+    folder: RunFolder, value: dict[str, Any], ids: Sequence[str], outcome: VerifyOutcome, listener: Listener
 ) -> None:
     journal = folder.journal
-    revisions = {one.revision: one for one in folder.history.revisions()}
+    revisions = {change.revision: change for change in folder.history.revisions()}
     revision = revisions.get(value["revision"])
     if revision is None or revision.kind != "deletion" or journal.last_step < value["step"]:
         raise RunError(f"the certificate is of another run than {folder.path}, or of a later state of it")
-    digests = {bytes.fromhex(one) for one in value["id_digests"]}
+    digests = {bytes.fromhex(digest) for digest in value["id_digests"]}
     outcome.check(
         len(digests) == value["num_deleted"],
         f"it names {len(digests):,} deleted examples",
@@ -187,17 +174,17 @@ def _verify_certificate(
         f"{present:,} of the deleted examples are in the journal",
     )
     _look_into_refusals(folder, lambda id_: journal.deleted_ids.digest_of(id_) in digests, outcome)
-    for one in ids:
+    for id_ in ids:
         outcome.check(
-            journal.deleted_ids.digest_of(one) in digests,
-            f"the certificate covers id {one!r}",
-            f"the certificate does not cover id {one!r}",
+            journal.deleted_ids.digest_of(id_) in digests,
+            f"the certificate covers id {id_!r}",
+            f"the certificate does not cover id {id_!r}",
         )
     generation = journal.generations.known_to(value["revision"])
     later = [
-        one
-        for one in revisions.values()
-        if one.revision > revision.revision and one.first_step <= value["step"]
+        change
+        for change in revisions.values()
+        if change.revision > revision.revision and change.first_step <= value["step"]
     ]
     if value.get("num_tuned_before"):
         outcome.unchecked.append(
@@ -260,7 +247,7 @@ def _read_certificate(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        there = ", ".join(sorted(one.name for one in path.parent.glob("*.json"))) or "none"
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.json"))) or "none"
         raise InputError(f"there is no certificate {path}; in its folder: {there}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None

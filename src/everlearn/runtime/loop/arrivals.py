@@ -10,6 +10,7 @@ from everlearn.journal.records import NO_TARGET, Change, ChangeKind, KnownExampl
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.same_input import has_other_words
+from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.stream.rejections import deleted, duplicate, refused
 from everlearn.stream.source import Rejection
 from everlearn.tasks.label_limit import LabelLimit
@@ -36,15 +37,12 @@ class Sorted:
 
 
 def sort_arrivals(
-    journal: Journal,
+    live: LiveRun,
     batch: Sequence[Example],
     source_name: str,
     first_number: int,
-    ngram_max: int = 2,
-    *,
-    learner: RunLearner,
-    learns_targets: bool = True,
-    labels: LabelLimit | None = None,
+    ngram_max: int,
+    labels: LabelLimit | None,
 ) -> Sorted:
     """Sort a batch.
 
@@ -54,79 +52,73 @@ def sort_arrivals(
     from one again, and its target is not the known text's.
 
     Args:
-        journal: Knows the ids taken.
+        live: Knows the ids taken; its learner is to learn them.
         batch: Examples, in order; those without text and code bring a target only.
         source_name: The stream, for messages.
         first_number: Which of the stream's examples the first one is, from 1.
         ngram_max: Of the codes' lexical part, by which texts are compared.
-        learner: What is to learn them.
-        learns_targets: Whether targets are learned; if not, another one is no correction.
         labels: Refuses labels beyond the run's limit; None: there is room for all of the batch's.
     """
-    ids = [one.id for one in batch]
+    journal, learner = live.folder.journal, live.learner
+    ids = [example.id for example in batch]
     known = journal.known(ids)
     deletions = journal.deleted_ids.among(ids)
     lost = set(lost_steps(journal)) if known else set()
-    result, needs_text = Sorted(), learner.reads_text
-    for number, one in enumerate(batch, start=first_number):
-        before = known.get(one.id)
-        has_input = not (one.text is None and one.code is None)
-        if one.id in deletions:
-            digest = journal.deleted_ids.digest_of(one.id)
-            result.refused.append(deleted(source_name, number, one, deletions[one.id], digest))
-        elif (
-            before is None
-            and has_input
-            and (problem := learner.reading_problem(one) or _label_problem(one, labels)) is not None
-        ):
-            result.refused.append(refused(source_name, number, one, problem))
+    result = Sorted()
+    for number, example in enumerate(batch, start=first_number):
+        id_, target, before = example.id, example.target, known.get(example.id)
+        has_input = example.text is not None or example.code is not None
+        rejection: Rejection | None = None
+        reason: str | None = None
+        if id_ in deletions:
+            digest = journal.deleted_ids.digest_of(id_)
+            rejection = deleted(source_name, number, example, deletions[id_], digest)
         elif before is None and has_input:
-            offset = journal.next_offset + len(result.fresh)
-            result.fresh.append(one)
-            known[one.id] = KnownExample(offset, "learn", one.target, is_held=False, is_waiting=True)
+            reason = learner.reading_problem(example) or _label_problem(example, labels)
         elif before is None:
             reason = (
-                f"it has no text (see --text-field), and no earlier example has the id {one.id!r} for "
+                f"it has no text (see --text-field), and no earlier example has the id {id_!r} for "
                 "which it could be the target"
             )
-            result.refused.append(refused(source_name, number, one, reason))
-        elif has_input and has_other_words(_known_example(journal, before, result), one, ngram_max):
-            reason = f"id {one.id!r} was taken before, by another text; give every example an id of its own"
-            result.refused.append(refused(source_name, number, one, reason))
-        elif not learns_targets or one.target is None or one.target == before.target:
-            result.refused.append(duplicate(source_name, number, one))
-        elif (
-            needs_text
-            and before.offset < journal.next_offset
-            and not journal.examples.has_text(before.offset)
-        ):
+        elif has_input and has_other_words(_known_example(journal, before, result), example, ngram_max):
+            reason = f"id {id_!r} was taken before, by another text; give every example an id of its own"
+        elif not live.folder.task.learns_targets or target is None or target == before.target:
+            rejection = duplicate(source_name, number, example)
+        elif _lacks_text(journal, before, learner):
             if before.target == NO_TARGET:  # nothing says any more whether it is another one
-                result.refused.append(duplicate(source_name, number, one))
+                rejection = duplicate(source_name, number, example)
             else:
-                reason = f"target for id {one.id!r}, whose text was dropped: it cannot be learned again"
-                result.refused.append(refused(source_name, number, one, reason))
+                reason = f"target for id {id_!r}, whose text was dropped: it cannot be learned again"
         elif before.is_held and journal.examples.step_of(before.offset) in lost:
-            reason = f"target for id {one.id!r}, something of whose step was lost to damage"
-            result.refused.append(refused(source_name, number, one, reason))
+            reason = f"target for id {id_!r}, something of whose step was lost to damage"
         elif journal.examples.lacks_code(before.offset):
-            reason = (
-                f"target for id {one.id!r}, which came with codes of a trunk that a rollback has taken back"
-            )
-            result.refused.append(refused(source_name, number, one, reason))
-        elif (problem := _label_problem(one, labels)) is not None:
-            result.refused.append(refused(source_name, number, one, problem))
+            reason = f"target for id {id_!r}, which came with codes of a trunk that a rollback has taken back"
         else:
-            change = _change(before, one.target)
-            result.changes.append(change)
-            is_held = before.is_held or change.kind == "target"
-            known[one.id] = replace(before, target=one.target, is_held=is_held)
-        if len(result.refused) > len(result.refused_at):
+            reason = _label_problem(example, labels)
+        if reason is not None:
+            rejection = refused(source_name, number, example, reason)
+        if rejection is not None:
+            result.refused.append(rejection)
             result.refused_at.append(number - first_number)
+        elif before is None:
+            offset = journal.next_offset + len(result.fresh)
+            result.fresh.append(example)
+            known[id_] = KnownExample(offset, "learn", target, is_held=False, is_waiting=True)
+        else:
+            assert target is not None, "one without is a duplicate"
+            change = _change(before, target)
+            result.changes.append(change)
+            known[id_] = replace(before, target=target, is_held=before.is_held or change.kind == "target")
     return result
 
 
 def _label_problem(example: Example, labels: LabelLimit | None) -> str | None:
     return None if labels is None else labels.problem_of(example.target)
+
+
+def _lacks_text(journal: Journal, before: KnownExample, learner: RunLearner) -> bool:
+    is_journaled = before.offset < journal.next_offset
+    return learner.reads_text and is_journaled and not journal.examples.has_text(before.offset)
 
 
 def _known_example(journal: Journal, before: KnownExample, batch: Sorted) -> Example:

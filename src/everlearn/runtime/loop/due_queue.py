@@ -57,7 +57,7 @@ class DueQueue:
 
     def labels(self) -> set[str]:
         """The targets of all that wait."""
-        return {one.target for one in self._waiting.values() if one.target is not None}
+        return {example.target for example in self._waiting.values() if example.target is not None}
 
     def correct(self, offset: int, target: str) -> None:
         """Give a waiting example another target."""

@@ -27,11 +27,7 @@ class Experiences:
         self._held_out = held_out
 
     def ended(self, num_examples: int) -> After:
-        """What follows a step: something where its batch ends an experience.
-
-        Args:
-            num_examples: Examples of the run, the batch's included.
-        """
+        """What follows a step, its batch counted in: something where that ends an experience."""
         index = self._feed.completed_experience()
         if index is None:
             return After()

@@ -1,4 +1,4 @@
-"""Batches for the loop: a stream as it comes, or one that is read whole and arranged in experiences."""
+"""Batches for the loop of a stream that is read whole and arranged in experiences."""
 
 from __future__ import annotations
 
@@ -6,81 +6,21 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 from everlearn.errors import RunError
 from everlearn.settings import StreamSettings
 from everlearn.stream.order import Experience, arrange
-from everlearn.stream.source import (
-    EndOfStream,
-    Rejection,
-    Source,
-)
+from everlearn.stream.source import EndOfStream, Rejection, Source
 from everlearn.tasks.reading import read_all
 from everlearn.tasks.task import Task
 from everlearn.types import Cursor, Example
 
-__all__ = [
-    "ArrangedFeed",
-    "DirectFeed",
-    "Feed",
-    "order_is_lost",
-]
-
-
-class Feed(Protocol):
-    """Where the loop takes its batches from."""
-
-    def next_batch(self, limit: int) -> Sequence[Example]:
-        """At most ``limit`` examples of one experience; empty: nothing yet. Raises EndOfStream."""
-        ...
-
-    def take_rejected(self) -> list[Rejection]:
-        """Records passed over since the last call."""
-        ...
-
-    def cursor(self) -> dict[str, Any]:
-        """Resumes after the last example returned."""
-        ...
-
-    def completed_experience(self) -> int | None:
-        """Index of the experience whose last example was in the last batch, if it was."""
-        ...
-
-    def close(self) -> None:
-        """Let go of files."""
-        ...
-
-
-class DirectFeed:
-    """The source's own batches, in its own order and in bounded memory."""
-
-    def __init__(self, source: Source, cursor: Cursor | None) -> None:
-        self._reader = source.open(cursor)
-
-    def next_batch(self, limit: int) -> Sequence[Example]:
-        """See Feed."""
-        return self._reader.next_batch(limit)
-
-    def take_rejected(self) -> list[Rejection]:
-        """See Feed."""
-        return self._reader.take_rejected()
-
-    def cursor(self) -> dict[str, Any]:
-        """See Feed."""
-        return dict(self._reader.cursor())
-
-    def completed_experience(self) -> int | None:
-        """See Feed."""
-        return None
-
-    def close(self) -> None:
-        """See Feed."""
-        self._reader.close()
+__all__ = ["ArrangedFeed", "order_is_lost"]
 
 
 class ArrangedFeed:
-    """A stream read whole, then given out experience by experience.
+    """A stream read whole, then given out experience by experience; a ``SourceReader``.
 
     Args:
         source: Where the examples come from.
@@ -110,15 +50,15 @@ class ArrangedFeed:
     ) -> None:
         examples, self._rejected = read_all(source, corrects=task.learns_targets)
         # They are for examples of streams before this one, and have no place in the order.
-        late_targets = [one for one in examples if one.text is None and one.code is None]
-        examples = [one for one in examples if one.text is not None or one.code is not None]
+        late_targets = [example for example in examples if example.text is None and example.code is None]
+        examples = [example for example in examples if example.text is not None or example.code is not None]
         pieces = _pieces_by_first(examples, task) if task.whole_documents else {}
-        first = [one for one in examples if not task.whole_documents or one.id in pieces]
+        first = [example for example in examples if not task.whole_documents or example.id in pieces]
         arranged = arrange(first, settings.order, settings.experiences, seed) if first else []
-        self.experiences: list[Experience] = [_with_pieces(one, pieces) for one in arranged]
+        self.experiences: list[Experience] = [_with_pieces(experience, pieces) for experience in arranged]
         if late_targets and not self.experiences:
             self.experiences = [Experience("experience 1", ())]
-        self._parts = [list(one.examples) for one in self.experiences]
+        self._parts = [list(experience.examples) for experience in self.experiences]
         if late_targets:
             self._parts[-1] += late_targets
         self._ends = list(accumulate(map(len, self._parts)))
@@ -137,7 +77,7 @@ class ArrangedFeed:
         return self._ends[-1] if self._ends else 0
 
     def next_batch(self, limit: int) -> Sequence[Example]:
-        """See Feed."""
+        """At most ``limit`` examples of one experience. Raises EndOfStream."""
         index = bisect_right(self._ends, self._position)
         if index == len(self._ends):
             raise EndOfStream
@@ -148,21 +88,21 @@ class ArrangedFeed:
         return batch
 
     def take_rejected(self) -> list[Rejection]:
-        """See Feed."""
+        """See SourceReader."""
         taken, self._rejected = self._rejected, []
         return taken
 
     def cursor(self) -> dict[str, Any]:
-        """See Feed."""
+        """See SourceReader."""
         return {"position": self._position}
 
     def completed_experience(self) -> int | None:
-        """See Feed."""
+        """Index of the experience whose last example was in the last batch, if it was."""
         index = bisect_right(self._ends, self._position - 1)
         return index if self._position and self._ends[index] == self._position else None
 
     def close(self) -> None:
-        """See Feed."""
+        """See SourceReader."""
 
 
 def _pieces_by_first(examples: Sequence[Example], task: Task) -> dict[str, list[Example]]:
@@ -174,7 +114,7 @@ def _pieces_by_first(examples: Sequence[Example], task: Task) -> dict[str, list[
 
 
 def _with_pieces(experience: Experience, pieces: Mapping[str, Sequence[Example]]) -> Experience:
-    examples = [piece for one in experience.examples for piece in pieces.get(one.id, (one,))]
+    examples = [piece for first in experience.examples for piece in pieces.get(first.id, (first,))]
     return Experience(experience.name, tuple(examples))
 
 

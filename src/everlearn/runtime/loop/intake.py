@@ -71,13 +71,7 @@ class Taken:
 
 
 class Intake:
-    """Takes batches in for a live state.
-
-    Args:
-        live: The state.
-        source_name: Of the stream, for messages.
-        queue: What waits for its turn.
-    """
+    """Takes batches of a stream in for a live state, beside a queue of what waits for its turn."""
 
     def __init__(self, live: LiveRun, source_name: str, queue: DueQueue) -> None:
         self._live = live
@@ -89,17 +83,8 @@ class Intake:
 
     def sort(self, examples: Sequence[Example], first_number: int) -> Sorted:
         """What of a batch is new, a target for what is known, or to be refused."""
-        live = self._live
-        return sort_arrivals(
-            live.folder.journal,
-            examples,
-            self._source_name,
-            first_number,
-            self._ngram_max,
-            learner=live.learner,
-            learns_targets=live.folder.task.learns_targets,
-            labels=self._labels_for(len(examples)),
-        )
+        labels = self._labels_for(len(examples))
+        return sort_arrivals(self._live, examples, self._source_name, first_number, self._ngram_max, labels)
 
     def take(self, fresh: Sequence[Example]) -> Taken:
         """Encode and predict new examples.

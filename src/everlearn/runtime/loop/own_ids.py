@@ -53,7 +53,7 @@ class OwnIds:
         self._sources = sources
         self._progress = progress
         self._ngram_max = ngram_max
-        self._is_alone = all(one.key == progress.key for one in sources)
+        self._is_alone = all(source.key == progress.key for source in sources)
         self._renewed: str | None = None
 
     def __call__(self, batch: Sequence[Example]) -> Sequence[Example]:
@@ -61,7 +61,7 @@ class OwnIds:
         progress = self._progress
         if self._is_alone and not progress.earlier_suffixes and not progress.id_suffix:
             return batch
-        made_up = [self._pattern.fullmatch(one.id) for one in batch]
+        made_up = [self._pattern.fullmatch(example.id) for example in batch]
         ids = [match[0] for match in made_up if match is not None]
         if not ids:
             return batch
@@ -72,34 +72,34 @@ class OwnIds:
                 self._choose_suffix()
             suffixes = [progress.id_suffix] * len(batch)
         return [
-            one if match is None or not suffix else _renamed(one, match, suffix)
-            for one, match, suffix in zip(batch, made_up, suffixes, strict=True)
+            example if match is None or not suffix else _renamed(example, match, suffix)
+            for example, match, suffix in zip(batch, made_up, suffixes, strict=True)
         ]
 
     def knows_any(self, batch: Iterable[Example]) -> bool:
         """Whether an example of a batch is known: by its id, or its number, with the same words."""
         suffixes = suffixes_of(self._progress)
         named = [
-            (one, one.id if match is None else _id(match, suffix))
-            for one in batch
-            for match in (self._pattern.fullmatch(one.id),)
+            (example, example.id if match is None else _id(match, suffix))
+            for example in batch
+            for match in (self._pattern.fullmatch(example.id),)
             for suffix in (suffixes if match is not None else ("",))
         ]
         known = self._journal.known([id_ for _, id_ in named])
-        return any(id_ in known and self._same_words(known[id_], one) for one, id_ in named)
+        return any(id_ in known and self._same_words(known[id_], example) for example, id_ in named)
 
     def _told_apart(self, batch: Sequence[Example], made_up: Sequence[re.Match[str] | None]) -> list[str]:
         suffixes = suffixes_of(self._progress)[::-1]
         ids = [_id(match, suffix) for match in made_up if match is not None for suffix in suffixes]
         known, deleted = self._journal.known(ids), self._journal.deleted_ids.among(ids)
         return [
-            "" if match is None else self._suffix_for(one, match, suffixes, known, deleted)
-            for one, match in zip(batch, made_up, strict=True)
+            "" if match is None else self._suffix_for(example, match, suffixes, known, deleted)
+            for example, match in zip(batch, made_up, strict=True)
         ]
 
     def _suffix_for(
         self,
-        one: Example,
+        example: Example,
         match: re.Match[str],
         suffixes: Sequence[str],
         known: dict[str, KnownExample],
@@ -113,7 +113,7 @@ class OwnIds:
                 if id_ in deleted:
                     return suffix
                 if id_ in known:
-                    is_same = self._same_words(known[id_], one)
+                    is_same = self._same_words(known[id_], example)
                     if is_same or (is_same is None and self._progress.begins_alike):
                         return suffix
                     was_known = True
@@ -123,12 +123,12 @@ class OwnIds:
             self._choose_suffix()
         return self._progress.id_suffix
 
-    def _same_words(self, known: KnownExample, one: Example) -> bool | None:
+    def _same_words(self, known: KnownExample, example: Example) -> bool | None:
         before = self._journal.examples.at(known.offset, self._journal.examples.generation_of(known.offset))
-        return None if before is None else same_words(before, one, self._ngram_max)
+        return None if before is None else same_words(before, example, self._ngram_max)
 
     def _choose_suffix(self) -> None:
-        others = sum(one.key != self._progress.key for one in self._sources)
+        others = sum(source.key != self._progress.key for source in self._sources)
         self._progress.id_suffix = unused_suffix([*self._sources, self._progress], others + 1)
 
 
@@ -139,7 +139,7 @@ def suffixes_of(progress: SourceProgress) -> list[str]:
 
 def unused_suffix(sources: Iterable[SourceProgress], at_least: int) -> str:
     """A suffix that no made-up id has yet, with that number where it is not taken."""
-    used = (re.match(r"@(\d+)", suffix) for one in sources for suffix in suffixes_of(one))
+    used = (re.match(r"@(\d+)", suffix) for source in sources for suffix in suffixes_of(source))
     return f"@{max([2, at_least, *(int(match[1]) + 1 for match in used if match)])}"
 
 

@@ -3,65 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.folder.stream_keys import PROGRAM
-from everlearn.runtime.loop.feeds import ArrangedFeed, Feed
-from everlearn.types import Example, Json
+from everlearn.runtime.loop.feeds import ArrangedFeed
+from everlearn.stream.source import SourceReader
+from everlearn.types import Cursor, Example, Json
 
 __all__ = ["GivenPlace", "Place"]
 
 
-class Place(Protocol):
+class Place:
     """A run's place in what is to be learned.
 
     Attributes:
         name: For messages.
         progress: How far the run is.
+        feed: Gives what comes next; None: batches are given.
+        experiences: The feed, where the stream is ordered and cut in experiences.
     """
 
     name: str
     progress: SourceProgress
-
-    @property
-    def feed(self) -> Feed | None:
-        """Gives what comes next; None: batches are given."""
-        ...
-
-    @property
-    def experiences(self) -> ArrangedFeed | None:
-        """The feed, where the stream is ordered and cut in experiences."""
-        ...
+    feed: SourceReader | None = None
+    experiences: ArrangedFeed | None = None
 
     def with_own_ids(self, batch: Sequence[Example], /) -> Sequence[Example]:
         """Examples with the ids that they have in the journal."""
-        ...
+        return batch
 
     def total(self) -> int | None:
         """Examples that there are, if that is known."""
-        ...
+        return None
 
-    def took(self, num_examples: int, cursor: dict[str, Json] | None = None) -> None:
+    def took(self, num_examples: int, cursor: Cursor | None = None) -> None:
         """Note that so many more were taken; where to go on is behind them, or at the cursor."""
-        ...
+        self.progress.examples += num_examples
 
     def finish(self) -> None:
         """Note that the end was reached."""
-        ...
 
     def to_json(self) -> dict[str, Json]:
         """As journaled with a step."""
-        ...
+        return self.progress.model_dump(mode="json")
 
     def close(self) -> None:
         """Let go of what is read."""
-        ...
+        if self.feed is not None:
+            self.feed.close()
 
 
-class GivenPlace:
-    """Among batches that a program gives; a ``Place``.
+class GivenPlace(Place):
+    """Among batches that a program gives: it may always give more, and nobody knows how many.
 
     Args:
         folder: The run folder.
@@ -69,32 +63,8 @@ class GivenPlace:
     """
 
     name = "the program's examples"
-    feed: Feed | None = None
-    experiences: ArrangedFeed | None = None
 
     def __init__(self, folder: RunFolder, delay: int) -> None:
         known = (source for source in folder.sources() if source.key == PROGRAM)
         self.progress = next(known, None) or SourceProgress(key=PROGRAM)
         self.progress.delay = delay
-
-    def with_own_ids(self, batch: Sequence[Example], /) -> Sequence[Example]:
-        """The ids that the program gives."""
-        return batch
-
-    def total(self) -> int | None:
-        """Nobody knows."""
-        return None
-
-    def took(self, num_examples: int, cursor: dict[str, Json] | None = None) -> None:
-        """See Place."""
-        self.progress.examples += num_examples
-
-    def finish(self) -> None:
-        """A program may always give more."""
-
-    def to_json(self) -> dict[str, Json]:
-        """See Place."""
-        return self.progress.model_dump(mode="json")
-
-    def close(self) -> None:
-        """Nothing is read."""

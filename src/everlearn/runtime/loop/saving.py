@@ -9,7 +9,6 @@ from everlearn.journal.deletion.compaction import drop_old_texts
 from everlearn.journal.history_records import CheckpointRecord
 from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.folder.metrics_file import write_metrics
-from everlearn.runtime.folder.text_rules import days_kept
 from everlearn.tasks.records import RunStatus, Seconds
 from everlearn.types import Json
 
@@ -107,20 +106,19 @@ class Saving:
     def seconds(self) -> Seconds:
         """Time by kind of work, earlier sittings included."""
         before, now = self._seconds_before, self._live.fold.clock.seconds
-        return Seconds(
-            encode=before.encode + now["encode"],
-            predict=before.predict + now["predict"],
-            learn=before.learn + now["learn"],
-            evaluate=before.evaluate + now["evaluate"],
-            save=before.save + now["save"],
-            total=before.total + time.perf_counter() - self._started,
-        )
+        spent = {work: getattr(before, work) + seconds for work, seconds in now.items()}
+        return Seconds(**spent, total=before.total + time.perf_counter() - self._started)
 
     def _drop_texts(self) -> None:
-        """Drop what is not to be kept any longer; the checkpoint that was just written holds it."""
-        live = self._live
+        """Drop what is not to be kept any longer; the checkpoint that was just written holds it.
+
+        A learner that reads texts needs them once. Where it is to keep none, they are kept until a checkpoint
+        holds what was learned from them: without them, nothing after the last one could be made again after a
+        crash.
+        """
+        live, settings = self._live, self._live.config.run
         reads_text = live.learner.reads_text
-        days = days_kept(live.config, reads_text=reads_text)
+        days = 0.0 if reads_text and settings.keep_text is False else settings.text_days
         if days is not None:
             with live.folder.saving():
                 drop_old_texts(

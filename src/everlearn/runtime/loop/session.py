@@ -42,7 +42,7 @@ from everlearn.stream.source import EndOfStream, Rejection
 from everlearn.tasks.batch_result import Observer
 from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.scores import Tested
-from everlearn.types import Example, Json, Prediction
+from everlearn.types import Cursor, Example, Json, Prediction
 
 __all__ = ["BrokenStreamError", "LearnSession"]
 
@@ -96,7 +96,7 @@ class LearnSession:
                 note_field_names(folder.journal, config.stream)
             feed = place.experiences
             self._experiences = None if feed is None else Experiences(feed, config.stream.order, held_out)
-            self._strict = StrictReader(place.feed) if config.stream.strict and place.feed else None
+            self._strict = StrictReader(place.feed, feed) if config.stream.strict and place.feed else None
             self.live = LiveRun(folder, config, learner, observers, self._test_experiences)
             guard = Guard(folder, config.guard) if config.guard.enabled else None
             self.saving = Saving(self.live, started, tuple if guard is None else guard.needed_texts)
@@ -109,9 +109,10 @@ class LearnSession:
                 advice="Go on with --no-strict, which leaves it out, or take it out: everlearn forget "
                 f"{folder.path} --id ID",
             )
-            # What was journaled must be learned again after a crash: see ``days_kept``.
+            # What was journaled must be learned again after a crash: see ``Saving``.
             self._steps = StepMaker(self.live, self.refusals, keep_text=learner.reads_text or keep_text)
-            self.live.finish_deletions(self._save_without_deleted)
+            # The checkpoint without what was deleted keeps the figures that were brought back.
+            self.live.finish_deletions(lambda: self.saving.save_state(self.live.recovered.status.summary))
             self.publishing.judge_undecided()
             self._queue = DueQueue.of(folder.journal, config.stream.delay)
             self._intake = Intake(self.live, place.name, self._queue)
@@ -174,10 +175,7 @@ class LearnSession:
         return len(batch) + len(rejected)
 
     def take(
-        self,
-        batch: Sequence[Example],
-        rejected: Sequence[Rejection] = (),
-        cursor: dict[str, Json] | None = None,
+        self, batch: Sequence[Example], rejected: Sequence[Rejection] = (), cursor: Cursor | None = None
     ) -> tuple[Taken, Sorted]:
         """Take a batch: journal it, learn it; returns what was new of it, and what was not.
 
@@ -245,11 +243,7 @@ class LearnSession:
         self._make(NewStep(after=After(boundary=EndedExperience(0, name, taken))))
 
     def change_learning_rates(self, settings: Mapping[str, Any]) -> None:
-        """Go on with the peak learning rates that settings give, if they are others; journaled.
-
-        Args:
-            settings: What was given, by dotted path.
-        """
+        """Go on with the peak learning rates of settings by dotted path, if they are others; journaled."""
         given = {
             name: float(settings[path])
             for name in ("learning_rate", "head_learning_rate")
@@ -259,6 +253,15 @@ class LearnSession:
         changed = {name: rate for name, rate in given.items() if rate != present.get(name, rate)}
         if changed:
             self._make(NewStep(after=After(learning_rates=changed)))
+
+    def summary(self, *, fingerprint: str = "", tested: Tested | None = None) -> dict[str, Json]:
+        """The run's figures of now."""
+        return self.live.scores.summary(
+            self.saving.seconds(),
+            num_classes=len(self.live.learner.labels),
+            fingerprint=fingerprint,
+            tested=tested,
+        )
 
     def undo(self) -> None:
         """Take everything of this sitting out of the journal.
@@ -292,10 +295,6 @@ class LearnSession:
                 continue
             return index, rejection
         return None
-
-    def _save_without_deleted(self) -> None:
-        """Write a checkpoint of the state that was brought back, with the figures that it had."""
-        self.saving.save_state(self.live.recovered.status.summary)
 
     def _end(self, rejected: Sequence[Rejection]) -> None:
         """Learn what still waits, and note that the stream is finished."""

@@ -65,28 +65,28 @@ class StepAttempt:
                 learned.
         """
         first = journal.next_offset
-        offsets = {one.example.id: first + k for k, one in enumerate(self.new.arrivals)}
-        turns = {one.id for one in self.due}
-        known = journal.known([one for one in found if one not in offsets])
-        out = {one.offset for one in self.new.changes if one.kind == "readmitted"}
-        changed = {one.offset for one in self.new.changes if one.kind != "pending"}
+        offsets = {arrival.example.id: first + k for k, arrival in enumerate(self.new.arrivals)}
+        turns = {example.id for example in self.due}
+        known = journal.known([id_ for id_ in found if id_ not in offsets])
+        out = {change.offset for change in self.new.changes if change.kind == "readmitted"}
+        changed = {change.offset for change in self.new.changes if change.kind != "pending"}
         earlier = {
-            known[one].offset: reason
-            for one, reason in found.items()
-            if one in known
-            and known[one].role == "learn"
-            and (is_state or one in turns or known[one].offset in out)
+            known[id_].offset: reason
+            for id_, reason in found.items()
+            if id_ in known
+            and known[id_].role == "learn"
+            and (is_state or id_ in turns or known[id_].offset in out)
         }
-        arrived = {offsets[one]: reason for one, reason in found.items() if one in offsets}
-        gone = {known[one].offset for one in found if one in known} | set(arrived)
+        arrived = {offsets[id_]: reason for id_, reason in found.items() if id_ in offsets}
+        gone = {known[id_].offset for id_ in found if id_ in known} | set(arrived)
         new = replace(
             self.new,
-            changes=[one for one in self.new.changes if one.offset not in gone & changed],
+            changes=[change for change in self.new.changes if change.offset not in gone & changed],
             refused=[*self.new.refused, *refused],
         )
         return StepAttempt(
             new=new,
-            due=[one for one in self.due if one.id not in found],
+            due=[example for example in self.due if example.id not in found],
             unlearnable={**self.unlearnable, **arrived, **earlier},
             changes_the_past=self.changes_the_past or (is_state and bool(earlier)),
         )

@@ -23,13 +23,7 @@ __all__ = ["StepMaker"]
 
 
 class StepMaker:
-    """Journals and makes steps of a live state.
-
-    Args:
-        live: The state.
-        refusals: Is told what cannot be learned.
-        keep_text: Whether the journal keeps texts.
-    """
+    """Journals and makes steps of a live state; what cannot be learned of them goes to the refusals."""
 
     def __init__(self, live: LiveRun, refusals: Refusals, *, keep_text: bool) -> None:
         self._live = live

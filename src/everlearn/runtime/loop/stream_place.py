@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.runtime.folder.run_settings import is_arranged, known_source, source_named
 from everlearn.runtime.folder.stream_keys import head_of
-from everlearn.runtime.loop.feeds import ArrangedFeed, DirectFeed, Feed, order_is_lost
+from everlearn.runtime.loop.feeds import ArrangedFeed, order_is_lost
 from everlearn.runtime.loop.own_ids import OwnIds, suffixes_of
+from everlearn.runtime.loop.place import Place
 from everlearn.settings import RunConfig
-from everlearn.stream.source import ChangedSourceError, EndOfStream, Source
+from everlearn.stream.source import ChangedSourceError, EndOfStream, Source, SourceReader
 from everlearn.tasks.table import task_of
-from everlearn.types import Json
+from everlearn.types import Cursor, Example
 
 __all__ = ["StreamPlace"]
 
 _LOOKED_AT = 1_024
 
 
-class StreamPlace:
+class StreamPlace(Place):
     """A run's place in a stream.
 
     Args:
@@ -31,8 +34,9 @@ class StreamPlace:
         name: The stream's.
         progress: How far the run is.
         feed: Gives what comes next.
+        experiences: The feed, where the stream is ordered and cut in experiences.
         was_changed: What was read before is not what lies there now, so it is read again from the beginning.
-        with_own_ids: Gives examples the ids that they have in the journal.
+        own_ids: Gives examples the ids that they have in the journal.
 
     Raises:
         RunError: The stream changed since the run began on it.
@@ -46,68 +50,54 @@ class StreamPlace:
         progress = known_source(sources, key)
         self.was_changed = progress is None and before is not None
         self.progress = progress or _begun(config, key, before)
-        self.feed: Feed = self._open_feed(config)
+        self.feed: SourceReader = self._open_feed(config)
         ngram_max = int((folder.record.learner.coder_config or {}).get("ngram_max", 2))
-        self.with_own_ids = OwnIds(folder.journal, source.name, sources, self.progress, ngram_max)
+        self.own_ids = OwnIds(folder.journal, source.name, sources, self.progress, ngram_max)
         if self.was_changed and before is not None and before.arrangement is not None and self._is_known():
-            self.feed.close()
+            self.close()
             raise order_is_lost(source.name)
         if self.progress.delay != config.stream.delay:
             # A stream that was read to its end notes it all the same: it may grow.
             self.progress.finished &= self.progress.delay is None
             self.progress.delay = config.stream.delay
 
-    @property
-    def experiences(self) -> ArrangedFeed | None:
-        """The feed, where the stream is ordered and cut in experiences."""
-        return self.feed if isinstance(self.feed, ArrangedFeed) else None
+    def with_own_ids(self, batch: Sequence[Example], /) -> Sequence[Example]:
+        """See Place."""
+        return self.own_ids(batch)
 
     def total(self) -> int | None:
-        """Examples of the stream, if that is known."""
-        return self.feed.total if isinstance(self.feed, ArrangedFeed) else self._source.count()
+        """See Place."""
+        return self._source.count() if self.experiences is None else self.experiences.total
 
-    def took(self, num_examples: int, cursor: dict[str, Json] | None = None) -> None:
-        """Note that so many more were taken.
-
-        Args:
-            num_examples: How many.
-            cursor: Where to go on; None: behind what was read.
-        """
-        self.progress.examples += num_examples
-        self.progress.cursor = self.feed.cursor() if cursor is None else cursor
+    def took(self, num_examples: int, cursor: Cursor | None = None) -> None:
+        """See Place."""
+        super().took(num_examples)
+        self.progress.cursor = dict(self.feed.cursor() if cursor is None else cursor)
 
     def finish(self) -> None:
-        """Note that the end was reached."""
+        """See Place."""
         self.progress.finished = True
-        self.progress.cursor = self.feed.cursor()
-
-    def close(self) -> None:
-        """Let go of the stream."""
-        self.feed.close()
-
-    def to_json(self) -> dict[str, Json]:
-        """As journaled with a step."""
-        return self.progress.model_dump(mode="json")
+        self.progress.cursor = dict(self.feed.cursor())
 
     def _is_known(self) -> bool:
         """Whether the stream begins with something that the run has taken."""
         reader = self._source.open()
         try:
-            return self.with_own_ids.knows_any(reader.next_batch(_LOOKED_AT))
+            return self.own_ids.knows_any(reader.next_batch(_LOOKED_AT))
         except EndOfStream:
             return False
         finally:
             reader.close()
 
-    def _open_feed(self, config: RunConfig) -> Feed:
+    def _open_feed(self, config: RunConfig) -> SourceReader:
         if not is_arranged(config):
             try:
-                return DirectFeed(self._source, self.progress.cursor)
+                return self._source.open(self.progress.cursor)
             except ChangedSourceError:
                 self.progress = _begun(config, self.progress.key, self.progress)
                 self.progress.begins_alike = self.was_changed = True
-                return DirectFeed(self._source, None)
-        feed = ArrangedFeed(
+                return self._source.open()
+        self.experiences = ArrangedFeed(
             self._source,
             config.stream,
             config.seed,
@@ -115,8 +105,8 @@ class StreamPlace:
             self.progress.digest,
             task=task_of(config),
         )
-        self.progress.digest = feed.digest
-        return feed
+        self.progress.digest = self.experiences.digest
+        return self.experiences
 
 
 def _begun(config: RunConfig, key: str, before: SourceProgress | None = None) -> SourceProgress:

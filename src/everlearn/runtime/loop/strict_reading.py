@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from everlearn.errors import InputError
-from everlearn.runtime.loop.feeds import Feed
-from everlearn.stream.source import EndOfStream
-from everlearn.types import Example
+from everlearn.runtime.loop.feeds import ArrangedFeed
+from everlearn.stream.source import EndOfStream, SourceReader
+from everlearn.types import Cursor, Example
 
 __all__ = ["StrictReader"]
 
@@ -17,15 +15,17 @@ class StrictReader:
 
     Args:
         feed: Where the examples come from.
+        experiences: The same, where the stream is cut in experiences: a batch lies within one.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: SourceReader, experiences: ArrangedFeed | None) -> None:
         self._feed = feed
-        self._cursors: list[dict[str, Any]] = []
+        self._experiences = experiences
+        self._cursors: list[Cursor] = []
         self._ending: EndOfStream | InputError | None = None
 
     def next_batch(self, limit: int) -> list[Example]:
-        """See Feed."""
+        """See SourceReader."""
         if self._ending is not None:
             raise self._ending
         batch: list[Example] = []
@@ -33,12 +33,12 @@ class StrictReader:
         try:
             while len(batch) < limit:
                 cursor = self._feed.cursor()
-                one = self._feed.next_batch(1)
-                if not one:
+                examples = self._feed.next_batch(1)
+                if not examples:
                     break
-                batch += one
+                batch += examples
                 self._cursors.append(cursor)
-                if self._feed.completed_experience() is not None:
+                if self._experiences is not None and self._experiences.completed_experience() is not None:
                     break
         except (EndOfStream, InputError) as ending:
             self._ending = ending
@@ -46,6 +46,6 @@ class StrictReader:
                 raise
         return batch
 
-    def cursor_before(self, index: int) -> dict[str, Any]:
+    def cursor_before(self, index: int) -> Cursor:
         """Resumes at an example of the last batch."""
         return self._cursors[index]
