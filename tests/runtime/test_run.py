@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,7 @@ def test_a_run_that_cannot_be_brought_back_is_closed(path: Path, monkeypatch: py
     assert verify_run(path).is_valid
 
 
-def _raising_once(error: Exception, times: int = 1) -> Any:
+def _raising_once(error: BaseException, times: int = 1) -> Any:
     made, calls = Fold.make, [0]
 
     def make(*given: Any) -> Any:
@@ -366,3 +367,102 @@ def test_wrong_use_is_told(path: Path, tmp_path: Path) -> None:
         run.predict(["a"])
     with pytest.raises(EverlearnError, match="closed"):
         run.learn(twice)
+
+
+def test_an_interrupt_leaves_the_run_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, _ = batches(3)
+    with Run.open(path) as run:
+        run.learn(first)
+        with monkeypatch.context() as patched:
+            patched.setattr(Fold, "make", _raising_once(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                run.learn(second)
+    with Run.open(path) as run:
+        for batch in (first, second):
+            run.learn(batch)
+        assert run.stats()["learned"] == FIRST + 16
+    assert verify_run(path).is_valid
+
+
+def test_what_is_forgotten_is_served_no_longer(tmp_path: Path) -> None:
+    guarded = SMALL | {"guard.enabled": True, "guard.every": 80, "guard.share": 0.25}
+    examples = clustered_examples(160)
+    learn(write_codes_file(tmp_path / "first.parquet", examples), tmp_path / "run", guarded)
+    with Run.open(tmp_path / "run") as run, Run.open(tmp_path / "run", mode="read") as reader:
+        texts = clustered_examples(9, start=900)
+        before = said(run), [one.probabilities.tolist() for one in reader.predict(texts, version=1)]
+        run.forget([one.id for one in examples[:60]])
+        after = said(run), [one.probabilities.tolist() for one in reader.predict(texts, version=1)]
+        assert after[0] != before[0]
+        assert after[1] != before[1]
+        assert after[0] == said(reader)
+
+
+def test_wrong_calls_cost_nothing_and_put_off_no_checkpoint(path: Path) -> None:
+    with Run.open(path, {"run.checkpoint_seconds": 0.2}) as run:
+        for number, batch in enumerate(batches(30, size=2)):
+            run.learn(batch)
+            with pytest.raises(RunError):
+                run.rollback(99)
+            with pytest.raises(InputError):
+                run.learn([None])  # type: ignore[list-item]
+            if number % 10 == 0:
+                time.sleep(0.25)
+        assert len(list((path / "checkpoints").glob("step-*"))) >= 2
+        assert run.stats()["seconds"] > 0.7
+
+
+def test_what_is_given_is_taken_as_streams_take_it(path: Path) -> None:
+    code = clustered_examples(1, start=700)[0].code
+    with Run.open(path) as run:
+        outcome = run.learn([Example(id="x", text="  "), Example(id="y", text="a", target=" ", code=code)])
+        assert [one.reason for one in outcome.refused] == ["its text is empty"]
+        assert list(outcome.offsets) == ["y"]
+        assert run.feedback({"y": "label1"}).num_changed == 1
+        step = run.learn([]).step
+        assert run.feedback({}).step == step
+        for wrong in ("a text", [3], [None]):
+            with pytest.raises(InputError):
+                run.predict(wrong)  # type: ignore[arg-type]
+        for ids in ("12", "message-1"):
+            with pytest.raises(InputError, match="give a list of ids"):
+                run.forget(ids)
+        with pytest.raises(RunError, match="being changed"):
+            run._change(lambda _: run.learn(batches(1)[0]))
+    with pytest.raises(ConfigError, match="mode must be"):
+        Run.open(path, mode="r")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="seed has no effect where a run is read"):
+        Run.open(path, {"seed": 0}, mode="read")
+
+
+def test_a_strict_run_takes_nothing_of_a_batch_that_it_cannot_use(path: Path) -> None:
+    first, second = batches(2)
+    with Run.open(path, {"stream.strict": True}) as run:
+        run.learn(first)
+        before = run.fingerprint(), run.stats()["examples"]
+        with pytest.raises(InputError, match="no earlier example has the id 'nobody'"):
+            run.learn([*second[:3], Example(id="nobody", target="label1")])
+        assert (run.fingerprint(), run.stats()["examples"]) == before
+        assert len(run.learn(second).offsets) == 8
+    with Run.open(path) as run:  # after a crash the last batch is given again
+        assert [one.kind for one in run.learn(second).refused] == ["duplicate"] * 8
+
+
+def test_targets_that_are_late_by_rule_are_learned_when_it_settles(path: Path) -> None:
+    with Run.open(path, {"stream.delay": 10}) as run:
+        for batch in batches(3, size=8):
+            run.learn(batch)
+        assert run.stats()["learned"] == FIRST + 14
+        run.settle()
+        assert run.stats()["learned"] == FIRST + 24
+
+
+def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    settings = {"learner.kind": "gradient", "model.name": str(tmp_path / "no model")}
+    with pytest.raises(EverlearnError):
+        Run.open(tmp_path / "mine", settings)
+    assert list((tmp_path / "mine").iterdir()) == []
+    with pytest.raises(EverlearnError):
+        Run.open(tmp_path / "other", settings)
+    assert not (tmp_path / "other").exists()

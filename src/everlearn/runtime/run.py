@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, Self, TypeVar
 
-from everlearn.errors import InputError, RunError
+from everlearn.errors import ConfigError, InputError, RunError, StorageError
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.fold.served_learner import Served, served_of
@@ -20,12 +20,13 @@ from everlearn.runtime.folder.run_settings import settings_for
 from everlearn.runtime.folder.serving import served_state, served_version
 from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.folder.useful_settings import check_useful
+from everlearn.runtime.given import given_examples, given_names, given_texts
 from everlearn.runtime.history.lineage import VersionList, list_versions
 from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_examples, review_run
 from everlearn.runtime.history.rollback import RollbackOutcome, rollback_run
 from everlearn.runtime.loop.place import GivenPlace
 from everlearn.runtime.loop.session import LearnSession
-from everlearn.runtime.step_outcome import StepOutcome, batch_outcome
+from everlearn.runtime.step_outcome import StepOutcome, take_batch
 from everlearn.settings import RunConfig
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import RunStatus
@@ -35,6 +36,8 @@ from everlearn.types import Example, Json, Prediction
 __all__ = ["Run", "StepOutcome"]
 
 Outcome = TypeVar("Outcome")
+
+_OF_READING = frozenset({"model.name", "model.device"})
 
 
 class Run:
@@ -60,7 +63,9 @@ class Run:
         self._lock = RLock()
         self._served: Served | None = None
         self._served_state: tuple[object, ...] | None = None
-        self._versions: dict[int, Served] = {}
+        self._versions: dict[tuple[int, str | None], Served] = {}
+        self._is_changing = False
+        self._keeps_folder = True
         self._is_writer = session is not None
         self._is_closed = False
         # A crash may have come between the newest step and its checkpoint.
@@ -94,19 +99,32 @@ class Run:
             ModelError: The model cannot be loaded.
         """
         path, given = Path(path), dict(settings or {})
+        if mode not in ("write", "read"):
+            raise ConfigError(f"mode must be 'write' or 'read', not {mode!r}")
         if mode == "read":
+            if useless := sorted(given.keys() - _OF_READING):
+                raise ConfigError(f"{useless[0]} has no effect where a run is read; leave it out")
             folder = RunFolder.open_to_read(path)
             return cls(folder, folder.config.with_settings(given), None)
-        started = time.perf_counter()
+        started, was_there = time.perf_counter(), path.exists()
         with ExitStack() as opened:
             existing = opened.enter_context(RunFolder.open_to_write(path)) if is_run_folder(path) else None
             config = settings_for(given, existing, PROGRAM)
             keeps_texts = existing is not None and existing.journal.examples.keep_texts
             check_useful(config, given, keeps_texts=keeps_texts)
-            folder = existing or opened.enter_context(_made(path, config))
-            session = _session(folder, config, started)
-            session.change_learning_rates(given)
-            run = cls(folder, config, session)
+            folder = existing or _made(path, config)
+            if existing is None:
+                opened.callback(_remove, folder, is_kept=was_there)
+            before = folder.config
+            try:
+                folder.write_config(config)  # whatever works with the run from here on goes by it
+                session = _session(folder, config, started)
+                session.change_learning_rates(given)
+                run = cls(folder, config, session)
+            except BaseException:
+                folder.write_config(before)
+                raise
+            run._keeps_folder = was_there
             opened.pop_all()  # from here on the folder is the run's to close
             return run
 
@@ -116,7 +134,8 @@ class Run:
         """What the run says of examples or texts; nothing is learned, and nothing waits for learning.
 
         Without a guard it is what was learned, as far as it is solved (see ``settle``); with one, or after
-        a rollback that keeps a version, the version that is served.
+        a rollback that keeps a version, the version that is served. A run that is open for reading predicts
+        by what was saved last, solved with everything that it holds.
 
         Args:
             examples: What to predict.
@@ -128,7 +147,7 @@ class Run:
                 (to read) nothing was saved yet.
         """
         self._folder.task.check_predicts(str(self.path))
-        batch = [_example(number, given) for number, given in enumerate(examples, start=1)]
+        batch = given_texts(examples)
         served = self._version(version) if version is not None else self._present()
         return served.predict(batch)
 
@@ -138,14 +157,17 @@ class Run:
         """Predict and learn a batch, as one step; it is on the disk when this returns.
 
         An id that was taken before is refused, unless it comes with another target: that is a correction. An
-        example without text brings a target for one that came without.
+        example without text brings a target for one that came without. An empty text is refused, an empty
+        target is none.
 
         Raises:
-            InputError: An example cannot be learned, and ``stream.strict`` is set.
+            InputError: Something is no example; or it cannot be used, and ``stream.strict`` is set. The run
+                is as before.
             ModelError: Training diverged; the run is as before.
             StorageError: The batch cannot be written; the run is as before.
         """
-        return self._change(lambda session: batch_outcome(session, *session.take(list(examples))))
+        batch = given_examples(examples)  # before its turn: who gives it may ask the run meanwhile
+        return self._change(lambda session: take_batch(session, batch))
 
     def feedback(self, targets: Mapping[str, str]) -> StepOutcome:
         """Targets for examples that were taken before, by id, with a target or without.
@@ -170,8 +192,8 @@ class Run:
             return self.feedback(targets)
 
     def settle(self) -> StepOutcome:
-        """Let predictions use everything learned, and learn what waits for more; journaled."""
-        return self._change(lambda session: _after(session, session.settle))
+        """Learn what waits (for its turn, or for more), and let predictions use everything; journaled."""
+        return self._change(lambda session: _after(session, session.settle_all))
 
     def boundary(self, name: str) -> StepOutcome:
         """Say that a part of the stream has ended: continual-learning methods consolidate; journaled."""
@@ -185,7 +207,7 @@ class Run:
         """
         with self._lock:
             session = self._writing()
-            summary = self.stats() | {"fingerprint": session.live.learner.fingerprint()}
+            summary = session.summary(fingerprint=session.live.learner.fingerprint())
             session.saving.save(summary)
             session.publishing.end_sitting(summary)
             self._is_saved = True
@@ -207,6 +229,7 @@ class Run:
             RunError: The texts that would have to be learned again were dropped.
             StorageError: Saving failed; what is not deleted yet is as before.
         """
+        ids = given_names(ids, "ids")
         return self._rewrite(
             lambda session: forget_in_run(session.live, ids=ids, where=where, approximate=approximate)
         )
@@ -221,7 +244,10 @@ class Run:
         Raises:
             RunError: There is no such version, it is retired, or it lies beyond another rollback.
         """
-        return self._rewrite(lambda session: rollback_run(session.folder, version, keep_learned=keep_learned))
+        return self._rewrite(
+            lambda session: rollback_run(session.folder, version, keep_learned=keep_learned),
+            of_the_folder=True,
+        )
 
     def flagged(self, *, limit: int = 50) -> list[FlaggedExample]:
         """Suspicious examples on which nobody has decided, the most suspicious first."""
@@ -242,6 +268,7 @@ class Run:
             ConfigError: Nothing to decide, or an id is both accepted and rejected.
             RunError: An id is not flagged, the decision set nothing aside, or something cannot be learned.
         """
+        accept, reject = given_names(accept, "accept"), given_names(reject, "reject")
         return self._rewrite(
             lambda session: review_run(session.live, accept=accept, reject=reject, readmit=readmit)
         )
@@ -252,11 +279,12 @@ class Run:
             return list_versions(self._folder)
 
     def stats(self) -> dict[str, Json]:
-        """The run's figures, by the names of ``learn --json``."""
+        """The run's figures, by the names of ``learn --json``; to who reads, as they were saved last."""
         with self._reading():
             if self._session is not None:
                 return self._session.summary()
-            return dict(RunStatus.model_validate(self._folder.newest_checkpoint().run).summary)
+            saved = RunStatus.model_validate(self._folder.newest_checkpoint().run).summary
+            return {**saved, "fingerprint": ""}
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was learned."""
@@ -279,13 +307,13 @@ class Run:
             session, self._is_closed = self._session, True
             try:
                 if session is not None and not self._is_saved:
-                    session.saving.save()
+                    session.saving.save(session.summary(fingerprint=session.live.learner.fingerprint()))
             finally:
                 self._session = self._served = None
                 if session is not None:
                     session.close()
                 if session is not None and not self._folder.journal.last_step:
-                    self._folder.remove()
+                    _remove(self._folder, is_kept=self._keeps_folder)
                 else:
                     self._folder.close()
 
@@ -296,45 +324,100 @@ class Run:
         self.close()
 
     def _change(self, work: Callable[[LearnSession], StepOutcome]) -> StepOutcome:
-        with self._lock:
-            session = self._writing()
+        with self._turn() as session:
             before = self._newest_version()
             try:
                 outcome = work(session)
-            except Exception as error:
+            except BaseException as error:
                 # The journal is as it was before; queue, place and learner are brought back to that.
-                self._restart()
+                self._restart(error)
                 if is_out_of_memory(error):
                     raise out_of_memory(error, str(self.path)) from error
                 raise
             self._is_saved = False
-            if session.saving.is_due:
-                session.saving.save()
             self._publish()
             after = self._newest_version()
-            return replace(outcome, version=after if after != before else None)
+            return replace(
+                outcome, version=after if after != before else None, notes=self._saved_if_due(session)
+            )
 
-    def _rewrite(self, work: Callable[[LearnSession], Outcome]) -> Outcome:
-        """Change what came before; the run goes on from what is left."""
+    def _saved_if_due(self, session: LearnSession) -> list[str]:
+        """Save where it is time to; what was learned is journaled, so failing to is no failure of a step."""
+        if not session.saving.is_due:
+            return []
+        try:
+            session.saving.save(session.summary(fingerprint=session.live.learner.fingerprint()))
+        except StorageError as error:
+            return [f"The batch is learned, but no checkpoint could be written: {error}"]
+        self._is_saved = True
+        return []
+
+    def _rewrite(self, work: Callable[[LearnSession], Outcome], *, of_the_folder: bool = False) -> Outcome:
+        """Change what came before; the run goes on from what is left.
+
+        Args:
+            work: Changes it.
+            of_the_folder: It leaves the session's own learner alone.
+        """
+        with self._turn() as session:
+            before = self._history()
+            try:
+                outcome = work(session)
+            except ConfigError:
+                raise  # nothing was begun
+            except BaseException as error:
+                if not (of_the_folder and self._history() == before):
+                    self._restart(error)
+                raise
+            if self._history() != before:
+                self._restart()
+            return outcome
+
+    @contextmanager
+    def _turn(self) -> Iterator[LearnSession]:
+        """The session, for one change at a time."""
         with self._lock:
             session = self._writing()
+            if self._is_changing:
+                raise RunError(f"{self.path} is being changed by the very call that asks for another change")
+            self._is_changing = True
             try:
-                return work(session)
+                yield session
             finally:
-                self._restart()
+                self._is_changing = False
 
-    def _restart(self) -> None:
-        """Bring the run to its journal's newest step again; where that fails it is closed."""
+    def _restart(self, error: BaseException | None = None) -> None:
+        """Bring the run to its journal's newest step again; where that fails it is closed.
+
+        Args:
+            error: Why it is needed; is told of a failure. None: a failure is raised.
+        """
         assert self._session is not None, "only who writes changes anything"
-        self._session.close()
+        before = self._session
+        before.close()
         self._session = None
         self._versions.clear()
         try:
             self._session = _session(self._folder, self._config, time.perf_counter())
+            self._session.saving.go_on_from(before.saving)
             self._publish(is_changed=True)
-        except BaseException:
+        except BaseException as failed:
+            self._session = None  # never to be saved
             self.close()
-            raise
+            if error is None:
+                raise
+            error.add_note(f"The run could not be brought back after it, and is closed here: {failed}")
+
+    def _history(self) -> tuple[object, ...]:
+        """What a change of what came before changes."""
+        journal, history = self._folder.journal, self._folder.history
+        return (
+            journal.last_step,
+            history.last_revision,
+            self._folder.serving,
+            len(history.decisions()),
+            len(self._folder.journal.flags.unresolved(1_000_000)),
+        )
 
     def _publish(self, *, is_changed: bool = False) -> None:
         """Let the present state, or the version to be served (which may hold something else), predict now."""
@@ -345,7 +428,7 @@ class Run:
             turns = None if snapshot is not None else self._lock
             self._served = Served(snapshot or session.live.learner, None, turns)
         elif is_changed or self._served is None or self._served.version != serving.version:
-            self._served = served_of(self._folder)
+            self._served = served_of(self._folder, config=self._config)
 
     def _present(self) -> Served:
         served = self._served
@@ -354,14 +437,16 @@ class Run:
         with self._reading():
             state = served_state(self._folder)
             if self._served is None or state != self._served_state:
-                self._served, self._served_state = served_of(self._folder), state
+                self._served, self._served_state = served_of(self._folder, config=self._config), state
             return self._served
 
     def _version(self, number: int) -> Served:
         with self._reading():
-            if number not in self._versions:
-                self._versions = {number: served_of(self._folder, number)}
-            return self._versions[number]
+            found = self._folder.history.version(number)
+            key = (number, None if found is None else found.file)  # a deletion writes versions anew
+            if key not in self._versions:
+                self._versions = {key: served_of(self._folder, number, config=self._config)}
+            return self._versions[key]
 
     def _newest_version(self) -> int | None:
         if not self._config.guard.enabled:
@@ -395,6 +480,13 @@ def _made(path: Path, config: RunConfig) -> RunFolder:
     return folder
 
 
+def _remove(folder: RunFolder, *, is_kept: bool) -> None:
+    """Delete a run in which nothing was learned; an empty folder that was there before stays."""
+    folder.remove()
+    if is_kept:
+        folder.path.mkdir(exist_ok=True)
+
+
 def _session(folder: RunFolder, config: RunConfig, started: float) -> LearnSession:
     place = GivenPlace(folder, config.stream.delay)
     return LearnSession(folder, config, folder.fresh_learner(config=config), place, started)
@@ -403,11 +495,3 @@ def _session(folder: RunFolder, config: RunConfig, started: float) -> LearnSessi
 def _after(session: LearnSession, work: Callable[[], None]) -> StepOutcome:
     work()
     return StepOutcome(step=session.folder.journal.last_step)
-
-
-def _example(number: int, given: Example | str) -> Example:
-    if isinstance(given, Example):
-        return given
-    if not given.strip():
-        raise InputError(f"text {number} is empty: there is nothing to predict")
-    return Example(id=str(number), text=given)

@@ -41,8 +41,13 @@ class Served:
             return self.predictor.predict(examples)
 
 
-def served_of(folder: RunFolder, version: int | None = None) -> Served:
+def served_of(folder: RunFolder, version: int | None = None, config: RunConfig | None = None) -> Served:
     """The predictor of a version's saved state (None: of what the run serves), with everything that it holds.
+
+    Args:
+        folder: The run.
+        version: The version.
+        config: Settings to use in place of the run's own.
 
     Raises:
         RunError: There is no such version, its state is gone, or nothing was saved yet.
@@ -54,7 +59,7 @@ def served_of(folder: RunFolder, version: int | None = None) -> Served:
         checkpoint = served_checkpoint(folder)
     else:
         checkpoint = folder.checkpoints.load(_file_of(folder, version))
-    learner = _restored(folder, checkpoint)
+    learner = _restored(folder, checkpoint, config)
     learner.solve()
     snapshot = learner.snapshot()
     return Served(learner, version, RLock()) if snapshot is None else Served(snapshot, version)

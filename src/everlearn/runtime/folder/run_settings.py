@@ -87,6 +87,7 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     if named is not None and named.delay is not None:
         own["stream.delay"] = named.delay
     asked = folder.config.with_settings(own).with_settings(given)
+    task_of(asked)  # or it would be said to differ, and not that there is none of this name
     wanted = dict(flatten_settings(asked.to_mapping()))
     differing = [
         f"{path} is {_shown(own[path])} in the run, {_shown(wanted[path])} was given"

@@ -29,6 +29,7 @@ class Refusals:
         num_duplicates: Records of this sitting whose id was taken before.
         num_unlearnable: Examples of this sitting, or that waited for it, that could not be learned.
         first: The first of the rejected.
+        newest: All of the batch that is taken, repeated ones and what cannot be learned included.
     """
 
     def __init__(self, source_name: str, *, is_strict: bool, keep_excerpts: bool, advice: str) -> None:
@@ -39,11 +40,13 @@ class Refusals:
         self.num_records = self.num_lost = self.num_rejected = 0
         self.num_duplicates = self.num_unlearnable = 0
         self.first: Rejection | None = None
+        self.newest: list[Rejection] = []
 
     def take(self, rejections: Sequence[Rejection]) -> list[Refused]:
         """Count rejections; returns what is journaled of them."""
         real = [rejection for rejection in rejections if not is_duplicate(rejection)]
         self.num_rejected += len(real)
+        self.newest += rejections
         self.num_lost += sum(map(is_loss, real))
         self.num_duplicates += len(rejections) - len(real)
         if self.first is None and real:

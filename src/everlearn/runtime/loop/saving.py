@@ -39,6 +39,11 @@ class Saving:
         self._between: CheckpointRecord | None = None
         self.newest: CheckpointRecord | None = None
 
+    def go_on_from(self, earlier: Saving) -> None:
+        """Take over the time that an earlier one has counted, and when it saved last."""
+        self._seconds_before, self._started = earlier.seconds(), time.perf_counter()
+        self._saved_at = earlier._saved_at
+
     @property
     def is_due(self) -> bool:
         """Whether the time between two checkpoints is over, and there is something to save."""

@@ -158,7 +158,7 @@ class LearnSession:
             BrokenStreamError: The stream cannot be read any further; all before is learned.
         """
         assert self.place.feed is not None, "there is no stream; give it batches"
-        self._learn_waiting(self.config.stream.delay)
+        self.learn_waiting(self.config.stream.delay)
         try:
             batch = (self._strict or self.place.feed).next_batch(self.config.stream.batch_size)
         except EndOfStream:
@@ -186,12 +186,15 @@ class LearnSession:
         """
         examples = self.folder.task.arriving(self.place.with_own_ids(batch))
         arrived = self._intake.sort(examples, self.progress.examples + 1)
+        self.refusals.newest = []
         unusable = self._first_unusable(arrived)
-        if self._strict is not None and unusable is not None:
+        if unusable is not None:
             index, rejection = unusable
-            if index:
+            if index and self._strict is not None:  # a program gives its batch again, whole
                 self.take(batch[:index], rejected, self._strict.cursor_before(index))
             raise _unusable(rejection)
+        if rejected and self.config.stream.strict and self._strict is None:
+            raise _unusable(rejected[0])
         taken = self._intake.take(arrived.fresh)
         due, learned = self._queue.push(taken.to_learn, taken.last_offset)
         # With the batch's own examples in the queue, for which it may bring other targets.
@@ -284,7 +287,7 @@ class LearnSession:
         What an earlier sitting has taken is passed over: files are read again. So is what was deleted, which
         nobody could mend.
         """
-        if self._strict is None:
+        if not self.config.stream.strict:
             return None
         for index, rejection in zip(arrived.refused_at, arrived.refused, strict=True):
             if is_duplicate(rejection):
@@ -298,7 +301,7 @@ class LearnSession:
 
     def _end(self, rejected: Sequence[Rejection]) -> None:
         """Learn what still waits, and note that the stream is finished."""
-        self._learn_waiting()
+        self.learn_waiting()
         self.refusals.num_records += len(rejected)
         refused = self.refusals.take(rejected)
         examine = not self.is_fruitless and self.publishing.has_unexamined
@@ -313,7 +316,12 @@ class LearnSession:
                 )
             )
 
-    def _learn_waiting(self, stay: int = 0) -> None:
+    def settle_all(self) -> None:
+        """Learn what waits for its turn or for more, and let predictions use everything; journaled."""
+        self.learn_waiting()
+        self.settle()
+
+    def learn_waiting(self, stay: int = 0) -> None:
         """Learn what waits for its turn, batch by batch, but for the newest ``stay`` examples."""
         while (surplus := len(self._queue) - stay) > 0:
             due, learned = self._queue.flush(min(self.config.stream.batch_size, surplus))
