@@ -13,11 +13,9 @@ from typing import Any, Literal, Self, TypeVar
 from everlearn.errors import ConfigError, InputError, RunError, StorageError
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
-from everlearn.runtime.fold.served_learner import Served, served_of
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import settings_for
-from everlearn.runtime.folder.serving import served_state, served_version
 from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.folder.useful_settings import check_useful
 from everlearn.runtime.given import given_examples, given_names, given_texts
@@ -26,6 +24,7 @@ from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flag
 from everlearn.runtime.history.rollback import RollbackOutcome, rollback_run
 from everlearn.runtime.loop.place import GivenPlace
 from everlearn.runtime.loop.session import LearnSession
+from everlearn.runtime.predictors import Predictors
 from everlearn.runtime.step_outcome import StepOutcome, take_batch
 from everlearn.settings import RunConfig
 from everlearn.tasks.origin import Origin
@@ -61,17 +60,14 @@ class Run:
         self._config = config
         self._session = session
         self._lock = RLock()
-        self._served: Served | None = None
-        self._served_state: tuple[object, ...] | None = None
-        self._versions: dict[tuple[int, str | None], Served] = {}
+        self._predictors = Predictors(folder, config, self._lock, self._reading)
         self._is_changing = False
         self._keeps_folder = True
-        self._is_writer = session is not None
         self._is_closed = False
         # A crash may have come between the newest step and its checkpoint.
         self._is_saved = session is None or not session.live.recovered.num_steps
         if session is not None:
-            self._publish()
+            self._predictors.publish(session.live.learner)
 
     @classmethod
     def open(
@@ -148,7 +144,7 @@ class Run:
         """
         self._folder.task.check_predicts(str(self.path))
         batch = given_texts(examples)
-        served = self._version(version) if version is not None else self._present()
+        served = self._predictors.now() if version is None else self._predictors.of_version(version)
         return served.predict(batch)
 
     # Learning
@@ -309,7 +305,8 @@ class Run:
                 if session is not None and not self._is_saved:
                     session.saving.save(session.summary(fingerprint=session.live.learner.fingerprint()))
             finally:
-                self._session = self._served = None
+                self._session = None
+                self._predictors.withdraw()
                 if session is not None:
                     session.close()
                 if session is not None and not self._folder.journal.last_step:
@@ -335,7 +332,7 @@ class Run:
                     raise out_of_memory(error, str(self.path)) from error
                 raise
             self._is_saved = False
-            self._publish()
+            self._predictors.publish(session.live.learner)
             after = self._newest_version()
             return replace(
                 outcome, version=after if after != before else None, notes=self._saved_if_due(session)
@@ -396,11 +393,10 @@ class Run:
         before = self._session
         before.close()
         self._session = None
-        self._versions.clear()
         try:
             self._session = _session(self._folder, self._config, time.perf_counter())
             self._session.saving.go_on_from(before.saving)
-            self._publish(is_changed=True)
+            self._predictors.publish(self._session.live.learner, is_changed=True)
         except BaseException as failed:
             self._session = None  # never to be saved
             self.close()
@@ -418,35 +414,6 @@ class Run:
             len(history.decisions()),
             len(self._folder.journal.flags.unresolved(1_000_000)),
         )
-
-    def _publish(self, *, is_changed: bool = False) -> None:
-        """Let the present state, or the version to be served (which may hold something else), predict now."""
-        session = self._writing()
-        serving = served_version(self._folder)
-        if serving is None:
-            snapshot = session.live.learner.snapshot()
-            turns = None if snapshot is not None else self._lock
-            self._served = Served(snapshot or session.live.learner, None, turns)
-        elif is_changed or self._served is None or self._served.version != serving.version:
-            self._served = served_of(self._folder, config=self._config)
-
-    def _present(self) -> Served:
-        served = self._served
-        if self._is_writer and served is not None:
-            return served
-        with self._reading():
-            state = served_state(self._folder)
-            if self._served is None or state != self._served_state:
-                self._served, self._served_state = served_of(self._folder, config=self._config), state
-            return self._served
-
-    def _version(self, number: int) -> Served:
-        with self._reading():
-            found = self._folder.history.version(number)
-            key = (number, None if found is None else found.file)  # a deletion writes versions anew
-            if key not in self._versions:
-                self._versions = {key: served_of(self._folder, number, config=self._config)}
-            return self._versions[key]
 
     def _newest_version(self) -> int | None:
         if not self._config.guard.enabled:
