@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.runtime.text_runs import learn, write_jsonl
 from tests.runtime.word_pairs import write_encoder
@@ -141,6 +141,8 @@ def journal_in_memory() -> Journal:
     return Journal(database)
 
 
+@example([{"a": None}], "\0", "null")
+@example([{'a"': 1, "b\\": 2}], 'a"', "1")
 @given(
     st.lists(st.dictionaries(NAMES, VALUES, max_size=3), min_size=1, max_size=5),
     NAMES,

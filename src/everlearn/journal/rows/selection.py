@@ -108,7 +108,7 @@ class Condition:
         return f"({' OR '.join(ways)})", values
 
     def _own_sql(self) -> tuple[str, list[object]]:
-        if '"' in self.field or "\\" in self.field:
+        if any(mark in self.field for mark in ('"', "\\", "\0")):
             return "e.fields IS NOT NULL", []  # no path of SQLite's can name it
         path = f'$."{self.field}"'
         found = "json_extract(e.fields, ?)"
