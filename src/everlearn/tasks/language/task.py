@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from everlearn.errors import RunError
 from everlearn.journal.deletion.dropped_texts import TextRule
-from everlearn.journal.journal import Journal
 from everlearn.journal.records import NO_TARGET
 from everlearn.learning.language import LanguageLearner
 from everlearn.learning.language.reading import document_of
 from everlearn.learning.run_learner import RunLearner
-from everlearn.settings import GuardSettings, RunConfig, StreamSettings
+from everlearn.settings import RunConfig, StreamSettings
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
@@ -20,28 +19,23 @@ from everlearn.tasks.language.learner import KIND, language_learner, new_languag
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
-from everlearn.tasks.task import Task
 from everlearn.tasks.text_model import TextModel
 from everlearn.tasks.texts.building import text_model_of, warm_up_notes
 from everlearn.tasks.texts.evaluation import LossEvaluation
-from everlearn.tasks.texts.exams import LossExams
-from everlearn.tasks.texts.general_text import GeneralText
-from everlearn.tasks.texts.held_out import LossHeldOut
-from everlearn.tasks.texts.samples import without_samples
 from everlearn.tasks.texts.scores import LossScores
-from everlearn.types import Example, Json
+from everlearn.tasks.texts.task import LossTask
+from everlearn.types import Example
 
 __all__ = ["Language"]
 
 
-class Language(Task):
+class Language(LossTask):
     """See the module."""
 
     name = "lm"
     whole_documents = True
     learns_targets = False
     predicts = False
-    scores_name_examples = True
     version_scores = ("prequential_bits_per_byte", "test_bits_per_byte")
 
     def source_config(
@@ -88,29 +82,13 @@ class Language(Task):
             raise self.unknown_kind(record, origin.owner)
         return language_learner(config, record, self.model_name(config))
 
-    def scores(self, config: RunConfig) -> RunScores:
-        """See Task."""
-        return LossScores(config.run.rolling_window)
-
-    def held_out(self, source: Source, config: RunConfig) -> LossHeldOut:
-        """See Task."""
-        return LossHeldOut(source)
-
-    def exams(self, journal: Journal, settings: GuardSettings, *, reads_text: bool) -> LossExams:
-        """See Task."""
-        return LossExams(journal, settings.recent, settings.long_term, group_of=self.group_of)
-
-    def general_text(self, source: Source, config: RunConfig) -> GeneralText:
-        """See Task."""
-        return GeneralText(self.held_out(source, config))
+    def bleu_tokenizer(self, config: RunConfig) -> str | None:
+        """See LossTask."""
+        return None
 
     def evaluation(self, request: EvaluationRequest) -> LossEvaluation:
         """See Task."""
-        return LossEvaluation(request, None)
-
-    def without_names(self, saved: Mapping[str, Json], ids: Iterable[str]) -> dict[str, Json]:
-        """See Task."""
-        return without_samples(saved, set(ids))
+        return LossEvaluation(request, self.bleu_tokenizer(request.config))
 
     def check_predicts(self, owner: str) -> None:
         """See Task."""

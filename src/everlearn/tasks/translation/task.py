@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from everlearn.errors import ConfigError
 from everlearn.journal.deletion.dropped_texts import TextRule
-from everlearn.journal.journal import Journal
 from everlearn.learning.run_learner import RunLearner
 from everlearn.learning.seq2seq import Seq2SeqLearner
-from everlearn.settings import GuardSettings, RunConfig, StreamSettings
+from everlearn.settings import RunConfig, StreamSettings
 from everlearn.stream.source import Source, SourceConfig
 from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.codes import refuse_codes
@@ -18,26 +16,20 @@ from everlearn.tasks.evaluation import EvaluationRequest
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
-from everlearn.tasks.task import Task
 from everlearn.tasks.text_model import TextModel
 from everlearn.tasks.texts.building import text_model_of, warm_up_notes
 from everlearn.tasks.texts.evaluation import LossEvaluation
-from everlearn.tasks.texts.exams import LossExams
-from everlearn.tasks.texts.general_text import GeneralText
-from everlearn.tasks.texts.held_out import LossHeldOut
-from everlearn.tasks.texts.samples import without_samples
-from everlearn.tasks.texts.scores import LossScores
+from everlearn.tasks.texts.task import LossTask
 from everlearn.tasks.translation.learner import KIND, new_seq2seq_learner, seq2seq_learner
-from everlearn.types import Example, Json, Prediction
+from everlearn.types import Example, Prediction
 
 __all__ = ["Translation"]
 
 
-class Translation(Task):
+class Translation(LossTask):
     """See the module."""
 
     name = "seq2seq"
-    scores_name_examples = True
     version_scores = ("prequential_bits_per_byte", "test_bits_per_byte", "prequential_bleu", "test_bleu")
 
     def source_config(
@@ -65,31 +57,15 @@ class Translation(Task):
             raise self.unknown_kind(record, origin.owner)
         return seq2seq_learner(config, record, self.model_name(config))
 
-    def scores(self, config: RunConfig) -> RunScores:
-        """See Task."""
-        return LossScores(config.run.rolling_window, config.learner.translation.bleu_tokenizer)
-
-    def held_out(self, source: Source, config: RunConfig) -> LossHeldOut:
-        """See Task."""
-        return LossHeldOut(source, config.learner.translation.bleu_tokenizer)
-
-    def exams(self, journal: Journal, settings: GuardSettings, *, reads_text: bool) -> LossExams:
-        """See Task."""
-        return LossExams(journal, settings.recent, settings.long_term, group_of=self.group_of)
-
-    def general_text(self, source: Source, config: RunConfig) -> GeneralText:
-        """See Task."""
-        return GeneralText(self.held_out(source, config))
+    def bleu_tokenizer(self, config: RunConfig) -> str | None:
+        """See LossTask."""
+        return config.learner.translation.bleu_tokenizer
 
     def evaluation(self, request: EvaluationRequest) -> LossEvaluation:
         """See Task."""
         if request.adapt:
             raise ConfigError("adapt is for language models: targets of pairs come after their predictions")
-        return LossEvaluation(request, request.config.learner.translation.bleu_tokenizer)
-
-    def without_names(self, saved: Mapping[str, Json], ids: Iterable[str]) -> dict[str, Json]:
-        """See Task."""
-        return without_samples(saved, set(ids))
+        return LossEvaluation(request, self.bleu_tokenizer(request.config))
 
     def answer(self, example: Example, prediction: Prediction, top: int) -> PredictedText:
         """See Task."""
