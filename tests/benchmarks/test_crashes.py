@@ -104,7 +104,7 @@ def test_streams_hold_repeated_ids_late_targets_and_corrections(tmp_path: Path) 
             "SELECT COUNT(*) FROM steps WHERE first_offset IS NULL AND source IS NOT NULL AND step < "
             "(SELECT MAX(step) FROM steps WHERE first_offset IS NOT NULL)"
         )[0]
-        assert journal.refusals.extent().count
+        assert journal.rejections.extent().count
     assert kinds == {"pending", "target", "correction"}
     assert batches_of_known
 

@@ -26,8 +26,8 @@ from everlearn.journal.records import (
     Change,
     ChangeKind,
     JournaledPrediction,
+    KeptRejection,
     NewStep,
-    Refused,
 )
 from everlearn.journal.schema import SCHEMA_VERSION
 from everlearn.journal.standing.held import HeldTargets, held_examples
@@ -54,7 +54,7 @@ def step(numbers: range, first: int, target: str | None = "a") -> NewStep:
         progress={"key": "stream", "cursor": {"line": numbers.stop}},
         arrivals=arrivals,
         learned=(first, first + len(arrivals) - 1) if arrivals else None,
-        refused=[Refused("stream:1", "blank", "…")],
+        rejected=[KeptRejection("stream:1", "blank", "…")],
         after=After(settle=True),
     )
 
@@ -75,7 +75,7 @@ def test_what_is_appended_comes_back(tmp_path: Path) -> None:
         assert first.prediction.top == (("b", 0.75), ("a", 0.25))
         assert journal.progress() == {"stream": {"key": "stream", "cursor": {"line": 5}}}
         assert journal.step(1).after == After(settle=True)
-        assert [one.reason for one in journal.refusals.all()] == ["blank"]
+        assert [one.reason for one in journal.rejections.all()] == ["blank"]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             journal.set_meta("a", "b")
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from everlearn.context import CarryConfig
+from everlearn.document_piece import DocumentPiece
 from everlearn.errors import ConfigError, ModelError, StateError
 from everlearn.learning.gradient import GradientConfig
 from everlearn.learning.gradient.stability import StabilityConfig
@@ -71,6 +72,27 @@ def test_scores_equal_those_of_whole_documents(make_model: MakeModel) -> None:
     for domain, members in texts.items():
         assert losses[domain].bytes == sum(len(text.encode()) for text in members)
         assert losses[domain].tokens == losses[domain].bytes + len(members)  # and an end each
+
+
+def test_losses_of_groups_are_those_of_their_members(make_model: MakeModel) -> None:
+    """Of several lanes and chunks, against whole documents; with pieces, and a group of none."""
+    language_model = make_model()
+    learner = LanguageLearner(language_model, _config(carry=CarryConfig(window=None)))
+    whole = _examples()
+    pieces = [
+        DocumentPiece("long", part, is_last=part == 1).put_on(Example(id=f"long{part}", text=text))
+        for part, text in enumerate(_TEXTS[:2])
+    ]
+    groups = [[whole[3], whole[0]], [], pieces, [whole[1]]]
+    losses = learner.score_each(groups)
+    assert losses == learner.frozen().score_each(groups)
+    expected = [
+        sum(_reference_nats(language_model, text) for text in texts)
+        for texts in ([_TEXTS[3], _TEXTS[0]], [], [_TEXTS[0] + _TEXTS[1]], [_TEXTS[1]])
+    ]
+    assert [one.nats for one in losses] == pytest.approx(expected, rel=1e-5)
+    assert [one.tokens > 0 for one in losses] == [True, False, True, True]
+    assert {one.domain for one in losses} == {None}
 
 
 def test_prequential_losses_are_taken_before_learning(make_model: MakeModel) -> None:

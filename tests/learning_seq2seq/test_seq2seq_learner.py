@@ -89,6 +89,10 @@ def test_learner_is_a_learner_and_reports_its_steps(make_model: MakeModel) -> No
     batch = word_pairs(4, domain="first") + word_pairs(3, seed=1, domain="second")
     expected = learner.score(batch)
     without = [Example(id="x", text="a dog")]
+    each = learner.score_each([batch[4:], without, batch[:4]])
+    assert each == learner.frozen().score_each([batch[4:], without, batch[:4]])
+    assert [one.tokens for one in each] == [expected[1].tokens, 0, expected[0].tokens]
+    assert [one.nats for one in each] == pytest.approx([expected[1].nats, 0.0, expected[0].nats], rel=1e-5)
     report = learner.learn([*without, *batch])
     assert (report.num_learned, report.num_without_target, report.num_replayed) == (7, 1, 0)
     assert (report.new_labels, report.skipped) == ((), None)

@@ -89,5 +89,5 @@ def test_steps_made_again_predict_what_they_predicted(
                 assert made.prediction.outlier_score == again.outlier_score
                 if again.label is not None:
                     assert made.prediction.confidence == again.probability_of(again.label)
-            fold.replay(folder.journal, step.step - 1, step.step)
+            fold.make_again(folder.journal, step.step - 1, step.step)
         assert without_example >= 4

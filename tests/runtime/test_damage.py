@@ -227,7 +227,7 @@ def test_what_only_the_state_holds_is_not_folded_or_forgotten(tmp_path: Path, ma
     corrected = learn(other, run)
     assert corrected.summary["rejected"] == 1
     with RunFolder.open_to_read(run) as folder:
-        assert "of whose step was lost" in next(one.reason for one in folder.journal.refusals.all())
+        assert "of whose step was lost" in next(one.reason for one in folder.journal.rejections.all())
     assert "lost to damage" in verify_run(run).failed[0]
     for one in (run / "checkpoints").iterdir():
         one.write_bytes(b"")

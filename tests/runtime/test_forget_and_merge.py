@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from everlearn.errors import ConfigError, RunError
-from everlearn.journal.records import Refused
+from everlearn.journal.records import KeptRejection
 from everlearn.journal.standing.held import held_examples
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
@@ -32,9 +32,9 @@ def learn(stream: Path, out: Path, settings: Settings) -> str:
     return str(outcome.summary["fingerprint"])
 
 
-def refused_as_deleted(run: Path) -> list[Refused]:
+def rejected_as_deleted(run: Path) -> list[KeptRejection]:
     with RunFolder.open_to_read(run) as folder:
-        return [one for one in folder.journal.refusals.all() if "deleted on" in one.reason]
+        return [one for one in folder.journal.rejections.all() if "deleted on" in one.reason]
 
 
 def hashes_of(run: Path, ids: Iterable[str]) -> set[str]:
@@ -65,7 +65,7 @@ def test_forgetting_equals_never_having_seen(
     outcome_again = learn_stream(LearnRequest(stream=str(again), out=tmp_path / "run"))
     assert outcome_again.summary["fingerprint"] == never
     assert outcome_again.summary["rejected"] == 200
-    assert {one.id for one in refused_as_deleted(tmp_path / "run")} == hashes_of(tmp_path / "run", chosen)
+    assert {one.id for one in rejected_as_deleted(tmp_path / "run")} == hashes_of(tmp_path / "run", chosen)
 
 
 def test_nothing_of_a_forgotten_example_stays_in_the_folder(
@@ -167,7 +167,7 @@ def test_a_merged_run_refuses_what_was_deleted_from_its_parts(
     again = write_codes("again.parquet", everything)
     outcome = learn_stream(LearnRequest(stream=str(again), out=tmp_path / "merged"))
     assert outcome.summary["learned"] == 80 + 20
-    refusals = refused_as_deleted(tmp_path / "merged")
+    refusals = rejected_as_deleted(tmp_path / "merged")
     assert {one.id for one in refusals} == hashes_of(tmp_path / "merged", ["message-3", "message-43"])
 
 
@@ -185,7 +185,7 @@ def test_what_one_run_deleted_for_a_clash_of_ids_the_other_run_keeps(
     path = write_codes("corrected.parquet", [corrected, gone])
     outcome = learn_stream(LearnRequest(stream=str(path), out=tmp_path / "merged"))
     assert any("1 target came" in note for note in outcome.notes)
-    refusals = refused_as_deleted(tmp_path / "merged")
+    refusals = rejected_as_deleted(tmp_path / "merged")
     assert {one.id for one in refusals} == hashes_of(tmp_path / "merged", ["message-3"])
 
 

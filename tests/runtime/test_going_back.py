@@ -88,7 +88,7 @@ def test_another_text_under_a_known_id_is_refused(
     assert outcome.summary["fingerprint"] == before
     assert any("60 records were rejected" in note for note in outcome.notes)
     with RunFolder.open_to_read(run) as folder:
-        reasons = {one.reason.split(" was ")[1] for one in folder.journal.refusals.all()}
+        reasons = {one.reason.split(" was ")[1] for one in folder.journal.rejections.all()}
     assert reasons == {"taken before, by another text; give every example an id of its own"}
     # Within one batch too; the same text with another target is a correction.
     twice = [examples[0].with_target("label0"), others[0], examples[0].with_target("label1")]

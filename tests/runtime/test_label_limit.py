@@ -49,7 +49,7 @@ def test_one_label_too_many_is_a_rejected_record(
     assert (summary["learned"], summary["rejected"]) == (len(taken), len(examples) - len(taken))
     assert summary["fingerprint"] == _learn(write_codes("taken.parquet", taken), plain, small)["fingerprint"]
     with RunFolder.open_to_read(run) as folder:
-        refused = list(folder.journal.refusals.all())
+        refused = list(folder.journal.rejections.all())
     refused_numbers = [k for k, one in enumerate(examples, start=1) if one not in taken]
     assert [one.place for one in refused] == [f"all.parquet, example {k}" for k in refused_numbers]
     assert all("more than the 3 that the run takes (--max-classes)" in one.reason for one in refused)

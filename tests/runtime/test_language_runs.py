@@ -30,7 +30,7 @@ from everlearn.learning.language import LanguageLearner
 from everlearn.models.language.causal import load_language_model
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
-from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_model
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_writing_model
 from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.commands.replay import replay_run
 from everlearn.runtime.deletion.forget import ForgetPlan, forget_in_run
@@ -445,7 +445,7 @@ def test_exports_give_the_same_logits_in_transformers_and_peft(
     run = tmp_path / "run"
     settings |= {"learner.gradient.trainable": trainable, "learner.gradient.average_decay": 0.9}
     learn(corpus(tmp_path / "corpus.txt", 6), run, settings)
-    writer = open_text_model(run)
+    writer = open_writing_model(run)
     ids = torch.tensor([[0, *range(20, 60)]])
     with torch.no_grad(), writer.averaged:
         expected = writer.model(input_ids=ids).logits

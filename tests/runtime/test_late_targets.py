@@ -30,7 +30,7 @@ def write_targets(path: Path, targets: dict[str, str]) -> Path:
 
 def reasons(run: Path) -> list[str]:
     with RunFolder.open_to_read(run) as folder:
-        return [one.reason for one in folder.journal.refusals.all()]
+        return [one.reason for one in folder.journal.rejections.all()]
 
 
 def test_targets_are_joined_by_id(

@@ -130,16 +130,16 @@ def test_targets_come_late_and_are_corrected(path: Path) -> None:
         assert run.fingerprint() != right
         run.correct({batch[0].id: str(batch[0].target)})
         assert run.fingerprint() == right
-        assert [one.kind for one in run.feedback({batch[0].id: str(batch[0].target)}).refused] == [
+        assert [one.kind for one in run.feedback({batch[0].id: str(batch[0].target)}).rejected] == [
             "duplicate"
         ]
-        assert len(run.feedback({"nobody": "label1"}).refused) == 1
+        assert len(run.feedback({"nobody": "label1"}).rejected) == 1
         with pytest.raises(InputError, match="has no example 'nobody'"):
             run.correct({batch[1].id: "label1", "nobody": "label1"})
         assert run.fingerprint() == right
         assert run.forget([one.id for one in batch]).exact
         assert run.fingerprint() == never
-        assert [one.kind for one in run.learn(batch[:1]).refused] == ["deleted"]
+        assert [one.kind for one in run.learn(batch[:1]).rejected] == ["deleted"]
 
 
 def test_versions_are_asked_and_gone_back_to(path: Path) -> None:
@@ -358,7 +358,7 @@ def test_wrong_use_is_told(path: Path, tmp_path: Path) -> None:
     before = run.fingerprint()
     assert run.learn([]).offsets == {}
     twice = batches(1)[0][:1] * 2
-    assert [one.kind for one in run.learn(twice).refused] == ["duplicate"]
+    assert [one.kind for one in run.learn(twice).rejected] == ["duplicate"]
     with pytest.raises(ConfigError, match="say what to forget"):
         run.forget()
     with pytest.raises(RunError, match="has no version 7"):
@@ -419,7 +419,7 @@ def test_what_is_given_is_taken_as_streams_take_it(path: Path) -> None:
     code = clustered_examples(1, start=700)[0].code
     with Run.open(path) as run:
         outcome = run.learn([Example(id="x", text="  "), Example(id="y", text="a", target=" ", code=code)])
-        assert [one.reason for one in outcome.refused] == ["its text is empty"]
+        assert [one.reason for one in outcome.rejected] == ["its text is empty"]
         assert list(outcome.offsets) == ["y"]
         assert run.feedback({"y": "label1"}).num_changed == 1
         step = run.learn([]).step
@@ -448,7 +448,7 @@ def test_a_strict_run_takes_nothing_of_a_batch_that_it_cannot_use(path: Path) ->
         assert (run.fingerprint(), run.stats()["examples"]) == before
         assert len(run.learn(second).offsets) == 8
     with Run.open(path) as run:  # after a crash the last batch is given again
-        assert [one.kind for one in run.learn(second).refused] == ["duplicate"] * 8
+        assert [one.kind for one in run.learn(second).rejected] == ["duplicate"] * 8
 
 
 def test_targets_that_are_late_by_rule_are_learned_when_it_settles(path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.runtime.text_runs import (
 from everlearn.errors import ConfigError, InputError
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
-from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_text_model
+from everlearn.runtime.commands.generate import GenerateRequest, generate_text, open_writing_model
 from everlearn.runtime.commands.predict import predict_stream, predict_texts
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.fold.fold import Fold
@@ -150,7 +150,7 @@ def test_exports_give_the_same_logits_in_transformers(tmp_path: Path, settings: 
 
     run = tmp_path / "run"
     learn(write_pairs(tmp_path / "pairs.jsonl", 24), run, settings | {"learner.gradient.trainable": "lora"})
-    writer = open_text_model(run)
+    writer = open_writing_model(run)
     ids = {"input_ids": torch.tensor([[20, 21, 22, 1]]), "decoder_input_ids": torch.tensor([[0, 30, 31]])}
     export_run(run, tmp_path / "full")
     full = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "full")

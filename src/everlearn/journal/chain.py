@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from everlearn.journal.checksums import chained, checksum
 from everlearn.journal.database import Database
+from everlearn.journal.records import UNLEARNABLE
 
 __all__ = ["COMPACTED_STEP", "LinkedStep", "link", "step_holds"]
 
@@ -28,7 +29,7 @@ class LinkedStep:
         progress: How far the run is in that stream after it, as stored.
         learned: First and last offset of what was learned in turn.
         after: What is done once the step is made, as stored.
-        num_refused: Records that gave no example.
+        num_rejected: Records that gave no example.
         example_crcs: Checksums of the examples that came, in order.
         code_crcs: Checksums of their codes, in order.
         changes: Offset, kind, previous and new target of what is learned out of turn.
@@ -38,7 +39,7 @@ class LinkedStep:
     progress: str | None
     learned: tuple[int | None, int | None]
     after: str | None
-    num_refused: int
+    num_rejected: int
     example_crcs: Sequence[int]
     code_crcs: Sequence[int]
     changes: Sequence[ChangeValues]
@@ -52,7 +53,7 @@ def link(previous: bytes, step: LinkedStep) -> bytes:
         step.progress,
         step.learned,
         step.after,
-        step.num_refused,
+        step.num_rejected,
         step.example_crcs,
         step.code_crcs,
         step.changes,
@@ -75,13 +76,13 @@ def step_holds(database: Database, step: int) -> bool | None:
     before = database.first("SELECT chain FROM steps WHERE step = ?", (step - 1,)) if step > 1 else (b"",)
     if row is None or before is None:
         return None
-    progress, first, last, learned_first, learned_last, num_refused, after, chain, no_source, key = row
+    progress, first, last, learned_first, learned_last, num_rejected, after, chain, no_source, key = row
     if not no_source and key is None:
         return False
     crcs: list[tuple[int, int | None]] = []
     if first is not None:
         crcs = [
-            (_crc_on_arrival(*rest) if role == "quarantined" else crc, code_crc)
+            (_crc_on_arrival(*rest) if role == UNLEARNABLE else crc, code_crc)
             for crc, code_crc, role, *rest in database.rows(
                 "SELECT e.crc, c.crc, e.role, e.offset, e.id, e.step, e.target, e.domain, e.time, e.fields "
                 "FROM examples e LEFT JOIN codes c ON c.offset = e.offset "
@@ -97,7 +98,7 @@ def step_holds(database: Database, step: int) -> bool | None:
         progress=progress,
         learned=(learned_first, learned_last),
         after=after,
-        num_refused=num_refused,
+        num_rejected=num_rejected,
         example_crcs=[crc for crc, _ in crcs],
         code_crcs=[crc for _, crc in crcs if crc is not None],
         changes=changes,
@@ -113,5 +114,5 @@ def step_holds(database: Database, step: int) -> bool | None:
 
 
 def _crc_on_arrival(offset: int, id_: str, step: int, *rest: object) -> int:
-    """What the checksum of a quarantined example was when it came, to be learned."""
+    """What the checksum of an example that cannot be learned was when it came, to be learned."""
     return checksum(offset, id_, step, "learn", *rest)

@@ -24,12 +24,12 @@ from everlearn.journal.history import History
 from everlearn.journal.records import Change, KnownExample, NewStep, Step
 from everlearn.journal.rows.earlier_rows import restore_earlier_rows
 from everlearn.journal.rows.flags import Flags
-from everlearn.journal.rows.refusals import Refusals, without_deleted
+from everlearn.journal.rows.rejections import Rejections, without_deleted
 from everlearn.journal.rows.step_rows import (
     STEP_COLUMNS,
     ArrivalRows,
     insert_flags,
-    insert_refused,
+    insert_rejections,
     insert_step,
     step_of,
     stored_after,
@@ -59,7 +59,7 @@ class Journal:
         standings: How each of them stands.
         deleted_ids: What stays of deleted ids.
         flags: What looked suspicious.
-        refusals: What is kept of records that gave no example.
+        rejections: What is kept of records that gave no example.
         certificates: Of deletions.
 
     Raises:
@@ -74,7 +74,7 @@ class Journal:
         self.standings = Standings(database)
         self.deleted_ids = DeletedIds(database)
         self.flags = Flags(database)
-        self.refusals = Refusals(database)
+        self.rejections = Rejections(database)
         self.certificates = Certificates(database)
         with database.snapshot():
             self.look_again()
@@ -150,7 +150,7 @@ class Journal:
             progress=None if new.progress is None else canonical_json(dict(new.progress)),
             learned=new.learned or (None, None),
             after=stored_after(new.after),
-            num_refused=len(new.refused),
+            num_rejected=len(new.rejected),
             example_crcs=[row[-1] for row in rows.examples],
             code_crcs=[row[-1] for row in rows.codes],
             changes=[(change.offset, change.kind, change.previous, change.target) for change in new.changes],
@@ -163,7 +163,7 @@ class Journal:
                 progress=new.progress,
                 arrived=(first, last) if new.arrivals else None,
                 learned=new.learned,
-                num_rejected=len(new.refused),
+                num_rejected=len(new.rejected),
                 after=new.after,
                 set_aside=None,
                 time=database.now(),
@@ -174,7 +174,7 @@ class Journal:
             for change in new.changes:
                 self._insert_change(number, change)
             insert_flags(database, number, new.flags)
-            insert_refused(database, number, without_deleted(new.refused, self.deleted_ids))
+            insert_rejections(database, number, without_deleted(new.rejected, self.deleted_ids))
         self._last_step, self._chain, self._next_offset = number, chain, last + 1
         return step
 

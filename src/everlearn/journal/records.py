@@ -10,6 +10,7 @@ from everlearn.types import Example, Json, Prediction
 
 __all__ = [
     "NO_TARGET",
+    "UNLEARNABLE",
     "After",
     "Arrival",
     "Change",
@@ -18,9 +19,9 @@ __all__ = [
     "Flag",
     "FoldStep",
     "JournaledPrediction",
+    "KeptRejection",
     "KnownExample",
     "NewStep",
-    "Refused",
     "Role",
     "Step",
     "shown_target",
@@ -28,7 +29,10 @@ __all__ = [
 
 Role = Literal["learn", "exam", "thinned", "held", "quarantined"]
 """What an example is for: to be learned, to be examined on (never learned), left out by its weight, held back
-until somebody has looked at it, or left out because it cannot be learned."""
+until somebody has looked at it, or left out because it cannot be learned (``UNLEARNABLE``)."""
+
+UNLEARNABLE: Role = "quarantined"
+"""By the name that journals have for it; a quarantine is what the guard makes of a rejected interval."""
 
 ChangeKind = Literal["target", "correction", "pending", "readmitted"]
 """``target``: one that came later than its example. ``correction``: another one for a learned example, whose
@@ -116,7 +120,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class KeptRejection:
     """A record that gave no example.
 
     Attributes:
@@ -209,7 +213,7 @@ class NewStep:
         learned: First and last offset of the examples that are learned in turn (those with the role
             ``learn`` among them); None: none.
         changes: What is learned out of turn, after the former.
-        refused: Records that gave no example.
+        rejected: Records that gave no example.
         flags: Arrivals that look suspicious.
         after: What is done once the step is made.
     """
@@ -219,7 +223,7 @@ class NewStep:
     arrivals: Sequence[Arrival] = ()
     learned: tuple[int, int] | None = None
     changes: Sequence[Change] = ()
-    refused: Sequence[Refused] = ()
+    rejected: Sequence[KeptRejection] = ()
     flags: Sequence[Flag] = ()
     after: After = After()
 

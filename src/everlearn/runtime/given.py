@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from everlearn.errors import InputError
-from everlearn.stream.rejections import refused
+from everlearn.stream.rejections import rejection_of
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
@@ -40,7 +40,7 @@ def usable(batch: Sequence[Example], source_name: str, first: int) -> tuple[list
     taken, rejected = [], []
     for number, example in enumerate(batch, start=first):
         if example.text is not None and not example.text.strip() and example.code is None:
-            rejected.append(refused(source_name, number, example, "its text is empty"))
+            rejected.append(rejection_of(source_name, number, example, "its text is empty"))
             continue
         is_empty = example.target is not None and not example.target.strip()
         taken.append(example.with_target(None) if is_empty else example)

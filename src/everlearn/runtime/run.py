@@ -152,8 +152,8 @@ class Run:
     def learn(self, examples: Iterable[Example]) -> StepOutcome:
         """Predict and learn a batch, as one step; it is on the disk when this returns.
 
-        An id that was taken before is refused, unless it comes with another target: that is a correction. An
-        example without text brings a target for one that came without. An empty text is refused, an empty
+        An id that was taken before is rejected, unless it comes with another target: that is a correction. An
+        example without text brings a target for one that came without. An empty text is rejected, an empty
         target is none.
 
         Raises:
@@ -412,7 +412,7 @@ class Run:
             history.last_revision,
             self._folder.serving,
             len(history.decisions()),
-            len(self._folder.journal.flags.unresolved(1_000_000)),
+            self._folder.journal.flags.num_unresolved(),
         )
 
     def _newest_version(self) -> int | None:

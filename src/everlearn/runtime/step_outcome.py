@@ -22,7 +22,7 @@ class StepOutcome:
         offsets: Places in the journal of the examples that were new, by id.
         predictions: What was said of them before they were learned, by id.
         num_changed: Targets for examples that were taken before.
-        refused: What was taken before, deleted, or cannot be used, and why.
+        rejected: What was taken before, deleted, or cannot be used, and why.
         version: The newest version, where one was made; None: none was.
         notes: What else the program should know, in sentences.
     """
@@ -31,7 +31,7 @@ class StepOutcome:
     offsets: Mapping[str, int] = field(default_factory=dict)
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
     num_changed: int = 0
-    refused: Sequence[Rejection] = ()
+    rejected: Sequence[Rejection] = ()
     version: int | None = None
     notes: Sequence[str] = ()
 
@@ -53,5 +53,5 @@ def take_batch(session: LearnSession, batch: Sequence[Example]) -> StepOutcome:
         offsets={id_: taken.first_offset + k for k, id_ in enumerate(ids)},
         predictions=dict(zip(ids, taken.predictions, strict=True)),
         num_changed=len(arrived.changes),
-        refused=tuple(session.refusals.newest),
+        rejected=tuple(session.rejections.newest),
     )

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from everlearn.document_piece import DocumentPiece
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.files.line_files import check_digest, cursor_number
@@ -176,10 +177,8 @@ class _DocumentRecords:
         if self._last_piece is not None:
             piece, text = self._last_piece
             document = f"{self._stem}:{piece.number}"
-            example = Example(
-                id=piece_id(document, self._part),
-                text=text,
-                fields={"document": document, "part": self._part, "last": is_last},
+            example = DocumentPiece(document, self._part, is_last).put_on(
+                Example(id=piece_id(document, self._part), text=text)
             )
             self._part += 1
             self._ready.append((example, self._cursor_after(piece)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from everlearn.document_piece import DocumentPiece
 from everlearn.errors import InputError
 from everlearn.stream.documents import piece_id
 from everlearn.stream.pieces import cut_text
@@ -28,7 +29,7 @@ class PiecedSource:
     ...     source = PiecedSource(open_source(path), DocumentConfig(max_piece_bytes=16))
     ...     reader = source.open()
     ...     for piece in reader.next_batch(10):
-    ...         print(piece.id, repr(piece.text), piece.fields["last"])
+    ...         print(piece.id, repr(piece.text), DocumentPiece.of(piece).is_last)
     ...     reader.close()
     a 'one two three' False
     a#1 ' four five' True
@@ -143,16 +144,8 @@ class PiecedReader:
             return [example]
         parts = cut_text(text, limit)
         return [
-            replace(
-                example,
-                id=piece_id(example.id, part),
-                text=piece,
-                fields={
-                    **example.fields,
-                    "document": example.id,
-                    "part": part,
-                    "last": part == len(parts) - 1,
-                },
+            DocumentPiece(example.id, part, is_last=part == len(parts) - 1).put_on(
+                replace(example, id=piece_id(example.id, part), text=piece)
             )
             for part, piece in enumerate(parts)
         ]

@@ -13,7 +13,7 @@ __all__ = [
     "duplicate",
     "is_duplicate",
     "is_loss",
-    "refused",
+    "rejection_of",
     "share_lost",
     "too_many_rejected",
     "unlearnable",
@@ -31,7 +31,7 @@ def duplicate(source_name: str, number: int, example: Example) -> Rejection:
         number: Which of its examples it is, from 1.
         example: The example.
     """
-    return refused(source_name, number, example, f"duplicate id {example.id!r}", "duplicate")
+    return rejection_of(source_name, number, example, f"duplicate id {example.id!r}", "duplicate")
 
 
 def deleted(source_name: str, number: int, example: Example, when: str, digest: bytes) -> Rejection:
@@ -46,10 +46,10 @@ def deleted(source_name: str, number: int, example: Example, when: str, digest: 
     """
     what = "target" if example.text is None and example.code is None else "example"
     reason = f"{what} for an id that was deleted on {when[:10]} (its hash: {digest.hex()})"
-    return refused(source_name, number, example, reason, "deleted")
+    return rejection_of(source_name, number, example, reason, "deleted")
 
 
-def refused(
+def rejection_of(
     source_name: str, number: int, example: Example, reason: str, kind: RejectionKind = "unusable"
 ) -> Rejection:
     """The rejection of a record that was understood, but cannot be taken."""
@@ -70,7 +70,7 @@ def unlearnable(source_name: str, example: Example, reason: str) -> Rejection:
         example: The example; it may have come some time before.
         reason: What happened.
     """
-    told = refused(source_name, 0, example, f"it cannot be learned and is left out: {reason}")
+    told = rejection_of(source_name, 0, example, f"it cannot be learned and is left out: {reason}")
     return replace(told, place=f"{source_name}, id {example.id!r}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from everlearn.errors import RunError
 from everlearn.models.encoder.same_input import has_other_words
 from everlearn.stream.files.codes import CodesSource
-from everlearn.stream.rejections import duplicate, refused
+from everlearn.stream.rejections import duplicate, rejection_of
 from everlearn.stream.source import (
     EndOfStream,
     Rejection,
@@ -50,7 +50,7 @@ def read_all(source: Source, *, corrects: bool = True) -> tuple[list[Example], l
                     by_id[example.id] = example
                 elif has_other_words(before, example, _NGRAM_MAX):
                     reason = f"id {example.id!r} was taken before, by another text; {_OWN_IDS}"
-                    rejected.append(refused(source.name, number, example, reason))
+                    rejected.append(rejection_of(source.name, number, example, reason))
                 elif corrects and example.target not in (None, before.target):
                     by_id[example.id] = before.with_target(example.target)
                 else:

@@ -23,7 +23,7 @@ from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
-from everlearn.tasks.text_model import TextModel
+from everlearn.tasks.writing_model import WritingModel
 from everlearn.types import Example, Json, Prediction
 
 __all__ = ["Task"]
@@ -216,7 +216,7 @@ class Task(ABC):
             "learn the stream into a new folder with other settings and compare the two reports"
         )
 
-    def text_model(self, learner: RunLearner, owner: str) -> TextModel:
+    def writing_model(self, learner: RunLearner, owner: str) -> WritingModel:
         """The model that writes. Raises RunError where none does."""
         raise RunError(f"{owner} is a classifier's run, which writes no text; use `everlearn predict`")
 

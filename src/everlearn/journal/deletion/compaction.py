@@ -115,7 +115,7 @@ def drop_old_texts(
     limit = (newest - timedelta(days=days)).isoformat(timespec="milliseconds")
     with database.transaction():
         last_step = int(database.one("SELECT COALESCE(MAX(step), 0) FROM steps WHERE time <= ?", (limit,))[0])
-        journal.refusals.drop_excerpts(last_step)
+        journal.rejections.drop_excerpts(last_step)
         last_offset = journal.standings.last_learned_in_turn if only_learned else journal.next_offset - 1
         row = database.one(
             "SELECT COALESCE(MAX(last_offset), 0) FROM steps WHERE step <= ? AND last_offset <= ?",

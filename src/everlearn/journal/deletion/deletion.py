@@ -25,7 +25,7 @@ def delete_examples(
     """Delete examples; returns the number of the revision that records it.
 
     Their content is overwritten in the file. What stays is a keyed hash of each id, so that a deleted
-    example is refused when it comes again. Versions that may hold them are retired. Call it within a
+    example is rejected when it comes again. Versions that may hold them are retired. Call it within a
     transaction together with what else must happen with it, and ``Journal.empty_log`` afterwards.
 
     Args:
@@ -60,7 +60,7 @@ def delete_examples(
             for table in _TABLES:
                 database.execute(f"DELETE FROM {table} WHERE offset = ?", (offset,))
             journal.generations.delete_offset(offset)
-        journal.refusals.forget(ids, texts)
+        journal.rejections.forget(ids, texts)
         for version in history.versions():
             if version.step >= first_step and version.status == "kept":
                 history.write_version(
@@ -70,7 +70,7 @@ def delete_examples(
 
 
 def adopt_deletions(source: Journal, into: Journal, *, reason: str) -> None:
-    """Let ids that were deleted from one journal be refused by another one too.
+    """Let ids that were deleted from one journal be rejected by another one too.
 
     Not those that the other one holds an example of: it did not come from the one that deleted it.
     """

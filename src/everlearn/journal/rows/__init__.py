@@ -1,4 +1,4 @@
-"""Rows of the journal: examples, steps, what was refused."""
+"""Rows of the journal: examples, steps, what was rejected."""
 
 from __future__ import annotations
 

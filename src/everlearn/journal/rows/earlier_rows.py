@@ -16,7 +16,8 @@ _ROLE = 3
 def restore_earlier_rows(database: Database, step: int) -> None:
     """Give examples that stay the role back that later steps took from them, and open what these settled.
 
-    Quarantined examples are to be learned again, and flags whose examples were readmitted await a decision.
+    Examples that could not be learned are to be learned again, and flags whose examples were readmitted
+    await a decision.
 
     Args:
         database: The journal's, within the transaction that takes the steps out, before it does.

@@ -27,6 +27,10 @@ class Flags:
         )
         return [Flag(*row) for row in rows]
 
+    def num_unresolved(self) -> int:
+        """On how many nobody has decided."""
+        return int(self._database.one("SELECT COUNT(*) FROM flags WHERE resolved IS NULL")[0])
+
     def offset_of(self, id_: str) -> int | None:
         """Where the flagged example with an id is; None: there is no flag on it."""
         row = self._database.first(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import Database, Row
-from everlearn.journal.records import After, Arrival, Flag, NewStep, Refused, Step
+from everlearn.journal.records import After, Arrival, Flag, KeptRejection, NewStep, Step
 from everlearn.journal.rows.example_rows import code_row, example_row, prediction_row, text_row, verified
 from everlearn.journal.rows.fields import fields_without
 
@@ -16,7 +16,7 @@ __all__ = [
     "STEP_COLUMNS",
     "ArrivalRows",
     "insert_flags",
-    "insert_refused",
+    "insert_rejections",
     "insert_step",
     "step_of",
     "stored_after",
@@ -129,12 +129,15 @@ def insert_flags(database: Database, step: int, flags: Sequence[Flag]) -> None:
         )
 
 
-def insert_refused(database: Database, step: int, refused: Sequence[Refused]) -> None:
+def insert_rejections(database: Database, step: int, rejected: Sequence[KeptRejection]) -> None:
     """Write the records that gave no example."""
-    if refused:
+    if rejected:
         database.executemany(
             "INSERT INTO rejections (step, place, reason, excerpt, id) VALUES (?,?,?,?,?)",
-            [(step, record.place, record.reason, _storable(record.excerpt), record.id) for record in refused],
+            [
+                (step, record.place, record.reason, _storable(record.excerpt), record.id)
+                for record in rejected
+            ],
         )
 
 

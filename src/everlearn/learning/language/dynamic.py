@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from everlearn.learning.language.learner import LanguageLearner
-from everlearn.learning.language.reading import document_of
+from everlearn.learning.language.reading import place_of
 from everlearn.types import Example, TextLoss
 
 __all__ = ["dynamic_losses"]
@@ -32,7 +32,7 @@ def dynamic_losses(
         with learner.without_growth():
             learner.settle()
             start = learner.state() if forget_documents else None
-            for _, pieces in groupby(examples, key=lambda example: document_of(example)[0]):
+            for _, pieces in groupby(examples, key=lambda example: place_of(example).document):
                 for piece in pieces:
                     losses += learner.learn([piece]).text_losses
                 if start is not None:

@@ -249,6 +249,11 @@ class LanguageLearner(TrainedLearner):
         with self.training.averaged():
             return self._scorer.score(self.model, examples)
 
+    def score_each(self, groups: Sequence[Sequence[Example]]) -> list[TextLoss]:
+        """One loss a group of documents or pieces, in order, as of ``score``."""
+        with self.training.averaged():
+            return self._scorer.score_each(self.model, groups)
+
     def on_boundary(self, boundary: Boundary) -> None:
         """Let the methods consolidate, in order. The vocabulary grows at the next call of ``learn``."""
         self.training.on_boundary(boundary)
@@ -376,6 +381,10 @@ class FrozenLanguageModel:
     def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
         """Losses by domain, as of ``LanguageLearner``."""
         return self._scorer.score(self.model, examples)
+
+    def score_each(self, groups: Sequence[Sequence[Example]]) -> list[TextLoss]:
+        """One loss a group, as of ``LanguageLearner``."""
+        return self._scorer.score_each(self.model, groups)
 
 
 def _segments(chunk: LaneChunk) -> list[ModelExample]:

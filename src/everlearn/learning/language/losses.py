@@ -1,4 +1,4 @@
-"""Adding up the losses of tokens by the domain of their examples."""
+"""Adding up the losses of tokens."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import numpy as np
 
 from everlearn.context import NO_LABEL, LaneChunk
 from everlearn.learning.language.objective import LanguageResult
+from everlearn.learning.text_losses import LossSums
 from everlearn.types import TextLoss
 
 __all__ = ["LossTally"]
 
 
 class LossTally:
-    """Sums of nats, tokens and bytes by domain.
+    """Sums of nats, tokens and bytes.
+
+    Args:
+        sums: Takes them, by domain or by group; None: by domain.
 
     Attributes:
         num_tokens: Target tokens so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sums: LossSums | None = None) -> None:
         self.num_tokens = 0
-        self._sums: dict[str | None, list[float]] = {}
+        self._sums = LossSums() if sums is None else sums
 
     def take(self, chunk: LaneChunk, result: LanguageResult) -> None:
         """Take in what a forward pass over one chunk gave."""
@@ -29,16 +33,15 @@ class LossTally:
         nats[is_target] = result.nats_T.double().cpu().numpy()
         for span in chunk.spans:
             place = (span.row, slice(span.start, span.stop))
-            sums = self._sums.setdefault(span.domain, [0.0, 0, 0])
-            sums[0] += float(nats[place].sum())
-            sums[1] += int(is_target[place].sum())
-            sums[2] += int(chunk.num_bytes[place].sum())
+            self._sums.add(
+                span.example_id,
+                span.domain,
+                float(nats[place].sum()),
+                int(is_target[place].sum()),
+                int(chunk.num_bytes[place].sum()),
+            )
         self.num_tokens += int(is_target.sum())
 
     def losses(self) -> tuple[TextLoss, ...]:
         """One loss a domain, in the order of their first appearance."""
-        return tuple(
-            TextLoss(domain=domain, nats=nats, tokens=int(tokens), bytes=int(num_bytes))
-            for domain, (nats, tokens, num_bytes) in self._sums.items()
-            if tokens
-        )
+        return tuple(self._sums.by_domain())

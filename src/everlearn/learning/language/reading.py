@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from everlearn.context import TokenRun
+from everlearn.document_piece import DocumentPiece
 from everlearn.errors import InputError
 from everlearn.models.language.tokens import tokenize_chat, tokenize_document
 from everlearn.types import Example
 
-__all__ = ["chat_of", "document_of", "read_example", "text_of"]
+__all__ = ["chat_of", "place_of", "read_example", "text_of"]
 
 
 def read_example(tokenizer: Any, example: Example) -> TokenRun:
     """The tokens of an example.
 
-    A text is a document, unless its fields ``document``, ``part`` and ``last`` say that it is a piece of
-    one. Where the text was made of a field ``messages`` it is a chat, of which the answers are learned; a
-    field ``tools`` holds what the assistant may call.
+    A text is a document, unless it is a ``DocumentPiece``. Where the text was made of a field ``messages`` it
+    is a chat, of which the answers are learned; a field ``tools`` holds what the assistant may call.
 
     Raises:
         InputError: It has no text, or its messages cannot be rendered; names the example.
@@ -39,17 +39,19 @@ def read_example(tokenizer: Any, example: Example) -> TokenRun:
         )
     if example.text is None:
         raise InputError(f"example {example.id!r} has no text; this learner reads texts")
-    document, starts, ends = document_of(example)
-    ids, is_target, num_bytes = tokenize_document(tokenizer, example.text, starts=starts, ends=ends)
+    piece = place_of(example)
+    ids, is_target, num_bytes = tokenize_document(
+        tokenizer, example.text, starts=piece.part == 0, ends=piece.is_last
+    )
     return TokenRun(
         example_id=example.id,
-        document=document,
+        document=piece.document,
         ids=ids,
         is_target=is_target,
         num_bytes=num_bytes,
         domain=example.domain,
-        starts_document=starts,
-        ends_document=ends,
+        starts_document=piece.part == 0,
+        ends_document=piece.is_last,
     )
 
 
@@ -70,15 +72,6 @@ def chat_of(example: Example) -> list[Any] | None:
     return messages if example.text in (None, contents) else None
 
 
-def document_of(example: Example) -> tuple[str, bool, bool]:
-    """Name of the document that an example belongs to, and whether it starts and ends it.
-
-    A record may have fields of these names itself; pieces are those whose fields are of the right types: a
-    text, a whole number, true or false.
-    """
-    fields: Mapping[str, Any] = example.fields
-    document, part, last = (fields.get(name) for name in ("document", "part", "last"))
-    is_piece = isinstance(document, str) and type(part) is int and part >= 0 and isinstance(last, bool)
-    if not is_piece:
-        return example.id, True, True
-    return str(document), part == 0, bool(last)
+def place_of(example: Example) -> DocumentPiece:
+    """The document that an example belongs to, and where in it the example stands."""
+    return DocumentPiece.of(example) or DocumentPiece.whole(example)

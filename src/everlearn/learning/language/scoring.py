@@ -14,6 +14,7 @@ from everlearn.learning.language.logit_form import LogitForm
 from everlearn.learning.language.losses import LossTally
 from everlearn.learning.language.objective import LanguageBatch, LanguageObjective
 from everlearn.learning.language.reading import read_example
+from everlearn.learning.text_losses import LossSums
 from everlearn.types import Example, TextLoss
 
 __all__ = ["DocumentScorer"]
@@ -37,7 +38,6 @@ class DocumentScorer:
         self._autocast_dtype = autocast_dtype
         self._form = form
 
-    @torch.no_grad()
     def score(self, model: nn.Module, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
         """Losses by domain of documents that are read from their beginning.
 
@@ -48,11 +48,23 @@ class DocumentScorer:
         Raises:
             InputError: An example has no text, or its messages cannot be rendered.
         """
+        sums = LossSums()
+        self._add_up(model, examples, sums)
+        return tuple(sums.by_domain())
+
+    def score_each(self, model: nn.Module, groups: Sequence[Sequence[Example]]) -> list[TextLoss]:
+        """One loss a group of documents or pieces, in order. Raises as ``score``."""
+        sums = LossSums(groups)
+        self._add_up(model, [example for group in groups for example in group], sums)
+        return sums.by_group()
+
+    @torch.no_grad()
+    def _add_up(self, model: nn.Module, examples: Sequence[Example], sums: LossSums) -> None:
         num_lanes, length = self._config.num_lanes, self._config.chunk_length
         carry = make_carry(model, self._config.carry, num_lanes)
         lanes = Lanes(num_lanes, length, carry.one_document_per_row)
         objective = LanguageObjective(model, carry, num_lanes, length, self._autocast_dtype, self._form)
-        tally = LossTally()
+        tally = LossTally(sums)
         for example in examples:
             lanes.add(read_example(self._tokenizer, example))
             # A document may be longer than what should wait in memory.
@@ -60,7 +72,6 @@ class DocumentScorer:
                 self._score_chunk(model, lanes, objective, tally, flush=False)
         while lanes.num_pending:
             self._score_chunk(model, lanes, objective, tally, flush=True)
-        return tally.losses()
 
     def _score_chunk(
         self, model: nn.Module, lanes: Lanes, objective: LanguageObjective, tally: LossTally, *, flush: bool

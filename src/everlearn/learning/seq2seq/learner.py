@@ -21,7 +21,7 @@ from everlearn.learning.seq2seq.decoding import Decoding
 from everlearn.learning.seq2seq.losses import PairLossTally
 from everlearn.learning.seq2seq.objective import Seq2SeqObjective
 from everlearn.learning.seq2seq.pairs import PairReader
-from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets, score_pairs
+from everlearn.learning.seq2seq.predictor import Seq2SeqPredictor, predict_targets, score_groups, score_pairs
 from everlearn.learning.seq2seq.trained_part import select_seq2seq_parameters
 from everlearn.memory import ModelExample
 from everlearn.models.encoder.token_limits import may_exceed, token_problem
@@ -161,6 +161,11 @@ class Seq2SeqLearner(TrainedLearner):
         """
         with self.training.averaged():
             return score_pairs(self.model, self._reader, self._objective, examples)
+
+    def score_each(self, groups: Sequence[Sequence[Example]]) -> list[TextLoss]:
+        """One loss a group of pairs, in order, as of ``score``."""
+        with self.training.averaged():
+            return score_groups(self.model, self._reader, self._objective, groups)
 
     def model_examples(self, examples: Sequence[Example]) -> list[ModelExample]:
         """Pairs as steps and memories keep them: fill a memory with what the model was trained on before.

@@ -13,9 +13,10 @@ from everlearn.learning.seq2seq.decoding import Decoding, generate
 from everlearn.learning.seq2seq.losses import PairLossTally
 from everlearn.learning.seq2seq.objective import Seq2SeqObjective
 from everlearn.learning.seq2seq.pairs import PairReader
+from everlearn.learning.text_losses import LossSums
 from everlearn.types import Example, Prediction, TextLoss
 
-__all__ = ["Seq2SeqPredictor", "predict_targets", "score_pairs"]
+__all__ = ["Seq2SeqPredictor", "predict_targets", "score_groups", "score_pairs"]
 
 
 def predict_targets(
@@ -38,7 +39,6 @@ def predict_targets(
     ]
 
 
-@torch.no_grad()
 def score_pairs(
     model: Any, reader: PairReader, objective: Seq2SeqObjective, examples: Sequence[Example]
 ) -> tuple[TextLoss, ...]:
@@ -47,15 +47,40 @@ def score_pairs(
     Raises:
         InputError: An example has no text.
     """
-    known = [(example, example.target) for example in examples if example.target is not None]
     tally = PairLossTally(reader)
+    _add_up(model, reader, objective, examples, tally)
+    return tally.losses()
+
+
+def score_groups(
+    model: Any, reader: PairReader, objective: Seq2SeqObjective, groups: Sequence[Sequence[Example]]
+) -> list[TextLoss]:
+    """One loss a group of pairs, in order, without learning; pairs without target are passed over.
+
+    Raises:
+        InputError: An example has no text.
+    """
+    sums = LossSums(groups)
+    examples = [example for group in groups for example in group]
+    _add_up(model, reader, objective, examples, PairLossTally(reader, sums))
+    return sums.by_group()
+
+
+@torch.no_grad()
+def _add_up(
+    model: Any,
+    reader: PairReader,
+    objective: Seq2SeqObjective,
+    examples: Sequence[Example],
+    tally: PairLossTally,
+) -> None:
+    known = [(example, example.target) for example in examples if example.target is not None]
     if not known:
-        return ()
+        return
     pairs = reader.pairs([example for example, _ in known], [target for _, target in known])
     for group in objective.split(Batch(tuple(pairs), len(pairs))):
         for part in group:
             tally.take(part.batch, objective.forward(model, part.batch))
-    return tally.losses()
 
 
 class Seq2SeqPredictor:
@@ -81,3 +106,7 @@ class Seq2SeqPredictor:
     def score(self, examples: Sequence[Example]) -> tuple[TextLoss, ...]:
         """Losses of the targets by domain; see ``score_pairs``."""
         return score_pairs(self._model, self._reader, self._objective, examples)
+
+    def score_each(self, groups: Sequence[Sequence[Example]]) -> list[TextLoss]:
+        """One loss a group of pairs; see ``score_groups``."""
+        return score_groups(self._model, self._reader, self._objective, groups)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from everlearn.errors import RunError
 from everlearn.models.storage.saving import check_folder, save_model
-from everlearn.runtime.commands.generate import open_text_model
+from everlearn.runtime.commands.generate import open_writing_model
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 
 __all__ = ["ExportForm", "export_run"]
@@ -48,7 +48,7 @@ def export_run(
     """
     _check_apart(run, folder)  # at once, not after the model was loaded
     check_folder(folder, overwrite=overwrite)
-    writer = open_text_model(run, {"model.dtype": "float32"}, on_note=on_note)
+    writer = open_writing_model(run, {"model.dtype": "float32"}, on_note=on_note)
     with writer.averaged:
         return save_model(folder, writer.model, writer.tokenizer, form=form, dtype=dtype, overwrite=overwrite)
 

@@ -10,9 +10,9 @@ from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.threads import use_threads
-from everlearn.tasks.text_model import TextModel
+from everlearn.tasks.writing_model import WritingModel
 
-__all__ = ["GenerateRequest", "generate_text", "open_text_model"]
+__all__ = ["GenerateRequest", "generate_text", "open_writing_model"]
 
 
 class GenerateRequest(GenerationSettings):
@@ -40,24 +40,24 @@ def generate_text(
         on_note: Is told what of the run was found damaged and passed over, and what of the prompt left out.
 
     Raises:
-        Everything that ``open_text_model`` does.
+        Everything that ``open_writing_model`` does.
         ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length.
         InputError: The prompt is empty or cannot be rendered as a chat.
     """
-    writer = open_text_model(run, threads=threads, on_note=on_note)
+    writer = open_writing_model(run, threads=threads, on_note=on_note)
     with writer.averaged:
         return generate(
             writer.model, writer.tokenizer, request.prompt, request, on_text=on_text, on_note=on_note
         )
 
 
-def open_text_model(
+def open_writing_model(
     run: Path,
     settings: Mapping[str, Any] | None = None,
     *,
     threads: int | None = None,
     on_note: Callable[[str], None] = lambda _: None,
-) -> TextModel:
+) -> WritingModel:
     """The model of a run of a language model or an encoder-decoder, as it is served.
 
     Args:
@@ -76,4 +76,4 @@ def open_text_model(
     folder, learner = open_learner(run, config, on_note=on_note)
     with folder:
         use_threads(folder.config.run.threads if threads is None else threads)
-        return folder.task.text_model(learner, str(run))
+        return folder.task.writing_model(learner, str(run))

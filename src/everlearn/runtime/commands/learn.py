@@ -215,9 +215,9 @@ def _loss(session: LearnSession) -> str | None:
     """What to say of a stream most of which could not be used; None where that is not so."""
     told = share_lost(
         session.place.name,
-        session.refusals.num_records,
-        session.refusals.num_lost,
-        session.refusals.first,
+        session.rejections.num_records,
+        session.rejections.num_lost,
+        session.rejections.first,
         session.config.stream.max_rejected,
     )
     return told and (

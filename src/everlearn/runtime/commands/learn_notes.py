@@ -10,8 +10,8 @@ __all__ = ["no_example_message", "no_target_message", "sitting_notes"]
 
 def no_example_message(session: LearnSession) -> str:
     """Why a stream gave no example."""
-    refusals = session.refusals
-    name, count, first = session.place.name, refusals.num_rejected, refusals.first
+    rejections = session.rejections
+    name, count, first = session.place.name, rejections.num_rejected, rejections.first
     if first is None:
         return f"{name} is empty: there is nothing to learn"
     rejected = (
@@ -28,9 +28,9 @@ def _records_were(count: int) -> str:
 
 def no_target_message(session: LearnSession) -> str:
     """Why a stream gave examples, and nothing of it was learned."""
-    refusals, name = session.refusals, session.place.name
-    first = refusals.first
-    if refusals.num_unlearnable and first is not None:
+    rejections, name = session.rejections, session.place.name
+    first = rejections.first
+    if rejections.num_unlearnable and first is not None:
         count = session.progress.examples
         return f"{name}: none of its {count:,} examples was learned; the first: {first.place}: {first.reason}"
     return session.folder.task.nothing_learned(name, session.progress.examples, session.config)
@@ -48,7 +48,7 @@ def sitting_notes(
         without_target: Examples of this sitting that had no target.
         interrupted: Whether the stream did not come to its end.
     """
-    live, refusals, config = session.live, session.refusals, session.config
+    live, rejections, config = session.live, session.rejections, session.config
     notes = live.notes
     if place.was_changed:
         notes.append(
@@ -64,12 +64,13 @@ def sitting_notes(
         notes.append(f"Nothing is left to learn in {place.name}: all {before:,} examples have been read.")
     elif before:
         notes.append(f"Went on after the {before:,} examples of {place.name} learned before.")
-    if refusals.num_duplicates:
+    if rejections.num_duplicates:
         notes.append(
-            f"{_records_were(refusals.num_duplicates)} already learned (same id); rejected.jsonl says where."
+            f"{_records_were(rejections.num_duplicates)} already learned (same id); "
+            "rejected.jsonl says where."
         )
-    if refusals.num_rejected:
-        notes.append(f"{_records_were(refusals.num_rejected)} rejected; rejected.jsonl says where and why.")
+    if rejections.num_rejected:
+        notes.append(f"{_records_were(rejections.num_rejected)} rejected; rejected.jsonl says where and why.")
     notes += session.folder.task.notes(
         session.live.learner, session.live.scores, session.config, is_over=not interrupted
     )

@@ -92,7 +92,7 @@ def forget_in_run(
 ) -> ForgetOutcome:
     """Forget the examples with one of these ids, and (if given) with these values in these fields.
 
-    They are taken out of the state, the journal, checkpoints and versions, and refused when they come
+    They are taken out of the state, the journal, checkpoints and versions, and rejected when they come
     again. Scores of the past stay: they say how the stream was predicted when it came.
 
     A closed-form learner subtracts them. A gradient learner goes back to the last checkpoint before the
@@ -125,8 +125,8 @@ def forget_in_run(
         found = set(ids_at(folder.journal, offsets))
         unknown = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in found))
         notes = opened.notes
-        if not dry_run and unknown and (count := _clean_refusals(folder, unknown)):
-            notes.append(f"{count:,} refused records named ids that no example has; they do no longer.")
+        if not dry_run and unknown and (count := _clean_rejections(folder, unknown)):
+            notes.append(f"{count:,} rejected records named ids that no example has; they do no longer.")
         nothing = ForgetOutcome(
             num_forgotten=0,
             unknown_ids=unknown,
@@ -184,15 +184,15 @@ def _chosen(folder: RunFolder, ids: Sequence[str], where: Sequence[tuple[str, st
     return sorted(set(named) & set(matching)) if where else named
 
 
-def _clean_refusals(folder: RunFolder, ids: Sequence[str]) -> int:
-    """Take ids that no example has out of what was refused; returns rows deleted or changed."""
+def _clean_rejections(folder: RunFolder, ids: Sequence[str]) -> int:
+    """Take ids that no example has out of what was rejected; returns rows deleted or changed."""
     journal = folder.journal
     deleted = journal.deleted_ids.among(ids)
     never_taken = [id_ for id_ in ids if id_ not in deleted]
     with folder.saving():
-        count = journal.refusals.forget(never_taken) if never_taken else 0
+        count = journal.rejections.forget(never_taken) if never_taken else 0
         if deleted:
-            count += journal.refusals.forget_deleted(journal.deleted_ids)
+            count += journal.rejections.forget_deleted(journal.deleted_ids)
         if count:
             journal.empty_log()
     if count:

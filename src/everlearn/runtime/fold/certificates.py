@@ -107,7 +107,7 @@ def pending_note(run: Path, count: int) -> str:
     what = "The certificate is" if count == 1 else f"{count:,} certificates are"
     return (
         f"{what} pending: another process reads {run / JOURNAL}, so deleted text may still lie in its "
-        "write-ahead log. The examples are deleted and refused; what is left of them goes, and the "
+        "write-ahead log. The examples are deleted; what is left of them goes, and the "
         "certificate is issued, by the next command that writes the run, or by "
         f"`everlearn forget {run} --reissue`, once that process has ended."
     )

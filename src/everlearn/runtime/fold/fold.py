@@ -93,7 +93,7 @@ class Fold:
             for observer in self._observers:
                 observer(result)
 
-    def replay(self, journal: Journal, after: int, until: int | None = None) -> tuple[int, int]:
+    def make_again(self, journal: Journal, after: int, until: int | None = None) -> tuple[int, int]:
         """Make the steps after one again, until another (None: the newest), with the predictions of then.
 
         Returns:

@@ -16,9 +16,9 @@ from everlearn.runtime.fold.failed_steps import (
     out_of_memory,
 )
 from everlearn.runtime.fold.fold import Fold
-from everlearn.runtime.fold.quarantine import require_sound
 from everlearn.runtime.fold.rewritten_versions import fold_versions_again
 from everlearn.runtime.fold.told_again import tell_again
+from everlearn.runtime.fold.unlearnable import require_sound
 from everlearn.runtime.folder.metrics_file import restore_scores
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.stream_keys import is_given_once
@@ -82,7 +82,7 @@ def recover(
     if until is None:
         num_steps, num_examples = fold_versions_again(folder, fold, step)
     else:
-        num_steps, num_examples = fold.replay(folder.journal, step, until)
+        num_steps, num_examples = fold.make_again(folder.journal, step, until)
     if scores is not None:
         scores.is_past = False
         scores.rest()

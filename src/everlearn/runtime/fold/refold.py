@@ -23,7 +23,7 @@ def fold_without_state(folder: RunFolder, until: int, generation: int) -> RunLea
     """A fresh learner folded over the journal up to a step, with codes of a generation."""
     learner = folder.fresh_learner(generation)
     if learner.reads_text:
-        Fold(learner).replay(folder.journal, 0, until)
+        Fold(learner).make_again(folder.journal, 0, until)
         return learner
     for batch in in_batches(held_examples(folder.journal, until, generation=generation)):
         learner.learn(batch)

@@ -212,12 +212,12 @@ def fold_versions_again(folder: RunFolder, fold: Fold, after: int) -> tuple[int,
         if until is not None and version.step > until:
             break
         reason, run = expected[version.version]
-        steps, examples = fold.replay(folder.journal, after, version.step)
+        steps, examples = fold.make_again(folder.journal, after, version.step)
         num_steps, num_examples, after = num_steps + steps, num_examples + examples, version.step
         with folder.saving(), folder.journal.transaction():
             again = replace(version, reason=reason)
             write_again(folder, again, fold.learner, folder.journal.generation, run)
-    steps, examples = fold.replay(folder.journal, after)
+    steps, examples = fold.make_again(folder.journal, after)
     if expected:
         with folder.saving():
             folder.journal.set_meta(EXPECTED_VERSIONS, "")

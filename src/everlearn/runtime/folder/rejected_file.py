@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from everlearn.journal.records import Refused
+from everlearn.journal.records import KeptRejection
 from everlearn.stream.source import Rejection
 
 __all__ = ["append_rejections"]
@@ -15,7 +15,7 @@ __all__ = ["append_rejections"]
 _LINES_AT_ONCE = 1_000
 
 
-def append_rejections(path: Path, rejections: Iterable[Rejection | Refused]) -> None:
+def append_rejections(path: Path, rejections: Iterable[Rejection | KeptRejection]) -> None:
     """Append records with their place and reason to a JSON lines file."""
     rest = iter(rejections)
     while some := list(islice(rest, _LINES_AT_ONCE)):

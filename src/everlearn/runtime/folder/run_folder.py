@@ -28,7 +28,7 @@ from everlearn.journal.history_records import CheckpointRecord, Decision
 from everlearn.journal.journal import Journal
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.opening import log_note, open_journal
-from everlearn.journal.rows.refusals import Extent
+from everlearn.journal.rows.rejections import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
@@ -340,16 +340,17 @@ class RunFolder:
     def write_rejections(self) -> None:
         """Write ``rejected.jsonl`` for readers, if there is anything to tell that it does not tell yet."""
         path = self.path / REJECTED
-        extent, before = self.journal.refusals.extent(), self._written_rejections
+        rejections, before = self.journal.rejections, self._written_rejections
+        extent = rejections.extent()
         self._written_rejections = None
         with self.saving():
             if not extent.count:
                 path.unlink(missing_ok=True)
-            elif before is None or not path.is_file() or not self.journal.refusals.has_grown(before, extent):
+            elif before is None or not path.is_file() or not rejections.has_grown(before, extent):
                 with replacing(path) as temporary:
-                    append_rejections(temporary, self.journal.refusals.all())
+                    append_rejections(temporary, rejections.all())
             else:  # the whole of it at each checkpoint would be work that grows with the stream
-                append_rejections(path, self.journal.refusals.all(after=before.last_number))
+                append_rejections(path, rejections.all(after=before.last_number))
         self._written_rejections = extent
 
     @contextmanager

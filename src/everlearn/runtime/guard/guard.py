@@ -17,19 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from everlearn.journal.fold_steps import changes_of
 from everlearn.journal.history_records import Decision
 from everlearn.journal.records import Change
 from everlearn.journal.standing.intervals import first_offset_since, has_new_after
 from everlearn.journal.standing.judged import HistoryMark, history_mark, last_judged, was_judged
-from everlearn.journal.standing.learnable import steps_without_texts
-from everlearn.journal.standing.set_aside import set_aside_by_guard
 from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.versions import add_version, examined_version
+from everlearn.runtime.guard.quarantine import is_of_readmissions, quarantine_interval, quarantined
 from everlearn.runtime.guard.surprise import is_better, surprise_of
 from everlearn.settings import GuardSettings
 from everlearn.tasks.exams import Compared, Examined
@@ -43,7 +40,6 @@ UNEXAMINED = "accepted unexamined"
 """What a decision's reason begins with where no exam had anything to ask."""
 _READMITTED_AT_ONCE = 5_000
 _READMISSION_DUE = "readmission_due"
-_LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which has come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,18 +226,10 @@ class Guard:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.transaction():
             decision = folder.decide("guard", "rejected", reason, numbers, first_step)
-            revision = folder.history.revise(
-                "quarantine", first_step, journal.last_step, reason, {"decision": decision.decision}
-            )
-            # A candidate of readmissions alone: what was left of an interval that was rejected before.
-            is_rest = any(change.kind == "readmitted" for change in changes_of(journal, journal.last_step))
-            folder.history.set_aside(first_step, journal.last_step, revision, but_readmissions=not is_rest)
-            if self._reads_text:  # readmissions stay, as long as they can be learned again
-                for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
-                    folder.history.set_aside(step, step, revision)
+            quarantine_interval(folder, first_step, reason, decision.decision, reads_text=self._reads_text)
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
-            readmits = self._readmits and not is_rest
+            readmits = self._readmits and not is_of_readmissions(folder)
             self._note_readmission("rejected" if readmits else "")
         folder.remove_outdated()
         return Verdict(decision=decision, readmits=readmits)
@@ -282,8 +270,8 @@ class Guard:
             return []
         journal = self._folder.journal
         examples: list[tuple[int, Example]] = []
-        for entry in islice(set_aside_by_guard(journal), _LOOKED_AT_ONCE):
-            if entry.target is None or not entry.standing.is_out:
+        for entry in quarantined(self._folder):
+            if entry.target is None:
                 continue
             example = journal.examples.at(entry.offset)
             assert example is not None, "the query named it"

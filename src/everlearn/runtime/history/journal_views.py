@@ -10,7 +10,7 @@ from pathlib import Path
 from everlearn.errors import ConfigError, RunError, StorageError
 from everlearn.journal.deletion.compaction import Compacted, compact_journal
 from everlearn.journal.durable_files import replacing, storage_errors
-from everlearn.journal.records import shown_target
+from everlearn.journal.records import UNLEARNABLE, shown_target
 from everlearn.journal.repair.damaged_copies import remove_damaged_copies
 from everlearn.journal.rows.counts import count_rows
 from everlearn.journal.standing.held import HeldTargets
@@ -63,11 +63,11 @@ def show_journal(run: Path, *, num_steps: int = 10) -> JournalSummary:
             "examples": sum(rows.by_role.values()),
             "held_back_for_exams": rows.by_role.get("exam", 0),
             "held_for_review": rows.by_role.get("held", 0),
-            "cannot_be_learned": rows.by_role.get("quarantined", 0),
+            "cannot_be_learned": rows.by_role.get(UNLEARNABLE, 0),
             "texts": rows.num_texts,
             "late_targets_and_corrections": rows.num_changes,
             "readmitted": rows.num_readmitted,
-            "rejected_records": journal.refusals.extent().count,
+            "rejected_records": journal.rejections.extent().count,
             "deleted": folder.history.num_forgotten(),
             "versions": len(folder.history.versions()),
             "decisions": len(folder.history.decisions()),

@@ -12,7 +12,7 @@ from typing import TypeVar
 from everlearn.errors import ConfigError, RunError
 from everlearn.journal.deletion.deletion import adopt_deletions
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import After, Arrival, NewStep, Role
+from everlearn.journal.records import UNLEARNABLE, After, Arrival, NewStep, Role
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.standing.held import HeldTargets, held_examples
 from everlearn.journal.standing.learnable import unlearned_since
@@ -70,7 +70,7 @@ def merge_runs(runs: Sequence[Path], out: Path) -> dict[str, Json]:
                     reason = f"deleted in {folder.path.name}"
                     adopt_deletions(folder.journal, merged.journal, reason=reason)
                 for folder in folders:
-                    _copy_refusals(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
+                    _copy_rejections(folder, merged.journal, keep_text=bool(merged.config.run.keep_text))
             if is_renamed:  # the sample is chosen by ids
                 learner.resample(example for _, example in held_examples(merged.journal))
             scores = merged.task.scores(merged.config)
@@ -131,7 +131,7 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
                 role = "learn"
             elif role == "learn" and present is not None:
                 role = "held"  # it had been set aside
-            elif role == "quarantined":
+            elif role == UNLEARNABLE:
                 role = "held"
             kept = present if target is None else target
             example = replace(arrival.example, id=ids(arrival.example.id), target=kept)
@@ -145,13 +145,13 @@ def _copy_journal(folder: RunFolder, into: Journal, ids: DistinctIds, *, keep_te
     adopt_field_names(folder, into)
 
 
-def _copy_refusals(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
-    refused = [
+def _copy_rejections(folder: RunFolder, into: Journal, *, keep_text: bool) -> None:
+    rejected = [
         rejection if keep_text or rejection.id is None else replace(rejection, excerpt="")
-        for rejection in folder.journal.refusals.all()
+        for rejection in folder.journal.rejections.all()
     ]
-    if refused:
-        into.append(NewStep(refused=refused), keep_text=False)
+    if rejected:
+        into.append(NewStep(rejected=rejected), keep_text=False)
 
 
 def _check_mergeable(first: RunFolder, other: RunFolder) -> None:

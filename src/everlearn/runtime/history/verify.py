@@ -12,7 +12,7 @@ from everlearn.errors import InputError, RunError, StateError
 from everlearn.journal.repair.losses import lost_steps
 from everlearn.journal.repair.soundness import require_undamaged
 from everlearn.journal.rows.entries import all_ids
-from everlearn.journal.rows.refusals import is_naming
+from everlearn.journal.rows.rejections import is_naming
 from everlearn.journal.standing.held import held_more_than_once
 from everlearn.runtime.fold.certificates import CERTIFICATE_FORMAT
 from everlearn.runtime.fold.refold import fold_without_state
@@ -173,7 +173,7 @@ def _verify_certificate(
         f"none of the {len(digests):,} deleted examples is in the journal",
         f"{present:,} of the deleted examples are in the journal",
     )
-    _look_into_refusals(folder, lambda id_: journal.deleted_ids.digest_of(id_) in digests, outcome)
+    _look_into_rejected(folder, lambda id_: journal.deleted_ids.digest_of(id_) in digests, outcome)
     for id_ in ids:
         outcome.check(
             journal.deleted_ids.digest_of(id_) in digests,
@@ -216,15 +216,15 @@ def _verify_certificate(
         )
 
 
-def _look_into_refusals(folder: RunFolder, is_deleted: Callable[[str], bool], outcome: VerifyOutcome) -> None:
-    """Whether a record that was refused, before the deletion or after it, names a deleted example."""
+def _look_into_rejected(folder: RunFolder, is_deleted: Callable[[str], bool], outcome: VerifyOutcome) -> None:
+    """Whether a record that was rejected, before the deletion or after it, names a deleted example."""
     path = folder.path / REJECTED
     in_file = 0
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
             in_file = sum(is_naming(_record_of(line), is_deleted) for line in lines)
     for count, place in (
-        (folder.journal.refusals.num_naming(is_deleted), "refused records in the journal"),
+        (folder.journal.rejections.num_naming(is_deleted), "rejected records in the journal"),
         (in_file, f"records in {path}"),
     ):
         outcome.check(

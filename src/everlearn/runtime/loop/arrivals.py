@@ -1,4 +1,4 @@
-"""What becomes of the examples that a stream gives: taken, refused, or a target for one taken before."""
+"""What becomes of the examples that a stream gives: taken, rejected, or a target for one taken before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from everlearn.journal.repair.losses import lost_steps
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.same_input import has_other_words
 from everlearn.runtime.fold.live_run import LiveRun
-from everlearn.stream.rejections import deleted, duplicate, refused
+from everlearn.stream.rejections import deleted, duplicate, rejection_of
 from everlearn.stream.source import Rejection
 from everlearn.tasks.label_limit import LabelLimit
 from everlearn.types import Example
@@ -26,14 +26,14 @@ class Sorted:
     Attributes:
         fresh: Examples whose ids are new.
         changes: Targets for examples that are known.
-        refused: What can be neither.
-        refused_at: Where in the batch each of those was.
+        rejected: What can be neither.
+        rejected_at: Where in the batch each of those was.
     """
 
     fresh: list[Example] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    refused: list[Rejection] = field(default_factory=list)
-    refused_at: list[int] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    rejected_at: list[int] = field(default_factory=list)
 
 
 def sort_arrivals(
@@ -48,8 +48,8 @@ def sort_arrivals(
 
     A known id with another target is a correction; with a target where there was none, that target; else
     it is a duplicate. What is known already includes the batch's own examples, whose turn is never before
-    the end of the batch. A deleted id stays deleted. A known id with another text is refused: somebody counts
-    from one again, and its target is not the known text's.
+    the end of the batch. A deleted id stays deleted. A known id with another text is rejected: somebody
+    counts from one again, and its target is not the known text's.
 
     Args:
         live: Knows the ids taken; its learner is to learn them.
@@ -96,10 +96,10 @@ def sort_arrivals(
         else:
             reason = _label_problem(example, labels)
         if reason is not None:
-            rejection = refused(source_name, number, example, reason)
+            rejection = rejection_of(source_name, number, example, reason)
         if rejection is not None:
-            result.refused.append(rejection)
-            result.refused_at.append(number - first_number)
+            result.rejected.append(rejection)
+            result.rejected_at.append(number - first_number)
         elif before is None:
             offset = journal.next_offset + len(result.fresh)
             result.fresh.append(example)

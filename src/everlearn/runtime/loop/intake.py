@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from everlearn.journal.records import Arrival, Flag, JournaledPrediction, Role
+from everlearn.journal.records import UNLEARNABLE, Arrival, Flag, JournaledPrediction, Role
 from everlearn.learning.run_learner import prediction_problem
 from everlearn.runtime.fold.live_run import LiveRun
-from everlearn.runtime.fold.quarantine import require_sound
 from everlearn.runtime.fold.recovery import learned_before
+from everlearn.runtime.fold.unlearnable import require_sound
 from everlearn.runtime.guard.suspicion import role_of
 from everlearn.runtime.loop.arrivals import Sorted, sort_arrivals
 from everlearn.runtime.loop.due_queue import DueQueue
@@ -48,7 +48,7 @@ class Taken:
     def roles(self) -> dict[int, Role]:
         """The role of each example, by its offset."""
         return {
-            offset: "quarantined" if offset in self.unlearnable else arrival.role
+            offset: UNLEARNABLE if offset in self.unlearnable else arrival.role
             for offset, arrival in enumerate(self.arrivals, start=self.first_offset)
         }
 
@@ -82,7 +82,7 @@ class Intake:
         self._max_labels = live.folder.task.label_limit(live.config, record)
 
     def sort(self, examples: Sequence[Example], first_number: int) -> Sorted:
-        """What of a batch is new, a target for what is known, or to be refused."""
+        """What of a batch is new, a target for what is known, or to be rejected."""
         labels = self._labels_for(len(examples))
         return sort_arrivals(self._live, examples, self._source_name, first_number, self._ngram_max, labels)
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from everlearn.document_piece import DocumentPiece
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import KnownExample
-from everlearn.learning.language.reading import document_of
 from everlearn.models.encoder.same_input import same_words
 from everlearn.runtime.folder.run_record import SourceProgress
 from everlearn.stream.lines import stem_of
@@ -149,8 +149,7 @@ def _id(match: re.Match[str], suffix: str) -> str:
 
 def _renamed(example: Example, match: re.Match[str], suffix: str) -> Example:
     """With the suffix behind the number that was made up; the pieces of a document stay together."""
-    name = match[1]
-    fields = example.fields
-    if document_of(example)[0] == name and fields.get("document") == name:
-        fields = {**fields, "document": name + suffix}
-    return replace(example, id=_id(match, suffix), fields=fields)
+    name, piece = match[1], DocumentPiece.of(example)
+    if piece is not None and piece.document == name:
+        example = replace(piece, document=name + suffix).put_on(example)
+    return replace(example, id=_id(match, suffix))

@@ -2,7 +2,7 @@
 
 ```
 for batch in stream:
-    sorted = sort(batch)                      # new, a target for what is known, or refused
+    sorted = sort(batch)                      # new, a target for what is known, or rejected
     predictions = learner.predict(new)        # test
     step = journal.append(batch, …)           # durable first
     report = fold.make(step)                  # … then train; what cannot be learned is left out
@@ -32,7 +32,7 @@ from everlearn.runtime.loop.experiences import Experiences
 from everlearn.runtime.loop.intake import Intake, Taken
 from everlearn.runtime.loop.place import Place
 from everlearn.runtime.loop.publishing import EXAMINED, Publishing
-from everlearn.runtime.loop.refusals import Refusals
+from everlearn.runtime.loop.rejections import SittingRejections
 from everlearn.runtime.loop.saving import Saving
 from everlearn.runtime.loop.steps import StepMaker
 from everlearn.runtime.loop.strict_reading import StrictReader
@@ -67,7 +67,7 @@ class LearnSession:
         live: The state after the newest step.
         saving: Writes checkpoints of it.
         publishing: Makes versions of it.
-        refusals: Records of this sitting that gave no example.
+        rejections: Records of this sitting that gave no example.
         num_changes: Targets of this sitting for examples taken before.
 
     Raises:
@@ -102,7 +102,7 @@ class LearnSession:
             self.saving = Saving(self.live, started, tuple if guard is None else guard.needed_texts)
             self.publishing = Publishing(self.live, guard, self.saving, self._make)
             keep_text = learner.reads_text if config.run.keep_text is None else config.run.keep_text
-            self.refusals = Refusals(
+            self.rejections = SittingRejections(
                 place.name,
                 is_strict=config.stream.strict,
                 keep_excerpts=keep_text,
@@ -110,7 +110,7 @@ class LearnSession:
                 f"{folder.path} --id ID",
             )
             # What was journaled must be learned again after a crash: see ``Saving``.
-            self._steps = StepMaker(self.live, self.refusals, keep_text=learner.reads_text or keep_text)
+            self._steps = StepMaker(self.live, self.rejections, keep_text=learner.reads_text or keep_text)
             # The checkpoint without what was deleted keeps the figures that were brought back.
             self.live.finish_deletions(lambda: self.saving.save_state(self.live.recovered.status.summary))
             self.publishing.judge_undecided()
@@ -186,7 +186,7 @@ class LearnSession:
         """
         examples = self.folder.task.arriving(self.place.with_own_ids(batch))
         arrived = self._intake.sort(examples, self.progress.examples + 1)
-        self.refusals.newest = []
+        self.rejections.newest = []
         unusable = self._first_unusable(arrived)
         if unusable is not None:
             index, rejection = unusable
@@ -201,8 +201,8 @@ class LearnSession:
         changes = self._queue.take_targets(arrived.changes, taken.roles)
         self.place.took(len(batch), cursor)
         self.num_changes += len(changes)
-        self.refusals.num_records += len(batch) + len(rejected)
-        refused = self.refusals.take([*rejected, *arrived.refused])
+        self.rejections.num_records += len(batch) + len(rejected)
+        kept = self.rejections.take([*rejected, *arrived.rejected])
         self._make(
             NewStep(
                 source=self.progress.key,
@@ -210,7 +210,7 @@ class LearnSession:
                 arrivals=taken.arrivals,
                 learned=learned,
                 changes=changes,
-                refused=refused + self.refusals.leave_out(taken.reasons),
+                rejected=kept + self.rejections.leave_out(taken.reasons),
                 flags=taken.flags,
                 # Where a batch is cut short the feed stands behind all of it.
                 after=self._after_batch(len(taken.arrivals), is_whole=cursor is None),
@@ -289,7 +289,7 @@ class LearnSession:
         """
         if not self.config.stream.strict:
             return None
-        for index, rejection in zip(arrived.refused_at, arrived.refused, strict=True):
+        for index, rejection in zip(arrived.rejected_at, arrived.rejected, strict=True):
             if is_duplicate(rejection):
                 known = self._journal.known([rejection.id]) if rejection.id is not None else {}
                 if rejection.id in known and known[rejection.id].offset < self._first_offset:
@@ -302,8 +302,8 @@ class LearnSession:
     def _end(self, rejected: Sequence[Rejection]) -> None:
         """Learn what still waits, and note that the stream is finished."""
         self.learn_waiting()
-        self.refusals.num_records += len(rejected)
-        refused = self.refusals.take(rejected)
+        self.rejections.num_records += len(rejected)
+        kept = self.rejections.take(rejected)
         examine = not self.is_fruitless and self.publishing.has_unexamined
         if rejected or examine or not self.progress.finished:
             self.place.finish()
@@ -312,7 +312,7 @@ class LearnSession:
                     after=EXAMINED if examine else After(),
                     source=self.progress.key,
                     progress=self.place.to_json(),
-                    refused=refused,
+                    rejected=kept,
                 )
             )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from everlearn.journal.fold_steps import fold_step
 from everlearn.journal.journal import Journal
-from everlearn.journal.records import FoldStep, NewStep, Refused, Step
-from everlearn.journal.standing.quarantine import quarantine_examples
+from everlearn.journal.records import FoldStep, KeptRejection, NewStep, Step
+from everlearn.journal.standing.unlearnable import leave_out
 from everlearn.types import Example
 
 __all__ = ["StepAttempt"]
@@ -37,7 +37,7 @@ class StepAttempt:
             step = journal.append(self.new, keep_text=keep_text)
             offsets = sorted(self.unlearnable)
             if offsets:
-                quarantine_examples(
+                leave_out(
                     journal,
                     offsets,
                     first_step=journal.examples.step_of(offsets[0]) if self.changes_the_past else step.step,
@@ -53,13 +53,13 @@ class StepAttempt:
         return replace(read, arrivals=self.new.arrivals)
 
     def without(
-        self, found: Mapping[str, str], refused: Sequence[Refused], journal: Journal, is_state: bool
+        self, found: Mapping[str, str], rejected: Sequence[KeptRejection], journal: Journal, is_state: bool
     ) -> StepAttempt:
         """The step without examples that cannot be learned. It is not in the journal any more.
 
         Args:
             found: Their ids, and why.
-            refused: Tells of them.
+            rejected: Tells of them.
             journal: The journal before the step.
             is_state: Whether an example is part of the state from its arrival on, and not only once it is
                 learned.
@@ -82,7 +82,7 @@ class StepAttempt:
         new = replace(
             self.new,
             changes=[change for change in self.new.changes if change.offset not in gone & changed],
-            refused=[*self.new.refused, *refused],
+            rejected=[*self.new.rejected, *rejected],
         )
         return StepAttempt(
             new=new,

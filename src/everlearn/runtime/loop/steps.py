@@ -13,9 +13,9 @@ from everlearn.runtime.fold.failed_steps import (
     out_of_memory,
 )
 from everlearn.runtime.fold.live_run import LiveRun
-from everlearn.runtime.fold.quarantine import find_unlearnable
 from everlearn.runtime.fold.recovery import learned_before
-from everlearn.runtime.loop.refusals import Refusals
+from everlearn.runtime.fold.unlearnable import find_unlearnable
+from everlearn.runtime.loop.rejections import SittingRejections
 from everlearn.runtime.loop.step_attempt import StepAttempt
 from everlearn.types import Example, Prediction
 
@@ -25,10 +25,10 @@ __all__ = ["StepMaker"]
 class StepMaker:
     """Journals and makes steps of a live state; what cannot be learned of them goes to the refusals."""
 
-    def __init__(self, live: LiveRun, refusals: Refusals, *, keep_text: bool) -> None:
+    def __init__(self, live: LiveRun, rejections: SittingRejections, *, keep_text: bool) -> None:
         self._live = live
         self._journal = live.folder.journal
-        self._refusals = refusals
+        self._rejections = rejections
         self._keep_text = keep_text
 
     def make(
@@ -90,8 +90,8 @@ class StepMaker:
         )
         if not found:
             raise error
-        refused = self._refusals.leave_out({candidates[id_]: reason for id_, reason in found.items()})
-        return failed.without(found, refused, self._journal, not live.learner.learns_at_once)
+        rejected = self._rejections.leave_out({candidates[id_]: reason for id_, reason in found.items()})
+        return failed.without(found, rejected, self._journal, not live.learner.learns_at_once)
 
     def _waiting(self) -> list[tuple[int, Example]]:
         """Offsets and examples that wait within the learner, not to be learned before there is enough."""

@@ -9,7 +9,7 @@ from everlearn.errors import RunError
 from everlearn.journal.deletion.dropped_texts import TextRule
 from everlearn.journal.records import NO_TARGET
 from everlearn.learning.language import LanguageLearner
-from everlearn.learning.language.reading import document_of
+from everlearn.learning.language.reading import place_of
 from everlearn.learning.run_learner import RunLearner
 from everlearn.settings import RunConfig, StreamSettings
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
@@ -19,11 +19,11 @@ from everlearn.tasks.language.learner import KIND, language_learner, new_languag
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
-from everlearn.tasks.text_model import TextModel
 from everlearn.tasks.texts.building import text_model_of, warm_up_notes
 from everlearn.tasks.texts.evaluation import LossEvaluation
 from everlearn.tasks.texts.scores import LossScores
 from everlearn.tasks.texts.task import LossTask
+from everlearn.tasks.writing_model import WritingModel
 from everlearn.types import Example
 
 __all__ = ["Language"]
@@ -63,7 +63,7 @@ class Language(LossTask):
 
     def group_of(self, example: Example) -> str:
         """The document's name."""
-        return document_of(example)[0]
+        return place_of(example).document
 
     def text_rule(self) -> TextRule:
         """What chats are made of is text, too."""
@@ -97,7 +97,7 @@ class Language(LossTask):
             "with it, `everlearn evaluate` says how well it predicts a text"
         )
 
-    def text_model(self, learner: RunLearner, owner: str) -> TextModel:
+    def writing_model(self, learner: RunLearner, owner: str) -> WritingModel:
         """See Task."""
         assert isinstance(learner, LanguageLearner), "a run of this task has such a learner"
         return text_model_of(learner, learner.tokenizer)

@@ -11,7 +11,7 @@ from everlearn.learning.method import Method
 from everlearn.learning.seq2seq import Seq2SeqLearner
 from everlearn.methods.registry import create_method
 from everlearn.tasks.records import LearnerRecord
-from everlearn.tasks.text_model import TextModel
+from everlearn.tasks.writing_model import WritingModel
 
 __all__ = [
     "check_identity",
@@ -52,9 +52,9 @@ def create_methods(settings: Mapping[str, Mapping[str, Any]]) -> list[Method]:
     return [create_method(name, values) for name, values in settings.items()]
 
 
-def text_model_of(learner: TextLearner, tokenizer: Any) -> TextModel:
+def text_model_of(learner: TextLearner, tokenizer: Any) -> WritingModel:
     """The model that writes."""
-    return TextModel(learner.model, tokenizer, learner.training.averaged())
+    return WritingModel(learner.model, tokenizer, learner.training.averaged())
 
 
 def warm_up_notes(learner: TextLearner) -> list[str]:

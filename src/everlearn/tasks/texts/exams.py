@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from everlearn.document_piece import DocumentPiece
 from everlearn.evaluation.paired import PairedTest, compare_paired
 from everlearn.evaluation.text_scores import bits_per_byte
 from everlearn.journal.journal import Journal
@@ -35,8 +36,8 @@ _NOISE = 1e-6
 class _LossPredictor(Protocol):
     """Has a loss on texts."""
 
-    def score(self, examples: Sequence[Example]) -> Sequence[TextLoss]:
-        """Losses by domain; nothing is learned."""
+    def score_each(self, groups: Sequence[Sequence[Example]]) -> Sequence[TextLoss]:
+        """One loss a group of examples; nothing is learned."""
         ...
 
 
@@ -181,21 +182,17 @@ class LossExams(Exams[LossItem]):
         missing = [one for one in items if one not in known]
         for start in range(0, len(missing), _SCORED_AT_ONCE):
             batch = missing[start : start + _SCORED_AT_ONCE]
-            # Losses come by domain, so each gets one of its own.
-            examples = [
-                piece for number, one in enumerate(batch) for piece in self._examples(one, str(number))
-            ]
-            for loss in cast(_LossPredictor, predictor).score(examples):
-                if loss.domain is not None and loss.tokens:
-                    known[batch[int(loss.domain)]] = loss
+            groups = [self._examples(item) for item in batch]
+            losses = cast(_LossPredictor, predictor).score_each(groups)
+            known |= {item: loss for item, loss in zip(batch, losses, strict=True) if loss.tokens}
 
-    def _examples(self, item: LossItem, domain: str) -> list[Example]:
+    def _examples(self, item: LossItem) -> list[Example]:
         found = [self._journal.examples.at(offset) for offset in item.offsets]
-        pieces = [replace(one, domain=domain, target=item.target) for one in found if one and one.text]
+        pieces = [replace(one, target=item.target) for one in found if one and one.text]
         if len(pieces) < len(found):
             return []
-        if len(pieces) > 1:
-            pieces[-1] = replace(pieces[-1], fields={**pieces[-1].fields, "last": True})
+        if len(pieces) > 1 and (piece := DocumentPiece.of(pieces[-1])) is not None:
+            pieces[-1] = replace(piece, is_last=True).put_on(pieces[-1])
         return pieces
 
     def _items(self) -> tuple[npt.NDArray[np.void], list[tuple[int, ...]]]:

@@ -16,11 +16,11 @@ from everlearn.tasks.evaluation import EvaluationRequest
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
-from everlearn.tasks.text_model import TextModel
 from everlearn.tasks.texts.building import text_model_of, warm_up_notes
 from everlearn.tasks.texts.evaluation import LossEvaluation
 from everlearn.tasks.texts.task import LossTask
 from everlearn.tasks.translation.learner import KIND, new_seq2seq_learner, seq2seq_learner
+from everlearn.tasks.writing_model import WritingModel
 from everlearn.types import Example, Prediction
 
 __all__ = ["Translation"]
@@ -71,7 +71,7 @@ class Translation(LossTask):
         """See Task."""
         return PredictedText.of(example, prediction, top, is_translation=True)
 
-    def text_model(self, learner: RunLearner, owner: str) -> TextModel:
+    def writing_model(self, learner: RunLearner, owner: str) -> WritingModel:
         """See Task."""
         assert isinstance(learner, Seq2SeqLearner), "a run of this task has such a learner"
         return text_model_of(learner, learner.seq2seq_model.tokenizer)

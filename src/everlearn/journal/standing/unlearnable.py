@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everlearn.journal.journal import Journal
+from everlearn.journal.records import UNLEARNABLE
 from everlearn.journal.rows.earlier_rows import give_role
 
-__all__ = ["quarantine_examples"]
+__all__ = ["leave_out"]
 
 
-def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step: int, reason: str) -> None:
-    """Give examples that were to be learned the role ``quarantined``; a revision records it.
+def leave_out(journal: Journal, offsets: Sequence[int], *, first_step: int, reason: str) -> None:
+    """Give examples that were to be learned the role of what cannot be learned; a revision records it.
 
     Args:
         journal: The journal.
@@ -29,4 +30,4 @@ def quarantine_examples(journal: Journal, offsets: Sequence[int], *, first_step:
             {"examples": len(offsets), "offsets": list(offsets)},
         )
         for offset in offsets:
-            give_role(journal.database, offset, "quarantined")
+            give_role(journal.database, offset, UNLEARNABLE)

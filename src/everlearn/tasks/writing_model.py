@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["TextModel"]
+__all__ = ["WritingModel"]
 
 
 @dataclass(frozen=True, slots=True)
-class TextModel:
+class WritingModel:
     """A learner's model.
 
     Attributes:

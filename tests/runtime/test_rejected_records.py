@@ -16,8 +16,8 @@ from tests.runtime.text_runs import learn, write_jsonl
 from tests.runtime.word_pairs import write_encoder
 
 from everlearn.journal.deletion.text_traces import TextTraces
-from everlearn.journal.records import NewStep, Refused
-from everlearn.journal.rows.refusals import names_in
+from everlearn.journal.records import KeptRejection, NewStep
+from everlearn.journal.rows.rejections import names_in
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.journal_views import compact_run
@@ -30,9 +30,9 @@ Clustered = Callable[..., list[Example]]
 Settings = dict[str, object]
 
 
-def refusals(run: Path) -> list[Refused]:
+def rejections(run: Path) -> list[KeptRejection]:
     with RunFolder.open_to_read(run) as folder:
-        return list(folder.journal.refusals.all())
+        return list(folder.journal.rejections.all())
 
 
 def files_with(run: Path, *words: str) -> set[str]:
@@ -78,7 +78,7 @@ def test_a_deleted_text_that_is_delivered_again_leaves_no_trace(
     assert forgotten.certificate is not None
     found = verify_run(run, certificate=forgotten.certificate, ids=["ident3"])
     assert found.is_valid, found.failed
-    kept = refusals(run)
+    kept = rejections(run)
     assert len(kept) == 9
     digests = json.loads(forgotten.certificate.read_text())["id_digests"]
     assert sum(one.id in digests and "deleted on" in one.reason for one in kept) == 2
@@ -95,7 +95,7 @@ def test_duplicates_leave_no_text_where_none_is_kept(tmp_path: Path, encoder: Pa
         run,
         settings_of(encoder, stream__order="shuffled", stream__experiences=2),
     )
-    assert len(refusals(run)) == 7
+    assert len(rejections(run)) == 7
     assert files_with(run, "secret") == set()
 
 
@@ -106,7 +106,7 @@ def test_dropping_texts_drops_excerpts(tmp_path: Path, encoder: Path) -> None:
     learn(path, run, settings_of(encoder, run__keep_text=True))
     assert files_with(run, "secret7") >= {"rejected.jsonl", "journal.sqlite"}
     assert compact_run(run, drop_text_after_days=0).num_texts_dropped == 6
-    assert len(refusals(run)) == 7
+    assert len(rejections(run)) == 7
     assert files_with(run, "secret") == set()
 
 
@@ -134,7 +134,7 @@ def test_a_second_forget_cleans_up_what_an_older_program_left(tmp_path: Path, en
     )
     found = verify_run(run, certificate=certificate)
     assert [text.partition(" name")[0] for text in found.failed] == [
-        "2 of the refused records in the journal",
+        "2 of the rejected records in the journal",
         f"1 of the records in {run / 'rejected.jsonl'}",
     ]
     assert forget_in_run(run, ids=["ident3"], dry_run=True).num_forgotten == 0
@@ -143,7 +143,7 @@ def test_a_second_forget_cleans_up_what_an_older_program_left(tmp_path: Path, en
     assert (outcome.unknown_ids, outcome.num_forgotten) == (("ident3",), 0)
     assert files_with(run, "secret3", "ident3") == set()
     assert verify_run(run, certificate=certificate).is_valid
-    assert len(refusals(run)) == 2
+    assert len(rejections(run)) == 2
 
 
 def test_forgetting_looks_into_what_was_refused_before(tmp_path: Path, encoder: Path) -> None:
@@ -154,7 +154,7 @@ def test_forgetting_looks_into_what_was_refused_before(tmp_path: Path, encoder: 
     learn(path, run, settings_of(encoder, run__keep_text=True))
     forget_in_run(run, ids=["ident4"])
     assert files_with(run, "secret4", "ident4", "other words") == set()
-    assert [one.excerpt for one in refusals(run)] == ["", "", bad[2], bad[3]]
+    assert [one.excerpt for one in rejections(run)] == ["", "", bad[2], bad[3]]
 
 
 TEXTS = {
@@ -201,9 +201,9 @@ def test_a_record_that_was_never_taken_is_forgotten_too(tmp_path: Path, encoder:
     assert files_with(run, "Karlsson")
     outcome = forget_in_run(run, ids=["anna", "nobody"])
     assert (outcome.unknown_ids, outcome.num_forgotten) == (("anna", "nobody"), 0)
-    assert any("refused records named ids that no example has" in note for note in outcome.notes)
+    assert any("rejected records named ids that no example has" in note for note in outcome.notes)
     assert files_with(run, "Karlsson", "anna") == set()
-    assert [one.excerpt for one in refusals(run)] == ["", "", "{oops"]
+    assert [one.excerpt for one in rejections(run)] == ["", "", "{oops"]
 
 
 @given(
@@ -249,13 +249,13 @@ def test_the_list_of_what_was_refused_is_continued_not_written_again(tmp_path: P
         folder.write_rejections()
         place = listed.stat().st_ino
         for word in ("six", "ten"):
-            refused = Refused("a.jsonl:9", "bad", f"unreadable {word}")
-            folder.journal.append(NewStep(refused=[refused]), keep_text=False)
+            rejected = KeptRejection("a.jsonl:9", "bad", f"unreadable {word}")
+            folder.journal.append(NewStep(rejected=[rejected]), keep_text=False)
             folder.write_rejections()
             folder.write_rejections()
         assert numbers() == ["one", "two", "six", "ten"]
         assert listed.stat().st_ino == place
-        folder.journal.refusals.forget([], ["unreadable two"])
-        folder.journal.append(NewStep(refused=[replace(refused, excerpt="new")]), keep_text=False)
+        folder.journal.rejections.forget([], ["unreadable two"])
+        folder.journal.append(NewStep(rejected=[replace(rejected, excerpt="new")]), keep_text=False)
         folder.write_rejections()
         assert numbers() == ["one", "", "six", "ten", "new"]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from everlearn.errors import InputError
-from everlearn.journal.records import Refused
+from everlearn.journal.records import KeptRejection
 from everlearn.stream.rejections import is_duplicate, is_loss, unlearnable
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["Refusals"]
+__all__ = ["SittingRejections"]
 
 
-class Refusals:
+class SittingRejections:
     """What a sitting refuses.
 
     Args:
@@ -42,7 +42,7 @@ class Refusals:
         self.first: Rejection | None = None
         self.newest: list[Rejection] = []
 
-    def take(self, rejections: Sequence[Rejection]) -> list[Refused]:
+    def take(self, rejections: Sequence[Rejection]) -> list[KeptRejection]:
         """Count rejections; returns what is journaled of them."""
         real = [rejection for rejection in rejections if not is_duplicate(rejection)]
         self.num_rejected += len(real)
@@ -52,7 +52,7 @@ class Refusals:
         if self.first is None and real:
             self.first = real[0]
         return [
-            Refused(
+            KeptRejection(
                 rejection.place,
                 rejection.reason,
                 rejection.excerpt if rejection.id is None or self._keep_excerpts else "",
@@ -61,7 +61,7 @@ class Refusals:
             for rejection in rejections
         ]
 
-    def leave_out(self, reasons: Mapping[Example, str]) -> list[Refused]:
+    def leave_out(self, reasons: Mapping[Example, str]) -> list[KeptRejection]:
         """Count examples that cannot be learned, and tell of them.
 
         Raises:

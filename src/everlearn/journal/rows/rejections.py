@@ -1,6 +1,6 @@
 """What the journal keeps of records that gave no example, and how that obeys deletions.
 
-A refused record is kept with its place, a reason and how it begins. That may name a deleted example, or be
+A rejected record is kept with its place, a reason and how it begins. That may name a deleted example, or be
 its words. So what names one is left out when it is journaled, taken out when an example is deleted, and
 looked for when a certificate is verified.
 """
@@ -16,9 +16,9 @@ from itertools import islice
 from everlearn.journal.database import Database
 from everlearn.journal.deletion.deleted_ids import DeletedIds
 from everlearn.journal.deletion.text_traces import TextTraces
-from everlearn.journal.records import Refused
+from everlearn.journal.records import KeptRejection
 
-__all__ = ["Extent", "Refusals", "is_naming", "names_in", "without_deleted"]
+__all__ = ["Extent", "Rejections", "is_naming", "names_in", "without_deleted"]
 
 _DELETED = "a record with an id that was deleted"
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'')
@@ -44,21 +44,21 @@ def names_in(text: str) -> set[str]:
     return found - {""}
 
 
-def without_deleted(refused: Sequence[Refused], deleted_ids: DeletedIds) -> list[Refused]:
-    """Refused records as they may be kept: deleted ids as hashes, without excerpts that name them."""
+def without_deleted(rejected: Sequence[KeptRejection], deleted_ids: DeletedIds) -> list[KeptRejection]:
+    """Rejected records as they may be kept: deleted ids as hashes, without excerpts that name them."""
     if deleted_ids.is_empty:
-        return list(refused)
+        return list(rejected)
     # All names at once: one by one they would be a query each, within the transaction of a step.
-    deleted = deleted_ids.among(set().union(*map(_names_of, refused)))
-    return [_obeying(record, deleted, deleted_ids) for record in refused]
+    deleted = deleted_ids.among(set().union(*map(_names_of, rejected)))
+    return [_obeying(record, deleted, deleted_ids) for record in rejected]
 
 
-def _names_of(record: Refused) -> set[str]:
+def _names_of(record: KeptRejection) -> set[str]:
     own = {record.id} if record.id is not None else set()
     return own | _quoted_in(record.reason) | names_in(record.excerpt)
 
 
-def _obeying(record: Refused, deleted: Container[str], deleted_ids: DeletedIds) -> Refused:
+def _obeying(record: KeptRejection, deleted: Container[str], deleted_ids: DeletedIds) -> KeptRejection:
     is_of_deleted = record.id is not None and record.id in deleted
     is_named = any(name in deleted for name in _quoted_in(record.reason))
     if is_of_deleted or is_named:
@@ -75,7 +75,7 @@ def _quoted_in(text: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How far the table of refused records goes.
+    """How far the table of rejected records goes.
 
     Attributes:
         count: Records.
@@ -88,8 +88,8 @@ class Extent:
     last_number: int
 
 
-class Refusals:
-    """The table of refused records.
+class Rejections:
+    """The table of rejected records.
 
     Args:
         database: The journal's.
@@ -98,11 +98,11 @@ class Refusals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def all(self, *, after: int = 0) -> Iterator[Refused]:
+    def all(self, *, after: int = 0) -> Iterator[KeptRejection]:
         """All of them in order, or those behind a number."""
         sql = "SELECT place, reason, excerpt, id FROM rejections WHERE number > ? ORDER BY number"
         for row in self._database.rows(sql, (after,)):
-            yield Refused(*row)
+            yield KeptRejection(*row)
 
     def extent(self) -> Extent:
         """How far the table goes."""
@@ -122,7 +122,7 @@ class Refusals:
         return (now.count - before.count, now.num_excerpts - before.num_excerpts) == (count, num_excerpts)
 
     def forget(self, ids: Collection[str], texts: Iterable[str | None] = ()) -> int:
-        """Delete what was refused under these ids, and excerpts that name them or repeat these texts.
+        """Delete what was rejected under these ids, and excerpts that name them or repeat these texts.
 
         Args:
             ids: The ids.
@@ -159,7 +159,7 @@ class Refusals:
 
     def forget_deleted(self, deleted_ids: DeletedIds) -> int:
         """The same for everything that names an id which was deleted before; returns rows changed."""
-        changed: dict[int, Refused] = {}
+        changed: dict[int, KeptRejection] = {}
         rows = self._numbered("1")
         while some := dict(islice(rows, _ROWS_AT_ONCE)):
             kept = zip(some.items(), without_deleted(list(some.values()), deleted_ids), strict=True)
@@ -177,17 +177,17 @@ class Refusals:
         """How many rows name an id of which ``is_deleted`` is true."""
         return sum(is_naming(_as_mapping(record), is_deleted) for _, record in self._numbered("1"))
 
-    def _with_excerpt(self) -> Iterator[tuple[int, Refused]]:
+    def _with_excerpt(self) -> Iterator[tuple[int, KeptRejection]]:
         return self._numbered("excerpt <> ''")
 
-    def _numbered(self, condition: str) -> Iterator[tuple[int, Refused]]:
+    def _numbered(self, condition: str) -> Iterator[tuple[int, KeptRejection]]:
         rows = self._database.rows(
             f"SELECT number, place, reason, excerpt, id FROM rejections WHERE {condition} ORDER BY number"
         )
         for number, *values in rows:
-            yield number, Refused(*values)
+            yield number, KeptRejection(*values)
 
-    def _change(self, changed: Mapping[int, Refused]) -> int:
+    def _change(self, changed: Mapping[int, KeptRejection]) -> int:
         self._database.executemany(
             "UPDATE rejections SET reason = ?, excerpt = ?, id = ? WHERE number = ?",
             [(record.reason, record.excerpt, record.id, number) for number, record in changed.items()],
@@ -195,11 +195,11 @@ class Refusals:
         return len(changed)
 
 
-def is_naming(refused: Mapping[str, object], is_deleted: Callable[[str], bool]) -> bool:
-    """Whether a refused record (its id, reason and excerpt) names an id of which ``is_deleted`` is true."""
-    id_, reason, excerpt = (str(refused.get(name) or "") for name in ("id", "reason", "excerpt"))
+def is_naming(rejected: Mapping[str, object], is_deleted: Callable[[str], bool]) -> bool:
+    """Whether a rejected record (its id, reason and excerpt) names an id of which ``is_deleted`` is true."""
+    id_, reason, excerpt = (str(rejected.get(name) or "") for name in ("id", "reason", "excerpt"))
     return any(map(is_deleted, {id_} | _quoted_in(reason) | names_in(excerpt)))
 
 
-def _as_mapping(record: Refused) -> dict[str, object]:
+def _as_mapping(record: KeptRejection) -> dict[str, object]:
     return {"id": record.id, "reason": record.reason, "excerpt": record.excerpt}
