@@ -82,6 +82,6 @@ class MissingExtraError(EverlearnError, ImportError):
     exit_code = 8
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; install it with: pip install 'everlearn[{extra}]'")
+        super().__init__(f"{package} is not installed; install it with: pip install {package}")
         self.package = package
         self.extra = extra

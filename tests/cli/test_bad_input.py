@@ -183,7 +183,7 @@ def test_wrong_settings(tmp_path: Path, inside: Run, make_codes: MakeCodes, smal
     assert_clear(inside("learn", stream, "--out", run, "--batch-size", "0"), 2, "--batch-size = 0")
     (tmp_path / "c.yaml").write_text("lerner: {}\n", encoding="utf-8")
     ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
-    assert_clear(ended, 2, "c.yaml", "unknown setting lerner")
+    assert_clear(ended, 2, "c.yaml", "unknown setting lerner (did you mean learner?)")
     (tmp_path / "c.yaml").write_text("stream: {batch_size: 0}\n", encoding="utf-8")
     ended = inside("learn", stream, "--out", run, "--config", tmp_path / "c.yaml")
     assert_clear(ended, 2, "c.yaml", "stream.batch_size = 0")
@@ -253,6 +253,63 @@ def test_a_full_disk_loses_nothing_that_was_saved(
 
 def test_an_empty_text_is_not_predicted(tmp_path: Path, inside: Run) -> None:
     assert_clear(inside("predict", tmp_path / "run", "where is it?", " "), 3, "text 2 is empty")
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path, inside: Run) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    run = tmp_path / "run"
+    assert_clear(inside("learn", folder, "--out", run), 3, "texts is a folder and no data set", "and empty")
+    (folder / "notes.odt").write_bytes(b"words")
+    assert_clear(inside("learn", folder, "--out", run), 3, "name a file in it; in it: notes.odt")
+    assert not run.exists()
+
+
+def test_no_target_and_bad_records_are_told_together(tmp_path: Path, inside: Run) -> None:
+    stream = tmp_path / "s.jsonl"
+    stream.write_bytes(b"not json\n" + lines({"text": "hello", "label": None}, {"text": "", "label": "a"}))
+    ended = inside("learn", stream, "--out", tmp_path / "run")
+    assert_clear(ended, 3, "none of its 1 examples has a target", "2 records were rejected; the first")
+
+
+def test_nothing_to_predict(
+    tmp_path: Path,
+    inside: Run,
+    process: Run,
+    make_codes: MakeCodes,
+    small: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = tmp_path / "run"
+    assert inside("learn", make_codes(tmp_path / "s.parquet", 40), "--out", run, *small).code == 0
+    assert_clear(process("predict", run, "-", stdin=""), 3, "standard input is empty")
+    assert_clear(inside("export", run, tmp_path / "model"), 5, "only language models and encoder-decoders")
+    # A file that this user may not read is no fault of the program.
+    checkpoint = next((run / "checkpoints").iterdir())
+    assert checkpoint.stat().st_mode == (run / "run.json").stat().st_mode
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(checkpoint))
+
+    monkeypatch.setattr("everlearn.journal.checkpoints.read_state_file", forbidden)
+    ended = inside("predict", run, "hello")
+    assert_clear(ended, 7, f"{checkpoint}: Permission denied; this user lacks the right to it")
+
+
+def test_a_journal_of_which_nothing_is_left(
+    tmp_path: Path, inside: Run, make_codes: MakeCodes, small: list[str]
+) -> None:
+    run = tmp_path / "run"
+    assert inside("learn", make_codes(tmp_path / "s.parquet", 400), "--out", run, *small).code == 0
+    os.truncate(run / "journal.sqlite", 20_000)
+    ended = inside("journal", "repair", run)
+    assert ended.code == 6, ended.err
+    assert "No step and no example is left" in ended.err
+
+
+def test_a_task_that_there_is_not(inside: Run) -> None:
+    for words in (["--task", "foo"], ["--task=foo"]):
+        assert "'foo' is none of classify, lm, seq2seq" in inside("learn", *words, "--help").err
 
 
 def test_a_file_size_limit_is_told_like_a_full_disk(

@@ -57,11 +57,14 @@ def test_a_folder_of_data_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert read(open_source(folder)) == [("texts:train:1", "a", "x"), ("texts:train:2", "b", "y")]
     empty = tmp_path / "empty"
     empty.mkdir()
+    with pytest.raises(InputError, match="empty is a folder and no data set"):
+        open_source(empty)
+    (empty / "train.jsonl").write_text("no JSON")
     with pytest.raises(InputError, match="cannot be loaded"):
         open_source(empty)
 
 
 def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"everlearn\[datasets\]"):
-        open_source(tmp_path)
+    with pytest.raises(MissingExtraError, match="pip install datasets"):
+        open_source("hf:somebody/something")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from copy import copy
+from itertools import pairwise
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 from everlearn.cli.setting_options import Options, settings_of
@@ -46,10 +48,12 @@ class BriefHelp(TyperCommand):
 
 
 def _task_in(words: list[str]) -> str:
-    for name in EVERY_TASK:
-        if f"--task={name}" in words or ["--task", name] in [words[i : i + 2] for i in range(len(words))]:
-            return name
-    return EVERY_TASK[0]
+    joined = [word.removeprefix("--task=") for word in words if word.startswith("--task=")]
+    apart = [after for word, after in pairwise(words) if word == "--task"]
+    task = next(iter([*joined, *apart]), EVERY_TASK[0])
+    if task not in EVERY_TASK:
+        raise typer.BadParameter(f"{task!r} is none of {', '.join(EVERY_TASK)}", param_hint="--task")
+    return task
 
 
 def _shown(parameter: Any, task: str, options: Options) -> Any:

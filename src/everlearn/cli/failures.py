@@ -62,6 +62,9 @@ def reported(command: Callable[_Parameters, None]) -> Callable[_Parameters, None
                 _drop_output()
                 print_error(f"cannot write the output: {error.strerror}")
                 raise typer.Exit(StorageError.exit_code) from None
+            if isinstance(error, PermissionError) and error.filename is not None:
+                print_error(f"{error.filename}: {error.strerror}; this user lacks the right to it")
+                raise typer.Exit(StorageError.exit_code) from None
             print_error(
                 f"unexpected {type(error).__name__}: {str(error) or 'no message'}. This is a fault in "
                 f"everlearn; please report it with what this prints: "

@@ -81,7 +81,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(_given(values))
         except ValidationError as error:
-            raise ConfigError(f"{place}: {'; '.join(problems_of(error))}") from None
+            raise ConfigError(f"{place}: {'; '.join(problems_of(error, DECLARED))}") from None
 
     @classmethod
     def from_yaml(cls, text: str, *, place: str = "settings") -> RunConfig:

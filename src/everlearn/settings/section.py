@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,12 +70,14 @@ class Section(BaseModel):
         cls.panel, cls.needs = panel or cls.panel, needs or cls.needs
 
 
-def problems_of(error: ValidationError) -> Iterator[str]:
-    """Every wrong or unknown setting with its value, by its path."""
+def problems_of(error: ValidationError, known: Collection[str]) -> Iterator[str]:
+    """Every wrong or unknown setting with its value, by its path, with the known one that may be meant."""
     for item in error.errors(include_url=False):
         path = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            yield f"unknown setting {path}"
+            sections = {name.rpartition(".")[0] for name in known}
+            meant = get_close_matches(path, [*known, *sections], n=1)
+            yield f"unknown setting {path}{f' (did you mean {meant[0]}?)' if meant else ''}"
         else:
             message = item["msg"][0].lower() + item["msg"][1:]
             yield f"{path} = {item['input']!r}: {message}"

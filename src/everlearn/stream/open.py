@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from everlearn.errors import InputError
@@ -55,6 +56,11 @@ _TABLES: dict[str, Callable[[Path, SourceConfig], Source]] = {
     ".arrow": ArrowSource,
     ".feather": ArrowSource,
 }
+
+
+_OF_DATA_SETS = frozenset({*_COMPRESSIBLE, *_TABLES, ".gz", ".zst"})
+_FILES_LOOKED_AT = 1_000
+_FILES_NAMED = 5
 
 
 def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None) -> Source:
@@ -111,6 +117,7 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     if not _exists(path):
         raise InputError(f"{excerpt_of(text)} does not exist")
     if path.is_dir():
+        _check_holds_data(path)
         return HuggingFaceSource(text, config)
     suffix = path.suffix.lower()
     if suffix in _TABLES:
@@ -127,6 +134,15 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):  # longer than a name may be, or with a character that none has
         return False
+
+
+def _check_holds_data(folder: Path) -> None:
+    """Refuse a folder that was named in place of a file in it, before a library is asked for."""
+    some = islice(folder.rglob("*"), _FILES_LOOKED_AT)
+    if not any(file.suffix.lower() in _OF_DATA_SETS for file in some):
+        files = sorted(file.name for file in folder.iterdir() if file.is_file())
+        there = f"; in it: {', '.join(files[:_FILES_NAMED])}" if files else ", and empty"
+        raise InputError(f"{folder} is a folder and no data set; name a file in it{there}")
 
 
 def is_standard_input(spec: str) -> bool:

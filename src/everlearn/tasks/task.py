@@ -218,7 +218,10 @@ class Task(ABC):
 
     def writing_model(self, learner: RunLearner, owner: str) -> WritingModel:
         """The model that writes. Raises RunError where none does."""
-        raise RunError(f"{owner} is a classifier's run, which writes no text; use `everlearn predict`")
+        raise RunError(
+            f"{owner} is a classifier's run: only language models and encoder-decoders write text or are "
+            "exported. Its predictions: `everlearn predict`"
+        )
 
     def notes(self, learner: RunLearner, scores: RunScores, config: RunConfig, *, is_over: bool) -> list[str]:
         """What a user should know at the end of a sitting, in sentences.

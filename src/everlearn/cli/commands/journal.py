@@ -11,6 +11,7 @@ from everlearn.cli import options
 from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
 from everlearn.cli.tables import number, print_columns, print_json, print_result, print_table, short_time
+from everlearn.errors import StateError
 
 __all__ = ["compact", "export", "repair", "show"]
 
@@ -117,8 +118,10 @@ def repair(run: options.RunPath, json_output: options.Json = False) -> None:
     outcome = repair_run(run)
     if json_output:
         print_json(repair_json(outcome))
-        return
-    print_note(*outcome.notes)
+    else:
+        print_note(*outcome.notes)
+    if outcome.has_lost_all:
+        raise typer.Exit(StateError.exit_code)
 
 
 def _range(offsets: list[int] | tuple[int, int] | None) -> str:

@@ -64,8 +64,9 @@ def predict(
         )
     else:
         predicted = iter(predict_texts(run, texts, top=top, settings=given, on_note=print_note))
-    console = result_console()
+    console, is_empty = result_console(), True
     for answer in predicted:
+        is_empty = False
         if json_output:
             print_json(answer.to_json())
             continue
@@ -81,6 +82,8 @@ def predict(
         first = f"{rejected.first.place}: {rejected.first.reason}"
         print_error(f"{rejected.count:,} {lines} could not be used; the first: {first}")
         raise typer.Exit(InputError.exit_code)
+    if is_empty:
+        raise InputError("standard input is empty: there is no text to predict")
 
 
 class _Rejected:

@@ -51,6 +51,12 @@ class Repair:
     damaged_copies: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def has_lost_all(self) -> bool:
+        """Whether nothing that was learned could be read any more."""
+        found = (self.tables.get(table) for table in ("steps", "examples"))
+        return self.is_needed and not any(rows.num_kept for rows in found if rows is not None)
+
 
 def sentences(repair: Repair, losses: Losses, unread: Mapping[str, Unread]) -> list[str]:
     """What is lost, and what follows from it."""
@@ -59,6 +65,11 @@ def sentences(repair: Repair, losses: Losses, unread: Mapping[str, Unread]) -> l
     kept = sum(rows.num_kept for rows in repair.tables.values())
     told = ", ".join(lost) if lost else "none that is known"
     notes.append(f"{kept:,} rows could be read and match their checksums; lost: {told}.")
+    if repair.has_lost_all:
+        notes.append(
+            "No step and no example is left, and nothing says how many there were. Restore the run from a "
+            "copy."
+        )
     if repair.num_steps_taken_back or repair.num_examples_taken_back:
         notes.append(
             f"Something of step {repair.last_step + 1:,} is lost, and no saved state holds it. The journal "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.loop.stream_place import StreamPlace
 
+_SMALL_BATCH = 16
+
 __all__ = ["no_example_message", "no_target_message", "sitting_notes"]
 
 
@@ -33,7 +35,12 @@ def no_target_message(session: LearnSession) -> str:
     if rejections.num_unlearnable and first is not None:
         count = session.progress.examples
         return f"{name}: none of its {count:,} examples was learned; the first: {first.place}: {first.reason}"
-    return session.folder.task.nothing_learned(name, session.progress.examples, session.config)
+    reason = session.folder.task.nothing_learned(name, session.progress.examples, session.config)
+    if rejections.num_rejected and first is not None:
+        reason += (
+            f". {_records_were(rejections.num_rejected)} rejected; the first: {first.place}: {first.reason}"
+        )
+    return reason
 
 
 def sitting_notes(
@@ -76,10 +83,11 @@ def sitting_notes(
     )
     notes += session.publishing.notes()
     batch_size, taken = config.stream.batch_size, live.scores.counts.examples
-    if session.is_first and taken < 10 * batch_size and session.folder.task.counts_by_label:
+    is_large = batch_size > _SMALL_BATCH
+    if session.is_first and is_large and taken < 10 * batch_size and session.folder.task.counts_by_label:
         notes.append(
             f"The first {min(taken, batch_size):,} of {taken:,} examples were predicted before anything was "
-            "known, and count as wrong: smaller batches (--batch-size 16) show how it learns."
+            f"known, and count as wrong: smaller batches (--batch-size {_SMALL_BATCH}) show how it learns."
         )
     if session.config.run.keep_text and (missing := session.folder.journal.examples.num_without_text()):
         notes.append(

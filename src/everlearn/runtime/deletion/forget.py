@@ -125,6 +125,8 @@ def forget_in_run(
         found = set(ids_at(folder.journal, offsets))
         unknown = tuple(dict.fromkeys(id_ for id_ in ids if id_ not in found))
         notes = opened.notes
+        for id_, when in folder.journal.deleted_ids.among(unknown).items():
+            notes.append(f"{id_} was deleted on {when[:10]}.")
         if not dry_run and unknown and (count := _clean_rejections(folder, unknown)):
             notes.append(f"{count:,} rejected records named ids that no example has; they do no longer.")
         nothing = ForgetOutcome(

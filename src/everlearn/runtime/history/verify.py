@@ -248,11 +248,15 @@ def _read_certificate(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.json"))) or "none"
-        raise InputError(f"there is no certificate {path}; in its folder: {there}") from None
-    except (OSError, ValueError) as error:
+        raise InputError(f"there is no certificate {path}; JSON files in its folder: {there}") from None
+    except OSError as error:
         raise InputError(f"cannot read the certificate {path}: {error}") from None
+    except ValueError:
+        value = None
     if not isinstance(value, dict) or value.get("format") != CERTIFICATE_FORMAT:
-        raise InputError(f"{path} is no deletion certificate")
+        raise InputError(
+            f"{path} is no deletion certificate; a run keeps its own in certificates/deletion-….json"
+        )
     if value.get("format_version") != 1:
         raise InputError(f"{path} is of the newer format version {value.get('format_version')}")
     needed = {
