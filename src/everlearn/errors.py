@@ -82,6 +82,9 @@ class MissingExtraError(EverlearnError, ImportError):
     exit_code = 8
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; install it with: pip install {package}")
+        super().__init__(
+            f"{package} is not installed; install it with: pip install {package} "
+            f"(or what else everlearn[{extra}] brings)"
+        )
         self.package = package
         self.extra = extra

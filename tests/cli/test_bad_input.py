@@ -85,6 +85,12 @@ def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
     assert_clear(inside("learn", tmp_path / "s.parquet", "--out", tmp_path / "run2"), 3, "s.parquet")
 
 
+def test_a_binary_file_of_another_name(tmp_path: Path, inside: Run) -> None:
+    (tmp_path / "s.csv").write_bytes(b"text,label\nwhere is\rit,a\n" + bytes(range(256)) * 20)
+    ended = inside("learn", tmp_path / "s.csv", "--out", tmp_path / "run")
+    assert_clear(ended, 3, "s.csv has no usable example")
+
+
 def test_most_of_a_file_rejected_is_no_success_of_any_command(
     tmp_path: Path, inside: Run, small: list[str]
 ) -> None:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +470,23 @@ def test_an_empty_folder_that_was_there_stays(tmp_path: Path) -> None:
     with pytest.raises(EverlearnError):
         Run.open(tmp_path / "other", settings)
     assert not (tmp_path / "other").exists()
+
+
+def test_what_is_given_in_another_shape_is_taken_or_told(path: Path) -> None:
+    with Run.open(path, {"stream": {"delay": 0}}) as run:
+        run.learn([replace(example, fields={"customer": "ab"}) for example in batches(1)[0]])
+        wrong: list[tuple[Callable[[Any], object], Any]] = [
+            (run.feedback, ["m1"]),
+            (run.correct, {"m1": None}),
+            (run.correct, {"m1": " "}),
+            (run.predict, None),
+            (lambda where: run.forget(where=where), ["domain=x"]),
+            (lambda where: run.forget(where=where), [("a", "b", "c")]),
+        ]
+        for call, what in wrong:
+            with pytest.raises(InputError):
+                call(what)
+        assert run.forget(where={"customer": "ab"}).num_forgotten == 8
+    for others in ({5: 6}, ["seed"]):
+        with pytest.raises(ConfigError, match="give settings by name"):
+            Run.open(path, others)  # type: ignore[arg-type]

@@ -49,7 +49,8 @@ _EPILOG = """
 
 app = typer.Typer(
     name="everlearn",
-    help="Keeps a pretrained language model learning from a stream: one pass, bounded memory, no forgetting.",
+    help="Keeps a pretrained language model learning from a stream: one pass, bounded memory, and means "
+    "against forgetting.",
     epilog=_EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from everlearn.errors import InputError
+from everlearn.errors import ConfigError, InputError
+from everlearn.settings.run_config import flatten_settings
 from everlearn.stream.rejections import rejection_of
 from everlearn.stream.source import Rejection
 from everlearn.types import Example
 
-__all__ = ["given_examples", "given_names", "given_texts", "usable"]
+__all__ = [
+    "given_examples",
+    "given_names",
+    "given_pairs",
+    "given_settings",
+    "given_targets",
+    "given_texts",
+    "usable",
+]
 
 
 def given_examples(given: Iterable[Example]) -> list[Example]:
@@ -55,6 +65,8 @@ def given_texts(given: Sequence[Example | str]) -> list[Example]:
     """
     if isinstance(given, str | Example):
         raise InputError("give a list of texts or examples, not one alone")
+    if not isinstance(given, Iterable):
+        raise InputError(f"give a list of texts or examples, not {type(given).__name__}")
     examples = []
     for number, item in enumerate(given, start=1):
         if not isinstance(item, str | Example):
@@ -75,3 +87,43 @@ def given_names(given: Sequence[str], what: str) -> list[str]:
     if isinstance(given, str):
         raise InputError(f"{what}: give a list of ids, not the string {given!r}")
     return list(given)
+
+
+def given_targets(given: Mapping[str, str]) -> Mapping[str, str]:
+    """Targets by id.
+
+    Raises:
+        InputError: It is no mapping, or something in it is no text.
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(f"give targets by id, as in {{'m-17': 'refund'}}, not {type(given).__name__}")
+    for id_, target in given.items():
+        if not isinstance(id_, str) or not isinstance(target, str) or not target.strip():
+            raise InputError(f"{id_!r}: its target must be a text that is not empty, not {target!r}")
+    return given
+
+
+def given_pairs(given: Mapping[str, str] | Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Fields and the values that they must have.
+
+    Raises:
+        InputError: It is neither a mapping nor a list of pairs of texts.
+    """
+    pairs = list(given.items() if isinstance(given, Mapping) else given)
+    for pair in pairs:
+        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise InputError(f"where: give values by field, as in {{'customer': 'c-17'}}, not {given!r}")
+    return pairs
+
+
+def given_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Settings by dotted path, whether they were given so or nested.
+
+    Raises:
+        ConfigError: It is no mapping by names.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"give settings by name, as in {{'seed': 1}}, not {given!r}")
+    return dict(flatten_settings(given))

@@ -18,7 +18,14 @@ from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import settings_for
 from everlearn.runtime.folder.stream_keys import PROGRAM
 from everlearn.runtime.folder.useful_settings import check_useful
-from everlearn.runtime.given import given_examples, given_names, given_texts
+from everlearn.runtime.given import (
+    given_examples,
+    given_names,
+    given_pairs,
+    given_settings,
+    given_targets,
+    given_texts,
+)
 from everlearn.runtime.history.lineage import VersionList, list_versions
 from everlearn.runtime.history.review import FlaggedExample, ReviewOutcome, flagged_examples, review_run
 from everlearn.runtime.history.rollback import RollbackOutcome, rollback_run
@@ -84,8 +91,8 @@ class Run:
 
         Args:
             path: The run folder.
-            settings: By dotted path, as in ``{"task": "lm", "guard.enabled": True}``. A run keeps those that
-                it was made with; others may be changed.
+            settings: By dotted path, as in ``{"task": "lm", "guard.enabled": True}``, or nested. A run
+                keeps those that it was made with; others may be changed.
             mode: "read" predicts and looks, and leaves the folder to others.
 
         Raises:
@@ -94,7 +101,7 @@ class Run:
             StateError: Something saved is damaged.
             ModelError: The model cannot be loaded.
         """
-        path, given = Path(path), dict(settings or {})
+        path, given = Path(path), given_settings(settings)
         if mode not in ("write", "read"):
             raise ConfigError(f"mode must be 'write' or 'read', not {mode!r}")
         if mode == "read":
@@ -171,7 +178,7 @@ class Run:
         Raises:
             Everything that ``learn`` does.
         """
-        return self.learn(Example(id=id_, target=target) for id_, target in targets.items())
+        return self.learn(Example(id=id_, target=target) for id_, target in given_targets(targets).items())
 
     def correct(self, targets: Mapping[str, str]) -> StepOutcome:
         """Other targets for examples that were learned, by id: what they had is taken back.
@@ -180,6 +187,7 @@ class Run:
             InputError: The run has no example of an id; nothing was changed.
             Everything that ``learn`` does.
         """
+        targets = given_targets(targets)
         with self._lock:
             known = self._writing().folder.journal.known(list(targets))
             unknown = next((id_ for id_ in targets if id_ not in known), None)
@@ -211,13 +219,17 @@ class Run:
     # History
 
     def forget(
-        self, ids: Sequence[str] = (), *, where: Sequence[tuple[str, str]] = (), approximate: bool = False
+        self,
+        ids: Sequence[str] = (),
+        *,
+        where: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        approximate: bool = False,
     ) -> ForgetOutcome:
         """Take examples out of the run and of everything that it keeps; see the certificate.
 
         Args:
             ids: Ids; empty: any.
-            where: (field, value) pairs, all of which must hold.
+            where: Values by field, all of which must hold, as a mapping or in pairs.
             approximate: Let a learner that trains by gradients only drop them from its memories.
 
         Raises:
@@ -225,9 +237,9 @@ class Run:
             RunError: The texts that would have to be learned again were dropped.
             StorageError: Saving failed; what is not deleted yet is as before.
         """
-        ids = given_names(ids, "ids")
+        ids, pairs = given_names(ids, "ids"), given_pairs(where)
         return self._rewrite(
-            lambda session: forget_in_run(session.live, ids=ids, where=where, approximate=approximate)
+            lambda session: forget_in_run(session.live, ids=ids, where=pairs, approximate=approximate)
         )
 
     def rollback(self, version: int | None, *, keep_learned: bool = False) -> RollbackOutcome:

@@ -67,14 +67,12 @@ def generate(
         The generated text, without the prompt and without special tokens.
 
     Raises:
-        ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length, or is more than an
-            encoder-decoder can write.
+        ConfigError: ``max_new_tokens`` leaves no room for a prompt in the model's length.
         InputError: The prompt is empty, the chat is malformed or has no template, or a chat is longer than
             the model can read. Any other prompt that is too long loses its beginning (but not the token
             that begins a document).
     """
     if model.config.is_encoder_decoder:
-        _check_target_fits(model, settings.max_new_tokens)
         inputs = _source(tokenizer, str(prompt), max_length_of(model.config, tokenizer), model.device)
     else:
         ids = _fitting_prompt(model, tokenizer, prompt, settings, on_note)
@@ -103,13 +101,6 @@ def generate(
     elif on_text is not None and text:
         on_text(text)
     return text
-
-
-def _check_target_fits(model: Any, max_new_tokens: int) -> None:
-    """A decoder may have a position for each token that it reads: a start, and all it wrote but the last."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(limit, int) and max_new_tokens > limit:
-        raise ConfigError(f"max_new_tokens: {max_new_tokens} is more than the model can write, {limit}")
 
 
 def _fitting_prompt(
@@ -154,8 +145,10 @@ def _settings(model: Any, tokenizer: Any, wanted: GenerationSettings) -> Any:
         ends.append(tokenizer.eos_token_id)
     paddings = (settings.pad_token_id, tokenizer.pad_token_id, *ends, 0)
     drawn = wanted.temperature > 0
+    # A decoder may have a position for each token that it reads: a start, and all it wrote but the last.
+    limit = model.config.is_encoder_decoder and getattr(model.config, "max_position_embeddings", None)
     settings.update(
-        max_new_tokens=wanted.max_new_tokens,
+        max_new_tokens=min(wanted.max_new_tokens, limit or wanted.max_new_tokens),
         max_length=None,
         do_sample=drawn,
         temperature=wanted.temperature if drawn else 1.0,

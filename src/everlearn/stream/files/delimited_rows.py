@@ -219,8 +219,11 @@ def _text(raw: bytes) -> str:
 def _is_closed(raw: bytes, delimiter: str) -> bool:
     """Whether no quote is open at the end of a line, as a lenient reader sees it."""
     rows = csv.reader([raw.decode(errors="replace"), "end"], delimiter=delimiter)
-    next(rows, None)
-    return next(rows, None) == ["end"]
+    try:
+        next(rows, None)
+        return next(rows, None) == ["end"]
+    except csv.Error:  # a line end within a line: what it is will be said where it is read
+        return True
 
 
 def _delimiter_of(header: bytes) -> str:
