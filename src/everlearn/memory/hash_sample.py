@@ -53,6 +53,16 @@ class HashSample:
         return iter(self._members[: self.size])
 
     @property
+    def num_held(self) -> int:
+        """Members, those in reserve included."""
+        return len(self._members)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether no example was let go yet."""
+        return self._horizon is None
+
+    @property
     def is_complete(self) -> bool:
         """Whether the members in use are the right ones.
 

@@ -136,9 +136,9 @@ class Run:
     def predict(self, examples: Sequence[Example | str], *, version: int | None = None) -> list[Prediction]:
         """What the run says of examples or texts; nothing is learned, and nothing waits for learning.
 
-        Without a guard it is what was learned, as far as it is solved (see ``settle``); with one, or after
-        a rollback that keeps a version, the version that is served. A run that is open for reading predicts
-        by what was saved last, solved with everything that it holds.
+        Without a guard it goes by everything that was learned; with one, or after a rollback that keeps a
+        version, by the version that is served. A run that is open for reading predicts by what was saved
+        last, with everything that it holds.
 
         Args:
             examples: What to predict.

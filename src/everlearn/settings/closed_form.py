@@ -25,5 +25,5 @@ class ClosedFormSettings(Section, panel="Learner", needs=CLOSED_FORM):
     outlier_quantile: float = setting(0.95, unit="SHARE", ge=0.5, le=0.9999)
     """The outlier threshold is this quantile of the sample's leave-one-out leverages."""
     refresh_growth: float = setting(2.0, unit="FACTOR", ge=1.01, le=100.0)
-    """A solve at full size is made again when the examples have grown by this factor; up to 2,048 examples by
-    at most 1.5."""
+    """λ, mixture and outlier threshold are chosen anew when the examples have grown by this factor; up to
+    2,048 examples by at most 1.5."""

@@ -17,13 +17,19 @@ import torch
 
 from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.closed_form import saved_state
+from everlearn.learning.closed_form.added_rows import AddedRows, Batch
 from everlearn.learning.closed_form.coding import Coder, Coding
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.live import LiveSolution
+from everlearn.learning.closed_form.live_making import FewExamples, live_of_few, live_of_sums
 from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
-from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
+from everlearn.learning.closed_form.saved_solution import (
+    solution_from_state,
+    solution_to_state,
+)
 from everlearn.learning.closed_form.schedule import DueSolve, SolveSchedule
 from everlearn.learning.closed_form.solution import (
     SampleData,
@@ -45,8 +51,8 @@ _ROWS_AT_ONCE = 256  # of the class sums, which are large where there are many l
 class ClosedFormLearner(RunLearner):
     """Learns labels of texts (or vectors) in one pass, exactly, in any order.
 
-    While a stream is learned, the predictor is solved again when the stream has doubled (and, on
-    fewer features, when labels appeared); ``settle`` solves at full size. After ``settle``,
+    Predictions use everything that was learned, as if it had been solved; only the settings (λ, the weights
+    of both experts) are chosen anew when the stream has grown. ``settle`` chooses them now. After ``settle``,
     predictions depend on the set of learned examples alone, not on their order.
 
     Args:
@@ -102,9 +108,10 @@ class ClosedFormLearner(RunLearner):
         self._sums = GramSums(self.config.num_features, self.config.gather, self._device)
         self._counts = CountSums(self.config.gram_bits, self.config.gather)
         self._sample = HashSample(self.config.sample_size)
-        self._solution: Solution | None = None
-        self._ahead: Solution | None = None  # what the next solve will come to, where it was asked for
-        self._is_settled = False
+        self._solution: Solution | None = None  # where it is settled
+        self._live: LiveSolution | None = None  # where it is not
+        self._ahead: LiveSolution | None = None  # what the next solve will come to, where it was asked for
+        self._rows = AddedRows()
         self._schedule = SolveSchedule(self.config)
         self._recent: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
 
@@ -133,7 +140,7 @@ class ClosedFormLearner(RunLearner):
     @property
     def is_settled(self) -> bool:
         """Whether predictions use everything learned, at full size."""
-        return self._is_settled or not self._classes
+        return self._solution is not None or not self._classes
 
     def reading_problem(self, example: Example) -> str | None:
         """Why an example cannot be read; None: it can."""
@@ -149,20 +156,26 @@ class ClosedFormLearner(RunLearner):
             return []
         self.refresh()
         return ClosedFormPredictor(
-            self._solution, self.config.gram_bits, self._coding.codes, self._featurize
+            self._solution or self._live, self.config.gram_bits, self._coding.codes, self._featurize
         ).predict(examples)
 
     def frozen(self) -> ClosedFormPredictor:
         """The predictor as it is now; it stays so while the learner goes on, whose sums it does not hold."""
-        coding = self._coding
-        return ClosedFormPredictor(self._solution, self.config.gram_bits, coding.codes, coding.features)
+        return self._frozen(self._solution or self._live)
 
     def snapshot(self) -> ClosedFormPredictor:
         """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
         due = self._due()
-        if due is not None and self._ahead is None:
-            self._ahead = self._solved(due)
-        solution, coding = self._solution if due is None else self._ahead, self._coding
+        if due is None:
+            return self._frozen(self._solution or self._live)
+        if self._ahead is None:
+            self._ahead = self._made(due)
+        return self._frozen(self._ahead)
+
+    def _frozen(self, solution: Solution | LiveSolution | None) -> ClosedFormPredictor:
+        if isinstance(solution, LiveSolution):
+            solution = solution.frozen()
+        coding = self._coding
         return ClosedFormPredictor(solution, self.config.gram_bits, coding.codes, coding.features)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
@@ -190,8 +203,9 @@ class ClosedFormLearner(RunLearner):
         classes_B = self._class_rows(labels)
         self._sums.add(self._featurize(codes), torch.from_numpy(classes_B), len(self._classes))
         self._counts.add(codes, classes_B, len(self._classes))
-        self._sample.add([example.id for example, _ in targets], labels, codes)
-        self._is_settled, self._ahead = False, None
+        ids = [example.id for example, _ in targets]
+        self._sample.add(ids, labels, codes)
+        self._note(Batch(ids, codes, classes_B, len(self._classes)))
         return StepReport(num_learned=len(targets), num_without_target=skipped, new_labels=new_labels)
 
     def forget(self, examples: Sequence[Example]) -> ForgetReport:
@@ -250,9 +264,17 @@ class ClosedFormLearner(RunLearner):
             StateError: As ``forget``.
             ConfigError: As ``learn``; the old pairs are forgotten then.
         """
-        solution, schedule = self._solution, self._schedule
+        live, schedule, rows = self._live, self._schedule, self._rows
+        num_classes = len(self._classes)
         self.forget(forgotten)
-        self._solution, self._schedule = solution, schedule
+        self._schedule = schedule  # a correction is news, not a secret
+        # Of few examples a solution is made anew at once, and so it is where classes got other numbers.
+        if live is not None and not self._is_few and num_classes == len(self._classes):
+            self._live, self._rows = live, rows
+            known = [example for example in forgotten if example.target is not None]
+            ids = [example.id for example in known]
+            classes_B = self._class_rows([str(example.target) for example in known])
+            self._note(Batch(ids, self._coding.codes(known), classes_B, num_classes, sign=-1))
         return self.learn(learned)
 
     def resample(self, examples: Iterable[Example]) -> None:
@@ -292,10 +314,15 @@ class ClosedFormLearner(RunLearner):
 
     def solve(self) -> None:
         """See ``settle``."""
-        if self._is_settled or not self._classes:
+        if self._solution is not None or not self._classes:
             return
-        self._solve(DueSolve(self.config.num_features))
-        self._is_settled = True
+        self._live = self._ahead = None  # its memory is needed
+        self._rows = AddedRows()
+        due = DueSolve()
+        self._solution = solve(
+            self._sums, self._counts, self._classes, self._sample_data, self.config, self.config.num_features
+        )
+        self._schedule.note(due, self._solution.settings, self.num_examples, len(self._classes))
 
     def sample_scores(self) -> SampleScores:
         """What is said of the sample's members, each left out: an exam of everything learned.
@@ -351,13 +378,18 @@ class ClosedFormLearner(RunLearner):
             "identity": self._identity(),
             "labels": list(self._classes),
             "sample": sample_data,
-            "is_settled": self._is_settled,
+            "is_settled": self._solution is not None,
             "schedule": self._schedule.to_json(),
             "solution": None,
+            "live": None,
         }
         if self._solution is not None:
             solved, data["solution"] = solution_to_state(self._solution)
             tensors |= {f"solution.{name}": tensor for name, tensor in solved.items()}
+        if self._live is not None:
+            rows, described = self._rows.to_state()
+            data["live"] = described
+            tensors |= rows
         return State(tensors | sample_tensors, data)
 
     def restore(self, state: State) -> None:
@@ -389,15 +421,19 @@ class ClosedFormLearner(RunLearner):
                 saved_state.counts_from_tensors(state.tensors, len(self._classes), self.config.gram_bits)
             )
             saved_state.sample_from_state(self._sample, state.tensors, data["sample"])
-            self._schedule.restore(data["schedule"])
+            solution, live = None, data.get("live")
             if data["solution"] is not None:
                 solved = {
                     name.removeprefix("solution."): tensor
                     for name, tensor in state.tensors.items()
                     if name.startswith("solution.")
                 }
-                self._solution = solution_from_state(solved, data["solution"], self._device)
-            self._is_settled = bool(data["is_settled"])
+                solution = solution_from_state(solved, data["solution"], self._device)
+            self._schedule.restore(data["schedule"], None if solution is None else solution.settings)
+            # In an earlier format a solution might be behind what was learned since.
+            self._solution = solution if data.get("is_settled", True) else None
+            if live is not None:
+                self._make_again(AddedRows.from_state(state.tensors, live), live["num_added"])
         except (KeyError, RuntimeError, ValueError, IndexError) as error:
             self._reset()
             raise StateError(
@@ -415,36 +451,95 @@ class ClosedFormLearner(RunLearner):
         }
 
     def refresh(self) -> None:
-        """Solve again where the predictor is too old; ``predict`` does so itself.
-
-        See ``ClosedFormConfig.refresh_growth``.
-        """
+        """Let the next prediction use everything that was learned; ``predict`` does so itself."""
         due = self._due()
-        if due is not None:
-            self._solve(due, self._ahead)
+        if due is None:
+            return
+        ahead, self._ahead, self._live = self._ahead, None, None  # their memory is needed for the next
+        self._live = self._made(due) if ahead is None else ahead
+        self._rows = AddedRows(len(self._classes), self._is_few)
+        self._schedule.note(due, self._live.settings, self.num_examples, len(self._classes))
 
     def _due(self) -> DueSolve | None:
-        """The solve that the next prediction needs, if any."""
-        if self._is_settled or not self._classes:
+        """The solve that the next prediction needs; None: the predictor that there is has everything now."""
+        if self.is_settled:
             return None
-        return self._schedule.due(self._solution, self.num_examples, self.labels)
+        can_go_on = self._live is not None and self._rows.is_few == self._is_few
+        num_rows = self._rows.num_rows if can_go_on else None
+        due = self._schedule.due(self.num_examples, len(self._classes), num_rows)
+        if due is None and not self._add_rows():
+            return self._schedule.due(self.num_examples, len(self._classes), None)
+        return due
 
-    def _solve(self, due: DueSolve, ahead: Solution | None = None) -> None:
-        self._solution = self._ahead = None  # their memory is needed for the next
-        self._solution = self._solved(due) if ahead is None else ahead
-        self._schedule.note(due, self.num_examples, self.labels)
+    def _add_rows(self) -> bool:
+        """Add what is pending to the live predictor; False: it cannot go on."""
+        assert self._live is not None
+        rows = self._rows
+        while rows.pending:
+            batch = rows.pending[0]
+            if not self._live.add(
+                self._featurize(batch.codes),
+                gram_matrix(batch.codes, self.config.gram_bits),
+                batch.classes_B,
+                self._classes[: batch.num_classes],
+                batch.sign,
+            ):
+                return False
+            rows.added.append(rows.pending.pop(0))
+        return True
 
-    def _solved(self, due: DueSolve) -> Solution:
-        return solve(
-            self._sums,
-            self._counts,
-            self._classes,
-            self._sample_data,
-            self.config,
-            due.num_features,
-            due.keep,
-            due.near,
+    def _note(self, batch: Batch) -> None:
+        """Something was learned or taken out: the predictor is to get it before the next prediction."""
+        self._solution = self._ahead = None
+        if self._live is not None:
+            self._rows.pending.append(batch)
+
+    @property
+    def _is_few(self) -> bool:
+        """Whether the sample holds every example, so that nothing as large as the sums need be solved."""
+        return self._sample.has_all and self._sample.num_held == self.num_examples
+
+    def _made(self, due: DueSolve) -> LiveSolution:
+        """A live predictor that has everything now."""
+        if self._is_few:
+            few = self._few(self._sample.members())
+            return live_of_few(few, self._counts, self._classes, self.config, due.keep, due.near)
+        return live_of_sums(
+            self._sums, self._counts, self._classes, self._sample_data, self.config, due.keep, due.near
         )
+
+    def _few(self, members: Sequence[Sampled]) -> FewExamples:
+        codes = [member.code for member in members]
+        classes_N = self._class_rows([member.label for member in members])
+        return FewExamples(self._coding.features(codes), gram_matrix(codes, self.config.gram_bits), classes_N)
+
+    def _make_again(self, rows: AddedRows, num_added: int) -> None:
+        """The live predictor as it was: without what was added since, which is added again."""
+        keep, labels = self._schedule.settings, self._classes[: rows.num_classes]
+        assert keep is not None
+        for batch in rows.all():
+            self._count(batch, -batch.sign)
+        if rows.is_few:
+            few = self._few(rows.without(self._sample.members()))
+            self._live = live_of_few(few, self._counts, labels, self.config, keep)
+        else:
+            self._live = live_of_sums(self._sums, self._counts, labels, self._sample_data, self.config, keep)
+        for batch in rows.all():
+            self._count(batch, batch.sign)
+        self._rows = rows
+        pending, rows.pending = rows.pending[num_added:], rows.pending[:num_added]
+        self._add_rows()
+        rows.pending = pending
+
+    def _count(self, batch: Batch, sign: int) -> None:
+        """Add a batch to the sums, or take it out, and nothing else."""
+        features, classes_B = self._coding.features(batch.codes), batch.classes_B
+        if sign > 0:
+            self._sums.add(features, torch.from_numpy(classes_B), len(self._classes))
+            self._counts.add(batch.codes, classes_B, len(self._classes))
+        else:
+            self._sums.subtract(features, torch.from_numpy(classes_B))
+            self._counts.subtract(batch.codes, classes_B)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._sample)[:num_members]
@@ -456,8 +551,8 @@ class ClosedFormLearner(RunLearner):
         )
 
     def _invalidate(self) -> None:
-        self._solution = self._ahead = None
-        self._is_settled = False
+        self._solution = self._live = self._ahead = None
+        self._rows = AddedRows()
         self._schedule = SolveSchedule(self.config)
 
     def _featurize(self, codes: Sequence[Code]) -> torch.Tensor:

@@ -19,9 +19,10 @@ import torch
 
 from everlearn.types import Code, FloatArray, Json
 
-__all__ = ["CountSums", "NaiveBayesScorer", "gram_matrix"]
+__all__ = ["GRAM_UNIT", "CountSums", "NaiveBayesScorer", "gram_matrix"]
 
-_UNIT = 255.0  # a gram of weight 1 in a unit-length text, see Code.gram_values
+GRAM_UNIT = 255.0
+"""A gram of weight 1 in a unit-length text, see ``Code.gram_values``."""
 _HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
 _INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
 _DENSE_ENTRIES = 2_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
@@ -132,7 +133,7 @@ class NaiveBayesScorer:
     """
 
     def __init__(self, sums_CH: sp.csr_matrix, smoothing: float) -> None:
-        alpha = smoothing * _UNIT
+        alpha = smoothing * GRAM_UNIT
         num_columns = sums_CH.shape[1]
         self._alpha = alpha
         self._columns_K, positions = np.unique(sums_CH.indices, return_inverse=True)

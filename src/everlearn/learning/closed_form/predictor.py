@@ -1,4 +1,4 @@
-"""A solved predictor that stays as it is while the learner goes on: what a version serves."""
+"""A predictor of codes that stays as it is while the learner goes on: what a version serves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from everlearn.learning.closed_form.live import LiveSolution
 from everlearn.learning.closed_form.naive_bayes import gram_matrix
 from everlearn.learning.closed_form.solution import Solution
 from everlearn.types import Code, Example, Prediction
@@ -18,7 +19,7 @@ class ClosedFormPredictor:
     """Predicts by a solution.
 
     Args:
-        solution: The solved experts; None while nothing is learned.
+        solution: The experts; None while nothing is learned.
         gram_bits: Of the learner.
         codes: Gives the codes of examples.
         featurize: Gives int8 features (B, M) of codes.
@@ -26,7 +27,7 @@ class ClosedFormPredictor:
 
     def __init__(
         self,
-        solution: Solution | None,
+        solution: Solution | LiveSolution | None,
         gram_bits: int,
         codes: Callable[[Sequence[Example]], list[Code]],
         featurize: Callable[[Sequence[Code]], torch.Tensor],
@@ -43,8 +44,7 @@ class ClosedFormPredictor:
             return [Prediction(None, (), np.zeros(0)) for _ in examples]
         codes = self._codes(examples)
         features = self._featurize(codes)
-        probabilities_BC = solution.probabilities(features, gram_matrix(codes, self._gram_bits))
-        outliers_B = solution.outlier_scores(features)
+        probabilities_BC, outliers_B = solution.assess(features, gram_matrix(codes, self._gram_bits))
         best_B = probabilities_BC.argmax(axis=1)
         threshold = solution.settings.outlier_threshold
         return [

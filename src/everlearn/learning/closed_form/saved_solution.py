@@ -11,10 +11,9 @@ from dataclasses import asdict
 
 import torch
 
-from everlearn.learning.closed_form.mixture import Mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import RidgeSolution
-from everlearn.learning.closed_form.solution import Settings, Solution
+from everlearn.learning.closed_form.solution import Solution, settings_from_json
 from everlearn.types import Json
 
 __all__ = ["solution_from_state", "solution_to_state"]
@@ -71,15 +70,10 @@ def solution_from_state(
         },
         data["bayes"],
     )
-    settings = data["settings"]
     return Solution(
         labels=tuple(data["labels"]),
         ridge=ridge,
         bayes=bayes,
-        settings=Settings(
-            strength=float(settings["strength"]),
-            mixture=Mixture(**settings["mixture"]),
-            outlier_threshold=float(settings["outlier_threshold"]),
-        ),
+        settings=settings_from_json(data["settings"]),
         leverage_features=int(data["leverage_features"]),
     )

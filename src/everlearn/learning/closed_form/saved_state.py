@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,8 @@ from everlearn.types import Code, Json
 __all__ = [
     "FORMAT_VERSION",
     "IDENTITY_FIELDS",
+    "codes_from_tensors",
+    "codes_to_tensors",
     "counts_from_tensors",
     "counts_to_tensors",
     "require_same",
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+_SAMPLE = "sample."
 
 # The settings that change what the sums or the sample hold. The others only say how they are used.
 IDENTITY_FIELDS = frozenset({"num_features", "gram_bits", "sample_size", "seed"})
@@ -56,21 +59,38 @@ def counts_from_tensors(
     return matrix
 
 
+def codes_to_tensors(codes: Sequence[Code], prefix: str) -> dict[str, torch.Tensor]:
+    """Codes as tensors whose names begin with a prefix."""
+    dense = [code.dense for code in codes]
+    ids = [code.gram_ids for code in codes]
+    values = [code.gram_values for code in codes]
+    return {
+        f"{prefix}dense": torch.from_numpy(np.stack(dense) if dense else np.zeros((0, 0), np.int8)),
+        f"{prefix}gram_ids": torch.from_numpy(
+            np.concatenate(ids).astype(np.int64) if ids else np.zeros(0, np.int64)
+        ),
+        f"{prefix}gram_values": torch.from_numpy(np.concatenate(values) if values else np.zeros(0, np.uint8)),
+        f"{prefix}lengths": torch.tensor([len(one) for one in ids], dtype=torch.int64),
+    }
+
+
+def codes_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str) -> list[Code]:
+    """The inverse of ``codes_to_tensors``."""
+    ends = np.cumsum(tensors[f"{prefix}lengths"].numpy())
+    ids = tensors[f"{prefix}gram_ids"].numpy().astype(np.uint32)
+    values = tensors[f"{prefix}gram_values"].numpy()
+    dense = tensors[f"{prefix}dense"].numpy()
+    starts = [0, *ends[:-1].tolist()]
+    return [
+        Code(dense[k].copy(), ids[start:stop].copy(), values[start:stop].copy())
+        for k, (start, stop) in enumerate(zip(starts, ends.tolist(), strict=False))
+    ]
+
+
 def sample_to_state(sample: HashSample) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
     """The sample's codes as tensors, ids and labels as JSON."""
     members = sample.members()
-    lengths = [len(member.code.gram_ids) for member in members]
-    dense = [member.code.dense for member in members]
-    ids = [member.code.gram_ids for member in members]
-    values = [member.code.gram_values for member in members]
-    tensors = {
-        "sample.dense": torch.from_numpy(np.stack(dense) if dense else np.zeros((0, 0), np.int8)),
-        "sample.gram_ids": torch.from_numpy(
-            np.concatenate(ids).astype(np.int64) if ids else np.zeros(0, np.int64)
-        ),
-        "sample.gram_values": torch.from_numpy(np.concatenate(values) if values else np.zeros(0, np.uint8)),
-        "sample.lengths": torch.tensor(lengths, dtype=torch.int64),
-    }
+    tensors = codes_to_tensors([member.code for member in members], _SAMPLE)
     data = {
         "ids": [member.id for member in members],
         "labels": [member.label for member in members],
@@ -84,15 +104,10 @@ def sample_from_state(
     sample: HashSample, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]
 ) -> None:
     """The inverse of ``sample_to_state``."""
-    ends = np.cumsum(tensors["sample.lengths"].numpy())
-    ids = tensors["sample.gram_ids"].numpy().astype(np.uint32)
-    values = tensors["sample.gram_values"].numpy()
-    dense = tensors["sample.dense"].numpy()
-    members = []
-    for k, (id_, label) in enumerate(zip(data["ids"], data["labels"], strict=True)):
-        start = 0 if k == 0 else int(ends[k - 1])
-        stop = int(ends[k])
-        code = Code(dense[k].copy(), ids[start:stop].copy(), values[start:stop].copy())
-        members.append(Sampled.of(id_, label, code))
+    codes = codes_from_tensors(tensors, _SAMPLE)
+    members = [
+        Sampled.of(id_, label, code)
+        for id_, label, code in zip(data["ids"], data["labels"], codes, strict=True)
+    ]
     horizon = data["horizon"]
     sample.load(members, None if horizon is None else int(horizon))

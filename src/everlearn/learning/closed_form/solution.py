@@ -6,7 +6,7 @@ taken in the order of their names, sample members in the order of their hashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,23 @@ from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
 from everlearn.process_memory import return_free_memory
-from everlearn.types import FloatArray
+from everlearn.types import FloatArray, Json
 
-__all__ = ["SampleData", "SampleScores", "Settings", "Solution", "score_sample", "solve"]
+__all__ = [
+    "START",
+    "STRENGTHS",
+    "SampleData",
+    "SampleScores",
+    "Settings",
+    "Solution",
+    "choose",
+    "score_sample",
+    "settings_from_json",
+    "solve",
+]
 
-_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-_START = 0.1
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+START = 0.1
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
 _SEARCH_FEATURES = 1024
@@ -81,6 +92,10 @@ class Solution:
     bayes: NaiveBayesScorer
     settings: Settings
     leverage_features: int
+
+    def assess(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> tuple[FloatArray, FloatArray]:
+        """Probabilities (B, C) and outlier scores (B,)."""
+        return self.probabilities(features_BM, counts_BH), self.outlier_scores(features_BM)
 
     def probabilities(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> FloatArray:
         """Probabilities (B, C)."""
@@ -160,13 +175,30 @@ def solve(
             looked at. None: the choice is a function of the set of examples alone.
     """
     order = sorted(range(len(classes)), key=lambda k: classes[k])
+    ridge, settings = choose(sums, counts, classes, order, sample, config, num_features, keep, near)
+    bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     labels = tuple(classes[k] for k in order)
+    return Solution(
+        labels, ridge.trimmed(config.leverage_features), bayes, settings, config.leverage_features
+    )
+
+
+def choose(
+    sums: GramSums,
+    counts: CountSums,
+    classes: Sequence[str],
+    order: list[int],
+    sample: Callable[[int], SampleData],
+    config: ClosedFormConfig,
+    num_features: int,
+    keep: Settings | None = None,
+    near: Settings | None = None,
+) -> tuple[RidgeSolution, Settings]:
+    """The ridge expert, with its whole factor, and the settings; see ``solve``. Classes come in ``order``."""
     if keep is not None:
-        ridge = CentredGram(sums, num_features, order).solve(keep.strength).trimmed(config.leverage_features)
-        bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
-        return Solution(labels, ridge, bayes, keep, config.leverage_features)
+        return CentredGram(sums, num_features, order).solve(keep.strength), keep
     data = sample(config.sample_size if near is None else config.sample_size // 4)
-    class_of = {label: k for k, label in enumerate(labels)}
+    class_of = {classes[k]: place for place, k in enumerate(order)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     bayes_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
     if num_features > config.small_features:
@@ -189,10 +221,16 @@ def solve(
     leverages = ridge.leverages(data.features_SM, config.leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
-    settings = Settings(ridge.strength, mixture, threshold)
-    ridge = ridge.trimmed(config.leverage_features)
-    bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
-    return Solution(labels, ridge, bayes, settings, config.leverage_features)
+    return ridge, Settings(ridge.strength, mixture, threshold)
+
+
+def settings_from_json(data: Mapping[str, Json]) -> Settings:
+    """Settings from what ``asdict`` made of them."""
+    return Settings(
+        strength=float(data["strength"]),
+        mixture=Mixture(**data["mixture"]),
+        outlier_threshold=float(data["outlier_threshold"]),
+    )
 
 
 def score_sample(
@@ -257,7 +295,7 @@ def _strengths(num_examples: int) -> tuple[float, ...]:
     """Values of λ to choose from. With millions of examples the smallest ones would need float64 for
     directions that hold nothing but noise, so they are left out.
     """
-    return tuple(s for s in _STRENGTHS if num_examples / s <= FLOAT32_CONDITION) or _STRENGTHS[-1:]
+    return tuple(s for s in STRENGTHS if num_examples / s <= FLOAT32_CONDITION) or STRENGTHS[-1:]
 
 
 def _best_strength(gram: CentredGram, judged: _Judged) -> float:
@@ -270,7 +308,7 @@ def _best_strength(gram: CentredGram, judged: _Judged) -> float:
             losses[k] = judged.mixture(gram.solve(strengths[k])).loss
         return losses[k]
 
-    best = strengths.index(_START) if _START in strengths else 0
+    best = strengths.index(START) if START in strengths else 0
     while True:
         near = [k for k in (best - 1, best, best + 1) if 0 <= k < len(strengths)]
         nearest = min(near, key=loss)

@@ -1,0 +1,207 @@
+"""Accuracy while a stream is learned, and what it costs, beside simple learners of the same codes.
+
+Run: ``python -m benchmarks.freshness [--data DIR] [--sets NAME ...] [--orders random by-class]
+[--batches 1 16 256] [--first N] [--rivals] [--chart FILE.svg]``
+
+Texts are encoded once. Each batch is predicted, then learned, on one thread; the time of both is counted,
+that of encoding is not. Beside it:
+
+* ``solved``: solved with settings of its own after every batch (batches of 16 or more);
+* ``class mean``, ``neighbour``: the nearest class mean or example, by the cosine of the encoder's last layer;
+* ``logistic``: logistic regression on the same, fitted anew after every batch (batches of 16 or more; slow).
+
+``demo`` is the stream that comes with the package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.codes_files import read_codes
+from benchmarks.command_line import run_json, scratch_folder
+from benchmarks.datasets import split_path
+from benchmarks.environment import environment_line
+from benchmarks.line_chart import Line, Panel, write_chart
+from everlearn.demo_data import support_desk_stream
+from everlearn.learning import ClosedFormLearner
+from everlearn.types import Example
+
+__all__ = ["main"]
+
+LEADING = 384
+_STYLES = {
+    "everlearn": ("#0b6bcb", ""),
+    "solved": ("#e07a1f", "6 3"),
+    "class mean": ("#888888", "2 3"),
+    "neighbour": ("#55a868", "2 3"),
+    "logistic": ("#c44e52", "6 3"),
+}
+
+Guess = Callable[[Sequence[Example]], list[str | None]]
+Learn = Callable[[Sequence[Example]], None]
+
+
+class Fresh:
+    """The closed-form learner; ``is_solved``: settled before each prediction."""
+
+    def __init__(self, like: Example, *, is_solved: bool = False) -> None:
+        assert like.code is not None
+        self._learner = ClosedFormLearner(dense_size=len(like.code.dense), leading_size=LEADING)
+        self._is_solved = is_solved
+
+    def guess(self, batch: Sequence[Example]) -> list[str | None]:
+        """Labels."""
+        if self._is_solved:
+            self._learner.settle()
+        return [prediction.label for prediction in self._learner.predict(batch)]
+
+    def learn(self, batch: Sequence[Example]) -> None:
+        """Learn."""
+        self._learner.learn(batch)
+
+
+class Embeddings:
+    """What simple learners have: unit vectors of everything learned, and labels."""
+
+    def __init__(self) -> None:
+        self.vectors = np.zeros((0, LEADING), dtype=np.float32)
+        self.labels: list[str] = []
+
+    def learn(self, batch: Sequence[Example]) -> None:
+        """Learn."""
+        self.vectors = np.concatenate([self.vectors, unit_vectors(batch)])
+        self.labels += [str(example.target) for example in batch]
+
+
+class Neighbour(Embeddings):
+    """The label of the nearest example."""
+
+    def guess(self, batch: Sequence[Example]) -> list[str | None]:
+        """Labels."""
+        if not self.labels:
+            return [None] * len(batch)
+        return [self.labels[k] for k in (unit_vectors(batch) @ self.vectors.T).argmax(axis=1)]
+
+
+class ClassMean(Embeddings):
+    """The label of the nearest mean."""
+
+    def guess(self, batch: Sequence[Example]) -> list[str | None]:
+        """Labels."""
+        if not self.labels:
+            return [None] * len(batch)
+        names, which = np.unique(self.labels, return_inverse=True)
+        sums = np.zeros((len(names), LEADING), dtype=np.float32)
+        np.add.at(sums, which, self.vectors)
+        sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9
+        return [str(names[k]) for k in (unit_vectors(batch) @ sums.T).argmax(axis=1)]
+
+
+class Logistic(Embeddings):
+    """Logistic regression, fitted anew after every batch."""
+
+    def guess(self, batch: Sequence[Example]) -> list[str | None]:
+        """Labels."""
+        from sklearn.linear_model import LogisticRegression
+
+        if len(set(self.labels)) < 2:
+            return [self.labels[0] if self.labels else None] * len(batch)
+        fitted = LogisticRegression(C=10.0, max_iter=200).fit(self.vectors, self.labels)
+        return [str(label) for label in fitted.predict(unit_vectors(batch))]
+
+
+def unit_vectors(batch: Sequence[Example]) -> npt.NDArray[np.float32]:
+    """The encoder's last layer (B, D), from codes."""
+    rows = np.stack([example.code.dense[:LEADING] for example in batch if example.code is not None])
+    vectors = rows.astype(np.float32)
+    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
+
+
+def prequential(
+    guess: Guess, learn: Learn, stream: Sequence[Example], batch: int
+) -> tuple[list[tuple[int, float]], float]:
+    """The course of the accuracy so far, and milliseconds an example."""
+    num_right, seconds, course = 0, 0.0, []
+    for start in range(0, len(stream), batch):
+        some = stream[start : start + batch]
+        started = time.perf_counter()
+        guessed = guess(some)
+        learn(some)
+        seconds += time.perf_counter() - started
+        num_right += sum(label == one.target for label, one in zip(guessed, some, strict=True))
+        course.append((start + len(some), 100 * num_right / (start + len(some))))
+    return course, 1_000 * seconds / len(stream)
+
+
+def streams(options: argparse.Namespace) -> Iterator[tuple[str, str, list[Example]]]:
+    """Each set in each order."""
+    folder = scratch_folder()
+    for name in options.sets:
+        path = support_desk_stream() if name == "demo" else split_path(name, "train", options.data)
+        codes = folder / f"{name}.parquet"
+        run_json(["encode", path, "--out", codes])
+        examples = [example for example in read_codes(codes) if example.target is not None]
+        for order in ["as it comes"] if name == "demo" else options.orders:
+            stream = list(examples)
+            if order != "as it comes":
+                random.Random(0).shuffle(stream)
+            if order == "by-class":
+                stream.sort(key=lambda example: str(example.target))
+            yield name, order, stream[: options.first or None]
+
+
+def main() -> None:
+    """Run all, print a line each, and draw the chart."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
+    parser.add_argument("--sets", nargs="+", default=["demo", "banking77", "clinc150"])
+    parser.add_argument("--orders", nargs="+", choices=("random", "by-class"), default=["random", "by-class"])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256])
+    parser.add_argument("--first", type=int, default=0, help="only so many examples of each; 0: all")
+    parser.add_argument("--rivals", nargs="*", choices=[*_STYLES][1:], default=["class mean", "neighbour"])
+    parser.add_argument("--chart", type=Path, help="draw the courses into this SVG file")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(environment_line(), flush=True)
+    panels: list[Panel] = []
+    for name, order, stream in streams(options):
+        for batch in options.batches:
+            lines = []
+            for what in ["everlearn", *options.rivals]:
+                if what in ("solved", "logistic") and batch < 16:
+                    continue
+                made = {
+                    "everlearn": lambda like: Fresh(like),
+                    "solved": lambda like: Fresh(like, is_solved=True),
+                    "class mean": lambda _: ClassMean(),
+                    "neighbour": lambda _: Neighbour(),
+                    "logistic": lambda _: Logistic(),
+                }[what](stream[0])
+                course, milliseconds = prequential(made.guess, made.learn, stream, batch)
+                lines.append(Line(what, course))
+                figures = {
+                    "set": name,
+                    "order": order,
+                    "batch": batch,
+                    "learner": what,
+                    "examples": len(stream),
+                    "accuracy": round(course[-1][1], 2),
+                    "ms_an_example": round(milliseconds, 2),
+                }
+                print(json.dumps(figures), flush=True)
+            panels.append(Panel(f"{name}, {order}, batches of {batch}", lines))
+    if options.chart is not None:
+        write_chart(options.chart, panels, _STYLES, "Accuracy so far while a stream is learned, in %")
+
+
+if __name__ == "__main__":
+    main()

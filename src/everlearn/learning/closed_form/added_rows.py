@@ -1,0 +1,114 @@
+"""What was learned since the live predictor's base was made, batch by batch: what a saved state needs
+beside the sums.
+
+Made again from the sums without these batches, to which they are added again in their order, a live
+predictor is to the bit what it was.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everlearn.learning.closed_form.saved_state import codes_from_tensors, codes_to_tensors
+from everlearn.memory.hash_sample import Sampled
+from everlearn.types import Code, Json
+
+__all__ = ["AddedRows", "Batch"]
+
+_PREFIX = "live."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Examples that were learned together.
+
+    Attributes:
+        ids: Ids.
+        codes: Codes.
+        classes_B: Classes.
+        num_classes: C, new ones included.
+        sign: -1: they were taken out.
+    """
+
+    ids: Sequence[str]
+    codes: Sequence[Code]
+    classes_B: npt.NDArray[np.int64]
+    num_classes: int
+    sign: Literal[1, -1] = 1
+
+
+@dataclass(slots=True)
+class AddedRows:
+    """Batches behind a base.
+
+    Attributes:
+        num_classes: Classes of the base.
+        is_few: Whether the base is of few examples, all of which a sample holds.
+        added: Batches that are rows of the live predictor.
+        pending: Batches that will be, before the next prediction.
+    """
+
+    num_classes: int = 0
+    is_few: bool = True
+    added: list[Batch] = field(default_factory=list)
+    pending: list[Batch] = field(default_factory=list)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows, the pending included."""
+        return sum(len(batch.ids) for batch in self.all())
+
+    def all(self) -> list[Batch]:
+        """All batches, in their order."""
+        return [*self.added, *self.pending]
+
+    def without(self, members: Iterable[Sampled]) -> list[Sampled]:
+        """Those of a sample that holds everything which the base is of."""
+        left = Counter(id_ for batch in self.all() for id_ in batch.ids)
+        found = []
+        for member in members:
+            if left[member.id]:
+                left[member.id] -= 1
+            else:
+                found.append(member)
+        return found
+
+    def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+        """The batches as tensors and JSON."""
+        batches = self.all()
+        tensors = codes_to_tensors([code for batch in batches for code in batch.codes], _PREFIX)
+        classes = [batch.classes_B for batch in batches] or [np.zeros(0, np.int64)]
+        tensors[f"{_PREFIX}classes"] = torch.from_numpy(np.concatenate(classes))
+        data: dict[str, Json] = {
+            "num_classes": self.num_classes,
+            "is_few": self.is_few,
+            "num_added": len(self.added),
+            "batches": [
+                {"ids": list(batch.ids), "num_classes": batch.num_classes, "sign": batch.sign}
+                for batch in batches
+            ],
+        }
+        return tensors, data
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> AddedRows:
+        """The inverse of ``to_state``; all batches are pending."""
+        codes = codes_from_tensors(tensors, _PREFIX)
+        classes = tensors[f"{_PREFIX}classes"].numpy()
+        rows, start = cls(int(data["num_classes"]), bool(data["is_few"])), 0
+        for batch in data["batches"]:
+            ids = [str(id_) for id_ in batch["ids"]]
+            stop = start + len(ids)
+            sign: Literal[1, -1] = 1 if batch["sign"] == 1 else -1
+            rows.pending.append(
+                Batch(ids, codes[start:stop], classes[start:stop].copy(), int(batch["num_classes"]), sign)
+            )
+            start = stop
+        return rows

@@ -1,0 +1,178 @@
+"""The naive Bayes expert with everything that was learned, at any moment.
+
+A ``NaiveBayesScorer`` is made of all sums at once. Here sums of before are joined by what came since,
+column by column, and only what a text's own columns change is computed anew; scores are those of a scorer
+made anew, to rounding.
+
+Legend: B examples, C classes, K columns of the sums, U columns of some texts, E entries of sums (column and
+class).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from everlearn.learning.closed_form.naive_bayes import GRAM_UNIT
+from everlearn.types import FloatArray
+
+__all__ = ["FreshBayes"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The sums of some columns.
+
+    Attributes:
+        columns_U: The columns.
+        totals_U: Sums over all classes.
+        places_E: Which of the columns each entry is of.
+        classes_E: Its class.
+        sums_E: Its sum.
+    """
+
+    columns_U: IntArray
+    totals_U: FloatArray
+    places_E: IntArray
+    classes_E: IntArray
+    sums_E: FloatArray
+
+    def corrections(self, alpha: float) -> FloatArray:
+        """By how much the log of what other classes have differs from that of what all have (E,)."""
+        totals_E = self.totals_U[self.places_E]
+        return np.asarray(np.log(totals_E - self.sums_E + alpha) - np.log(totals_E + alpha))
+
+
+class FreshBayes:
+    """Scores of complement naive Bayes by sums that grow text by text.
+
+    Args:
+        sums_CH: Integer CSR (C, H) of a ``CountSums``; not kept.
+        smoothing: Additive smoothing of each column, in units of one text.
+    """
+
+    def __init__(self, sums_CH: sp.csr_matrix, smoothing: float) -> None:
+        self._alpha = smoothing * GRAM_UNIT
+        self._num_columns = sums_CH.shape[1]
+        by_column = sums_CH.tocsc()
+        filled = np.flatnonzero(np.diff(by_column.indptr))
+        self._columns_K: IntArray = filled.astype(np.int64)
+        self._starts: IntArray = np.append(by_column.indptr[filled], by_column.indptr[-1]).astype(np.int64)
+        self._classes: IntArray = by_column.indices.astype(np.int64)
+        self._sums: FloatArray = by_column.data.astype(np.float64)
+        self._since: dict[int, dict[int, float]] = {}
+        self._class_totals: FloatArray = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
+        everything = self._entries(self._columns_K)
+        unseen = self._num_columns - len(filled)
+        self._log_sum = float(np.log(everything.totals_U + self._alpha).sum() + unseen * np.log(self._alpha))
+        self._correction_sums = _summed(
+            everything.classes_E, everything.corrections(self._alpha), sums_CH.shape[0]
+        )
+
+    def frozen(self) -> FreshBayes:
+        """As it is now; it stays so while this one learns."""
+        copy = FreshBayes.__new__(FreshBayes)
+        copy.__dict__.update(self.__dict__)
+        copy._since = {column: dict(classes) for column, classes in self._since.items()}
+        return copy
+
+    def add(self, counts_BH: sp.csr_matrix, classes_B: IntArray, num_classes: int, sign: int = 1) -> None:
+        """Learn texts, or take them out again.
+
+        Args:
+            counts_BH: Hashed counts of the texts, see ``gram_matrix``.
+            classes_B: Their classes.
+            num_classes: C, new ones included.
+            sign: 1, or -1 to take out.
+        """
+        missing = num_classes - len(self._class_totals)
+        if missing > 0:
+            self._class_totals = np.append(self._class_totals, np.zeros(missing))
+            self._correction_sums = np.append(self._correction_sums, np.zeros(missing))
+        else:
+            self._class_totals, self._correction_sums = (
+                self._class_totals.copy(),
+                self._correction_sums.copy(),
+            )
+        columns = np.unique(counts_BH.indices)
+        self._count(self._entries(columns), -1)
+        rows_E = np.repeat(classes_B, np.diff(counts_BH.indptr))
+        values_E = sign * counts_BH.data.astype(np.float64)
+        np.add.at(self._class_totals, rows_E, values_E)
+        for column, class_, value in zip(
+            counts_BH.indices.tolist(), rows_E.tolist(), values_E.tolist(), strict=True
+        ):
+            of_column = self._since.setdefault(column, {})
+            of_column[class_] = of_column.get(class_, 0.0) + value
+        self._count(self._entries(columns), 1)
+
+    def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
+        """Scores (B, C), centred over the classes; 0 for texts without grams."""
+        columns_U, places = np.unique(counts_BH.indices, return_inverse=True)
+        entries = self._entries(columns_U)
+        num_classes = len(self._class_totals)
+        counts_BU = sp.csr_matrix(
+            (counts_BH.data.astype(np.float64), places, counts_BH.indptr),
+            shape=(counts_BH.shape[0], len(columns_U)),
+        )
+        corrections_UC = sp.csr_matrix(
+            (entries.corrections(self._alpha), (entries.places_E, entries.classes_E)),
+            shape=(len(columns_U), num_classes),
+        )
+        denominators_C = np.log(
+            self._class_totals.sum() - self._class_totals + self._alpha * self._num_columns
+        )
+        norms_C = denominators_C - (self._log_sum + self._correction_sums) / self._num_columns
+        lengths_B = np.asarray(counts_BU.sum(axis=1)).ravel()
+        log_totals_B = counts_BU @ np.log(entries.totals_U + self._alpha)
+        raw = lengths_B[:, None] * denominators_C - log_totals_B[:, None]
+        raw -= (counts_BU @ corrections_UC).toarray()
+        raw /= norms_C
+        raw -= raw.mean(axis=1, keepdims=True)
+        return np.asarray(raw)
+
+    def _count(self, entries: _Entries, sign: int) -> None:
+        """Let what these columns add to the norms count, or no longer."""
+        self._log_sum += sign * float((np.log(entries.totals_U + self._alpha) - np.log(self._alpha)).sum())
+        np.add.at(self._correction_sums, entries.classes_E, sign * entries.corrections(self._alpha))
+
+    def _entries(self, columns_U: IntArray) -> _Entries:
+        """The sums of some columns (unique, ascending)."""
+        columns_U = columns_U.astype(np.int64)
+        at_U = np.searchsorted(self._columns_K, columns_U)
+        is_known_U = at_U < len(self._columns_K)
+        is_known_U[is_known_U] = self._columns_K[at_U[is_known_U]] == columns_U[is_known_U]
+        starts_U = np.where(is_known_U, self._starts[np.minimum(at_U, len(self._columns_K))], 0)
+        stops_U = np.where(is_known_U, self._starts[np.minimum(at_U + 1, len(self._columns_K))], 0)
+        lengths_U = stops_U - starts_U
+        places_E = np.repeat(np.arange(len(columns_U)), lengths_U)
+        offsets_E = np.arange(len(places_E)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
+        from_E = np.repeat(starts_U, lengths_U) + offsets_E
+        classes_E, sums_E = self._classes[from_E], self._sums[from_E]
+        if self._since and (since := list(self._of_since(columns_U.tolist()))):
+            new = np.array(since)
+            width = len(self._class_totals) or 1
+            keys = np.append(places_E, new[:, 0].astype(np.int64)) * width
+            keys += np.append(classes_E, new[:, 1].astype(np.int64))
+            unique, which = np.unique(keys, return_inverse=True)
+            sums_E = _summed(which, np.append(sums_E, new[:, 2]), len(unique))
+            places_E, classes_E = unique // width, unique % width
+            is_left = sums_E != 0.0
+            places_E, classes_E, sums_E = places_E[is_left], classes_E[is_left], sums_E[is_left]
+        totals_U = _summed(places_E, sums_E, len(columns_U))
+        return _Entries(columns_U, totals_U, places_E, classes_E, sums_E)
+
+    def _of_since(self, columns: list[int]) -> Iterator[tuple[int, int, float]]:
+        for place, column in enumerate(columns):
+            for class_, value in self._since.get(column, {}).items():
+                yield place, class_, value
+
+
+def _summed(places_E: IntArray, values_E: FloatArray, num_places: int) -> FloatArray:
+    return np.bincount(places_E, weights=values_E, minlength=num_places).astype(np.float64, copy=False)

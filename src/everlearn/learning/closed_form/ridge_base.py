@@ -1,0 +1,161 @@
+"""What a ridge solution says of examples before what came since is added: from sums, or from few examples.
+
+A base is a solution with all that ``FreshRidge`` needs of it: scores, and the covariance of what any two
+examples are said to be (in units of the noise). Of many examples it is the solution of the sums
+(``PrimalBase``); of few it is their mean alone, and the examples themselves are the first rows
+(``DualBase``): then no matrix is larger than their number.
+
+Inputs are centred by the mean of the base's examples, so intercept and weights do not depend on each other.
+
+Legend: B examples, R others, N of the base, M features (m of them used), C classes.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from everlearn.learning.closed_form.integer_products import int8_product
+from everlearn.learning.closed_form.ridge import RidgeSolution
+
+__all__ = ["DualBase", "PrimalBase", "RidgeBase", "Vectors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Some examples as a base sees them.
+
+    Attributes:
+        inputs: What products are taken of: L⁻¹φ, float32 (B, m), or features, int8 (B, M).
+        means_B: Float64 products with the mean of the base's examples; 0 where inputs are centred.
+    """
+
+    inputs: torch.Tensor
+    means_B: torch.Tensor
+
+
+class RidgeBase(Protocol):
+    """A solution that rows are added to.
+
+    Attributes:
+        num_examples: N.
+        prior_C: Share of each class, the intercept.
+    """
+
+    num_examples: int
+    prior_C: torch.Tensor
+
+    def vectors(self, features_BM: torch.Tensor) -> Vectors:
+        """What is kept of examples, of whose int8 features it is made."""
+        ...
+
+    def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
+        """Scores (B, C) without any rows."""
+        ...
+
+    def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
+        """Covariances (R, B), the intercept's left out."""
+        ...
+
+    def variances(self, vectors: Vectors) -> torch.Tensor:
+        """Covariance of each (B,) with itself, the intercept's left out."""
+        ...
+
+
+class PrimalBase:
+    """A solution of the sums, with its whole factor.
+
+    Args:
+        ridge: The solution; its factor must not be trimmed.
+    """
+
+    def __init__(self, ridge: RidgeSolution) -> None:
+        self._ridge = ridge
+        self.num_examples = ridge.num_examples
+        self.prior_C = ridge.prior_C
+
+    def vectors(self, features_BM: torch.Tensor) -> Vectors:
+        """See RidgeBase."""
+        ridge = self._ridge
+        centred_Bm = (features_BM[:, : ridge.num_features].float() - ridge.mean_m) / ridge.root_scale
+        factor = ridge.factor_mm
+        half_mB = torch.linalg.solve_triangular(factor, centred_Bm.T.to(factor.dtype), upper=False).float()
+        zeros_B = torch.zeros(len(features_BM), dtype=torch.float64, device=half_mB.device)
+        return Vectors(half_mB.T.contiguous(), zeros_B)
+
+    def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
+        """See RidgeBase."""
+        return self._ridge.scores(features_BM)
+
+    def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
+        """See RidgeBase."""
+        return rows.inputs @ others.inputs.T
+
+    def variances(self, vectors: Vectors) -> torch.Tensor:
+        """See RidgeBase."""
+        return vectors.inputs.square().sum(dim=1)
+
+
+class DualBase:
+    """The mean of few examples; what they say beyond it is for rows to tell.
+
+    Products of features are exact integers, and all else is in float64: matrices are small.
+
+    Args:
+        features_NM: int8 features of the base's examples.
+        counts_C: Examples of each class.
+        strength: λ in units of the mean squared norm of a centred example.
+    """
+
+    def __init__(self, features_NM: torch.Tensor, counts_C: torch.Tensor, strength: float) -> None:
+        self.num_examples = len(features_NM)
+        self.prior_C = counts_C.double().to(features_NM.device) / self.num_examples
+        self.strength = strength
+        self._features_NM = features_NM
+        self._products_NN = int8_product(features_NM, features_NM.T.contiguous())
+        means_N = self._products_NN.double().mean(dim=0)
+        self._mean_square = float(means_N.mean())
+        trace = float((self._products_NN.diagonal().double() - means_N).sum())
+        # Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
+        self._scale = trace / self.num_examples if trace > 0 else 1.0
+        self.examples = Vectors(features_NM, means_N)
+
+    def of_strength(self, strength: float) -> DualBase:
+        """The same with another λ."""
+        other = copy(self)
+        other.strength = strength
+        return other
+
+    def own_covariances(self) -> torch.Tensor:
+        """Covariances (N, N) of the base's examples."""
+        return self._centred(self._products_NN, self.examples, self.examples)
+
+    def vectors(self, features_BM: torch.Tensor) -> Vectors:
+        """See RidgeBase."""
+        means_B = int8_product(self._features_NM, features_BM.T.contiguous()).double().mean(dim=0)
+        return Vectors(features_BM, means_B)
+
+    def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
+        """See RidgeBase."""
+        return self.prior_C.expand(len(features_BM), -1)
+
+    def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
+        """See RidgeBase."""
+        products_RB = int8_product(rows.inputs, others.inputs.T.contiguous())
+        return self._centred(products_RB, rows, others)
+
+    def _centred(self, products_RB: torch.Tensor, rows: Vectors, others: Vectors) -> torch.Tensor:
+        centred_RB = products_RB.double()
+        centred_RB -= rows.means_B[:, None]
+        centred_RB -= others.means_B
+        centred_RB += self._mean_square
+        return centred_RB.div_(self.strength * self._scale)
+
+    def variances(self, vectors: Vectors) -> torch.Tensor:
+        """See RidgeBase."""
+        squares_B = vectors.inputs.to(torch.int32).square().sum(dim=1).double()
+        centred_B = squares_B - 2 * vectors.means_B + self._mean_square
+        return centred_B / (self.strength * self._scale)

@@ -1,0 +1,141 @@
+"""Rows added to a ridge solution one after another, each at the price of one triangular solve.
+
+A ridge solution is the mean of a Gaussian posterior, whose covariance k(x, x') says how what is learned of
+one example moves what is said of another. Examples that came since are rows with residuals E: what each
+should be, less what the solution says of it. With all of them
+
+    f(x) = f₀(x) + k_xᵀ (S + K)⁻¹ E,
+
+which is the ridge solution of all examples, to rounding (Woodbury's identity; Rasmussen and Williams,
+"Gaussian Processes for Machine Learning", 2006, ch. 2). S is +1 for a row that is added and -1 for one that
+is taken out. The factor L J Lᵀ of S + K (J: signs) grows by a row with each, and what a prediction computes
+is what learning appends.
+
+Legend: R rows so far, B new ones, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+
+__all__ = ["SignedRows", "with_room"]
+
+_FIRST_ROWS = 16
+_GROWTH = 1.5
+_LEAST_PIVOT = 1e-3
+"""Taking a row out divides by one minus its leverage, of which float32 loses digits of the row's variance."""
+
+
+class SignedRows:
+    """The factor of S + K, and the residuals solved by it.
+
+    What is in a buffer never changes, and a buffer that is too small is copied: ``frozen`` costs nothing.
+
+    Args:
+        like: A tensor of the numbers' type, where they live.
+    """
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._factor = like.new_zeros(0, 0)
+        self._signs = like.new_zeros(0)
+        self._solved = like.new_zeros(0, 0)
+        self._num_rows = 0
+
+    def __len__(self) -> int:
+        return self._num_rows
+
+    def frozen(self) -> Self:
+        """The rows of now, which stay as they are while these grow."""
+        copy = type(self)(self._signs)
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def project(self, kernel_RB: torch.Tensor) -> torch.Tensor:
+        """L⁻¹ k (R, B) of examples, of whose covariances with the rows ``kernel_RB`` is made: O(R²) each."""
+        rows = self._num_rows
+        half_RB: torch.Tensor = torch.linalg.solve_triangular(
+            self._factor[:rows, :rows], kernel_RB, upper=False
+        )
+        return half_RB
+
+    def corrections(self, half_RB: torch.Tensor) -> torch.Tensor:
+        """What the rows add to the scores (B, C) of projected examples."""
+        rows = self._num_rows
+        return half_RB.T @ (self._signs[:rows, None] * self._solved[:rows])
+
+    def explained(self, half_RB: torch.Tensor) -> torch.Tensor:
+        """How much of the variance of each projected example (B,) the rows have taken away."""
+        return (half_RB.square() * self._signs[: self._num_rows, None]).sum(dim=0)
+
+    def left_of(self, members_S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What rows (all of them added) leave of some rows' residuals: (S, C), and of their leverages (S,).
+
+        With P = (1 + K)⁻¹ a row's residual that is left is (P E)_s, and its leverage 1 - P_ss.
+        """
+        rows = self._num_rows
+        factor_RR = self._factor[:rows, :rows]
+        units_RS = factor_RR.new_zeros(rows, len(members_S))
+        units_RS[members_S, torch.arange(len(members_S))] = 1
+        half_RS = torch.linalg.solve_triangular(factor_RR, units_RS, upper=False)
+        return half_RS.T @ self._solved[:rows], 1 - half_RS.square().sum(dim=0)
+
+    def append(
+        self,
+        half_RB: torch.Tensor,
+        block_BB: torch.Tensor,
+        residuals_BC: torch.Tensor,
+        sign: Literal[1, -1] = 1,
+    ) -> bool:
+        """Add rows, or take out rows that were learned.
+
+        Args:
+            half_RB: Their projection.
+            block_BB: Their covariances with each other before there were any rows.
+            residuals_BC: Their residuals; classes behind the known ones are new.
+            sign: 1, or -1 to take them out.
+
+        Returns:
+            False: they cannot be taken out in this precision; nothing was changed.
+        """
+        rows, num = self._num_rows, len(block_BB)
+        if not num:
+            return True
+        signed_RB = self._signs[:rows, None] * half_RB
+        # What the rows before leave unexplained.
+        rest_BB = block_BB - half_RB.T @ signed_RB
+        rest_BB.diagonal().add_(sign)
+        corner, failed = torch.linalg.cholesky_ex(rest_BB * sign)
+        least = _LEAST_PIVOT * max(1.0, float(block_BB.diagonal().max()))
+        if int(failed) or (sign < 0 and float(corner.diagonal().min()) ** 2 < least):
+            return False
+        self._make_room(rows + num, residuals_BC.shape[1])
+        new, known = slice(rows, rows + num), residuals_BC.shape[1]
+        left_BC = residuals_BC - signed_RB.T @ self._solved[:rows, :known]
+        self._factor[new, :rows] = signed_RB.T
+        self._factor[new, new] = corner
+        self._signs[new] = sign
+        self._solved[new, :known] = torch.linalg.solve_triangular(corner, left_BC, upper=False)
+        self._num_rows += num
+        return True
+
+    def _make_room(self, num_rows: int, num_classes: int) -> None:
+        self._signs = with_room(self._signs, num_rows)
+        room = len(self._signs)
+        self._factor = with_room(self._factor, room, room)
+        self._solved = with_room(self._solved, room, num_classes)
+
+
+def with_room(tensor: torch.Tensor, *sizes: int) -> torch.Tensor:
+    """A buffer of which so much can be used: itself, or a larger one with the same beginning.
+
+    Of the first size there is room to spare, so that appending row by row copies each row a few times only.
+    """
+    if all(has >= wanted for has, wanted in zip(tensor.shape, sizes, strict=False)):
+        return tensor
+    first = len(tensor) if len(tensor) >= sizes[0] else max(sizes[0], _FIRST_ROWS, int(_GROWTH * len(tensor)))
+    others = [max(has, wanted) for has, wanted in zip(tensor.shape[1:], sizes[1:], strict=True)]
+    larger = tensor.new_zeros(first, *others)
+    larger[tuple(slice(size) for size in tensor.shape)] = tensor
+    return larger
