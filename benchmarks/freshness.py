@@ -19,8 +19,9 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +47,17 @@ _STYLES = {
     "logistic": ("#c44e52", "6 3"),
 }
 
-Guess = Callable[[Sequence[Example]], list[str | None]]
-Learn = Callable[[Sequence[Example]], None]
+
+class Learner(Protocol):
+    """What is compared."""
+
+    def guess(self, batch: Sequence[Example]) -> list[str | None]:
+        """Labels."""
+        ...
+
+    def learn(self, batch: Sequence[Example]) -> None:
+        """Learn."""
+        ...
 
 
 class Fresh:
@@ -123,19 +133,19 @@ def unit_vectors(batch: Sequence[Example]) -> npt.NDArray[np.float32]:
     """The encoder's last layer (B, D), from codes."""
     rows = np.stack([example.code.dense[:LEADING] for example in batch if example.code is not None])
     vectors = rows.astype(np.float32)
-    return vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9)
+    return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9))
 
 
 def prequential(
-    guess: Guess, learn: Learn, stream: Sequence[Example], batch: int
+    learner: Learner, stream: Sequence[Example], batch: int
 ) -> tuple[list[tuple[int, float]], float]:
     """The course of the accuracy so far, and milliseconds an example."""
     num_right, seconds, course = 0, 0.0, []
     for start in range(0, len(stream), batch):
         some = stream[start : start + batch]
         started = time.perf_counter()
-        guessed = guess(some)
-        learn(some)
+        guessed = learner.guess(some)
+        learner.learn(some)
         seconds += time.perf_counter() - started
         num_right += sum(label == one.target for label, one in zip(guessed, some, strict=True))
         course.append((start + len(some), 100 * num_right / (start + len(some))))
@@ -159,6 +169,17 @@ def streams(options: argparse.Namespace) -> Iterator[tuple[str, str, list[Exampl
             yield name, order, stream[: options.first or None]
 
 
+def _made(what: str, like: Example) -> Learner:
+    if what in ("everlearn", "solved"):
+        return Fresh(like, is_solved=what == "solved")
+    simple: dict[str, type[ClassMean | Neighbour | Logistic]] = {
+        "class mean": ClassMean,
+        "neighbour": Neighbour,
+        "logistic": Logistic,
+    }
+    return simple[what]()
+
+
 def main() -> None:
     """Run all, print a line each, and draw the chart."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -179,14 +200,8 @@ def main() -> None:
             for what in ["everlearn", *options.rivals]:
                 if what in ("solved", "logistic") and batch < 16:
                     continue
-                made = {
-                    "everlearn": lambda like: Fresh(like),
-                    "solved": lambda like: Fresh(like, is_solved=True),
-                    "class mean": lambda _: ClassMean(),
-                    "neighbour": lambda _: Neighbour(),
-                    "logistic": lambda _: Logistic(),
-                }[what](stream[0])
-                course, milliseconds = prequential(made.guess, made.learn, stream, batch)
+                made = _made(what, stream[0])
+                course, milliseconds = prequential(made, stream, batch)
                 lines.append(Line(what, course))
                 figures = {
                     "set": name,

@@ -49,6 +49,12 @@ class GoldenSet:
 SETS = (
     GoldenSet(1, Path("/tmp/everlearn-golden-1"), "5e53dd9", "run 2, journal 2, checkpoint 1"),
     GoldenSet(2, Path("/tmp/everlearn-golden-2"), "345af3e", "run 2, journal 3, checkpoint 1"),
+    GoldenSet(
+        3,
+        Path("/tmp/everlearn-golden-3"),
+        "c7d51fe",
+        "run 2, journal 3, checkpoint 1 with rows",
+    ),
 )
 NEWEST = SETS[-1]
 

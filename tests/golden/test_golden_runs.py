@@ -31,6 +31,9 @@ IN_STREAM = {
     "2-closed-form": 700,
     "2-gradient": 160,
     "2-translation": 99,
+    "3-closed-form": 700,
+    "3-gradient": 160,
+    "3-translation": 99,
 }
 
 of_every_archive = pytest.mark.parametrize("archive", ARCHIVES, ids=str)

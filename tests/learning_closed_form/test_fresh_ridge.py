@@ -33,11 +33,13 @@ class Reference:
         self.weights = self.inverse @ centred.T @ (targets - self.prior)
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
-        return (features.double() - self.mean) @ self.weights + self.prior
+        scores: torch.Tensor = (features.double() - self.mean) @ self.weights + self.prior
+        return scores
 
     def leverages(self, features: torch.Tensor) -> torch.Tensor:
         centred = features.double() - self.mean
-        return ((centred @ self.inverse) * centred).sum(dim=1) + 1 / self.num
+        leverages: torch.Tensor = ((centred @ self.inverse) * centred).sum(dim=1) + 1 / self.num
+        return leverages
 
 
 def features_of(num: int, generator: np.random.Generator) -> torch.Tensor:
