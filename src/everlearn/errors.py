@@ -84,7 +84,7 @@ class MissingExtraError(EverlearnError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
             f"{package} is not installed; install it with: pip install {package} "
-            f"(or what else everlearn[{extra}] brings)"
+            f"(it comes with everlearn[{extra}])"
         )
         self.package = package
         self.extra = extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -24,8 +25,6 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
     """Additive smoothing of naive Bayes, in units of one text (unit-length counts)."""
     leverage_features: int = Field(default=1024, ge=16)
     """Leading features used for the leverage; at most ``num_features``."""
-    small_features: int = Field(default=1024, ge=16)
-    """Leading features of a quick solve, made when new labels appeared since the last full one."""
     # 65,536 products of two 7-bit numbers stay below 2**31.
     gather: int = Field(default=2048, ge=1, le=65_536)
     """Examples gathered before they are added to the Gram matrix, at most."""
@@ -40,20 +39,27 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
 
     @model_validator(mode="after")
     def _leading_features_are_some(self) -> Self:
-        for name in ("leverage_features", "small_features"):
-            if getattr(self, name) > self.num_features:
-                raise ValueError(f"{name} must be at most {self.num_features}, not {getattr(self, name)}")
+        most = self.num_features
+        if self.leverage_features > most:
+            raise ValueError(f"leverage_features must be at most {most}, not {self.leverage_features}")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_gone(cls, values: Any) -> Any:
+        """Records of earlier runs name the size of quick solves, of which there are none any more."""
+        if isinstance(values, Mapping):
+            return {name: value for name, value in values.items() if name != "small_features"}
+        return values
 
     @classmethod
     def of_size(cls, num_features: int, **settings: Any) -> ClosedFormConfig:
-        """A configuration with ``num_features`` features and quick solves no larger than that.
+        """A configuration with ``num_features`` features, and no more than that for the leverage.
 
-        >>> ClosedFormConfig.of_size(256).small_features
+        >>> ClosedFormConfig.of_size(256).leverage_features
         256
         """
         settings.setdefault("leverage_features", min(1024, num_features))
-        settings.setdefault("small_features", min(1024, num_features))
         return cls(num_features=num_features, **settings)
 
     @classmethod

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from everlearn.learning.closed_form.naive_bayes import GRAM_UNIT
+from everlearn.learning.closed_form.naive_bayes import GRAM_UNIT, complement_scores
 from everlearn.types import FloatArray
 
 __all__ = ["FreshBayes"]
@@ -30,14 +30,12 @@ class _Entries:
     """The sums of some columns.
 
     Attributes:
-        columns_U: The columns.
         totals_U: Sums over all classes.
         places_E: Which of the columns each entry is of.
         classes_E: Its class.
         sums_E: Its sum.
     """
 
-    columns_U: IntArray
     totals_U: FloatArray
     places_E: IntArray
     classes_E: IntArray
@@ -79,7 +77,7 @@ class FreshBayes:
         """As it is now; it stays so while this one learns."""
         copy = FreshBayes.__new__(FreshBayes)
         copy.__dict__.update(self.__dict__)
-        copy._since = {column: dict(classes) for column, classes in self._since.items()}
+        copy._since = dict(self._since)  # what it holds is replaced, never changed
         return copy
 
     def add(self, counts_BH: sp.csr_matrix, classes_B: IntArray, num_classes: int, sign: int = 1) -> None:
@@ -108,8 +106,8 @@ class FreshBayes:
         for column, class_, value in zip(
             counts_BH.indices.tolist(), rows_E.tolist(), values_E.tolist(), strict=True
         ):
-            of_column = self._since.setdefault(column, {})
-            of_column[class_] = of_column.get(class_, 0.0) + value
+            before = self._since.get(column, {})
+            self._since[column] = {**before, class_: before.get(class_, 0.0) + value}
         self._count(self._entries(columns), 1)
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
@@ -131,11 +129,8 @@ class FreshBayes:
         norms_C = denominators_C - (self._log_sum + self._correction_sums) / self._num_columns
         lengths_B = np.asarray(counts_BU.sum(axis=1)).ravel()
         log_totals_B = counts_BU @ np.log(entries.totals_U + self._alpha)
-        raw = lengths_B[:, None] * denominators_C - log_totals_B[:, None]
-        raw -= (counts_BU @ corrections_UC).toarray()
-        raw /= norms_C
-        raw -= raw.mean(axis=1, keepdims=True)
-        return np.asarray(raw)
+        own_BC = (counts_BU @ corrections_UC).toarray()
+        return complement_scores(lengths_B, denominators_C, log_totals_B, own_BC, norms_C)
 
     def _count(self, entries: _Entries, sign: int) -> None:
         """Let what these columns add to the norms count, or no longer."""
@@ -166,7 +161,7 @@ class FreshBayes:
             is_left = sums_E != 0.0
             places_E, classes_E, sums_E = places_E[is_left], classes_E[is_left], sums_E[is_left]
         totals_U = _summed(places_E, sums_E, len(columns_U))
-        return _Entries(columns_U, totals_U, places_E, classes_E, sums_E)
+        return _Entries(totals_U, places_E, classes_E, sums_E)
 
     def _of_since(self, columns: list[int]) -> Iterator[tuple[int, int, float]]:
         for place, column in enumerate(columns):

@@ -60,11 +60,6 @@ class FreshRidge:
         fresh._num_own = base.num_examples
         return fresh
 
-    @property
-    def num_new(self) -> int:
-        """Rows behind the base."""
-        return len(self._rows) - self._num_own
-
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
         copy = type(self)(self._base)

@@ -30,8 +30,9 @@ from everlearn.learning.closed_form.saved_solution import (
     solution_from_state,
     solution_to_state,
 )
-from everlearn.learning.closed_form.schedule import DueSolve, SolveSchedule
+from everlearn.learning.closed_form.schedule import SolveSchedule
 from everlearn.learning.closed_form.solution import (
+    DueSolve,
     SampleData,
     SampleScores,
     Solution,
@@ -318,11 +319,8 @@ class ClosedFormLearner(RunLearner):
             return
         self._live = self._ahead = None  # its memory is needed
         self._rows = AddedRows()
-        due = DueSolve()
-        self._solution = solve(
-            self._sums, self._counts, self._classes, self._sample_data, self.config, self.config.num_features
-        )
-        self._schedule.note(due, self._solution.settings, self.num_examples, len(self._classes))
+        self._solution = solve(self._sums, self._counts, self._classes, self._sample_data, self.config)
+        self._schedule.note(DueSolve(), self._solution.settings, self.num_examples, len(self._classes))
 
     def sample_scores(self) -> SampleScores:
         """What is said of the sample's members, each left out: an exam of everything learned.
@@ -503,10 +501,8 @@ class ClosedFormLearner(RunLearner):
         """A live predictor that has everything now."""
         if self._is_few:
             few = self._few(self._sample.members())
-            return live_of_few(few, self._counts, self._classes, self.config, due.keep, due.near)
-        return live_of_sums(
-            self._sums, self._counts, self._classes, self._sample_data, self.config, due.keep, due.near
-        )
+            return live_of_few(few, self._counts, self._classes, self.config, due)
+        return live_of_sums(self._sums, self._counts, self._classes, self._sample_data, self.config, due)
 
     def _few(self, members: Sequence[Sampled]) -> FewExamples:
         codes = [member.code for member in members]
@@ -515,15 +511,14 @@ class ClosedFormLearner(RunLearner):
 
     def _make_again(self, rows: AddedRows, num_added: int) -> None:
         """The live predictor as it was: without what was added since, which is added again."""
-        keep, labels = self._schedule.settings, self._classes[: rows.num_classes]
-        assert keep is not None
+        due, labels = DueSolve(keep=self._schedule.settings), self._classes[: rows.num_classes]
         for batch in rows.all():
             self._count(batch, -batch.sign)
         if rows.is_few:
             few = self._few(rows.without(self._sample.members()))
-            self._live = live_of_few(few, self._counts, labels, self.config, keep)
+            self._live = live_of_few(few, self._counts, labels, self.config, due)
         else:
-            self._live = live_of_sums(self._sums, self._counts, labels, self._sample_data, self.config, keep)
+            self._live = live_of_sums(self._sums, self._counts, labels, self._sample_data, self.config, due)
         for batch in rows.all():
             self._count(batch, batch.sign)
         self._rows = rows

@@ -47,11 +47,6 @@ class LiveSolution:
         self._order = np.array(sorted(range(len(self._classes)), key=self._classes.__getitem__))
         self.labels = tuple(self._classes[k] for k in self._order)
 
-    @property
-    def num_new(self) -> int:
-        """Rows that were added since it was made."""
-        return self._ridge.num_new
-
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
         copy = type(self).__new__(type(self))

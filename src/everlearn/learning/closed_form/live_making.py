@@ -21,7 +21,7 @@ from everlearn.learning.closed_form.live import LiveSolution
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
 from everlearn.learning.closed_form.ridge_base import DualBase, PrimalBase
-from everlearn.learning.closed_form.solution import START, STRENGTHS, SampleData, Settings, choose
+from everlearn.learning.closed_form.solution import START, STRENGTHS, DueSolve, SampleData, Settings, choose
 
 __all__ = ["FewExamples", "live_of_few", "live_of_sums"]
 
@@ -46,8 +46,7 @@ def live_of_few(
     counts: CountSums,
     labels: Sequence[str],
     config: ClosedFormConfig,
-    keep: Settings | None = None,
-    near: Settings | None = None,
+    due: DueSolve,
 ) -> LiveSolution:
     """A live solution from the examples themselves.
 
@@ -56,11 +55,11 @@ def live_of_few(
         counts: Sums of their grams.
         labels: Labels in the order of the classes.
         config: Sizes.
-        keep: Settings to keep; nothing is chosen then.
-        near: Settings to start from; only values of λ beside theirs are looked at.
+        due: How settings are come by.
     """
     classes_N = torch.from_numpy(few.classes_N)
     counts_C = torch.bincount(classes_N, minlength=len(labels))
+    keep, near = due.keep, due.near
     base = DualBase(few.features_NM, counts_C, START if keep is None else keep.strength)
     sums_CH = counts.sums()
     if keep is not None:
@@ -129,17 +128,10 @@ def live_of_sums(
     labels: Sequence[str],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
-    keep: Settings | None = None,
-    near: Settings | None = None,
+    due: DueSolve,
 ) -> LiveSolution:
-    """A live solution from the sums, at full size; see ``solution.solve``."""
+    """A live solution from the sums, at full size; see ``solution.choose``."""
     order = list(range(len(labels)))
-    ridge, settings = choose(sums, counts, labels, order, sample, config, config.num_features, keep, near)
-    if keep is None:
-        features_SM = sample(config.sample_size // 4).features_SM
-        leverages_S = ridge.leverages(features_SM, config.num_features).double().clamp(max=1 - 1e-6)
-        left_out_S = (leverages_S / (1 - leverages_S)).cpu().numpy()
-        threshold = float(np.quantile(left_out_S, config.outlier_quantile))
-        settings = replace(settings, outlier_threshold=threshold)
+    ridge, settings = choose(sums, counts, labels, order, sample, config, due, config.num_features)
     fresh = FreshRidge(PrimalBase(ridge))
     return LiveSolution(fresh, FreshBayes(counts.sums(), config.smoothing), settings, labels)

@@ -19,7 +19,7 @@ import torch
 
 from everlearn.types import Code, FloatArray, Json
 
-__all__ = ["GRAM_UNIT", "CountSums", "NaiveBayesScorer", "gram_matrix"]
+__all__ = ["GRAM_UNIT", "CountSums", "NaiveBayesScorer", "complement_scores", "gram_matrix"]
 
 GRAM_UNIT = 255.0
 """A gram of weight 1 in a unit-length text, see ``Code.gram_values``."""
@@ -200,10 +200,9 @@ class NaiveBayesScorer:
         log_totals[is_known] = self._log_totals_K[places[is_known]]
         lengths_B = np.asarray(counts.sum(axis=1)).ravel()
         own_BC = np.asarray((counts[:, is_known] @ self._corrections_KC[places[is_known]]).todense())
-        raw = lengths_B[:, None] * self._log_denominators_C - (counts @ log_totals)[:, None] - own_BC
-        raw /= self._norms_C
-        raw -= raw.mean(axis=1, keepdims=True)
-        return np.asarray(raw)
+        return complement_scores(
+            lengths_B, self._log_denominators_C, counts @ log_totals, own_BC, self._norms_C
+        )
 
     def scores_without_self(
         self, counts_BH: sp.csr_matrix, classes_B: npt.NDArray[np.int64], sums_CH: sp.csr_matrix
@@ -262,6 +261,28 @@ class NaiveBayesScorer:
         lengths_B = np.bincount(row_of, weights=values, minlength=num_rows)
         log_denominators = np.log(self._denominators_C - others * lengths_B[:, None])
         return np.asarray((lengths_B[:, None] * log_denominators - sums) / self._norms_C)
+
+
+def complement_scores(
+    lengths_B: FloatArray,
+    log_denominators_C: FloatArray,
+    log_totals_B: FloatArray,
+    own_BC: FloatArray,
+    norms_C: FloatArray,
+) -> FloatArray:
+    """Scores (B, C) of texts, centred over the classes.
+
+    Args:
+        lengths_B: Sum of a text's counts.
+        log_denominators_C: Log of what all other classes have.
+        log_totals_B: Sum over a text's grams of the log of what all classes have of them.
+        own_BC: What is to be added to that because a class's own grams do not count for its complement.
+        norms_C: Of each class's weights.
+    """
+    raw_BC = lengths_B[:, None] * log_denominators_C - log_totals_B[:, None] - own_BC
+    raw_BC /= norms_C
+    raw_BC -= raw_BC.mean(axis=1, keepdims=True)
+    return np.asarray(raw_BC)
 
 
 def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:

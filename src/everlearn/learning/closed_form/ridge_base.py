@@ -114,7 +114,8 @@ class DualBase:
         self.num_examples = len(features_NM)
         self.prior_C = counts_C.double().to(features_NM.device) / self.num_examples
         self.strength = strength
-        self._features_NM = features_NM
+        # Exact in float64: sums of at most 2**53 / 127 / M.
+        self._total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
         self._products_NN = int8_product(features_NM, features_NM.T.contiguous())
         means_N = self._products_NN.double().mean(dim=0)
         self._mean_square = float(means_N.mean())
@@ -135,8 +136,7 @@ class DualBase:
 
     def vectors(self, features_BM: torch.Tensor) -> Vectors:
         """See RidgeBase."""
-        means_B = int8_product(self._features_NM, features_BM.T.contiguous()).double().mean(dim=0)
-        return Vectors(features_BM, means_B)
+        return Vectors(features_BM, features_BM.double() @ self._total_M / self.num_examples)
 
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
         """See RidgeBase."""

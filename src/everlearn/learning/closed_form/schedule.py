@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from everlearn.learning.closed_form.config import ClosedFormConfig
-from everlearn.learning.closed_form.solution import Settings, settings_from_json
+from everlearn.learning.closed_form.solution import DueSolve, Settings, settings_from_json
 from everlearn.types import Json
 
-__all__ = ["DueSolve", "SolveSchedule"]
+__all__ = ["SolveSchedule"]
 
 MOST_ROWS = 1024
 """Rows behind a base of many examples: each costs more the more there are, and a base is dear."""
 _FEW_EXAMPLES = 2048  # up to here each example counts and solves are small, so they are made more often
 _GROWTH_OF_FEW = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class DueSolve:
-    """A solve that is due.
-
-    Attributes:
-        keep: Settings to keep; nothing is chosen then.
-        near: Settings to choose near; None: everywhere.
-    """
-
-    keep: Settings | None = None
-    near: Settings | None = None
 
 
 class SolveSchedule:

@@ -25,6 +25,7 @@ from everlearn.types import FloatArray, Json
 __all__ = [
     "START",
     "STRENGTHS",
+    "DueSolve",
     "SampleData",
     "SampleScores",
     "Settings",
@@ -73,6 +74,20 @@ class Settings:
     strength: float
     mixture: Mixture
     outlier_threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class DueSolve:
+    """A solve that is due, and how its settings are come by.
+
+    Attributes:
+        keep: Settings to keep; nothing is chosen then.
+        near: Settings to start from, within a stream: a quarter of the sample and few values of λ are
+            looked at. None: the choice is a function of the set of examples alone.
+    """
+
+    keep: Settings | None = None
+    near: Settings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,31 +171,14 @@ def solve(
     classes: Sequence[str],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
-    num_features: int,
-    keep: Settings | None = None,
-    near: Settings | None = None,
 ) -> Solution:
-    """Solve both experts on the leading ``num_features`` features.
-
-    Args:
-        sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
-        counts: Sums of the naive Bayes expert, rows likewise.
-        classes: Labels in the order of the rows.
-        sample: Makes the data of the sample's first members, at most so many; called only when
-            settings are chosen.
-        config: Sizes.
-        num_features: m.
-        keep: Settings to keep; nothing is chosen then.
-        near: Settings to start from, within a stream: a quarter of the sample and few values of λ are
-            looked at. None: the choice is a function of the set of examples alone.
-    """
+    """Solve both experts at full size, by settings that depend on the set of examples alone."""
     order = sorted(range(len(classes)), key=lambda k: classes[k])
-    ridge, settings = choose(sums, counts, classes, order, sample, config, num_features, keep, near)
+    leverage_features = config.leverage_features
+    ridge, settings = choose(sums, counts, classes, order, sample, config, DueSolve(), leverage_features)
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     labels = tuple(classes[k] for k in order)
-    return Solution(
-        labels, ridge.trimmed(config.leverage_features), bayes, settings, config.leverage_features
-    )
+    return Solution(labels, ridge.trimmed(leverage_features), bayes, settings, leverage_features)
 
 
 def choose(
@@ -190,18 +188,30 @@ def choose(
     order: list[int],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
-    num_features: int,
-    keep: Settings | None = None,
-    near: Settings | None = None,
+    due: DueSolve,
+    leverage_features: int,
 ) -> tuple[RidgeSolution, Settings]:
-    """The ridge expert, with its whole factor, and the settings; see ``solve``. Classes come in ``order``."""
-    if keep is not None:
-        return CentredGram(sums, num_features, order).solve(keep.strength), keep
+    """Choose settings, and solve the ridge expert by them; it has its whole factor.
+
+    Args:
+        sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
+        counts: Sums of the naive Bayes expert, rows likewise.
+        classes: Labels in the order of the rows.
+        order: The rows in the order of the solution's columns.
+        sample: Makes the data of the sample's first members, at most so many; called only when
+            settings are chosen.
+        config: Sizes.
+        due: How settings are come by.
+        leverage_features: Leading features that outliers are told by.
+    """
+    num_features, near = config.num_features, due.near
+    if due.keep is not None:
+        return CentredGram(sums, num_features, order).solve(due.keep.strength), due.keep
     data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {classes[k]: place for place, k in enumerate(order)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     bayes_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
-    if num_features > config.small_features:
+    if num_features > _SEARCH_FEATURES:
         return_free_memory()  # what follows is where memory peaks
     gram = CentredGram(sums, num_features, order)
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
@@ -218,7 +228,7 @@ def choose(
             ridge = gram.solve(ridge.strength)
             mixture = judged.mixture(ridge)
     # The leverage of a member without itself: h / (1 - h).
-    leverages = ridge.leverages(data.features_SM, config.leverage_features).double().clamp(max=1 - 1e-6)
+    leverages = ridge.leverages(data.features_SM, leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
     return ridge, Settings(ridge.strength, mixture, threshold)

@@ -146,7 +146,8 @@ def _settings(model: Any, tokenizer: Any, wanted: GenerationSettings) -> Any:
     paddings = (settings.pad_token_id, tokenizer.pad_token_id, *ends, 0)
     drawn = wanted.temperature > 0
     # A decoder may have a position for each token that it reads: a start, and all it wrote but the last.
-    limit = model.config.is_encoder_decoder and getattr(model.config, "max_position_embeddings", None)
+    has_decoder = model.config.is_encoder_decoder
+    limit = getattr(model.config, "max_position_embeddings", None) if has_decoder else None
     settings.update(
         max_new_tokens=min(wanted.max_new_tokens, limit or wanted.max_new_tokens),
         max_length=None,

@@ -226,10 +226,18 @@ class Guard:
         folder, journal = self._folder, self._folder.journal
         with folder.saving(), journal.transaction():
             decision = folder.decide("guard", "rejected", reason, numbers, first_step)
-            quarantine_interval(folder, first_step, reason, decision.decision, reads_text=self._reads_text)
+            is_rest = is_of_readmissions(folder)
+            quarantine_interval(
+                folder,
+                first_step,
+                reason,
+                decision.decision,
+                but_readmissions=not is_rest,
+                reads_text=self._reads_text,
+            )
             # What the served version agrees with is right even so: without it, a fault that lasts would keep
             # everything else from being learned too.
-            readmits = self._readmits and not is_of_readmissions(folder)
+            readmits = self._readmits and not is_rest
             self._note_readmission("rejected" if readmits else "")
         folder.remove_outdated()
         return Verdict(decision=decision, readmits=readmits)

@@ -16,7 +16,13 @@ _LOOKED_AT_ONCE = 50_000  # the newest of what was ever set aside, much of which
 
 
 def quarantine_interval(
-    folder: RunFolder, first_step: int, reason: str, decision: int, *, reads_text: bool
+    folder: RunFolder,
+    first_step: int,
+    reason: str,
+    decision: int,
+    *,
+    but_readmissions: bool,
+    reads_text: bool,
 ) -> None:
     """Set aside what was learned from a step on, in the transaction of the decision to.
 
@@ -25,13 +31,12 @@ def quarantine_interval(
         first_step: Where the interval begins; it ends with the newest step.
         reason: Why.
         decision: The number of the decision.
+        but_readmissions: Leave what was readmitted within the interval as it is.
         reads_text: Whether the learner reads texts, which may have been dropped.
     """
     journal, history = folder.journal, folder.history
     revision = history.revise("quarantine", first_step, journal.last_step, reason, {"decision": decision})
-    history.set_aside(
-        first_step, journal.last_step, revision, but_readmissions=not is_of_readmissions(folder)
-    )
+    history.set_aside(first_step, journal.last_step, revision, but_readmissions=but_readmissions)
     if reads_text:  # readmissions stay, as long as they can be learned again
         for step in steps_without_texts(journal, folder.checkpoints.newest_step()):
             history.set_aside(step, step, revision)
