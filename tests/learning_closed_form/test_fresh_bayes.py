@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.learning_closed_form.synthetic_codes import make_examples
 
-from everlearn.learning.closed_form.fresh_bayes import FreshBayes
+from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer, gram_matrix
 from everlearn.types import Code, Example
 

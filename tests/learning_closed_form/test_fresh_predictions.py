@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
-from everlearn.learning.closed_form import schedule
+from everlearn.learning.closed_form.live import schedule
 from everlearn.types import Example
 
 # Few examples are up to 64 here, and 50 rows are many.

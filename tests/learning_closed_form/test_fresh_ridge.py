@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everlearn.learning.closed_form.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
+from everlearn.learning.closed_form.live.ridge_base import DualBase, PrimalBase
 from everlearn.learning.closed_form.ridge import CentredGram
-from everlearn.learning.closed_form.ridge_base import DualBase, PrimalBase
 
 NUM_FEATURES, STRENGTH = 96, 0.1
 

@@ -17,20 +17,20 @@ import torch
 
 from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.closed_form import saved_state
-from everlearn.learning.closed_form.added_rows import AddedRows, Batch
 from everlearn.learning.closed_form.coding import Coder, Coding
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.gram_sums import GramSums
-from everlearn.learning.closed_form.live import LiveSolution
-from everlearn.learning.closed_form.live_making import FewExamples, live_of_few, live_of_sums
+from everlearn.learning.closed_form.live.added_rows import AddedRows, Batch
+from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.live.making import FewExamples, live_of_few, live_of_sums
+from everlearn.learning.closed_form.live.schedule import SolveSchedule
 from everlearn.learning.closed_form.naive_bayes import CountSums, gram_matrix
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
 from everlearn.learning.closed_form.saved_solution import (
     solution_from_state,
     solution_to_state,
 )
-from everlearn.learning.closed_form.schedule import SolveSchedule
 from everlearn.learning.closed_form.solution import (
     DueSolve,
     SampleData,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from everlearn.learning.closed_form.live import LiveSolution
+from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.naive_bayes import gram_matrix
 from everlearn.learning.closed_form.solution import Solution
 from everlearn.types import Code, Example, Prediction

@@ -13,8 +13,8 @@ from typing import Literal, Self
 
 import torch
 
-from everlearn.learning.closed_form.ridge_base import DualBase, RidgeBase, Vectors
-from everlearn.learning.closed_form.signed_rows import SignedRows, with_room
+from everlearn.learning.closed_form.live.ridge_base import DualBase, RidgeBase, Vectors
+from everlearn.learning.closed_form.live.signed_rows import SignedRows, with_room
 
 __all__ = ["FreshRidge", "Seen"]
 

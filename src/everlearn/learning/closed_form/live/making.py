@@ -14,13 +14,13 @@ import scipy.sparse as sp
 import torch
 
 from everlearn.learning.closed_form.config import ClosedFormConfig
-from everlearn.learning.closed_form.fresh_bayes import FreshBayes
-from everlearn.learning.closed_form.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.gram_sums import GramSums
-from everlearn.learning.closed_form.live import LiveSolution
+from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
+from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
+from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.live.ridge_base import DualBase, PrimalBase
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
-from everlearn.learning.closed_form.ridge_base import DualBase, PrimalBase
 from everlearn.learning.closed_form.solution import START, STRENGTHS, DueSolve, SampleData, Settings, choose
 
 __all__ = ["FewExamples", "live_of_few", "live_of_sums"]

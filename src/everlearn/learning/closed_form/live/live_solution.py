@@ -13,8 +13,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from everlearn.learning.closed_form.fresh_bayes import FreshBayes
-from everlearn.learning.closed_form.fresh_ridge import FreshRidge, Seen
+from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
+from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge, Seen
 from everlearn.learning.closed_form.solution import Settings
 from everlearn.types import FloatArray
 
