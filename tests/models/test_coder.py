@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from everlearn.errors import ConfigError
 from everlearn.models.encoder.coder import CoderConfig, TextCoder, default_layers
 from everlearn.models.encoder.forward import RowForward
+from everlearn.models.encoder.gram_sketch import gram_sketches
 from everlearn.models.encoder.lexical import gram_features
 from everlearn.models.encoder.load import Trunk, load_trunk
 
@@ -86,13 +87,16 @@ def test_codes_err_by_half_a_step(trunk: Trunk) -> None:
     scale = 20 * math.sqrt(384)
     for code, unit in zip(codes, units, strict=True):
         assert code.dense.dtype == np.int8
-        assert code.dense.shape == (coder.dense_size,) == (1920,)
+        assert code.dense.shape == (coder.dense_size,) == (1920 + 1024,)
+        pooled = code.dense[:1920]
         inside = np.abs(unit) * scale < 127
-        assert np.abs(code.dense / scale - unit)[inside].max() <= 0.5 / scale + 1e-6
-        assert (np.abs(code.dense[~inside].astype(int)) == 127).all()
+        assert np.abs(pooled / scale - unit)[inside].max() <= 0.5 / scale + 1e-6
+        assert (np.abs(pooled[~inside].astype(int)) == 127).all()
         assert inside.mean() > 0.99
     for code, text in zip(codes, TEXTS, strict=True):
         np.testing.assert_array_equal(code.gram_ids, gram_features(text)[0])
+        sketch = gram_sketches([text], [gram_features(text)], 1024)[0]
+        np.testing.assert_array_equal(code.dense[1920:], sketch)
         np.testing.assert_array_equal(code.gram_values, gram_features(text)[1])
 
 
@@ -158,6 +162,8 @@ def test_fingerprint_covers_what_changes_codes(trunk: Trunk, half_trunk: Trunk) 
         CoderConfig(windows=2),
         CoderConfig(batch_invariant=True),
         CoderConfig(ngram_max=1),
+        CoderConfig(sketch_size=0),
+        CoderConfig(sketch_size=512),
     ]
     fingerprints = {TextCoder(trunk, config).fingerprint for config in configs}
     fingerprints.add(TextCoder(half_trunk).fingerprint)
@@ -172,6 +178,7 @@ def test_settings_are_checked(trunk: Trunk) -> None:
         ("windows", 0),
         ("token_budget", 0),
         ("ngram_max", 3),
+        ("sketch_size", -1),
         ("layers", ()),
         ("layers", (6, 6)),
         ("layers", (-1,)),

@@ -34,6 +34,8 @@ class ModelSettings(Section, panel="Model"):
         None, unit="N", default_text="a spread by the depth", needs=CLOSED_FORM
     )
     """Encoder layers whose pooled states make the code."""
+    sketch_size: int = setting(1024, unit="N", ge=0, le=8_192, needs=CLOSED_FORM)
+    """Components of a code that sketch the n-grams of its words and characters; 0: none."""
     dtype: Dtype = setting(
         "auto", "--dtype", "TYPE", default_text="auto (bfloat16 where the processor is fast at it)"
     )

@@ -20,6 +20,7 @@ class Coder(Protocol):
 
     dense_size: int
     leading_size: int
+    sketch_size: int
 
     @property
     def fingerprint(self) -> str:

@@ -1,9 +1,9 @@
 """From an example's code to the integer features of the ridge expert.
 
-Features are the code itself (linear part) joined with random ReLU features of it: a seeded
-int8 projection, ReLU, shift and clamp to 0…127, all in integers. The parts are interleaved, so
-that the first m features, for any m, are a fair smaller feature map: a smaller problem is the
-leading block of the larger one.
+Features are the code itself (linear part), its sketch of n-grams included, joined with random ReLU
+features of what the trunk made: a seeded int8 projection, ReLU, shift and clamp to 0…127, all in
+integers. The parts are interleaved, so that the first m features, for any m, are a fair smaller feature
+map: a smaller problem is the leading block of the larger one.
 
 Random features with a ridge on top follow RanPAC (McDonnell et al., NeurIPS 2023).
 """
@@ -31,31 +31,42 @@ class FeatureMap:
     Args:
         dense_size: D, length of the codes.
         leading_size: Length of the codes' most telling part, which comes first (the last layer's
-            code): half of the random features look at it alone, half at the whole code.
+            code): half of the random features look at it alone, half at all that the trunk made.
+        sketch_size: Length of the codes' sketch of n-grams, which comes last.
         num_features: M, number of features.
         seed: Seed of the projection.
         device: Where features are computed.
     """
 
     def __init__(
-        self, dense_size: int, leading_size: int, num_features: int, seed: int, device: torch.device
+        self,
+        dense_size: int,
+        leading_size: int,
+        sketch_size: int,
+        num_features: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.dense_size = dense_size
         self.num_features = num_features
-        self._num_linear = min(dense_size, num_features // 2)
-        num_random = num_features - self._num_linear
+        self._pooled_size = pooled_size = dense_size - sketch_size
+        num_linear = min(pooled_size, num_features // 2)
+        num_sketched = min(sketch_size, num_features // 4)
+        num_random = num_features - num_linear - num_sketched
         self._leading_size = leading_size
         self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed).to(device)
-        self._of_all = _projection(dense_size, num_random // 2, seed + 1).to(device)
-        sizes = (self._num_linear, self._of_leading.shape[1], self._of_all.shape[1])
+        self._of_all = _projection(pooled_size, num_random // 2, seed + 1).to(device)
+        sizes = (num_linear, self._of_leading.shape[1], self._of_all.shape[1], num_sketched)
         self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
 
     def __call__(self, codes_BD: torch.Tensor) -> torch.Tensor:
         """int8 codes (B, D) to int8 features (B, M), entries in -127…127."""
+        pooled_BP = codes_BD[:, : self._pooled_size]
         kinds = (
-            codes_BD,
+            pooled_BP,
             _rectified(codes_BD[:, : self._leading_size], self._of_leading),
-            _rectified(codes_BD, self._of_all),
+            _rectified(pooled_BP, self._of_all),
+            codes_BD[:, self._pooled_size :],
         )
         parts = [
             kind[:, cuts[k] : cuts[k + 1]]

@@ -104,7 +104,8 @@ class TrunkTuning:
         self._texts = TokenizedTexts(trunk.tokenizer, texts, width, config)
         start = start if start is not None and start.rank == config.rank else None
         self._network = AdaptedNetwork(trunk, config.rank, config.seed, start)
-        means = _class_means(examples[num_exam:], self._classes_N[num_exam:], len(layers), len(labels))
+        pooled = (len(layers), trunk.hidden_size)
+        means = _class_means(examples[num_exam:], self._classes_N[num_exam:], pooled, len(labels))
         self._heads = CosineHeads(*means, config).to(trunk.device)
         self._generator = np.random.default_rng(config.seed)
         self._optimizer = torch.optim.AdamW(
@@ -247,17 +248,18 @@ class TrunkTuning:
 
 
 def _class_means(
-    examples: Sequence[Example], classes_N: Tensor, num_layers: int, num_classes: int
+    examples: Sequence[Example], classes_N: Tensor, pooled: tuple[int, int], num_classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean unit vectors of each class (C, K, D) and of all (K, D), from codes."""
-    size = next(len(example.code.dense) for example in examples if example.code is not None) // num_layers
+    """Mean unit vectors of each class (C, K, D) and of all (K, D), from what the trunk made of codes."""
+    num_layers, size = pooled
     sums_CKD = torch.zeros(num_classes, num_layers, size)
     counts_C = torch.zeros(num_classes, dtype=torch.int64)
     for example, number in zip(examples, classes_N.tolist(), strict=True):
         if example.code is None:
             continue  # it came with codes of a later trunk only
         counts_C[number] += 1
-        code_KD = torch.from_numpy(example.code.dense.astype(np.float32)).view(num_layers, size)
+        pooled_P = example.code.dense[: num_layers * size]  # what follows is no matter of the trunk
+        code_KD = torch.from_numpy(pooled_P.astype(np.float32)).view(num_layers, size)
         sums_CKD[number] += functional.normalize(code_KD, dim=-1)
     mean_KD = sums_CKD.sum(dim=0) / counts_C.sum()
     # A class that only the exam holds starts at the common mean, whose centred direction is none.

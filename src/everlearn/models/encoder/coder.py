@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from everlearn.errors import ConfigError, InputError, ModelError
 from everlearn.models.encoder.forward import RowForward, find_row_forward
+from everlearn.models.encoder.gram_sketch import gram_sketches
 from everlearn.models.encoder.lexical import gram_features
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.encoder.quantization import round_unit_vectors
@@ -45,6 +47,8 @@ class CoderConfig:
         batch_invariant: Use fixed shapes, so that a text's code is the same bits in whatever company it is
             encoded; slower.
         ngram_max: 1 for words, 2 for words and pairs of neighbours in the lexical part.
+        sketch_size: Components of the sketch of words' and characters' n-grams, with which the dense part
+            ends; 0: none.
     """
 
     max_length: int = 256
@@ -53,9 +57,10 @@ class CoderConfig:
     token_budget: int = 1024
     batch_invariant: bool = False
     ngram_max: int = 2
+    sketch_size: int = 1024
 
     def __post_init__(self) -> None:
-        for name, least in (("max_length", 3), ("windows", 1), ("token_budget", 1)):
+        for name, least in (("max_length", 3), ("windows", 1), ("token_budget", 1), ("sketch_size", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: {getattr(self, name)} is below {least}")
         if self.ngram_max not in (1, 2):
@@ -76,7 +81,7 @@ def default_layers(num_layers: int) -> tuple[int, ...]:
 
 
 class TextCoder:
-    """Encodes texts by a frozen trunk: pooled hidden states rounded to int8, and hashed word n-grams.
+    """Encodes texts by a frozen trunk: pooled hidden states rounded to int8, and n-grams hashed and sketched.
 
     Args:
         trunk: From ``load_trunk``.
@@ -85,8 +90,9 @@ class TextCoder:
     Attributes:
         trunk: The trunk.
         config: The settings as given.
-        dense_size: Components of a code's dense part: layers times hidden size.
+        dense_size: Components of a code's dense part: layers times hidden size, and the sketch.
         leading_size: Components of its first part, the last layer's.
+        sketch_size: Components of its last part, the sketch.
         seconds: Time spent in ``encode`` so far.
 
     Raises:
@@ -102,7 +108,8 @@ class TextCoder:
         self._max_length = min(config.max_length, trunk.max_length)
         self._forward: RowForward | None = None
         self._fingerprint: str | None = None
-        self.dense_size = len(self._layers) * trunk.hidden_size
+        self.sketch_size = config.sketch_size
+        self.dense_size = len(self._layers) * trunk.hidden_size + self.sketch_size
         self.leading_size = trunk.hidden_size
         self.seconds = 0.0
 
@@ -119,11 +126,11 @@ class TextCoder:
             return []
         start = time.perf_counter()
         dense = round_unit_vectors(self.pool(texts)).flatten(1).numpy()
-        ngram_max = self.config.ngram_max
+        words = [gram_features(text, self.config.ngram_max) for text in texts]
+        if self.sketch_size:
+            dense = np.hstack([dense, gram_sketches(texts, words, self.sketch_size)])
         # A row is copied so that a code that is kept does not keep the whole batch in memory.
-        codes = [
-            Code(row.copy(), *gram_features(text, ngram_max)) for row, text in zip(dense, texts, strict=True)
-        ]
+        codes = [Code(row.copy(), *grams) for row, grams in zip(dense, words, strict=True)]
         self.seconds += time.perf_counter() - start
         return codes
 
@@ -187,7 +194,7 @@ class TextCoder:
 
     def config_json(self) -> dict[str, Json]:
         """What a code of this coder depends on, resolved: defaults filled in, lengths clipped."""
-        return {
+        config: dict[str, Json] = {
             "kind": "text",
             "model": self.trunk.name,
             "dtype": str(self.trunk.dtype).removeprefix("torch."),
@@ -198,6 +205,8 @@ class TextCoder:
             "batch_invariant": self.config.batch_invariant,
             "ngram_max": self.config.ngram_max,
         }
+        # Without one it says what it said before there were any, and so does its fingerprint.
+        return {**config, "sketch_size": self.sketch_size} if self.sketch_size else config
 
     def reading_problem(self, text: str) -> str | None:
         """Why a text cannot be read; None: it can."""

@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_TOKENS", "gram_features", "tokens"]
+__all__ = ["MAX_TOKENS", "gram_features", "log_counts", "tokens"]
 
 MAX_TOKENS = 20_000
 """Tokens of a text that count; what follows them has no lexical part."""
@@ -86,6 +86,12 @@ def gram_features(text: str, ngram_max: int = 2) -> tuple[npt.NDArray[np.uint32]
     values = np.array([min(255, round(255 * weight / norm)) for weight in weights], dtype=np.uint8)
     kept = values > 0
     return ids[kept], values[kept]
+
+
+def log_counts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """log(1 + count) in units of 1/4096, as whole numbers."""
+    table = np.array([_log_count(count) for count in range(int(counts.max(initial=0)) + 1)])
+    return table[counts].astype(np.float64)
 
 
 @cache

@@ -39,6 +39,7 @@ class VectorCoder:
         num_features: F.
         dense_size: Components of a code.
         leading_size: The same; a vector has no part that tells more than the others.
+        sketch_size: 0; a vector has no n-grams.
 
     Raises:
         ConfigError: A setting out of range, or ``scale`` together with ``normalize``.
@@ -48,6 +49,8 @@ class VectorCoder:
     >>> VectorCoder(2, normalize=False).encode(np.array([[3.0, -4.0]]))[0].dense.tolist()
     [76, -90, 64]
     """
+
+    sketch_size = 0
 
     def __init__(self, num_features: int, *, normalize: bool = True, scale: float | None = None) -> None:
         if num_features < 1:

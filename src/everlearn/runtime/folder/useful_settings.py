@@ -34,7 +34,8 @@ def check_useful(
 
 # What was decided when the codes were made, by its name there.
 _OF_THE_CODES = {
-    f"model.{name}": name for name in ("max_length", "windows", "layers", "dtype", "batch_invariant")
+    f"model.{name}": name
+    for name in ("max_length", "windows", "layers", "sketch_size", "dtype", "batch_invariant")
 }
 
 

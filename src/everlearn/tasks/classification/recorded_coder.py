@@ -40,8 +40,9 @@ class RecordedCoder:
         self.fingerprint = fingerprint
         self.config = config
         self.dense_size = dense_size
+        self.sketch_size = int(config.get("sketch_size", 0))
         # The first of the layers' equal parts.
-        self.leading_size = dense_size // max(1, len(config.get("layers", ())))
+        self.leading_size = (dense_size - self.sketch_size) // max(1, len(config.get("layers", ())))
         self._load = load
         self._owner = owner
         self._coder: TextCoder | None = None
@@ -125,5 +126,7 @@ def load_text_coder(
             layers=None if layers is None else tuple(layers),
             batch_invariant=recorded.get("batch_invariant", settings.batch_invariant),
             ngram_max=recorded.get("ngram_max", 2),
+            # Earlier records do not name it: their codes have none.
+            sketch_size=recorded.get("sketch_size", 0) if recorded else settings.sketch_size,
         ),
     )
