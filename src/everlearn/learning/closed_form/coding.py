@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,10 @@ from everlearn.errors import ConfigError, StateError
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.types import Code, Example
 
-__all__ = ["Coder", "Coding"]
+__all__ = ["Coder", "Coding", "Featurize", "RecentFeatures"]
+
+Featurize = Callable[[Sequence[Code]], torch.Tensor]
+"""Gives int8 features (B, M) of codes."""
 
 
 class Coder(Protocol):
@@ -100,3 +103,24 @@ class Coding:
         for row, code in zip(dense, codes, strict=True):
             row[:] = code.dense
         return self._feature_map(torch.from_numpy(dense).to(self._device))
+
+
+class RecentFeatures:
+    """Features of codes; those of the last batch are kept: it is predicted, then learned.
+
+    Args:
+        featurize: Makes them.
+    """
+
+    def __init__(self, featurize: Featurize) -> None:
+        self._featurize = featurize
+        self._last: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
+
+    def __call__(self, codes: Sequence[Code]) -> torch.Tensor:
+        """int8 features (B, M)."""
+        known, features = self._last
+        if len(known) == len(codes) and all(a is b for a, b in zip(known, codes, strict=True)):
+            return features
+        features = self._featurize(codes)
+        self._last = (codes, features)
+        return features

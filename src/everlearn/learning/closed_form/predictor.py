@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.naive_bayes import gram_matrix
 from everlearn.learning.closed_form.solution import Solution
+from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
 from everlearn.types import Code, Example, Prediction
 
 __all__ = ["ClosedFormPredictor"]

@@ -17,8 +17,9 @@ import torch
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
-from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
+from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray, Json
 

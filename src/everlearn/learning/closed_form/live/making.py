@@ -20,8 +20,9 @@ from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.ridge_base import DualBase, PrimalBase
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
-from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.solution import START, STRENGTHS, DueSolve, SampleData, Settings, choose
+from everlearn.learning.closed_form.statistics.count_sums import CountSums
 
 __all__ = ["FewExamples", "live_of_few", "live_of_sums"]
 
