@@ -12,6 +12,7 @@ from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Json
 
 __all__ = [
+    "FORMAT",
     "codes_from_tensors",
     "codes_to_tensors",
     "identity",
@@ -20,7 +21,9 @@ __all__ = [
     "sample_to_state",
 ]
 
-_FORMAT_VERSION = 1  # part of the fingerprint
+_FORMAT_VERSION = 1  # of what a fingerprint is made of, and part of it
+FORMAT = 2
+"""Of a saved state. 1: with sums of features. 2: without them where the sample has the codes of all examples."""
 _SAMPLE = "sample."
 
 # The settings that change what the sums or the sample hold. The others only say how they are used.

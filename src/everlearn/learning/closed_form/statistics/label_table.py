@@ -54,7 +54,7 @@ class LabelTable:
     def new_within(self, max_classes: int, labels: Iterable[str]) -> tuple[str, ...]:
         """See ``new_among``. Raises ConfigError where that makes more labels than may be."""
         new = self.new_among(labels)
-        if len(self) + len(new) > max_classes:
+        if new and len(self) + len(new) > max_classes:
             raise ConfigError(
                 f"label {new[-1]!r} would be one more than max_classes={max_classes}; "
                 "raise it, or check that the target field holds labels and not free text"

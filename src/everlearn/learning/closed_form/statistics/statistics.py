@@ -17,6 +17,7 @@ import torch
 from everlearn.learning.closed_form import saved_state
 from everlearn.learning.closed_form.coding import Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.statistics.class_statistic import ClassStatistic
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.learning.closed_form.statistics.feature_sums import FeatureSums
@@ -47,7 +48,9 @@ class Statistics:
     def __init__(self, config: ClosedFormConfig, featurize: Featurize, device: torch.device) -> None:
         self.labels = LabelTable()
         self.sample = HashSample(config.sample_size)
-        self.features = FeatureSums(config.num_features, config.gather, featurize, device)
+        self.features = FeatureSums(
+            lambda: GramSums(config.num_features, config.gather, device), featurize, self._everything
+        )
         self.counts = CountSums(config.gram_bits, config.gather)
 
     @property
@@ -60,8 +63,16 @@ class Statistics:
         """Whether the sample holds every example, so that nothing as large as the sums need be solved."""
         return self.sample.has_all and self.sample.num_held == self.labels.num_examples
 
+    def _everything(self) -> tuple[Sequence[Code], IntArray, int]:
+        """All examples, while the sample holds them."""
+        members = self.sample.members()
+        classes_N = self.labels.numbers(member.label for member in members)
+        return [member.code for member in members], classes_N, len(self.labels)
+
     def add(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> IntArray:
         """Add examples; labels may be new. Returns their classes."""
+        if not self.sample.has_room_for(len(ids)):
+            self.features.keep()
         self.labels.extend(labels)
         classes_B = self.labels.numbers(labels)
         self.labels.count(classes_B)
@@ -71,10 +82,12 @@ class Statistics:
 
     def subtract(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> tuple[str, ...]:
         """Take out examples that were added. Returns the labels that are gone with them."""
+        if not self.sample.holds(ids, labels, codes):
+            self.features.keep()  # the codes at hand would not say what is left
         classes_B = self.labels.numbers(labels)
         self.labels.count(classes_B, sign=-1)
         self.count(codes, classes_B, sign=-1)
-        self.sample.remove(ids, labels)
+        self.sample.remove(ids, labels, codes)
         kept = np.flatnonzero(self.labels.counts_C).tolist()
         gone = tuple(
             name for name, num in zip(self.labels.names, self.labels.counts_C, strict=True) if not num
@@ -95,6 +108,9 @@ class Statistics:
 
     def merge(self, other: Statistics) -> None:
         """Become the statistics of both sets of examples."""
+        is_any_kept = self.features.is_kept or other.features.is_kept
+        if is_any_kept or not self.sample.has_room_for(other.sample.num_held):
+            self.features.keep()
         self.labels.extend(other.labels.names)
         class_of_other = self.labels.numbers(other.labels.names)
         for mine, theirs in zip(self._sums, other._sums, strict=True):
@@ -104,7 +120,8 @@ class Statistics:
 
     def resample(self, members: Iterable[Sampled]) -> None:
         """Choose the sample anew from all examples, in any order."""
-        self.sample.rebuild(members)
+        if self.features.is_kept:  # else it has all
+            self.sample.rebuild(members)
 
     def fingerprint(self, identity: Mapping[str, Json]) -> str:
         """SHA-256 (hex) of all this, and of what names the learner."""
@@ -126,7 +143,13 @@ class Statistics:
         tensors, sample = saved_state.sample_to_state(self.sample)
         for sums in self._sums:
             tensors |= sums.tensors()
-        return tensors, {"labels": list(self.labels.names), "sample": sample}
+        data: dict[str, Json] = {
+            "format": saved_state.FORMAT,
+            "labels": list(self.labels.names),
+            "label_counts": self.labels.counts_C.tolist(),
+            "sample": sample,
+        }
+        return tensors, data
 
     def load(self, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> None:
         """The inverse of ``to_state``, into statistics of nothing."""
@@ -134,4 +157,12 @@ class Statistics:
         saved_state.sample_from_state(self.sample, tensors, data["sample"])
         for sums in self._sums:
             sums.load(tensors, len(names))
-        self.labels.load(names, self.features.sums().class_counts_C.numpy().copy())
+        if "label_counts" in data:
+            counts_C = np.array(data["label_counts"], dtype=np.int64)
+        else:  # format 1, which always has the sums
+            counts_C = tensors["sums.class_counts"].numpy().copy()
+        self.labels.load(names, counts_C)
+        if not self.features.is_kept:
+            classes_N = self._everything()[1]
+            if not self.is_few or (np.bincount(classes_N, minlength=len(names)) != counts_C).any():
+                raise ValueError("there are neither the sums nor all examples")
