@@ -18,9 +18,9 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
 from everlearn.learning.closed_form.live.added_rows import Batch
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.live.serving import Serving
+from everlearn.learning.closed_form.live.serving import Serving, Settled
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
-from everlearn.learning.closed_form.solution import SampleScores, Solution
+from everlearn.learning.closed_form.solution import SampleScores
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.run_learner import RunLearner
 from everlearn.memory.hash_sample import Sampled
@@ -141,7 +141,7 @@ class ClosedFormLearner(RunLearner):
         """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
         return self._frozen(self._serving.snapshot())
 
-    def _frozen(self, solution: Solution | LiveSolution | None) -> ClosedFormPredictor:
+    def _frozen(self, solution: Settled | LiveSolution | None) -> ClosedFormPredictor:
         if isinstance(solution, LiveSolution):
             solution = solution.frozen()
         return ClosedFormPredictor(solution, self.config.gram_bits, self._coding.codes, self._coding.features)

@@ -23,7 +23,7 @@ __all__ = [
 
 _FORMAT_VERSION = 1  # of what a fingerprint is made of, and part of it
 FORMAT = 2
-"""Of a saved state. 1: with sums of features. 2: without them where the sample has the codes of all examples."""
+"""Of a saved state. 1: with sums of features. 2: without them where the sample has all examples' codes."""
 _SAMPLE = "sample."
 
 # The settings that change what the sums or the sample hold. The others only say how they are used.

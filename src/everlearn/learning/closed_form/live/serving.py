@@ -6,21 +6,26 @@ Nothing here is state but what a saved learner must know to go on with the same 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 
 from everlearn.learning.closed_form.coding import Coding, Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.few_solution import FewSolution, score_few, solve_few
 from everlearn.learning.closed_form.live.added_rows import AddedRows, Batch
+from everlearn.learning.closed_form.live.few_examples import FewExamples
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.live.making import FewExamples, live_of_few, live_of_sums
+from everlearn.learning.closed_form.live.making import live_of_few, live_of_sums
 from everlearn.learning.closed_form.live.schedule import SolveSchedule
 from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
 from everlearn.learning.closed_form.solution import (
     DueSolve,
     SampleData,
     SampleScores,
+    Settings,
     Solution,
     score_sample,
     solve,
@@ -30,7 +35,9 @@ from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
 from everlearn.memory.hash_sample import Sampled
 from everlearn.types import Json
 
-__all__ = ["Served", "Serving"]
+__all__ = ["Served", "Serving", "Settled"]
+
+Settled = Solution | FewSolution
 
 _SOLUTION = "solution."
 
@@ -71,14 +78,14 @@ class Serving:
 
     def invalidate(self) -> None:
         """Something was forgotten: nothing of before is used again."""
-        self._solution: Solution | None = None  # where it is settled
+        self._solution: Settled | None = None  # where it is settled
         self._live: LiveSolution | None = None  # where it is not
         self._ahead: LiveSolution | None = None  # what the next solve will come to, where it was asked for
         self._rows = AddedRows()
         self._schedule = SolveSchedule(self._config)
 
     @property
-    def current(self) -> Solution | LiveSolution | None:
+    def current(self) -> Settled | LiveSolution | None:
         """What predictions are made by, without what was learned since it was refreshed."""
         return self._solution or self._live
 
@@ -116,22 +123,35 @@ class Serving:
             return
         self._live = self._ahead = None  # its memory is needed
         self._rows = AddedRows()
-        known = self._statistics
-        self._solution = solve(
-            known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config
-        )
+        self._solution = self._of_all_used() if self._is_dual else self._of_all_summed()
         self._note_solve(DueSolve(), self._solution)
+
+    @property
+    def _is_dual(self) -> bool:
+        """Whether the settled predictor is solved from examples: a function of their set, as its bits are."""
+        known = self._statistics
+        return known.is_all_used and known.labels.num_examples < self._config.num_features
+
+    def _of_all_used(self, keep: Settings | None = None) -> FewSolution:
+        return solve_few(*self._by_name(), self._statistics.labels.by_name, self._config, keep)
+
+    def _of_all_summed(self) -> Solution:
+        known = self._statistics
+        return solve(known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config)
 
     def sample_scores(self) -> SampleScores:
         """See the learner's."""
         self.settle()
         assert self._solution is not None, "nothing was learned"
         known = self._statistics
+        ids = [member.id for member in known.sample]
+        if isinstance(self._solution, FewSolution):
+            return score_few(*self._by_name(), ids, self._solution)
         return score_sample(
             known.features.sums(),
             known.counts,
             known.labels.names,
-            [member.id for member in known.sample],
+            ids,
             self._sample_data(self._config.sample_size),
             self._config,
             self._solution.settings,
@@ -147,7 +167,7 @@ class Serving:
         self._rows = AddedRows(len(self._statistics.labels), self._statistics.is_few)
         self._note_solve(due, self._live)
 
-    def snapshot(self) -> Solution | LiveSolution | None:
+    def snapshot(self) -> Settled | LiveSolution | None:
         """What ``refresh`` would make current, and will not solve again."""
         due = self._due()
         if due is None:
@@ -165,7 +185,7 @@ class Serving:
             "solution": None,
             "live": None,
         }
-        if self._solution is not None:
+        if isinstance(self._solution, Solution):  # of few examples it is made again
             solved, data["solution"] = solution_to_state(self._solution)
             tensors = {f"{_SOLUTION}{name}": tensor for name, tensor in solved.items()}
         if self._live is not None:
@@ -188,10 +208,12 @@ class Serving:
         self._schedule.restore(data["schedule"], None if solution is None else solution.settings)
         # In an earlier format a solution might be behind what was learned since.
         self._solution = solution if data.get("is_settled", True) else None
+        if solution is None and data.get("is_settled", False):
+            self._solution = self._of_all_used(self._schedule.settings)
         if live is not None:
             self._make_again(AddedRows.from_state(tensors, live), live["num_added"])
 
-    def _note_solve(self, due: DueSolve, made: Solution | LiveSolution) -> None:
+    def _note_solve(self, due: DueSolve, made: Settled | LiveSolution) -> None:
         known = self._statistics.labels
         self._schedule.note(due, made.settings, known.num_examples, len(known))
 
@@ -231,11 +253,21 @@ class Serving:
             return self._of_few(known.sample.members(), known.labels.names, due)
         return self._of_sums(known.labels.names, due)
 
-    def _of_few(self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve) -> LiveSolution:
+    def _by_name(self) -> tuple[FewExamples, sp.csr_matrix]:
+        """All examples, and the sums of their grams, with the classes in the order of their names."""
+        known = self._statistics
+        order = known.labels.order()
+        few = self._few(known.sample.members(), len(order))
+        return replace(few, classes_N=np.argsort(order)[few.classes_N]), known.counts.sums()[order]
+
+    def _few(self, members: Sequence[Sampled], num_classes: int) -> FewExamples:
         codes = [member.code for member in members]
         classes_N = self._statistics.labels.numbers(member.label for member in members)
         counts_NH = gram_matrix(codes, self._config.gram_bits)
-        few = FewExamples(self._coding.features(codes), counts_NH, classes_N)
+        return FewExamples(self._coding.features(codes), counts_NH, classes_N, num_classes)
+
+    def _of_few(self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve) -> LiveSolution:
+        few = self._few(members, len(labels))
         return live_of_few(few, self._statistics.counts, labels, self._config, due)
 
     def _of_sums(self, labels: Sequence[str], due: DueSolve) -> LiveSolution:

@@ -63,6 +63,12 @@ class Statistics:
         """Whether the sample holds every example, so that nothing as large as the sums need be solved."""
         return self.sample.has_all and self.sample.num_held == self.labels.num_examples
 
+    @property
+    def is_all_used(self) -> bool:
+        """Whether the sample uses every example; unlike ``is_few``, a function of the set of examples."""
+        num = self.labels.num_examples
+        return num <= self.sample.size and self.sample.num_held == num
+
     def _everything(self) -> tuple[Sequence[Code], IntArray, int]:
         """All examples, while the sample holds them."""
         members = self.sample.members()
