@@ -13,8 +13,8 @@ from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.closed_form import few_solution, ridge, solution
 from everlearn.learning.closed_form.few_solution import FewSolution
-from everlearn.learning.closed_form.live.serving import Serving
 from everlearn.learning.closed_form.solution import Solution
+from everlearn.learning.closed_form.solver import Solver
 from everlearn.types import Example
 
 CONFIG = ClosedFormConfig.of_size(256, gram_bits=12, sample_size=200, leverage_features=96)
@@ -38,7 +38,7 @@ def test_it_is_the_solution_of_the_sums(
         monkeypatch.setattr(module, "SEARCH_MEMBERS", 60)
     examples, queries = make_examples(num, noise=noise), make_examples(30, noise=noise, seed=1)
     few = settled(examples)
-    monkeypatch.setattr(Serving, "_is_dual", False)
+    monkeypatch.setattr(Solver, "is_dual", False)
     monkeypatch.setattr(ridge, "FLOAT32_CONDITION", 0.0)  # in double precision
     summed = settled(examples)
     mine, other = few.frozen()._solution, summed.frozen()._solution

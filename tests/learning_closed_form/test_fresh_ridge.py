@@ -51,7 +51,7 @@ def fresh_of(
 ) -> tuple[FreshRidge, float]:
     """By a base of these examples, and its λ."""
     if kind == "few":
-        products = ExactProducts(features)
+        products = ExactProducts(lambda: features)
         base = DualBase(products, torch.bincount(classes, minlength=num_classes), STRENGTH)
         centred = features.double() - features.double().mean(dim=0)
         return FreshRidge.of_few(base, products, classes), STRENGTH * float(

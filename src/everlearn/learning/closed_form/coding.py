@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import torch
 
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.remade import Spare
 from everlearn.types import Code, Example
 
 __all__ = ["Coder", "Coding", "Featurize", "RecentFeatures"]
@@ -114,13 +116,15 @@ class RecentFeatures:
 
     def __init__(self, featurize: Featurize) -> None:
         self._featurize = featurize
-        self._last: tuple[Sequence[Code], torch.Tensor] = ((), torch.empty(0, dtype=torch.int8))
+        self._last: tuple[Sequence[Code], Spare[torch.Tensor]] | None = None
 
     def __call__(self, codes: Sequence[Code]) -> torch.Tensor:
         """int8 features (B, M)."""
-        known, features = self._last
-        if len(known) == len(codes) and all(a is b for a, b in zip(known, codes, strict=True)):
-            return features
+        known, spare = self._last or ((), None)
+        if spare is not None and len(known) == len(codes) and all(map(operator.is_, known, codes)):
+            features = spare.get()
+            if features is not None:
+                return features
         features = self._featurize(codes)
-        self._last = (codes, features)
+        self._last = (codes, Spare(features, features.nbytes))
         return features

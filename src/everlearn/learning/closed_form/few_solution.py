@@ -18,7 +18,6 @@ import torch
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.live.few_examples import FewExamples, Judged
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
-from everlearn.learning.closed_form.live.ridge_base import ExactProducts
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.solution import (
     SEARCH_FEATURES,
@@ -52,6 +51,11 @@ class FewSolution:
     bayes: NaiveBayesScorer
     settings: Settings
 
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        return self.ridge.num_bytes + self.leading.num_bytes + self.bayes.num_bytes
+
     def assess(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> tuple[FloatArray, FloatArray]:
         """Probabilities (B, C) and outlier scores (B,)."""
         probabilities, outliers = [], []
@@ -81,14 +85,14 @@ def solve_few(
         keep: Settings that this chose before.
     """
     words = NaiveBayesScorer(sums_CH, config.smoothing)
-    products = ExactProducts(few.features_NM)
-    leading = ExactProducts(few.features_NM[:, : config.leverage_features].contiguous())
+    products = few.products()
+    leading = few.products(config.leverage_features)
     if keep is not None:
         ridge = few.ridge(products, keep.strength)
         outliers = few.ridge(leading, keep.strength, products.scale)
         return FewSolution(tuple(labels), ridge, outliers, words, keep)
     words_NC = few.words_left_out(len(few), words, sums_CH)
-    searched = ExactProducts(few.features_NM[:, :SEARCH_FEATURES].contiguous())
+    searched = few.products(SEARCH_FEATURES)
     strength = Judged(few, searched, words_NC[:SEARCH_MEMBERS]).best(START, is_far=True)
     ridge, mixture = Judged(few, products, words_NC).tried(strength)
     outliers = few.ridge(leading, strength, products.scale)

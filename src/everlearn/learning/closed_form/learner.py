@@ -21,6 +21,7 @@ from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.serving import Serving, Settled
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
 from everlearn.learning.closed_form.solution import SampleScores
+from everlearn.learning.closed_form.solver import Solver
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.run_learner import RunLearner
 from everlearn.memory.hash_sample import Sampled
@@ -85,7 +86,8 @@ class ClosedFormLearner(RunLearner):
     def _reset(self) -> None:
         self._featurize = RecentFeatures(self._coding.features)
         self._statistics = Statistics(self.config, self._featurize, self._device)
-        self._serving = Serving(self._statistics, self.config, self._coding, self._featurize)
+        solver = Solver(self._statistics, self.config, self._coding, self._featurize)
+        self._serving = Serving(self._statistics, self.config, solver, self._featurize)
 
     @property
     def labels(self) -> tuple[str, ...]:

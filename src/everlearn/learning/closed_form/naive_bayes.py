@@ -59,6 +59,12 @@ class NaiveBayesScorer:
         )
         self._corrections_KC = corrections_CK.T.tocsr()
 
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory the weights take."""
+        corrections = self._corrections_KC
+        return int(self._columns_K.nbytes + corrections.data.nbytes + corrections.indices.nbytes)
+
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
         """Everything derived, as tensors and JSON, so that it comes back to the bit."""
         corrections = self._corrections_KC

@@ -16,6 +16,7 @@ from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
+from everlearn.learning.closed_form.remade import Remade
 from everlearn.learning.closed_form.solution import STRENGTHS
 from everlearn.types import FloatArray
 
@@ -27,13 +28,13 @@ class FewExamples:
     """All examples that were learned, in an order that depends on their set alone.
 
     Attributes:
-        features_NM: int8 features.
+        features: int8 (N, M); made again from the codes where they were let go.
         counts_NH: Hashed counts of grams.
         classes_N: Their classes.
         num_classes: C.
     """
 
-    features_NM: torch.Tensor
+    features: Remade[torch.Tensor]
     counts_NH: sp.csr_matrix
     classes_N: npt.NDArray[np.int64]
     num_classes: int
@@ -45,6 +46,13 @@ class FewExamples:
     def counts_C(self) -> torch.Tensor:
         """Examples of each class."""
         return torch.bincount(torch.from_numpy(self.classes_N), minlength=self.num_classes)
+
+    def products(self, num_features: int | None = None) -> ExactProducts:
+        """Products of the features, or of the leading ones."""
+        features = self.features
+        if num_features is None:
+            return ExactProducts(features.get)
+        return ExactProducts(lambda: features.get()[:, :num_features])
 
     def ridge(self, products: ExactProducts, strength: float, scale: float | None = None) -> FreshRidge:
         """The ridge expert.

@@ -59,6 +59,11 @@ class FreshRidge:
         fresh._num_own = base.num_examples
         return fresh
 
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory the rows take."""
+        return self._rows.num_bytes + (0 if self._inputs is None else self._inputs.nbytes)
+
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
         copy = type(self)(self._base)

@@ -15,7 +15,7 @@ from everlearn.learning.closed_form.live.few_examples import FewExamples, Judged
 from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.live.ridge_base import ExactProducts, PrimalBase
+from everlearn.learning.closed_form.live.ridge_base import PrimalBase
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.solution import START, DueSolve, SampleData, Settings, choose
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
@@ -39,7 +39,7 @@ def live_of_few(
         config: Sizes.
         due: How settings are come by.
     """
-    sums_CH, products = counts.sums(), ExactProducts(few.features_NM)
+    sums_CH, products = counts.sums(), few.products()
     if due.keep is not None:
         ridge, settings = few.ridge(products, due.keep.strength), due.keep
     else:

@@ -12,6 +12,7 @@ Legend: B examples, R others, N of the base, M features (m of them used), C clas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,31 +111,33 @@ class ExactProducts:
     """Products of few examples' features, exact integers, and what centres them.
 
     Args:
-        features_NM: int8 features.
+        features: Gives the int8 features (N, M), now and later.
 
     Attributes:
-        examples: The examples as a base sees them.
+        features: The same.
         products_NN: int32.
+        means_N: Products with the mean.
         total_M: Sum of the features, in float64.
         mean_square: Squared norm of the mean.
         scale: Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
     """
 
-    def __init__(self, features_NM: torch.Tensor) -> None:
+    def __init__(self, features: Callable[[], torch.Tensor]) -> None:
+        self.features = features
+        features_NM = features()
         # Exact in float64: sums of at most 2**53 / 127 / M.
         self.total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
         self.products_NN = int8_product(features_NM, features_NM.T.contiguous())
-        means_N = self.products_NN.double().mean(dim=0)
-        self.mean_square = float(means_N.mean())
-        trace = float((self.products_NN.diagonal().double() - means_N).sum())
+        self.means_N = self.products_NN.double().mean(dim=0)
+        self.mean_square = float(self.means_N.mean())
+        trace = float((self.products_NN.diagonal().double() - self.means_N).sum())
         self.scale = trace / len(features_NM) if trace > 0 else 1.0
-        self.examples = Vectors(features_NM, means_N)
 
 
 class DualBase:
     """The mean of few examples; what they say beyond it is for rows to tell.
 
-    All but the products is in float64: matrices are small. The products themselves are not held.
+    All but the products is in float64: matrices are small. Neither products nor features are held.
 
     Args:
         products: Of the base's examples.
@@ -150,7 +153,8 @@ class DualBase:
         strength: float,
         scale: float | None = None,
     ) -> None:
-        self._examples = products.examples
+        self._features = products.features
+        self._means_N = products.means_N
         self._total_M = products.total_M
         self._mean_square = products.mean_square
         self._strength = strength * (products.scale if scale is None else scale)
@@ -159,11 +163,11 @@ class DualBase:
 
     def among_own(self, products: ExactProducts) -> torch.Tensor:
         """Covariances (N, N) of the base's examples with each other."""
-        return self._centred(products.products_NN, self._examples, self._examples)
+        return self._centred(products.products_NN, self._means_N, self._means_N)
 
     def own_covariances(self, others: Vectors) -> torch.Tensor:
         """See RidgeBase: all its examples are rows."""
-        return self.covariances(self._examples, others)
+        return self.covariances(Vectors(self._features(), self._means_N), others)
 
     def vectors(self, features_BM: torch.Tensor) -> Vectors:
         """See RidgeBase."""
@@ -177,12 +181,14 @@ class DualBase:
     def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
         """See RidgeBase."""
         products_RB = int8_product(rows.inputs, others.inputs.T.contiguous())
-        return self._centred(products_RB, rows, others)
+        return self._centred(products_RB, rows.means_B, others.means_B)
 
-    def _centred(self, products_RB: torch.Tensor, rows: Vectors, others: Vectors) -> torch.Tensor:
+    def _centred(
+        self, products_RB: torch.Tensor, means_R: torch.Tensor, means_B: torch.Tensor
+    ) -> torch.Tensor:
         centred_RB = products_RB.double()
-        centred_RB -= rows.means_B[:, None]
-        centred_RB -= others.means_B
+        centred_RB -= means_R[:, None]
+        centred_RB -= means_B
         centred_RB += self._mean_square
         return centred_RB.div_(self._strength)
 

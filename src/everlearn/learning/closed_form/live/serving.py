@@ -5,39 +5,29 @@ Nothing here is state but what a saved learner must know to go on with the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 
-from everlearn.learning.closed_form.coding import Coding, Featurize
+from everlearn.learning.closed_form.coding import Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
-from everlearn.learning.closed_form.few_solution import FewSolution, score_few, solve_few
+from everlearn.learning.closed_form.few_solution import FewSolution
 from everlearn.learning.closed_form.live.added_rows import AddedRows, Batch
-from everlearn.learning.closed_form.live.few_examples import FewExamples
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.live.making import live_of_few, live_of_sums
 from everlearn.learning.closed_form.live.schedule import SolveSchedule
+from everlearn.learning.closed_form.remade import Kept, Remade
 from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
-from everlearn.learning.closed_form.solution import (
-    DueSolve,
-    SampleData,
-    SampleScores,
-    Settings,
-    Solution,
-    score_sample,
-    solve,
-)
+from everlearn.learning.closed_form.solution import DueSolve, SampleScores, Solution
+from everlearn.learning.closed_form.solver import Solver
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
-from everlearn.memory.hash_sample import Sampled
 from everlearn.types import Json
 
 __all__ = ["Served", "Serving", "Settled"]
 
 Settled = Solution | FewSolution
+_Live = Kept[LiveSolution] | Remade[LiveSolution]
 
 _SOLUTION = "solution."
 
@@ -52,34 +42,36 @@ class Served:
         schedule: When it is made anew.
     """
 
-    live: LiveSolution | None
+    live: _Live | None
     rows: AddedRows
     schedule: SolveSchedule
 
 
 class Serving:
-    """Makes what predictions are made by from the statistics.
+    """Holds what predictions are made by, and has it made when that is due.
+
+    What is made of few examples may be let go and made again, see ``Remade``.
 
     Args:
         statistics: What was learned; the learner changes it and says so.
         config: Sizes.
-        coding: Makes features of codes.
-        featurize: The same, with those of the last batch kept.
+        solver: Makes what predictions are made by.
+        featurize: Gives features of codes.
     """
 
     def __init__(
-        self, statistics: Statistics, config: ClosedFormConfig, coding: Coding, featurize: Featurize
+        self, statistics: Statistics, config: ClosedFormConfig, solver: Solver, featurize: Featurize
     ) -> None:
         self._statistics = statistics
         self._config = config
-        self._coding = coding
+        self._solver = solver
         self._featurize = featurize
         self.invalidate()
 
     def invalidate(self) -> None:
         """Something was forgotten: nothing of before is used again."""
-        self._solution: Settled | None = None  # where it is settled
-        self._live: LiveSolution | None = None  # where it is not
+        self._solution: Kept[Solution] | Remade[FewSolution] | None = None  # where it is settled
+        self._live: _Live | None = None  # where it is not
         self._ahead: LiveSolution | None = None  # what the next solve will come to, where it was asked for
         self._rows = AddedRows()
         self._schedule = SolveSchedule(self._config)
@@ -87,7 +79,9 @@ class Serving:
     @property
     def current(self) -> Settled | LiveSolution | None:
         """What predictions are made by, without what was learned since it was refreshed."""
-        return self._solution or self._live
+        if self._solution is not None:
+            return self._solution.get()
+        return None if self._live is None else self._live.get()
 
     @property
     def is_settled(self) -> bool:
@@ -123,39 +117,24 @@ class Serving:
             return
         self._live = self._ahead = None  # its memory is needed
         self._rows = AddedRows()
-        self._solution = self._of_all_used() if self._is_dual else self._of_all_summed()
-        self._note_solve(DueSolve(), self._solution)
+        if self._solver.is_dual:
+            few = self._solver.settled_few()
+            self._note_solve(DueSolve(), few)
+            self._solution = self._settled_again().holding(few)
+        else:
+            solution = self._solver.settled()
+            self._note_solve(DueSolve(), solution)
+            self._solution = Kept(solution)
 
-    @property
-    def _is_dual(self) -> bool:
-        """Whether the settled predictor is solved from examples: a function of their set, as its bits are."""
-        known = self._statistics
-        return known.is_all_used and known.labels.num_examples < self._config.num_features
-
-    def _of_all_used(self, keep: Settings | None = None) -> FewSolution:
-        return solve_few(*self._by_name(), self._statistics.labels.by_name, self._config, keep)
-
-    def _of_all_summed(self) -> Solution:
-        known = self._statistics
-        return solve(known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config)
+    def _settled_again(self) -> Remade[FewSolution]:
+        """Of few examples: with the settings that were chosen."""
+        return Remade(lambda: self._solver.settled_few(self._schedule.settings), lambda few: few.num_bytes)
 
     def sample_scores(self) -> SampleScores:
         """See the learner's."""
         self.settle()
         assert self._solution is not None, "nothing was learned"
-        known = self._statistics
-        ids = [member.id for member in known.sample]
-        if isinstance(self._solution, FewSolution):
-            return score_few(*self._by_name(), ids, self._solution)
-        return score_sample(
-            known.features.sums(),
-            known.counts,
-            known.labels.names,
-            ids,
-            self._sample_data(self._config.sample_size),
-            self._config,
-            self._solution.settings,
-        )
+        return self._solver.scores(self._solution.get())
 
     def refresh(self) -> None:
         """Let the next prediction use everything that was learned."""
@@ -163,9 +142,21 @@ class Serving:
         if due is None:
             return
         ahead, self._ahead, self._live = self._ahead, None, None  # their memory is needed for the next
-        self._live = self._made(due) if ahead is None else ahead
+        live = self._solver.live(due) if ahead is None else ahead
         self._rows = AddedRows(len(self._statistics.labels), self._statistics.is_few)
-        self._note_solve(due, self._live)
+        self._live = self._live_again().holding(live) if self._rows.is_few else Kept(live)
+        self._note_solve(due, live)
+
+    def _live_again(self) -> Remade[LiveSolution]:
+        """Of few examples: by the rows that were added to it."""
+        return Remade(self._as_it_was, lambda live: live.num_bytes)
+
+    def _as_it_was(self) -> LiveSolution:
+        """The live predictor made again: without what was added since, which is added again."""
+        live = self._solver.live_before(self._rows, self._schedule.settings)
+        for batch in self._rows.added:
+            self._add(live, batch)
+        return live
 
     def snapshot(self) -> Settled | LiveSolution | None:
         """What ``refresh`` would make current, and will not solve again."""
@@ -173,7 +164,7 @@ class Serving:
         if due is None:
             return self.current
         if self._ahead is None:
-            self._ahead = self._made(due)
+            self._ahead = self._solver.live(due)
         return self._ahead
 
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
@@ -185,8 +176,8 @@ class Serving:
             "solution": None,
             "live": None,
         }
-        if isinstance(self._solution, Solution):  # of few examples it is made again
-            solved, data["solution"] = solution_to_state(self._solution)
+        if isinstance(self._solution, Kept):  # of few examples it is made again
+            solved, data["solution"] = solution_to_state(self._solution.get())
             tensors = {f"{_SOLUTION}{name}": tensor for name, tensor in solved.items()}
         if self._live is not None:
             rows, data["live"] = self._rows.to_state()
@@ -207,11 +198,15 @@ class Serving:
             solution = solution_from_state(solved, data["solution"], device)
         self._schedule.restore(data["schedule"], None if solution is None else solution.settings)
         # In an earlier format a solution might be behind what was learned since.
-        self._solution = solution if data.get("is_settled", True) else None
-        if solution is None and data.get("is_settled", False):
-            self._solution = self._of_all_used(self._schedule.settings)
+        if solution is not None and data.get("is_settled", True):
+            self._solution = Kept(solution)
+        elif solution is None and data.get("is_settled", False):
+            if not self._solver.is_dual or self._schedule.settings is None:
+                raise ValueError("there is neither a solution nor what it is made of")
+            self._solution = self._settled_again()
         if live is not None:
-            self._make_again(AddedRows.from_state(tensors, live), live["num_added"])
+            self._rows = AddedRows.from_state(tensors, live)
+            self._live = self._live_again() if self._rows.is_few else Kept(self._as_it_was())
 
     def _note_solve(self, due: DueSolve, made: Settled | LiveSolution) -> None:
         known = self._statistics.labels
@@ -232,70 +227,19 @@ class Serving:
     def _add_rows(self) -> bool:
         """Add what is pending to the live predictor; False: it cannot go on."""
         assert self._live is not None
-        rows = self._rows
+        rows, live = self._rows, self._live.get()
         while rows.pending:
-            batch = rows.pending[0]
-            if not self._live.add(
-                self._featurize(batch.codes),
-                gram_matrix(batch.codes, self._config.gram_bits),
-                batch.classes_B,
-                self._statistics.labels.names[: batch.num_classes],
-                batch.sign,
-            ):
+            if not self._add(live, rows.pending[0]):
                 return False
             rows.added.append(rows.pending.pop(0))
         return True
 
-    def _made(self, due: DueSolve) -> LiveSolution:
-        """A live predictor that has everything now."""
-        known = self._statistics
-        if known.is_few:
-            return self._of_few(known.sample.members(), known.labels.names, due)
-        return self._of_sums(known.labels.names, due)
-
-    def _by_name(self) -> tuple[FewExamples, sp.csr_matrix]:
-        """All examples, and the sums of their grams, with the classes in the order of their names."""
-        known = self._statistics
-        order = known.labels.order()
-        few = self._few(known.sample.members(), len(order))
-        return replace(few, classes_N=np.argsort(order)[few.classes_N]), known.counts.sums()[order]
-
-    def _few(self, members: Sequence[Sampled], num_classes: int) -> FewExamples:
-        codes = [member.code for member in members]
-        classes_N = self._statistics.labels.numbers(member.label for member in members)
-        counts_NH = gram_matrix(codes, self._config.gram_bits)
-        return FewExamples(self._coding.features(codes), counts_NH, classes_N, num_classes)
-
-    def _of_few(self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve) -> LiveSolution:
-        few = self._few(members, len(labels))
-        return live_of_few(few, self._statistics.counts, labels, self._config, due)
-
-    def _of_sums(self, labels: Sequence[str], due: DueSolve) -> LiveSolution:
-        known = self._statistics
-        return live_of_sums(known.features.sums(), known.counts, labels, self._sample_data, self._config, due)
-
-    def _make_again(self, rows: AddedRows, num_added: int) -> None:
-        """The live predictor as it was: without what was added since, which is added again."""
-        known = self._statistics
-        due, labels = DueSolve(keep=self._schedule.settings), known.labels.names[: rows.num_classes]
-        for batch in rows.all():
-            known.count(batch.codes, batch.classes_B, -batch.sign)
-        if rows.is_few:
-            self._live = self._of_few(rows.without(known.sample.members()), labels, due)
-        else:
-            self._live = self._of_sums(labels, due)
-        for batch in rows.all():
-            known.count(batch.codes, batch.classes_B, batch.sign)
-        self._rows = rows
-        pending, rows.pending = rows.pending[num_added:], rows.pending[:num_added]
-        self._add_rows()
-        rows.pending = pending
-
-    def _sample_data(self, num_members: int) -> SampleData:
-        members = list(self._statistics.sample)[:num_members]
-        codes = [member.code for member in members]
-        return SampleData(
-            self._featurize(codes),
-            gram_matrix(codes, self._config.gram_bits),
-            [member.label for member in members],
+    def _add(self, live: LiveSolution, batch: Batch) -> bool:
+        """Add a batch to a live predictor; False: it cannot go on."""
+        return live.add(
+            self._featurize(batch.codes),
+            gram_matrix(batch.codes, self._config.gram_bits),
+            batch.classes_B,
+            self._statistics.labels.names[: batch.num_classes],
+            batch.sign,
         )
