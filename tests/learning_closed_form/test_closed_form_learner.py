@@ -190,10 +190,29 @@ def test_a_state_that_does_not_fit_is_refused() -> None:
     fitting = ClosedFormLearner(dense_size=DENSE_SIZE, config=CONFIG)
     with pytest.raises(StateError, match="kind"):
         fitting.restore(State(state.tensors, {**state.data, "kind": "gradient"}))
-    without = {name: t for name, t in state.tensors.items() if name != "sums.class_sums"}
+    assert fitting.num_examples == 0
+
+
+@pytest.mark.parametrize("num", [50, 300])
+@pytest.mark.parametrize("part", ["sums.", "sums.class_sums", "sample.", "counts.data"])
+def test_a_state_that_lacks_a_part_is_refused(num: int, part: str) -> None:
+    state = learned(make_examples(num)).state()
+    without = {name: tensor for name, tensor in state.tensors.items() if not name.startswith(part)}
+    if len(without) == len(state.tensors):
+        assert num == 50  # of few examples there are no sums of features
+        return
+    fitting = ClosedFormLearner(dense_size=DENSE_SIZE, config=CONFIG)
     with pytest.raises(StateError, match="damaged"):
         fitting.restore(State(without, state.data))
     assert fitting.num_examples == 0
+
+
+def test_a_state_of_few_examples_that_lacks_one_is_refused() -> None:
+    state = learned(make_examples(50)).state()
+    data = {**state.data, "label_counts": [num + 1 for num in state.data["label_counts"]]}
+    fitting = ClosedFormLearner(dense_size=DENSE_SIZE, config=CONFIG)
+    with pytest.raises(StateError, match="neither the sums nor all examples"):
+        fitting.restore(State(state.tensors, data))
 
 
 def test_wrong_use_is_refused_and_changes_nothing() -> None:

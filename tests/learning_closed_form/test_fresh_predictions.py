@@ -14,6 +14,7 @@ from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.closed_form.live import schedule
+from everlearn.learning.closed_form.remade import ROOM_BYTES, Spare
 from everlearn.types import Example
 
 # Few examples are up to 64 here, and 50 rows are many.
@@ -113,14 +114,19 @@ Steps = list[tuple[str, int]]
     ),
     restarts=st.sets(st.integers(0, 13)),
     snapshots=st.sets(st.integers(0, 13)),
+    crowds=st.sets(st.integers(0, 13)),
 )
-def test_restarts_and_snapshots_change_nothing(steps: Steps, restarts: set[int], snapshots: set[int]) -> None:
+def test_restarts_snapshots_and_other_learners_change_nothing(
+    steps: Steps, restarts: set[int], snapshots: set[int], crowds: set[int]
+) -> None:
     """To the bit, through few examples, many, corrections and deletions."""
     straight, disturbed = new_learner(), new_learner()
     stream = make_examples(700, noise=1.0)
     learned: list[Example] = []
     at = 0
     for number, (kind, num) in enumerate(steps):
+        if number in crowds:  # what can be made again is let go
+            Spare(0, ROOM_BYTES)
         if number in snapshots and learned:
             disturbed.snapshot().predict(stream[-3:])
         if number in restarts:
@@ -145,6 +151,8 @@ def test_restarts_and_snapshots_change_nothing(steps: Steps, restarts: set[int],
         elif kind == "settle":
             straight.settle()
             disturbed.settle()
+        if number + 1 in crowds:
+            Spare(0, ROOM_BYTES)
         if number + 1 in restarts:
             disturbed = restarted(disturbed)
         if learned and kind != "forget":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
-from everlearn.learning.closed_form.live.ridge_base import DualBase, PrimalBase
+from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts, PrimalBase
 from everlearn.learning.closed_form.ridge import CentredGram
 
 NUM_FEATURES, STRENGTH = 96, 0.1
@@ -51,9 +51,12 @@ def fresh_of(
 ) -> tuple[FreshRidge, float]:
     """By a base of these examples, and its λ."""
     if kind == "few":
-        base = DualBase(features, torch.bincount(classes, minlength=num_classes), STRENGTH)
+        products = ExactProducts(lambda: features)
+        base = DualBase(products, torch.bincount(classes, minlength=num_classes), STRENGTH)
         centred = features.double() - features.double().mean(dim=0)
-        return FreshRidge.of_few(base, classes), STRENGTH * float(centred.square().sum() / len(features))
+        return FreshRidge.of_few(base, products, classes), STRENGTH * float(
+            centred.square().sum() / len(features)
+        )
     sums = GramSums(NUM_FEATURES, 50, torch.device("cpu"))
     sums.add(features, classes, num_classes)
     ridge = CentredGram(sums, NUM_FEATURES, list(range(num_classes))).solve(STRENGTH)

@@ -38,7 +38,7 @@ def test_a_function_of_the_set(order: list[int], batch: int, cut: int) -> None:
 def test_removal_is_exact_or_says_that_it_is_not(order: list[int], num_removed: int) -> None:
     sample = filled(list(range(80)))
     gone, left = order[:num_removed], order[num_removed:]
-    sample.remove([str(i) for i in gone], ["x"] * len(gone))
+    sample.remove([str(i) for i in gone], ["x"] * len(gone), [CODE] * len(gone))
     if sample.is_complete:
         assert used(sample) == used(filled(left))
     else:
@@ -51,5 +51,5 @@ def test_memory_is_bounded_and_other_labels_are_not_removed() -> None:
     sample = filled(list(range(10_000)))
     assert len(sample.members()) <= 16
     before = used(sample)
-    sample.remove(before, ["other"] * len(before))
+    sample.remove(before, ["other"] * len(before), [CODE] * len(before))
     assert used(sample) == before

@@ -37,16 +37,16 @@ def test_extreme_values_over_long_sums_do_not_saturate(sign: int) -> None:
 
 
 def test_projection_is_the_same_on_every_machine() -> None:
-    entries = _projection(64, 96, seed=7)
+    entries = _projection(64, 96, 7, torch.device("cpu"))
     digest = hashlib.sha256(entries.numpy().tobytes()).hexdigest()
     assert digest == "c70354cc14d3ff06ebbbbf07a9d35e1001ccb869d3551715c55253be9179b65e"
-    large = _projection(500, 500, seed=0).double()
+    large = _projection(500, 500, 0, torch.device("cpu")).double()
     assert abs(float(large.mean())) < 0.6
     assert 36 < float(large.std()) < 38
 
 
 def test_features_fit_in_eight_bits_and_keep_the_code() -> None:
-    features = FeatureMap(40, 16, 128, seed=0, device=torch.device("cpu"))
+    features = FeatureMap(40, 16, 0, 128, seed=0, device=torch.device("cpu"))
     codes = torch.randint(-127, 128, (50, 40), dtype=torch.int8, generator=torch.Generator().manual_seed(0))
     made = features(codes)
     assert made.shape == (50, 128)
@@ -57,7 +57,7 @@ def test_features_fit_in_eight_bits_and_keep_the_code() -> None:
 
 
 def test_a_code_gives_the_same_features_in_any_company() -> None:
-    features = FeatureMap(40, 40, 256, seed=3, device=torch.device("cpu"))
+    features = FeatureMap(40, 40, 0, 256, seed=3, device=torch.device("cpu"))
     codes = torch.randint(-127, 128, (33, 40), dtype=torch.int8, generator=torch.Generator().manual_seed(1))
     together = features(codes)
     assert torch.equal(torch.cat([features(codes[k : k + 1]) for k in range(33)]), together)

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 from tests.learning_closed_form.synthetic_codes import make_examples
 
-from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer, gram_matrix
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
+from everlearn.learning.closed_form.statistics.count_sums import CountSums, gram_matrix
 from everlearn.types import Code, Example
 
 BITS = 10

@@ -8,7 +8,7 @@ out. So that a removal can be made good, twice as many examples are held as are 
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -79,15 +79,34 @@ class HashSample:
                 insort(self._members, Sampled(hash_, id_, label, code))
         self._trim()
 
-    def remove(self, ids: Sequence[str], labels: Sequence[str]) -> None:
+    def has_room_for(self, num: int) -> bool:
+        """Whether so many more leave ``has_all`` as it is."""
+        return len(self._members) + num <= 2 * self.size
+
+    def holds(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> bool:
+        """Whether all these are members, with these very codes."""
+        found = set()
+        for id_, label, code in zip(ids, labels, codes, strict=True):
+            places = (k for k in self._places(id_, label) if k not in found and self._members[k].code == code)
+            place = next(places, None)
+            if place is None:
+                return False
+            found.add(place)
+        return True
+
+    def remove(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> None:
         """Take examples out; those that are not held are ignored."""
-        for id_, label in zip(ids, labels, strict=True):
-            key = (hash_id(id_), id_, label)
-            at = bisect_left(self._members, key, key=lambda m: (m.hash, m.id, m.label))
-            if at < len(self._members):
-                found = self._members[at]
-                if (found.hash, found.id, found.label) == key:
-                    del self._members[at]
+        for id_, label, code in zip(ids, labels, codes, strict=True):
+            places = self._places(id_, label)
+            if places:
+                same = (k for k in places if self._members[k].code == code)
+                del self._members[next(same, places[0])]
+
+    def _places(self, id_: str, label: str) -> range:
+        """Where members of this id and label are; an id may be there more than once."""
+        key = (hash_id(id_), id_, label)
+        start = bisect_left(self._members, key, key=_key)
+        return range(start, bisect_right(self._members, key, lo=start, key=_key))
 
     def merge(self, other: HashSample) -> None:
         """Become the sample of the union of both streams."""
@@ -126,6 +145,10 @@ class HashSample:
             self._horizon = horizon
             # Equal hashes (the same id twice) leave together, so that the horizon stays true.
             self._members = [m for m in self._members[: 2 * self.size] if m.hash < horizon]
+
+
+def _key(member: Sampled) -> tuple[int, str, str]:
+    return member.hash, member.id, member.label
 
 
 def hash_id(id_: str) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,13 @@ import torch
 
 from everlearn.errors import ConfigError, StateError
 from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.remade import Spare
 from everlearn.types import Code, Example
 
-__all__ = ["Coder", "Coding"]
+__all__ = ["Coder", "Coding", "Featurize", "RecentFeatures"]
+
+Featurize = Callable[[Sequence[Code]], torch.Tensor]
+"""Gives int8 features (B, M) of codes."""
 
 
 class Coder(Protocol):
@@ -101,3 +106,26 @@ class Coding:
         for row, code in zip(dense, codes, strict=True):
             row[:] = code.dense
         return self._feature_map(torch.from_numpy(dense).to(self._device))
+
+
+class RecentFeatures:
+    """Features of codes; those of the last batch are kept: it is predicted, then learned.
+
+    Args:
+        featurize: Makes them.
+    """
+
+    def __init__(self, featurize: Featurize) -> None:
+        self._featurize = featurize
+        self._last: tuple[Sequence[Code], Spare[torch.Tensor]] | None = None
+
+    def __call__(self, codes: Sequence[Code]) -> torch.Tensor:
+        """int8 features (B, M)."""
+        known, spare = self._last or ((), None)
+        if spare is not None and len(known) == len(codes) and all(map(operator.is_, known, codes)):
+            features = spare.get()
+            if features is not None:
+                return features
+        features = self._featurize(codes)
+        self._last = (codes, Spare(features, features.nbytes))
+        return features

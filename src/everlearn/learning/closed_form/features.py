@@ -11,6 +11,7 @@ Random features with a ridge on top follow RanPAC (McDonnell et al., NeurIPS 202
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,8 +55,8 @@ class FeatureMap:
         num_sketched = min(sketch_size, num_features // 4)
         num_random = num_features - num_linear - num_sketched
         self._leading_size = leading_size
-        self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed).to(device)
-        self._of_all = _projection(pooled_size, num_random // 2, seed + 1).to(device)
+        self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed, device)
+        self._of_all = _projection(pooled_size, num_random // 2, seed + 1, device)
         sizes = (num_linear, self._of_leading.shape[1], self._of_all.shape[1], num_sketched)
         self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
 
@@ -84,8 +85,11 @@ def _rectified(codes_BD: torch.Tensor, projection_DR: torch.Tensor) -> torch.Ten
     return projected.bitwise_right_shift_(shift).clamp_(max=127).to(torch.int8)
 
 
-def _projection(num_rows: int, num_columns: int, seed: int) -> torch.Tensor:
-    """Near-Gaussian int8 matrix (num_rows, num_columns), the same on every machine.
+@lru_cache(maxsize=8)
+def _projection(num_rows: int, num_columns: int, seed: int, device: torch.device) -> torch.Tensor:
+    """Near-Gaussian int8 matrix (num_rows, num_columns), the same on every machine; not to be changed.
+
+    A process may hold thousands of learners of the same sizes: they share it.
 
     Each entry is a sum of four random bytes, centred and divided by four. It is drawn from the raw
     64-bit output of PCG64, whose stream numpy guarantees, not from ``normal``, which may change.
@@ -94,4 +98,5 @@ def _projection(num_rows: int, num_columns: int, seed: int) -> torch.Tensor:
     raw = np.random.PCG64(seed).random_raw((size + 1) // 2).astype("<u8")
     four_bytes = raw.view(np.uint8)[: 4 * size].reshape(size, 4)
     entries = (four_bytes.sum(axis=1, dtype=np.int16) - 510) >> 2
-    return torch.from_numpy(np.clip(entries, -127, 127).astype(np.int8)).reshape(num_rows, num_columns)
+    matrix = np.clip(entries, -127, 127).astype(np.int8).reshape(num_rows, num_columns)
+    return torch.from_numpy(matrix).to(device)

@@ -2,123 +2,27 @@
 
 After Rennie, Shih, Teevan and Karger, "Tackling the poor assumptions of naive Bayes text
 classifiers" (ICML 2003): a class is judged by how little of the text's words the *other* classes
-have, and the weights of each class are normalised. Counts are unit-length log(1+count) vectors,
-as integers; their sums by class are sparse, so memory follows the words seen, up to C·H.
+have, and the weights of each class are normalised.
 
 Legend: B examples, C classes, H hash columns, K columns with a count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from everlearn.types import Code, FloatArray, Json
+from everlearn.types import FloatArray, Json
 
-__all__ = ["GRAM_UNIT", "CountSums", "NaiveBayesScorer", "complement_scores", "gram_matrix"]
+__all__ = ["GRAM_UNIT", "NaiveBayesScorer", "complement_scores"]
 
 GRAM_UNIT = 255.0
 """A gram of weight 1 in a unit-length text, see ``Code.gram_values``."""
-_HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
-_INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
 _DENSE_ENTRIES = 2_000_000  # bound on the temporary (grams x classes) of leave-one-out scoring
-
-
-def gram_matrix(codes: Sequence[Code], gram_bits: int) -> sp.csr_matrix:
-    """Hashed counts of codes: int64 CSR (B, 2**gram_bits), canonical (sorted, no duplicates)."""
-    lengths = [len(code.gram_ids) for code in codes]
-    indptr = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-    if indptr[-1] == 0:
-        return sp.csr_matrix((len(codes), 1 << gram_bits), dtype=np.int64)
-    ids = np.concatenate([code.gram_ids for code in codes])
-    values = np.concatenate([code.gram_values for code in codes]).astype(np.int64)
-    columns = ((ids * _HASH_MULTIPLIER) >> np.uint32(32 - gram_bits)).astype(np.int64)
-    matrix = sp.csr_matrix((values, columns, indptr), shape=(len(codes), 1 << gram_bits))
-    matrix.sum_duplicates()
-    return matrix
-
-
-class CountSums:
-    """Exact sums of hashed counts by class.
-
-    Args:
-        gram_bits: log2 of the number of hash columns.
-        gather: Examples gathered before they are added; a pass over the sums costs the same for
-            one example as for many.
-    """
-
-    def __init__(self, gram_bits: int, gather: int) -> None:
-        self.gram_bits = gram_bits
-        self._gather = gather
-        self._sums_CH = sp.csr_matrix((0, 1 << gram_bits), dtype=np.int32)
-        self._waiting: list[tuple[list[Code], npt.NDArray[np.int64]]] = []
-        self._num_waiting = 0
-        self._num_classes = 0
-
-    def add(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], num_classes: int) -> None:
-        """Add examples of the given classes."""
-        self._num_classes = max(self._num_classes, num_classes)
-        self._waiting.append((list(codes), classes_B))
-        self._num_waiting += len(codes)
-        if self._num_waiting >= self._gather:
-            self.flush()
-
-    def subtract(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64]) -> None:
-        """Take examples out that were added before; exact."""
-        self.flush()
-        self._apply(codes, classes_B, sign=-1)
-        self._sums_CH.eliminate_zeros()
-
-    def flush(self) -> None:
-        """Apply what was gathered."""
-        if self._waiting:
-            codes = [code for batch, _ in self._waiting for code in batch]
-            classes = np.concatenate([classes for _, classes in self._waiting])
-            self._waiting.clear()
-            self._num_waiting = 0
-            self._apply(codes, classes, sign=1)
-        self._sums_CH.resize((self._num_classes, 1 << self.gram_bits))
-
-    def sums(self) -> sp.csr_matrix:
-        """CSR (C, H) of int32 or int64, canonical."""
-        self.flush()
-        return self._sums_CH
-
-    def merge(self, other: CountSums, class_of_other: Sequence[int], num_classes: int) -> None:
-        """Add all sums of ``other``; its class k is class ``class_of_other[k]`` here."""
-        self._num_classes = max(self._num_classes, num_classes)
-        self.flush()
-        theirs = other.sums().tocoo()
-        rows = np.asarray(class_of_other, dtype=np.int64)[theirs.row]
-        moved = sp.csr_matrix((theirs.data, (rows, theirs.col)), shape=self._sums_CH.shape)
-        self._sums_CH = _added(self._sums_CH, moved)
-
-    def keep_classes(self, kept: Sequence[int]) -> None:
-        """Keep the rows of these classes, in this order."""
-        self.flush()
-        self._sums_CH = self._sums_CH[list(kept)]
-        self._num_classes = len(kept)
-
-    def load(self, sums_CH: sp.csr_matrix) -> None:
-        """Replace the sums."""
-        self._waiting.clear()
-        self._num_waiting = 0
-        self._sums_CH = sums_CH
-        self._num_classes = sums_CH.shape[0]
-
-    def _apply(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], *, sign: int) -> None:
-        counts_BH = gram_matrix(codes, self.gram_bits)
-        rows = np.repeat(classes_B, np.diff(counts_BH.indptr))
-        by_class = sp.coo_matrix(
-            ((counts_BH.data * sign).astype(np.int32), (rows, counts_BH.indices)),
-            shape=(self._num_classes, 1 << self.gram_bits),
-        ).tocsr()
-        self._sums_CH.resize(by_class.shape)
-        self._sums_CH = _added(self._sums_CH, by_class)
 
 
 class NaiveBayesScorer:
@@ -154,6 +58,12 @@ class NaiveBayesScorer:
             - (log_sum + np.asarray(corrections_CK.sum(axis=1)).ravel()) / num_columns
         )
         self._corrections_KC = corrections_CK.T.tocsr()
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory the weights take."""
+        corrections = self._corrections_KC
+        return int(self._columns_K.nbytes + corrections.data.nbytes + corrections.indices.nbytes)
 
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
         """Everything derived, as tensors and JSON, so that it comes back to the bit."""
@@ -283,11 +193,3 @@ def complement_scores(
     raw_BC /= norms_C
     raw_BC -= raw_BC.mean(axis=1, keepdims=True)
     return np.asarray(raw_BC)
-
-
-def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
-    """The sum, in int32 while every entry is far from its limit, else in int64."""
-    total = sp.csr_matrix(left + right)
-    total.sort_indices()
-    largest = max(int(total.data.max(initial=0)), -int(total.data.min(initial=0)))
-    return total.astype(np.int32 if largest < _INT32_SAFE else np.int64, copy=False)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from everlearn.learning.closed_form.few_solution import FewSolution
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.naive_bayes import gram_matrix
 from everlearn.learning.closed_form.solution import Solution
+from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
 from everlearn.types import Code, Example, Prediction
 
 __all__ = ["ClosedFormPredictor"]
@@ -27,7 +28,7 @@ class ClosedFormPredictor:
 
     def __init__(
         self,
-        solution: Solution | LiveSolution | None,
+        solution: Solution | FewSolution | LiveSolution | None,
         gram_bits: int,
         codes: Callable[[Sequence[Example]], list[Code]],
         featurize: Callable[[Sequence[Code]], torch.Tensor],

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from everlearn.errors import ConfigError
@@ -13,22 +12,32 @@ from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Json
 
 __all__ = [
-    "FORMAT_VERSION",
-    "IDENTITY_FIELDS",
+    "FORMAT",
     "codes_from_tensors",
     "codes_to_tensors",
-    "counts_from_tensors",
-    "counts_to_tensors",
+    "identity",
     "require_same",
     "sample_from_state",
     "sample_to_state",
 ]
 
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1  # of what a fingerprint is made of, and part of it
+FORMAT = 2
+"""Of a saved state. 1: with sums of features. 2: without them where the sample has all examples' codes."""
 _SAMPLE = "sample."
 
 # The settings that change what the sums or the sample hold. The others only say how they are used.
-IDENTITY_FIELDS = frozenset({"num_features", "gram_bits", "sample_size", "seed"})
+_IDENTITY_FIELDS = frozenset({"num_features", "gram_bits", "sample_size", "seed"})
+
+
+def identity(config: Mapping[str, Json], code_sizes: Mapping[str, int], coder: str | None) -> dict[str, Json]:
+    """What two learners must have in common where the one is to take what the other learned."""
+    return {
+        "format": _FORMAT_VERSION,
+        **code_sizes,
+        "coder": coder,
+        **{name: value for name, value in config.items() if name in _IDENTITY_FIELDS},
+    }
 
 
 def require_same(mine: Mapping[str, Json], theirs: Mapping[str, Json]) -> None:
@@ -38,25 +47,6 @@ def require_same(mine: Mapping[str, Json], theirs: Mapping[str, Json]) -> None:
             raise ConfigError(
                 f"the learners differ in {key}: {mine.get(key)!r} here, {theirs.get(key)!r} there"
             )
-
-
-def counts_to_tensors(sums_CH: sp.csr_matrix) -> dict[str, torch.Tensor]:
-    """A canonical CSR matrix as three int64 tensors."""
-    return {
-        "counts.indptr": torch.from_numpy(sums_CH.indptr.astype(np.int64)),
-        "counts.indices": torch.from_numpy(sums_CH.indices.astype(np.int64)),
-        "counts.data": torch.from_numpy(sums_CH.data.astype(np.int64)),
-    }
-
-
-def counts_from_tensors(
-    tensors: Mapping[str, torch.Tensor], num_classes: int, gram_bits: int
-) -> sp.csr_matrix:
-    """The inverse of ``counts_to_tensors``."""
-    parts = [tensors[f"counts.{name}"].numpy().copy() for name in ("data", "indices", "indptr")]
-    matrix = sp.csr_matrix(tuple(parts), shape=(num_classes, 1 << gram_bits), dtype=np.int64)
-    matrix.check_format()
-    return matrix
 
 
 def codes_to_tensors(codes: Sequence[Code], prefix: str) -> dict[str, torch.Tensor]:

@@ -17,12 +17,15 @@ import torch
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
-from everlearn.learning.closed_form.naive_bayes import CountSums, NaiveBayesScorer
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
+from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray, Json
 
 __all__ = [
+    "SEARCH_FEATURES",
+    "SEARCH_MEMBERS",
     "START",
     "STRENGTHS",
     "DueSolve",
@@ -40,8 +43,8 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 START = 0.1
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
-_SEARCH_FEATURES = 1024
-_SEARCH_MEMBERS = 512
+SEARCH_FEATURES = 1024
+SEARCH_MEMBERS = 512
 _MANY_EXAMPLES = 4096
 _SCORES_AT_ONCE = 1 << 21  # 16 MB of each kind of score
 
@@ -211,16 +214,16 @@ def choose(
     class_of = {classes[k]: place for place, k in enumerate(order)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     bayes_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
-    if num_features > _SEARCH_FEATURES:
+    if num_features > SEARCH_FEATURES:
         return_free_memory()  # what follows is where memory peaks
     gram = CentredGram(sums, num_features, order)
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
     judged = _Judged(data.features_SM, classes_S, bayes_SC, is_telling)
-    search = gram if num_features <= _SEARCH_FEATURES else CentredGram(sums, _SEARCH_FEATURES, order)
+    search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
     if near is None:
-        ridge = gram.solve(_best_strength(search, judged.first(_SEARCH_MEMBERS)))
+        ridge = gram.solve(_best_strength(search, judged.first(SEARCH_MEMBERS)))
         mixture = judged.mixture(ridge)
     else:
         ridge, mixture = _near_best(search, near.strength, judged)

@@ -8,7 +8,7 @@ predictor is to the bit what it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -69,6 +69,14 @@ class AddedRows:
         """All batches, in their order."""
         return [*self.added, *self.pending]
 
+    def by_sign(self) -> Iterator[tuple[list[Code], npt.NDArray[np.int64], int]]:
+        """Codes and classes of all batches, those that were added and those that were taken out."""
+        for sign in (1, -1):
+            batches = [batch for batch in self.all() if batch.sign == sign]
+            if batches:
+                codes = [code for batch in batches for code in batch.codes]
+                yield codes, np.concatenate([batch.classes_B for batch in batches]), sign
+
     def without(self, members: Iterable[Sampled]) -> list[Sampled]:
         """Those of a sample that holds everything which the base is of."""
         left = Counter(id_ for batch in self.all() for id_ in batch.ids)
@@ -99,7 +107,7 @@ class AddedRows:
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> AddedRows:
-        """The inverse of ``to_state``; all batches are pending."""
+        """The inverse of ``to_state``."""
         codes = codes_from_tensors(tensors, _PREFIX)
         classes = tensors[f"{_PREFIX}classes"].numpy()
         rows, start = cls(int(data["num_classes"]), bool(data["is_few"])), 0
@@ -111,4 +119,6 @@ class AddedRows:
                 Batch(ids, codes[start:stop], classes[start:stop].copy(), int(batch["num_classes"]), sign)
             )
             start = stop
+        num_added = int(data["num_added"])
+        rows.added, rows.pending = rows.pending[:num_added], rows.pending[num_added:]
         return rows

@@ -73,6 +73,11 @@ class FreshBayes:
             everything.classes_E, everything.corrections(self._alpha), sums_CH.shape[0]
         )
 
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory the sums of before take."""
+        return sum(one.nbytes for one in (self._columns_K, self._starts, self._classes, self._sums))
+
     def frozen(self) -> FreshBayes:
         """As it is now; it stays so while this one learns."""
         copy = FreshBayes.__new__(FreshBayes)

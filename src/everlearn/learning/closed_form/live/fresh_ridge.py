@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 import torch
 
-from everlearn.learning.closed_form.live.ridge_base import DualBase, RidgeBase, Vectors
+from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts, RidgeBase, Vectors
 from everlearn.learning.closed_form.live.signed_rows import SignedRows, with_room
 
 __all__ = ["FreshRidge", "Seen"]
@@ -45,20 +45,24 @@ class FreshRidge:
         self._base = base
         self._rows = SignedRows(base.prior_C)
         self._num_own = 0  # rows that are the base's own examples
-        self._inputs: torch.Tensor | None = None  # of the rows, with room to spare
+        self._inputs: torch.Tensor | None = None  # of the rows since, with room to spare
         self._means = torch.zeros(0, dtype=torch.float64, device=base.prior_C.device)
 
     @classmethod
-    def of_few(cls, base: DualBase, classes_N: torch.Tensor) -> Self:
-        """Of a base of few examples, whose classes are given: they are the first rows."""
+    def of_few(cls, base: DualBase, products: ExactProducts, classes_N: torch.Tensor) -> Self:
+        """Of a base of few examples, whose products and classes are given: they are the first rows."""
         fresh = cls(base)
         residuals_NC = -base.prior_C.repeat(base.num_examples, 1)
         residuals_NC[torch.arange(base.num_examples), classes_N] += 1
         nothing = base.prior_C.new_zeros(0, base.num_examples)
-        fresh._rows.append(nothing, base.own_covariances(), residuals_NC)
-        fresh._keep(base.examples)
+        fresh._rows.append(nothing, base.among_own(products), residuals_NC)
         fresh._num_own = base.num_examples
         return fresh
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory the rows take."""
+        return self._rows.num_bytes + (0 if self._inputs is None else self._inputs.nbytes)
 
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
@@ -70,14 +74,13 @@ class FreshRidge:
     def see(self, features_BM: torch.Tensor) -> Seen:
         """Look at examples, given as int8 features."""
         vectors = self._base.vectors(features_BM)
-        if self._inputs is None:
-            kernel_RB = self._base.prior_C.new_zeros(0, len(features_BM))
-        else:
-            num_rows = len(self._rows)
-            kernel_RB = self._base.covariances(
-                Vectors(self._inputs[:num_rows], self._means[:num_rows]), vectors
-            )
-            kernel_RB[self._num_own :] += 1 / self._base.num_examples  # the intercept's
+        kernel_RB = self._base.own_covariances(vectors)
+        num_since = len(self._rows) - self._num_own
+        if self._inputs is not None and num_since:
+            since = Vectors(self._inputs[:num_since], self._means[:num_since])
+            # What is said of the mean of the base's examples is not certain either: the intercept's part.
+            since_RB = self._base.covariances(since, vectors) + 1 / self._base.num_examples
+            kernel_RB = torch.cat([kernel_RB, since_RB])
         return Seen(vectors, self._base.scores(features_BM), self._rows.project(kernel_RB))
 
     def scores(self, seen: Seen) -> torch.Tensor:
@@ -132,7 +135,8 @@ class FreshRidge:
 
     def _keep(self, vectors: Vectors) -> None:
         # What is in a buffer never changes, so a frozen copy may go on reading it.
-        start, stop = len(self._rows) - len(vectors.inputs), len(self._rows)
+        stop = len(self._rows) - self._num_own
+        start = stop - len(vectors.inputs)
         if self._inputs is None:
             self._inputs = vectors.inputs[:0]
         self._inputs = with_room(self._inputs, stop, vectors.inputs.shape[1])

@@ -15,6 +15,7 @@ import torch
 
 from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge, Seen
+from everlearn.learning.closed_form.remade import Spare
 from everlearn.learning.closed_form.solution import Settings
 from everlearn.types import FloatArray
 
@@ -41,7 +42,12 @@ class LiveSolution:
         self._bayes = bayes
         self._classes = tuple(labels)
         self._name_order()
-        self._last: tuple[torch.Tensor, Seen] | None = None
+        self._last: Spare[tuple[torch.Tensor, Seen]] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        return self._ridge.num_bytes + self._bayes.num_bytes
 
     def _name_order(self) -> None:
         self._order = np.array(sorted(range(len(self._classes)), key=self._classes.__getitem__))
@@ -68,10 +74,11 @@ class LiveSolution:
 
     def _see(self, features_BM: torch.Tensor) -> Seen:
         """A batch is predicted, then learned: what was seen of the last one is kept."""
-        if self._last is not None and self._last[0] is features_BM:
-            return self._last[1]
+        last = None if self._last is None else self._last.get()
+        if last is not None and last[0] is features_BM:
+            return last[1]
         seen = self._ridge.see(features_BM)
-        self._last = (features_BM, seen)
+        self._last = Spare((features_BM, seen), features_BM.nbytes + seen.half_RB.nbytes)
         return seen
 
     def add(

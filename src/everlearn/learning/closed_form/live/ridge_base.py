@@ -12,7 +12,7 @@ Legend: B examples, R others, N of the base, M features (m of them used), C clas
 
 from __future__ import annotations
 
-from copy import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ import torch
 from everlearn.learning.closed_form.integer_products import int8_product
 from everlearn.learning.closed_form.ridge import RidgeSolution
 
-__all__ = ["DualBase", "PrimalBase", "RidgeBase", "Vectors"]
+__all__ = ["DualBase", "ExactProducts", "PrimalBase", "RidgeBase", "Vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class RidgeBase(Protocol):
 
     num_examples: int
     prior_C: torch.Tensor
+
+    def own_covariances(self, others: Vectors) -> torch.Tensor:
+        """Covariances (R, B) of those of its own examples that are rows, the intercept's left out."""
+        ...
 
     def vectors(self, features_BM: torch.Tensor) -> Vectors:
         """What is kept of examples, of whose int8 features it is made."""
@@ -77,6 +81,10 @@ class PrimalBase:
         self.num_examples = ridge.num_examples
         self.prior_C = ridge.prior_C
 
+    def own_covariances(self, others: Vectors) -> torch.Tensor:
+        """See RidgeBase: its examples are in the solution, none is a row."""
+        return self.prior_C.new_zeros(0, len(others.inputs))
+
     def vectors(self, features_BM: torch.Tensor) -> Vectors:
         """See RidgeBase."""
         ridge = self._ridge
@@ -99,44 +107,72 @@ class PrimalBase:
         return vectors.inputs.square().sum(dim=1)
 
 
+class ExactProducts:
+    """Products of few examples' features, exact integers, and what centres them.
+
+    Args:
+        features: Gives the int8 features (N, M), now and later.
+
+    Attributes:
+        features: The same.
+        products_NN: int32.
+        means_N: Products with the mean.
+        total_M: Sum of the features, in float64.
+        mean_square: Squared norm of the mean.
+        scale: Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
+    """
+
+    def __init__(self, features: Callable[[], torch.Tensor]) -> None:
+        self.features = features
+        features_NM = features()
+        # Exact in float64: sums of at most 2**53 / 127 / M.
+        self.total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
+        self.products_NN = int8_product(features_NM, features_NM.T.contiguous())
+        self.means_N = self.products_NN.double().mean(dim=0)
+        self.mean_square = float(self.means_N.mean())
+        trace = float((self.products_NN.diagonal().double() - self.means_N).sum())
+        self.scale = trace / len(features_NM) if trace > 0 else 1.0
+
+
 class DualBase:
     """The mean of few examples; what they say beyond it is for rows to tell.
 
-    Products of features are exact integers, and all else is in float64: matrices are small.
+    All but the products is in float64: matrices are small. Neither products nor features are held.
 
     Args:
-        features_NM: int8 features of the base's examples.
+        products: Of the base's examples.
         counts_C: Examples of each class.
-        strength: λ in units of the mean squared norm of a centred example.
+        strength: λ in units of ``scale``.
+        scale: Default: the mean squared norm of a centred example.
     """
 
-    def __init__(self, features_NM: torch.Tensor, counts_C: torch.Tensor, strength: float) -> None:
-        self.num_examples = len(features_NM)
-        self.prior_C = counts_C.double().to(features_NM.device) / self.num_examples
-        self.strength = strength
-        # Exact in float64: sums of at most 2**53 / 127 / M.
-        self._total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
-        self._products_NN = int8_product(features_NM, features_NM.T.contiguous())
-        means_N = self._products_NN.double().mean(dim=0)
-        self._mean_square = float(means_N.mean())
-        trace = float((self._products_NN.diagonal().double() - means_N).sum())
-        # Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
-        self._scale = trace / self.num_examples if trace > 0 else 1.0
-        self.examples = Vectors(features_NM, means_N)
+    def __init__(
+        self,
+        products: ExactProducts,
+        counts_C: torch.Tensor,
+        strength: float,
+        scale: float | None = None,
+    ) -> None:
+        self._features = products.features
+        self._means_N = products.means_N
+        self._total_M = products.total_M
+        self._mean_square = products.mean_square
+        self._strength = strength * (products.scale if scale is None else scale)
+        self.num_examples = len(products.products_NN)
+        self.prior_C = counts_C.double().to(products.total_M.device) / self.num_examples
 
-    def of_strength(self, strength: float) -> DualBase:
-        """The same with another λ."""
-        other = copy(self)
-        other.strength = strength
-        return other
+    def among_own(self, products: ExactProducts) -> torch.Tensor:
+        """Covariances (N, N) of the base's examples with each other."""
+        return self._centred(products.products_NN, self._means_N, self._means_N)
 
-    def own_covariances(self) -> torch.Tensor:
-        """Covariances (N, N) of the base's examples."""
-        return self._centred(self._products_NN, self.examples, self.examples)
+    def own_covariances(self, others: Vectors) -> torch.Tensor:
+        """See RidgeBase: all its examples are rows."""
+        return self.covariances(Vectors(self._features(), self._means_N), others)
 
     def vectors(self, features_BM: torch.Tensor) -> Vectors:
         """See RidgeBase."""
-        return Vectors(features_BM, features_BM.double() @ self._total_M / self.num_examples)
+        own_BM = features_BM[:, : len(self._total_M)]
+        return Vectors(own_BM, own_BM.double() @ self._total_M / self.num_examples)
 
     def scores(self, features_BM: torch.Tensor) -> torch.Tensor:
         """See RidgeBase."""
@@ -145,17 +181,19 @@ class DualBase:
     def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
         """See RidgeBase."""
         products_RB = int8_product(rows.inputs, others.inputs.T.contiguous())
-        return self._centred(products_RB, rows, others)
+        return self._centred(products_RB, rows.means_B, others.means_B)
 
-    def _centred(self, products_RB: torch.Tensor, rows: Vectors, others: Vectors) -> torch.Tensor:
+    def _centred(
+        self, products_RB: torch.Tensor, means_R: torch.Tensor, means_B: torch.Tensor
+    ) -> torch.Tensor:
         centred_RB = products_RB.double()
-        centred_RB -= rows.means_B[:, None]
-        centred_RB -= others.means_B
+        centred_RB -= means_R[:, None]
+        centred_RB -= means_B
         centred_RB += self._mean_square
-        return centred_RB.div_(self.strength * self._scale)
+        return centred_RB.div_(self._strength)
 
     def variances(self, vectors: Vectors) -> torch.Tensor:
         """See RidgeBase."""
         squares_B = vectors.inputs.to(torch.int32).square().sum(dim=1).double()
         centred_B = squares_B - 2 * vectors.means_B + self._mean_square
-        return centred_B / (self.strength * self._scale)
+        return centred_B / self._strength

@@ -46,6 +46,11 @@ class SignedRows:
     def __len__(self) -> int:
         return self._num_rows
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the buffers take."""
+        return self._factor.nbytes + self._signs.nbytes + self._solved.nbytes
+
     def frozen(self) -> Self:
         """The rows of now, which stay as they are while these grow."""
         copy = type(self)(self._signs)

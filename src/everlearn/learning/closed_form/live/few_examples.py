@@ -1,0 +1,114 @@
+"""Few examples, all of which are at hand: what is tried on them is judged by what it says of each without it.
+
+Legend: N examples, S of them that settings are judged by, H hash columns, M features, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
+from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts
+from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
+from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
+from everlearn.learning.closed_form.remade import Remade
+from everlearn.learning.closed_form.solution import STRENGTHS
+from everlearn.types import FloatArray
+
+__all__ = ["FewExamples", "Judged"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FewExamples:
+    """All examples that were learned, in an order that depends on their set alone.
+
+    Attributes:
+        features: int8 (N, M); made again from the codes where they were let go.
+        counts_NH: Hashed counts of grams.
+        classes_N: Their classes.
+        num_classes: C.
+    """
+
+    features: Remade[torch.Tensor]
+    counts_NH: sp.csr_matrix
+    classes_N: npt.NDArray[np.int64]
+    num_classes: int
+
+    def __len__(self) -> int:
+        return len(self.classes_N)
+
+    @property
+    def counts_C(self) -> torch.Tensor:
+        """Examples of each class."""
+        return torch.bincount(torch.from_numpy(self.classes_N), minlength=self.num_classes)
+
+    def products(self, num_features: int | None = None) -> ExactProducts:
+        """Products of the features, or of the leading ones."""
+        features = self.features
+        if num_features is None:
+            return ExactProducts(features.get)
+        return ExactProducts(lambda: features.get()[:, :num_features])
+
+    def ridge(self, products: ExactProducts, strength: float, scale: float | None = None) -> FreshRidge:
+        """The ridge expert.
+
+        Args:
+            products: Of the examples' features, or of the leading ones.
+            strength: λ in units of ``scale``, see ``DualBase``.
+            scale: Default: that of the products.
+        """
+        base = DualBase(products, self.counts_C, strength, scale)
+        return FreshRidge.of_few(base, products, torch.from_numpy(self.classes_N))
+
+    def left_out(self, num: int, ridge: FreshRidge) -> tuple[FloatArray, FloatArray]:
+        """Leave-one-out scores (S, C) and leverages (S,) of the first so many, by a ridge expert of all."""
+        classes_S = torch.from_numpy(self.classes_N[:num])
+        scores_SC, leverages_S = ridge.without_self(torch.arange(len(classes_S)), classes_S)
+        return scores_SC.double().cpu().numpy(), leverages_S.double().cpu().numpy()
+
+    def words_left_out(self, num: int, words: NaiveBayesScorer, sums_CH: sp.csr_matrix) -> FloatArray:
+        """Leave-one-out scores (S, C) of the first so many by the naive Bayes expert of these sums."""
+        return words.scores_without_self(self.counts_NH[:num], self.classes_N[:num], sums_CH)
+
+
+class Judged:
+    """Settings tried on few examples.
+
+    Args:
+        few: The examples.
+        products: Of their features, or of the leading ones.
+        words_SC: Leave-one-out scores of the naive Bayes expert; the first S examples are judged.
+    """
+
+    def __init__(self, few: FewExamples, products: ExactProducts, words_SC: FloatArray) -> None:
+        self._few = few
+        self._products = products
+        self._words_SC = words_SC
+        self._classes_S = few.classes_N[: len(words_SC)]
+        self._tried: dict[float, tuple[FreshRidge, Mixture]] = {}
+
+    def best(self, start: float, *, is_far: bool) -> float:
+        """The best of some λ and its neighbours; ``is_far``: and of theirs, as long as it gets better."""
+        at = STRENGTHS.index(start)
+        while True:
+            near = [k for k in (at - 1, at, at + 1) if 0 <= k < len(STRENGTHS)]
+            nearest = min(near, key=lambda k: self.tried(STRENGTHS[k])[1].loss)
+            if nearest == at or not is_far:
+                return STRENGTHS[nearest]
+            at = nearest
+
+    def tried(self, strength: float) -> tuple[FreshRidge, Mixture]:
+        """The ridge expert with some λ, and the mixture that is best with it."""
+        if strength not in self._tried:
+            ridge = self._few.ridge(self._products, strength)
+            scores_SC = self._few.left_out(len(self._classes_S), ridge)[0]
+            # The only example of a class, left out, is always misjudged; it says nothing of the settings.
+            is_telling_S = self._few.counts_C.numpy()[self._classes_S] > 1
+            mixture = fit_mixture(scores_SC, self._words_SC, self._classes_S, is_telling_S)
+            self._tried[strength] = ridge, mixture
+        return self._tried[strength]

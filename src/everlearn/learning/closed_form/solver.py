@@ -1,0 +1,139 @@
+"""From what was learned to what predictions are made by: few examples by their codes, many by their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from everlearn.learning.closed_form.coding import Coding, Featurize
+from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.few_solution import FewSolution, score_few, solve_few
+from everlearn.learning.closed_form.live.added_rows import AddedRows
+from everlearn.learning.closed_form.live.few_examples import FewExamples
+from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.live.making import live_of_few, live_of_sums
+from everlearn.learning.closed_form.remade import Remade
+from everlearn.learning.closed_form.solution import (
+    DueSolve,
+    SampleData,
+    SampleScores,
+    Settings,
+    Solution,
+    score_sample,
+    solve,
+)
+from everlearn.learning.closed_form.statistics import Statistics
+from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
+from everlearn.memory.hash_sample import Sampled
+
+__all__ = ["Solver"]
+
+
+class Solver:
+    """Solves what was learned.
+
+    Args:
+        statistics: What was learned.
+        config: Sizes.
+        coding: Makes features of codes.
+        featurize: The same, with those of the last batch kept.
+    """
+
+    def __init__(
+        self, statistics: Statistics, config: ClosedFormConfig, coding: Coding, featurize: Featurize
+    ) -> None:
+        self._statistics = statistics
+        self._config = config
+        self._coding = coding
+        self._featurize = featurize
+
+    @property
+    def is_dual(self) -> bool:
+        """Whether there are fewer examples than features, and the sample uses them all: ``settled_few``."""
+        known = self._statistics
+        return known.is_all_used and known.labels.num_examples < self._config.num_features
+
+    def settled(self) -> Solution:
+        """Everything, with settings that depend on the set of examples alone, as all its bits do."""
+        known = self._statistics
+        return solve(known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config)
+
+    def settled_few(self, keep: Settings | None = None) -> FewSolution:
+        """The same of few examples.
+
+        Args:
+            keep: Settings that this chose before, of the same examples.
+        """
+        return solve_few(*self._by_name(), self._statistics.labels.by_name, self._config, keep)
+
+    def scores(self, solution: Solution | FewSolution) -> SampleScores:
+        """What is said of the sample's members, each left out, by a settled solution."""
+        known = self._statistics
+        ids = [member.id for member in known.sample]
+        if isinstance(solution, FewSolution):
+            return score_few(*self._by_name(), ids, solution)
+        return score_sample(
+            known.features.sums(),
+            known.counts,
+            known.labels.names,
+            ids,
+            self._sample_data(self._config.sample_size),
+            self._config,
+            solution.settings,
+        )
+
+    def live(self, due: DueSolve) -> LiveSolution:
+        """A live predictor that has everything now."""
+        known = self._statistics
+        if known.is_few:
+            return self._live_of_few(known.sample.members(), known.labels.names, due)
+        return self._live_of_sums(known.labels.names, due)
+
+    def live_before(self, rows: AddedRows, settings: Settings | None) -> LiveSolution:
+        """The live predictor that rows were added to, or will be, as it was when it was made."""
+        known = self._statistics
+        due, labels = DueSolve(keep=settings), known.labels.names[: rows.num_classes]
+        for codes, classes, sign in rows.by_sign():
+            known.count(codes, classes, -sign)
+        try:
+            if rows.is_few:
+                return self._live_of_few(rows.without(known.sample.members()), labels, due)
+            return self._live_of_sums(labels, due)
+        finally:
+            for codes, classes, sign in rows.by_sign():
+                known.count(codes, classes, sign)
+
+    def _live_of_few(self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve) -> LiveSolution:
+        few = self._few(members, len(labels))
+        return live_of_few(few, self._statistics.counts, labels, self._config, due)
+
+    def _live_of_sums(self, labels: Sequence[str], due: DueSolve) -> LiveSolution:
+        known = self._statistics
+        return live_of_sums(known.features.sums(), known.counts, labels, self._sample_data, self._config, due)
+
+    def _by_name(self) -> tuple[FewExamples, sp.csr_matrix]:
+        """All examples, and the sums of their grams, with the classes in the order of their names."""
+        known = self._statistics
+        order = known.labels.order()
+        few = self._few(known.sample.members(), len(order))
+        return replace(few, classes_N=np.argsort(order)[few.classes_N]), known.counts.sums()[order]
+
+    def _few(self, members: Sequence[Sampled], num_classes: int) -> FewExamples:
+        codes = [member.code for member in members]
+        coding = self._coding
+        features: Remade[torch.Tensor] = Remade(lambda: coding.features(codes), lambda made: made.nbytes)
+        classes_N = self._statistics.labels.numbers(member.label for member in members)
+        return FewExamples(features, gram_matrix(codes, self._config.gram_bits), classes_N, num_classes)
+
+    def _sample_data(self, num_members: int) -> SampleData:
+        members = list(self._statistics.sample)[:num_members]
+        codes = [member.code for member in members]
+        return SampleData(
+            self._featurize(codes),
+            gram_matrix(codes, self._config.gram_bits),
+            [member.label for member in members],
+        )

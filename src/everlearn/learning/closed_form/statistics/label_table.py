@@ -1,0 +1,99 @@
+"""Labels, their numbers, and how many examples each has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from everlearn.errors import ConfigError, StateError
+
+__all__ = ["LabelTable"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+class LabelTable:
+    """Numbers labels in the order in which they appear, and counts their examples.
+
+    Attributes:
+        names: Labels by number.
+        counts_C: Examples of each.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.counts_C: IntArray = np.zeros(0, np.int64)
+        self._number_of: dict[str, int] = {}
+        self._sorted: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def num_examples(self) -> int:
+        """Examples of all labels."""
+        return int(self.counts_C.sum())
+
+    @property
+    def by_name(self) -> tuple[str, ...]:
+        """All labels in the order of their names."""
+        if self._sorted is None:  # sorted once, not at each batch
+            self._sorted = tuple(sorted(self.names))
+        return self._sorted
+
+    def order(self) -> list[int]:
+        """The numbers in the order of the names."""
+        return [self._number_of[name] for name in self.by_name]
+
+    def new_among(self, labels: Iterable[str]) -> tuple[str, ...]:
+        """Those that have no number yet, each once."""
+        return tuple(dict.fromkeys(label for label in labels if label not in self._number_of))
+
+    def new_within(self, max_classes: int, labels: Iterable[str]) -> tuple[str, ...]:
+        """See ``new_among``. Raises ConfigError where that makes more labels than may be."""
+        new = self.new_among(labels)
+        if new and len(self) + len(new) > max_classes:
+            raise ConfigError(
+                f"label {new[-1]!r} would be one more than max_classes={max_classes}; "
+                "raise it, or check that the target field holds labels and not free text"
+            )
+        return new
+
+    def numbers(self, labels: Iterable[str]) -> IntArray:
+        """The number of each; KeyError: a label has none."""
+        return np.array([self._number_of[label] for label in labels], dtype=np.int64)
+
+    def require_held(self, labels: Sequence[str]) -> None:
+        """Raise StateError where there are not so many examples of these labels."""
+        unknown = self.new_among(labels)
+        if unknown:
+            raise StateError(f"cannot forget examples of label {unknown[0]!r}: no such label was learned")
+        remaining_C = self.counts_C - np.bincount(self.numbers(labels), minlength=len(self))
+        if (remaining_C < 0).any():
+            label = self.names[int(remaining_C.argmin())]
+            raise StateError(f"cannot forget more examples of label {label!r} than were learned")
+
+    def extend(self, labels: Iterable[str]) -> None:
+        """Give numbers to labels that have none."""
+        new = self.new_among(labels)
+        self._replace([*self.names, *new], np.append(self.counts_C, np.zeros(len(new), np.int64)))
+
+    def count(self, classes_B: IntArray, sign: int = 1) -> None:
+        """Count examples, or no longer."""
+        self.counts_C = self.counts_C + sign * np.bincount(classes_B, minlength=len(self))
+
+    def keep(self, kept: Sequence[int]) -> None:
+        """Keep these numbers, in this order."""
+        self._replace([self.names[k] for k in kept], self.counts_C[list(kept)])
+
+    def load(self, names: Iterable[str], counts_C: IntArray) -> None:
+        """Replace everything."""
+        self._replace(list(names), counts_C)
+
+    def _replace(self, names: list[str], counts_C: IntArray) -> None:
+        if names != self.names:
+            self._sorted = None
+            self._number_of = {name: k for k, name in enumerate(names)}
+        self.names, self.counts_C = names, counts_C

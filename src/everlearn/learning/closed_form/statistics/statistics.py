@@ -1,0 +1,174 @@
+"""All that was learned, in integers: sums by class, the labels, and a bounded sample.
+
+A function of the set of examples: adding, taking out and merging are exact, and the fingerprint says what
+was learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from everlearn.learning.closed_form import saved_state
+from everlearn.learning.closed_form.coding import Featurize
+from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.statistics.class_statistic import ClassStatistic
+from everlearn.learning.closed_form.statistics.count_sums import CountSums
+from everlearn.learning.closed_form.statistics.feature_sums import FeatureSums
+from everlearn.learning.closed_form.statistics.label_table import LabelTable
+from everlearn.memory.hash_sample import HashSample, Sampled
+from everlearn.types import Code, Json
+
+__all__ = ["Statistics"]
+
+IntArray = npt.NDArray[np.int64]
+
+
+class Statistics:
+    """Everything that the learner remembers.
+
+    Args:
+        config: Sizes.
+        featurize: Gives int8 features (B, M) of codes.
+        device: Where large sums live.
+
+    Attributes:
+        labels: Labels and how many examples each has.
+        features: Sums of features.
+        counts: Sums of hashed word grams.
+        sample: Some of the examples; all of them while there are few.
+    """
+
+    def __init__(self, config: ClosedFormConfig, featurize: Featurize, device: torch.device) -> None:
+        self.labels = LabelTable()
+        self.sample = HashSample(config.sample_size)
+        self.features = FeatureSums(
+            lambda: GramSums(config.num_features, config.gather, device), featurize, self._everything
+        )
+        self.counts = CountSums(config.gram_bits, config.gather)
+
+    @property
+    def _sums(self) -> tuple[ClassStatistic, ...]:
+        """What is summed by class, in the order in which a fingerprint has it: a further one comes last."""
+        return (self.features, self.counts)
+
+    @property
+    def is_few(self) -> bool:
+        """Whether the sample holds every example, so that nothing as large as the sums need be solved."""
+        return self.sample.has_all and self.sample.num_held == self.labels.num_examples
+
+    @property
+    def is_all_used(self) -> bool:
+        """Whether the sample uses every example; unlike ``is_few``, a function of the set of examples."""
+        num = self.labels.num_examples
+        return num <= self.sample.size and self.sample.num_held == num
+
+    def _everything(self) -> tuple[Sequence[Code], IntArray, int]:
+        """All examples, while the sample holds them."""
+        members = self.sample.members()
+        classes_N = self.labels.numbers(member.label for member in members)
+        return [member.code for member in members], classes_N, len(self.labels)
+
+    def add(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> IntArray:
+        """Add examples; labels may be new. Returns their classes."""
+        if not self.sample.has_room_for(len(ids)):
+            self.features.keep()
+        self.labels.extend(labels)
+        classes_B = self.labels.numbers(labels)
+        self.labels.count(classes_B)
+        self.count(codes, classes_B)
+        self.sample.add(ids, labels, codes)
+        return classes_B
+
+    def subtract(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> tuple[str, ...]:
+        """Take out examples that were added. Returns the labels that are gone with them."""
+        if not self.sample.holds(ids, labels, codes):
+            self.features.keep()  # the codes at hand would not say what is left
+        classes_B = self.labels.numbers(labels)
+        self.labels.count(classes_B, sign=-1)
+        self.count(codes, classes_B, sign=-1)
+        self.sample.remove(ids, labels, codes)
+        kept = np.flatnonzero(self.labels.counts_C).tolist()
+        gone = tuple(
+            name for name, num in zip(self.labels.names, self.labels.counts_C, strict=True) if not num
+        )
+        if gone:
+            for sums in self._sums:
+                sums.keep_classes(kept)
+            self.labels.keep(kept)
+        return gone
+
+    def count(self, codes: Sequence[Code], classes_B: IntArray, sign: int = 1) -> None:
+        """Add examples to the sums, or take them out, and nothing else."""
+        for sums in self._sums:
+            if sign > 0:
+                sums.add(codes, classes_B, len(self.labels))
+            else:
+                sums.subtract(codes, classes_B)
+
+    def merge(self, other: Statistics) -> None:
+        """Become the statistics of both sets of examples."""
+        is_any_kept = self.features.is_kept or other.features.is_kept
+        if is_any_kept or not self.sample.has_room_for(other.sample.num_held):
+            self.features.keep()
+        self.labels.extend(other.labels.names)
+        class_of_other = self.labels.numbers(other.labels.names)
+        for mine, theirs in zip(self._sums, other._sums, strict=True):
+            mine.merge(theirs, class_of_other.tolist(), len(self.labels))
+        self.labels.count(np.repeat(class_of_other, other.labels.counts_C))
+        self.sample.merge(other.sample)
+
+    def resample(self, members: Iterable[Sampled]) -> None:
+        """Choose the sample anew from all examples, in any order."""
+        if self.features.is_kept:  # else it has all
+            self.sample.rebuild(members)
+
+    def fingerprint(self, identity: Mapping[str, Json]) -> str:
+        """SHA-256 (hex) of all this, and of what names the learner."""
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+        digest.update(json.dumps(list(self.labels.by_name)).encode())
+        order = self.labels.order()
+        for sums in self._sums:
+            for piece in sums.digested(order):
+                digest.update(piece)
+        for member in self.sample:
+            digest.update(json.dumps([member.id, member.label]).encode())
+            digest.update(member.code.dense.tobytes())
+            digest.update(member.code.gram_ids.astype("<u4").tobytes())
+            digest.update(member.code.gram_values.tobytes())
+        return digest.hexdigest()
+
+    def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+        """A copy as tensors and JSON."""
+        tensors, sample = saved_state.sample_to_state(self.sample)
+        for sums in self._sums:
+            tensors |= sums.tensors()
+        data: dict[str, Json] = {
+            "format": saved_state.FORMAT,
+            "labels": list(self.labels.names),
+            "label_counts": self.labels.counts_C.tolist(),
+            "sample": sample,
+        }
+        return tensors, data
+
+    def load(self, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> None:
+        """The inverse of ``to_state``, into statistics of nothing."""
+        names = [str(label) for label in data["labels"]]
+        saved_state.sample_from_state(self.sample, tensors, data["sample"])
+        for sums in self._sums:
+            sums.load(tensors, len(names))
+        if "label_counts" in data:
+            counts_C = np.array(data["label_counts"], dtype=np.int64)
+        else:  # format 1, which always has the sums
+            counts_C = tensors["sums.class_counts"].numpy().copy()
+        self.labels.load(names, counts_C)
+        if not self.features.is_kept:
+            classes_N = self._everything()[1]
+            if not self.is_few or (np.bincount(classes_N, minlength=len(names)) != counts_C).any():
+                raise ValueError("there are neither the sums nor all examples")
