@@ -55,9 +55,9 @@ class StreamSettings(Section, panel="Stream"):
     """Exit with code 3 at the end if a greater share of the records is rejected (of 10 or more). The other
     records stay learned. Repeated ids do not count."""
     encoding: str | None = setting(
-        None, "--encoding", "NAME", default_text="utf-8, or what a byte order mark says"
+        None, "--encoding", "NAME", default_text="utf-8, or what the file's beginning shows"
     )
-    """How text files are encoded, for example cp1252 or utf-16."""
+    """How text files are encoded, for example cp1252 or utf-16. A note says what was recognised."""
     delimiter: str | None = setting(
         None,
         "--delimiter",

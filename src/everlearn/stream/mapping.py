@@ -8,10 +8,11 @@ import math
 import re
 from typing import Any
 
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.source import FieldNames
 from everlearn.types import Example, Json
 
-__all__ = ["RecordError", "RecordMapper", "excerpt_of", "json_value", "whole_number"]
+__all__ = ["RecordError", "RecordMapper", "json_value", "whole_number"]
 
 _TARGET_NAMES = ("target", "label", "intent", "category")
 _ID_NAMES = ("id",)
@@ -21,7 +22,6 @@ _TIME_NAMES = ("time", "date", "timestamp")
 _WHOLE = re.compile(r"-?\d+\.0")
 # Beyond it a float is not told from its neighbours, and its digits mean little.
 _MAX_WHOLE = 2.0**53
-_EXCERPT_CHARACTERS = 200
 _MAX_NAMES = 10
 
 
@@ -294,14 +294,3 @@ def _decimal(value: decimal.Decimal) -> str | None:
         return None
     is_whole = value.is_finite() and abs(value) <= _MAX_WHOLE and value == value.to_integral_value()
     return str(int(value)) if is_whole else str(value)
-
-
-def excerpt_of(raw: bytes | str) -> str:
-    """How a record begins, printable, at most 200 characters."""
-    if isinstance(raw, bytes):
-        # Four bytes make at most one character of valid UTF-8, so this prefix is always enough.
-        text = raw[: 4 * _EXCERPT_CHARACTERS].decode("utf-8", errors="replace")
-    else:
-        text = raw[:_EXCERPT_CHARACTERS].encode("utf-8", errors="replace").decode()
-    text = text.rstrip("\r\n")[:_EXCERPT_CHARACTERS]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.documents import DocumentsSource
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.codes import CodesSource, is_codes_file
 from everlearn.stream.files.columnar import ArrowSource, ParquetSource
 from everlearn.stream.files.delimited import DelimitedSource
@@ -18,7 +19,6 @@ from everlearn.stream.files.hf_datasets import HuggingFaceSource
 from everlearn.stream.files.json_values import JsonValuesSource, holds_json_values
 from everlearn.stream.files.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
-from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieced import PiecedSource
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.stream.standard_input import StandardInputSource

@@ -147,7 +147,7 @@ class SourceConfig:
         fields: Names of the fields.
         strict: Raise InputError at the first record that cannot be used, instead of passing it over.
         max_record_bytes: Longer records are rejected without being read into memory whole.
-        encoding: Of text files, as Python names it; None: UTF-8, or what a byte order mark says.
+        encoding: Of text files, as Python names it; None: what the file's beginning shows, see ``encodings``.
         delimiter: Between the cells of CSV and TSV files; None: by the file's suffix and header.
         documents: Read texts as documents, cut long ones, and take chats; None: a record is an example.
 

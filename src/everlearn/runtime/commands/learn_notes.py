@@ -57,6 +57,7 @@ def sitting_notes(
     """
     live, rejections, config = session.live, session.rejections, session.config
     notes = live.notes
+    notes += place.notes()
     if place.was_changed:
         notes.append(
             f"{place.name} is not what was read under this name before, so it was read from its "

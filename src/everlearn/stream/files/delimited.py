@@ -13,6 +13,7 @@ from everlearn.stream.files.delimited_rows import DelimitedRows
 from everlearn.stream.files.line_files import count_lines, line_cursor, open_lines
 from everlearn.stream.lines import ChunkFile, LineScanner, stem_of
 from everlearn.stream.mapping import RecordError, RecordMapper
+from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.source import EndOfStream, FieldNames, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
@@ -33,6 +34,7 @@ class DelimitedSource:
 
     def __init__(self, path: Path, config: SourceConfig, *, delimiter: str | None = None) -> None:
         self.name = path.name
+        self.notes = ReadingNotes(path.name)
         self._path = path
         self._config = config
         self._delimiter = config.delimiter or delimiter
@@ -44,12 +46,13 @@ class DelimitedSource:
             InputError: Besides, where the header is unreadable or lacks a column that was asked for.
         """
         mapper = RecordMapper(self._config.fields, stem_of(self._path), typed=False)
-        scanner, file = self._open_lines(None)
+        scanner, file = self._open_lines(None, cursor)
+        self.notes.encoding(file.recognised)
         try:
             columns, delimiter = self._read_header(scanner, mapper)
             if cursor is None or cursor.get("line") == 0:
                 file.close()
-                scanner, file = self._open_lines(None)
+                scanner, file = self._open_lines(None, cursor)
                 rows = DelimitedRows(scanner, self._config.max_record_bytes, delimiter)
                 with suppress(EndOfStream):
                     rows.next_row()
@@ -71,9 +74,9 @@ class DelimitedSource:
         num_lines = count_lines(self._path, self._config.encoding, unless_containing=b'"')
         return None if num_lines is None else max(num_lines - 1, 0)
 
-    def _open_lines(self, cursor: Cursor | None) -> tuple[LineScanner, ChunkFile]:
+    def _open_lines(self, cursor: Cursor | None, seen: Cursor | None = None) -> tuple[LineScanner, ChunkFile]:
         longest = self._config.max_record_bytes
-        return open_lines(self._path, self._config, cursor, lookahead_bytes=longest)
+        return open_lines(self._path, self._config, cursor, lookahead_bytes=longest, seen=seen)
 
     def _read_header(self, scanner: LineScanner, mapper: RecordMapper) -> tuple[list[str], str]:
         rows = DelimitedRows(scanner, self._config.max_record_bytes, self._delimiter)

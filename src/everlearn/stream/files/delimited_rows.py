@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.line_files import not_text
 from everlearn.stream.lines import LineScanner
-from everlearn.stream.mapping import RecordError, excerpt_of
+from everlearn.stream.mapping import RecordError
 from everlearn.stream.source import EndOfStream
 
 __all__ = ["DelimitedRows"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.line_files import (
     check_digest,
     check_record,
@@ -18,7 +19,8 @@ from everlearn.stream.files.line_files import (
     refuse_constant,
 )
 from everlearn.stream.lines import ChunkFile, stem_of
-from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of
+from everlearn.stream.mapping import RecordError, RecordMapper
+from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
@@ -68,6 +70,7 @@ class JsonValuesSource:
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
         self.name = path.name
+        self.notes = ReadingNotes(path.name)
         self._path = path
         self._config = config
 
@@ -75,7 +78,8 @@ class JsonValuesSource:
         """See Source."""
         number = 0 if cursor is None else cursor_number(cursor, "value", self.name)
         longest = self._config.max_record_bytes
-        file = ChunkFile(self._path, self._config.encoding, lookahead_bytes=longest)
+        file = ChunkFile(self._path, self._config.encoding, cursor=cursor, lookahead_bytes=longest)
+        self.notes.encoding(file.recognised)
         mapper = RecordMapper(self._config.fields, stem_of(self._path))
         records = _JsonValues(file, mapper, self.name, longest)
         try:
@@ -146,8 +150,7 @@ class _JsonValues:
 
     def cursor(self) -> Cursor:
         """See Records."""
-        digest = self._file.digest(self.offset)
-        return {"value": self.number} | ({} if digest is None else {"sha256": digest})
+        return {"value": self.number} | self._file.seal(self.offset)
 
     def _open_value(self) -> None:
         """Go to the beginning of the next value."""

@@ -1,0 +1,50 @@
+"""What a source found out about itself while it was read, and its user should know."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from everlearn.stream.encodings import Recognised
+
+__all__ = ["ReadingNotes", "reading_notes"]
+
+
+class ReadingNotes:
+    """Sentences about a source, each told once.
+
+    Args:
+        name: The source's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._sentences: dict[str, str] = {}
+
+    def add(self, about: str, sentence: str) -> None:
+        """Note something, unless something was noted about it before."""
+        self._sentences.setdefault(about, sentence)
+
+    def encoding(self, recognised: Recognised | None) -> None:
+        """Note the encoding that was recognised, if one had to be."""
+        if recognised is not None:
+            shown = f" (line {recognised.line}: {recognised.excerpt})" if recognised.line else ""
+            self.add(
+                "encoding",
+                f"{self.name} is not UTF-8 and is read as {recognised.name}{shown}. Where that is wrong, "
+                "name its encoding (--encoding).",
+            )
+
+    def sentences(self) -> list[str]:
+        """What was noted, in that order."""
+        return list(self._sentences.values())
+
+
+@runtime_checkable
+class _Noting(Protocol):
+    @property
+    def notes(self) -> ReadingNotes: ...
+
+
+def reading_notes(source: object) -> list[str]:
+    """The notes of a source, in sentences; none of one that makes none."""
+    return source.notes.sentences() if isinstance(source, _Noting) else []
