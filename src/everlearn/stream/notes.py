@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from everlearn.stream.encodings import Recognised
 
-__all__ = ["ReadingNotes", "reading_notes"]
+__all__ = ["ReadingNotes", "reading_notes", "why_no_targets"]
 
 
 class ReadingNotes:
@@ -14,10 +14,14 @@ class ReadingNotes:
 
     Args:
         name: The source's.
+
+    Attributes:
+        no_targets: Why records had no target, where that is known.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.no_targets: str | None = None
         self._sentences: dict[str, str] = {}
 
     def add(self, about: str, sentence: str) -> None:
@@ -48,3 +52,8 @@ class _Noting(Protocol):
 def reading_notes(source: object) -> list[str]:
     """The notes of a source, in sentences; none of one that makes none."""
     return source.notes.sentences() if isinstance(source, _Noting) else []
+
+
+def why_no_targets(source: object) -> str | None:
+    """Why records of a source had no target, where it knows."""
+    return source.notes.no_targets if isinstance(source, _Noting) else None

@@ -194,8 +194,8 @@ def _run(
             raise StoppedError(f"Stopped before the first example of {session.place.name} was learned.")
         raise InputError(no_example_message(session))
     if session.is_fruitless and not interrupted:
-        message = no_target_message if session.live.scores.counts.examples else no_example_message
-        text = message(session)
+        has_examples = session.live.scores.counts.examples
+        text = no_target_message(session, place) if has_examples else no_example_message(session)
         session.undo()
         raise InputError(text)
     tested = None

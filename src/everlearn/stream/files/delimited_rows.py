@@ -10,12 +10,12 @@ from typing import NamedTuple
 from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.line_files import not_text
 from everlearn.stream.lines import LineScanner
-from everlearn.stream.mapping import RecordError
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import EndOfStream
 
-__all__ = ["DelimitedRows"]
+__all__ = ["AmbiguousDelimiterError", "DelimitedRows"]
 
-_DELIMITERS = (";", "\t", "|")
+_DELIMITERS = (",", ";", "\t", "|")
 # So many lines in a row that each look like a row are no accident.
 _MANY_LINES = 8
 
@@ -25,6 +25,10 @@ class _Line(NamedTuple):
     number: int
     end: int
     is_oversized: bool
+
+
+class AmbiguousDelimiterError(RecordError):
+    """A header that may be parted in several ways."""
 
 
 class DelimitedRows:
@@ -39,6 +43,7 @@ class DelimitedRows:
         scanner: Gives the lines.
         max_record_bytes: Longest row.
         delimiter: One character; None: found by the first line, a comma where nothing else fits.
+        names: Columns that are looked for, by which a delimiter is known.
 
     Attributes:
         line: Lines up to the end of the last row.
@@ -47,7 +52,13 @@ class DelimitedRows:
         num_lines: Lines that the last row takes.
     """
 
-    def __init__(self, scanner: LineScanner, max_record_bytes: int, delimiter: str | None) -> None:
+    def __init__(
+        self,
+        scanner: LineScanner,
+        max_record_bytes: int,
+        delimiter: str | None,
+        names: Collection[str] = (),
+    ) -> None:
         # The module's own limit is one for the whole process: raised here, never lowered.
         csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes))
         self.line, self.offset = scanner.line, scanner.offset
@@ -60,6 +71,7 @@ class DelimitedRows:
         self._num_columns = 0
         self._target_columns: list[int] = []
         self._found = delimiter
+        self._names = names
 
     @property
     def excerpt(self) -> str:
@@ -81,6 +93,7 @@ class DelimitedRows:
 
         Raises:
             EndOfStream: There are no more.
+            AmbiguousDelimiterError: The first line does not say what parts its cells.
             RecordError: The line cannot be used; the next call goes on behind it.
             InputError: The lines cannot be read any further.
         """
@@ -109,7 +122,7 @@ class DelimitedRows:
         self.first_line = first.number
         self._excerpted = first.raw
         if self._found is None:
-            self._found = _delimiter_of(first.raw)
+            self._found = _delimiter_of(first.raw, self._names)
         if first.is_oversized:
             self._commit(first)
             raise RecordError(f"longer than {self._max_record_bytes:,} bytes")
@@ -227,9 +240,29 @@ def _is_closed(raw: bytes, delimiter: str) -> bool:
         return True
 
 
-def _delimiter_of(header: bytes) -> str:
-    """What parts the columns' names: the comma, unless it is nowhere and something else is."""
+def _delimiter_of(header: bytes, names: Collection[str]) -> str:
+    """What parts the columns' names: what brings out most of those that are looked for, else the comma.
+
+    Raises:
+        AmbiguousDelimiterError: Several do, each others.
+    """
     text = header.decode(errors="replace")
-    if "," in text:
-        return ","
-    return max(_DELIMITERS, key=text.count) if any(each in text for each in _DELIMITERS) else ","
+    there = [each for each in _DELIMITERS if each in text]
+    if len(there) < 2:
+        return there[0] if there else ","
+    found = {each: sum(name in names for name in _columns(text, each)) for each in there}
+    best = [each for each in there if found[each] == max(found.values())]
+    if len(best) == 1:
+        return best[0]
+    if found[best[0]]:
+        raise AmbiguousDelimiterError(
+            f"the header may be parted by {' or by '.join(map(repr, best))}: say which (--delimiter)"
+        )
+    return "," if "," in best else max(best, key=text.count)
+
+
+def _columns(header: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error:
+        return []

@@ -13,9 +13,11 @@ from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.lines import ChunkFile, LineScanner, stem_of
-from everlearn.stream.mapping import RecordError, RecordMapper
+from everlearn.stream.mapping import RecordMapper
 from everlearn.stream.notes import ReadingNotes
-from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
+from everlearn.stream.records.labels import fasttext_parts, one_label
+from everlearn.stream.records.record_error import RecordError
+from everlearn.stream.source import ChangedSourceError, EndOfStream, FieldNames, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
 __all__ = [
@@ -116,15 +118,21 @@ def _json_kind(value: Json) -> str:
     return "null" if value is None else "a boolean" if isinstance(value, bool) else "a number"
 
 
-def text_parser(mapper: RecordMapper, text_field: str) -> LineParser:
-    """A parser of lines that are each one text without target."""
+def text_parser(mapper: RecordMapper, fields: FieldNames) -> LineParser:
+    """A parser of lines that are each one text; where targets are labels, lines of fastText name theirs."""
 
     def parse(line: bytes, number: int) -> Example:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise RecordError(not_text(error.start)) from None
-        return mapper.example({text_field: text.removesuffix("\n").removesuffix("\r")}, number)
+        text = text.removesuffix("\n").removesuffix("\r")
+        found = fasttext_parts(text) if fields.target_is_label else None
+        if found is None:
+            return mapper.example({fields.text: text}, number)
+        labels, text = found
+        label = None if fields.lenient_target else one_label(labels)
+        return mapper.example({fields.text: text, mapper.target_name: label}, number)
 
     return parse
 
@@ -333,7 +341,7 @@ class JsonLinesSource(_LineFile):
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
         notes = ReadingNotes(path.name)
-        mapper = RecordMapper(config.fields, stem_of(path))
+        mapper = RecordMapper(config.fields, stem_of(path), notes=notes)
         super().__init__(path, config, json_parser(mapper), notes)
 
 
@@ -347,4 +355,4 @@ class TextLinesSource(_LineFile):
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
         mapper = RecordMapper(config.fields, stem_of(path))
-        super().__init__(path, config, text_parser(mapper, config.fields.text), ReadingNotes(path.name))
+        super().__init__(path, config, text_parser(mapper, config.fields), ReadingNotes(path.name))
