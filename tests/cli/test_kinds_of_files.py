@@ -21,7 +21,7 @@ Run = Callable[..., Any]
 
 # What says of itself what it is, and must be told.
 NOTED = {
-    "cp1252": "t.csv is not UTF-8 and is read as cp1252 (line 3: k1,message 1: où est mon colis",
+    "cp1252": "t.csv is not UTF-8 and is read as cp1252 (ù, first in line 3)",
     "list in an object": "the list in its field 'data' is read",
     "label studio": "its labels are the answers to 'topic' (--target-field names another)",
     "label studio, min": "an export of Label Studio; its labels are the answers to 'topic'",

@@ -100,6 +100,12 @@ def test_the_text_of_an_export(tmp_path: Path) -> None:
         assert (example.text, example.target, example.fields) == ("very bad", "x", {"title": "bad"})
 
 
+def test_what_else_is_asked_of_an_export(tmp_path: Path) -> None:
+    fields = FieldNames(time="created_at", domain="data.customer")
+    (example,), _ = read(written(tmp_path, label_studio("a", ["x"])), SourceConfig(fields=fields))
+    assert (example.time, example.domain, example.id) == ("2025-01-01T00:00:00Z", "c1", "1")
+
+
 def test_several_labels_of_a_line_of_fasttext(tmp_path: Path) -> None:
     path = tmp_path / "t.txt"
     path.write_text("__label__a one\n__label__a\t__label__b two\nno label\n__label__c\n", encoding="utf-8")

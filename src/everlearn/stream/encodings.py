@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from everlearn.errors import InputError
-from everlearn.stream.excerpt import excerpt_of
 from everlearn.types import Cursor
 
 __all__ = ["HEAD_BYTES", "Decoding", "Recognised", "decoding_of", "encoding_before"]
@@ -48,6 +47,8 @@ _SAMPLE_BYTES = 1 << 15
 # Below this share, lines that are not UTF-8 are strays in a file that is.
 _STRAYS = 0.05
 _MAX_LINE_BYTES = 1 << 20
+_LINES_SHOWN = 20
+_CHARACTERS_SHOWN = 8
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _UTF8_OF_THREE = re.compile(rb"[\xe0-\xf4][\x80-\xbf]{2}")
@@ -62,12 +63,12 @@ class Recognised:
     Attributes:
         name: As Python names it.
         line: The first line that shows it; 0 where it was found earlier.
-        excerpt: How this line begins, read so.
+        characters: Some letters beyond ASCII, read so and sorted. No text: notes outlive what is forgotten.
     """
 
     name: str
     line: int = 0
-    excerpt: str = ""
+    characters: str = ""
 
     @property
     def is_multi_byte(self) -> bool:
@@ -196,7 +197,9 @@ def _recognised(path: Path, lines: Sequence[_Line]) -> Recognised | None:
             f"{path}:{foreign[0].number}: not UTF-8, and its encoding cannot be told{may_be}: "
             "name it (--encoding NAME), or convert the file to UTF-8"
         )
-    return Recognised(only, foreign[0].number, excerpt_of(foreign[0].raw.decode(only, errors="replace"))[:60])
+    text = b"".join(line.raw for line in foreign[:_LINES_SHOWN]).decode(only, errors="replace")
+    beyond = sorted({one for one in text if one.isalpha() and not one.isascii()})
+    return Recognised(only, foreign[0].number, " ".join(beyond[:_CHARACTERS_SHOWN]))
 
 
 def _likely(lines: Sequence[bytes]) -> list[str]:

@@ -158,6 +158,8 @@ class RecordMapper:
         if found is None:
             return record
         flat = found.fields
+        for name in self._asked_for & record.keys():
+            flat.setdefault(str(name), record[str(name)])
         text_name = found.text_name((*self._text_names, *self._joined))
         if text_name is not None and text_name not in (*self._text_names, *self._joined):
             flat[self._text_names[0]] = flat.pop(text_name)

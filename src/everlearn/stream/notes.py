@@ -31,11 +31,12 @@ class ReadingNotes:
     def encoding(self, recognised: Recognised | None) -> None:
         """Note the encoding that was recognised, if one had to be."""
         if recognised is not None:
-            shown = f" (line {recognised.line}: {recognised.excerpt})" if recognised.line else ""
+            letters = f"{recognised.characters}, " if recognised.characters else ""
+            shown = f" ({letters}first in line {recognised.line})" if recognised.line else ""
             self.add(
                 "encoding",
                 f"{self.name} is not UTF-8 and is read as {recognised.name}{shown}. Where that is wrong, "
-                "name its encoding (--encoding).",
+                "begin anew with its name (--encoding).",
             )
 
     def sentences(self) -> list[str]:

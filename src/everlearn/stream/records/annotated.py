@@ -72,8 +72,7 @@ def flattened(record: Record) -> Annotated | None:
 
 def _label_studio(record: Record) -> Annotated:
     data = _members(record["data"])
-    own = {name: value for name, value in record.items() if name == "id" or "." in name}
-    found = Annotated("Label Studio", {**data, **own}, data)
+    found = Annotated("Label Studio", {**data, **_id_of(record)}, data)
     for annotation in _objects(record.get("annotations") or record.get("completions")):
         if annotation.get("was_cancelled"):
             continue
@@ -102,8 +101,7 @@ def _label_studio_min(record: Record) -> Annotated:
 
 def _argilla(record: Record) -> Annotated:
     shown = _members(record["fields"])
-    own = {name: value for name, value in record.items() if name == "id" or "." in name}
-    found = Annotated("Argilla", {**_members(record.get("metadata")), **shown, **own}, shown)
+    found = Annotated("Argilla", {**_members(record.get("metadata")), **shown, **_id_of(record)}, shown)
     responses = record.get("responses")
     if isinstance(responses, dict):
         for question, given in responses.items():
@@ -118,8 +116,7 @@ def _argilla(record: Record) -> Annotated:
 def _argilla_1(record: Record) -> Annotated:
     inputs = record["inputs"]
     shown: Record = dict(inputs) if isinstance(inputs, dict) else {"text": inputs}
-    own = {name: value for name, value in record.items() if name == "id" or "." in name}
-    found = Annotated("Argilla", {**_members(record.get("metadata")), **shown, **own}, shown)
+    found = Annotated("Argilla", {**_members(record.get("metadata")), **shown, **_id_of(record)}, shown)
     labels = _choices(record["annotation"])
     if labels:
         found.answers["annotation"] = [labels]
@@ -140,6 +137,10 @@ def _choices(value: Json) -> list[Json]:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, list) else [value]
+
+
+def _id_of(record: Record) -> Record:
+    return {"id": record["id"]} if "id" in record else {}
 
 
 def _members(value: Json) -> Record:

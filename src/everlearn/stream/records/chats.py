@@ -7,13 +7,15 @@ from collections.abc import Collection
 from everlearn.stream.records.record_error import RecordError
 from everlearn.types import Json
 
-__all__ = ["holds_chat", "take_chat"]
+__all__ = ["CHAT_FIELDS", "holds_chat", "take_chat"]
 
 Record = dict[str, Json]
 
 _CONVERSATIONS = "conversations"
 _INSTRUCTION, _INPUT, _OUTPUT = "instruction", "input", "output"
 _PROMPT, _COMPLETIONS = "prompt", ("completion", "response")
+CHAT_FIELDS = frozenset({_CONVERSATIONS, _INSTRUCTION, _INPUT, _OUTPUT, _PROMPT, *_COMPLETIONS, "system"})
+"""The fields that chats of these shapes are written in."""
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bot"), "assistant"),
