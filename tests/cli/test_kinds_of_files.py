@@ -91,6 +91,10 @@ def test_goes_on_in_what_was_recognised(tmp_path: Path, inside: Run, encoder: li
     assert learned(ended) == len(PAIRS)
     assert "Went on after the 5 examples" in ended.err
     assert "is read as cp1252" in ended.err
+    assert "is read as cp1252" in inside("evaluate", run, path).err
+    assert "is read as cp1252" in inside("learn", path, "--out", tmp_path / "r", "--test", path, *encoder).err
+    encoded = inside("encode", path, "--out", tmp_path / "codes.parquet", *encoder[:2])
+    assert "is read as cp1252" in encoded.err
 
 
 def test_several_columns(tmp_path: Path, inside: Run, encoder: list[str]) -> None:

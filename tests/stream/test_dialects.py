@@ -123,6 +123,18 @@ def test_the_columns_say_what_parts_them(tmp_path: Path, header: str, delimiter:
     assert ([one.text for one in examples], rejected) == (["x"], [])
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_first_line_that_says_the_delimiter(tmp_path: Path, line_end: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(line_end.join(["sep=;", "text;intent,label", "a;b,c", "d;e", ""]), newline="")
+    examples, rejected = read(path)
+    assert [(one.id, one.text) for one in examples] == [("t:3", "a"), ("t:4", "d")]
+    assert not rejected
+    whole, _ = read_on(path, None)
+    for position, (_, _, cursor) in enumerate(whole):
+        assert read_on(path, cursor)[0] == whole[position + 1 :]
+
+
 def test_a_delimiter_that_is_not_clear_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text;intent,label\na;b,c\n", encoding="utf-8")

@@ -177,7 +177,7 @@ class RecordMapper:
         if label is None:
             self._notes.no_targets = (
                 f"it is an export of {found.tool} whose records have no answers of annotators; label them "
-                "there (predictions and suggestions do not count), and export again"
+                "there (choices count; predictions and suggestions do not), and export again"
             )
         else:
             flat[self.target_name] = label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from everlearn.stream.source import EndOfStream
 __all__ = ["AmbiguousDelimiterError", "DelimitedRows"]
 
 _DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR = re.compile(rb"sep=([^\"\r\n\x80-\xff])\r?\n?", re.IGNORECASE)
 # So many lines in a row that each look like a row are no accident.
 _MANY_LINES = 8
 
@@ -37,7 +39,8 @@ class DelimitedRows:
     A quote that is left open, or closed where no cell ends, would take the lines behind it along. Then only
     the line it stands in is refused, and reading goes on at the next. So it does where a quote closes lines
     on although every line between looks like a row of its own. In tab-separated text, whose cells are seldom
-    quoted, such a line is taken as it is written.
+    quoted, such a line is taken as it is written. A first line ``sep=;`` says the delimiter, as spreadsheets
+    write it.
 
     Args:
         scanner: Gives the lines.
@@ -99,6 +102,8 @@ class DelimitedRows:
         """
         scanner = self._scanner
         self.num_lines = 1
+        if not scanner.line:
+            self._take_separator()
         if self._found is not None and not self._given_back:  # what nearly all rows need
             raw = scanner.read()
             if (
@@ -130,6 +135,15 @@ class DelimitedRows:
             self._commit(first)
             return self._lenient(first.raw)
         return self._quoted(first)
+
+    def _take_separator(self) -> None:
+        first = self._next_line()
+        said = None if first is None else _SEPARATOR.fullmatch(first.raw)
+        if first is not None and said is not None:
+            self._found = self._found or said[1].decode(errors="replace")
+            self._commit(first)
+        elif first is not None:
+            self._given_back.append(first)
 
     def _quoted(self, first: _Line) -> list[str]:
         lines = [first]

@@ -12,6 +12,8 @@ __all__ = ["Annotated", "flattened"]
 
 Record = dict[str, Json]
 
+# Every record of such a tool has one of these.
+_MARKS = frozenset({"annotations", "completions", "annotator", "responses", "suggestions", "annotation"})
 _USUAL_TARGETS = frozenset({"target", "label", "intent", "category"})
 
 
@@ -59,6 +61,8 @@ class Annotated:
 
 def flattened(record: Record) -> Annotated | None:
     """A record of an annotation tool; None: it is none."""
+    if _MARKS.isdisjoint(record):
+        return None
     if isinstance(record.get("data"), dict) and ("annotations" in record or "completions" in record):
         return _label_studio(record)
     if {"annotator", "annotation_id", "lead_time"} <= record.keys():
