@@ -165,6 +165,12 @@ def test_what_is_no_text(tmp_path: Path, data: bytes, what: str) -> None:
         open_source(path).open()
 
 
+def test_control_characters_alone_make_no_binary_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(b"a\x02b\x1fc \x0c\nd\x02e\n" + "é\x02\n".encode())
+    assert texts_of(path) == ["a\x02b\x1fc \x0c", "d\x02e", "é\x02"]
+
+
 def test_an_encoding_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(as_csv(["איפה ההזמנה שלי"]).encode("cp1255"))

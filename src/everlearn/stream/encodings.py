@@ -159,7 +159,7 @@ def decoding_of(
     kind = next((what for start, what in _OTHER_FILES if head.startswith(start)), None)
     if kind is not None:
         raise InputError(f"{path} is no text but {kind}")
-    if _is_utf8(head, is_whole=is_whole) and not _CONTROL.search(head):
+    if _is_utf8(head, is_whole=is_whole) and b"\0" not in head:
         return Decoding(None)
     lines = head if b"\n" in head else head.replace(b"\r", b"\n")
     found = _recognised(path, [_Line(n, line) for n, line in enumerate(lines.split(b"\n"), start=1) if line])
@@ -172,7 +172,7 @@ class _Line(NamedTuple):
 
 
 def _recognised(path: Path, lines: Sequence[_Line]) -> Recognised | None:
-    binary = [line for line in lines if _CONTROL.search(line.raw)]
+    binary = [line for line in lines if _is_binary(line.raw)]
     if 2 * len(binary) > len(lines):
         raise InputError(
             f"{path}:{binary[0].number}: binary data, and so are {len(binary):,} of the first {len(lines):,} "
@@ -237,6 +237,10 @@ def _oddity(sample: bytes, name: str) -> float:
         elif is_inside and character.isupper():
             odd += before.islower() and after.islower()
     return odd / max(len(beyond), 1)
+
+
+def _is_binary(raw: bytes) -> bool:
+    return b"\0" in raw or (_CONTROL.search(raw) is not None and not _is_utf8(raw))
 
 
 def _is_utf8(raw: bytes, *, is_whole: bool = True) -> bool:

@@ -89,7 +89,7 @@ class ChunkFile:
                 self._read_head() if encoding is None else b"",
                 is_whole=self._is_read,
                 encoding=encoding,
-                resumes=is_begun(cursor),
+                resumes=_is_begun(cursor),
                 before=encoding_before(cursor),
             )
         except InputError:
@@ -229,7 +229,7 @@ class ChunkFile:
                 return decoded
 
 
-def is_begun(cursor: Cursor | None) -> bool:
+def _is_begun(cursor: Cursor | None) -> bool:
     """Whether a cursor of a file stands behind its beginning."""
     return cursor is not None and any(cursor.get(key) for key in ("line", "offset", "value"))
 

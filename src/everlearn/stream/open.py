@@ -69,10 +69,10 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     - ``-``: standard input;
     - ``hf:NAME`` or ``hf:NAME:SPLIT``, or a folder: a Hugging Face data set;
     - a named pipe, ``/dev/stdin``: read once, as standard input;
-    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``; an array of objects,
-      or objects over several lines, too), ``.csv``, ``.tsv``, ``.txt``
-      (one text a line), each also with ``.gz`` or ``.zst``; ``.parquet`` (a codes file is recognised);
-      ``.arrow``, ``.feather``.
+    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``; an array of objects, be it
+      in an object, or objects over several lines, too), ``.csv``, ``.tsv``, ``.txt``
+      (one text a line, or a line of fastText), each also with ``.gz`` or ``.zst``; ``.parquet``
+      (a codes file is recognised); ``.arrow``, ``.feather``.
 
     With ``config.documents`` a ``.txt`` is read as documents, long texts of other formats are cut into
     pieces, and a record may hold a chat (``messages``) instead of a text.

@@ -209,6 +209,11 @@ class _JsonValues:
 
     def _end_object(self, wrapper: Wrapper) -> None:
         self._fill(self._max_bytes + 1)
+        if not self._is_over:
+            raise InputError(
+                f"{self._name}: more than {self._max_bytes:,} bytes stand behind the list {wrapper.name!r}; "
+                "give the list as a file of its own"
+            )
         check_rest(self._text, wrapper, self._name)
         self._drop(len(self._text))
 
