@@ -80,7 +80,9 @@ def test_a_long_line_a_binary_line_and_odd_labels_are_listed(
 
 def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
     (tmp_path / "s.jsonl").write_bytes(os.urandom(20_000))
-    assert_clear(inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run"), 3, "were rejected")
+    assert_clear(
+        inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run"), 3, "s.jsonl:1: binary data"
+    )
     (tmp_path / "s.parquet").write_bytes(os.urandom(20_000))
     assert_clear(inside("learn", tmp_path / "s.parquet", "--out", tmp_path / "run2"), 3, "s.parquet")
 
@@ -88,7 +90,8 @@ def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
 def test_a_binary_file_of_another_name(tmp_path: Path, inside: Run) -> None:
     (tmp_path / "s.csv").write_bytes(b"text,label\nwhere is\rit,a\n" + bytes(range(256)) * 20)
     ended = inside("learn", tmp_path / "s.csv", "--out", tmp_path / "run")
-    assert_clear(ended, 3, "s.csv has no usable example")
+    assert_clear(ended, 3, "s.csv:3: binary data", "Export it as text")
+    assert not (tmp_path / "run").exists()
 
 
 def test_most_of_a_file_rejected_is_no_success_of_any_command(

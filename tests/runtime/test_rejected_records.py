@@ -22,7 +22,7 @@ from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.history.journal_views import compact_run
 from everlearn.runtime.history.verify import verify_run
-from everlearn.stream.mapping import excerpt_of
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.types import Example
 
 WriteCodes = Callable[..., Path]

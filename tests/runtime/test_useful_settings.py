@@ -33,6 +33,7 @@ CONTEXTS: dict[str, Settings] = {
 OTHER_VALUES: Settings = {
     "stream.delimiter": ";",
     "stream.encoding": "cp1252",
+    "stream.text_field": "other",
     "task": "lm",
     "model.layers": [1, 2],
     "learner.gradient.trainable": "encoder",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_serializer, field_validator
 
 from everlearn.settings.conditions import OF_DOCUMENTS, is_not, is_one_of
 from everlearn.settings.section import EVERY_TASK, Section, setting
@@ -13,15 +15,15 @@ __all__ = ["StreamSettings"]
 class StreamSettings(Section, panel="Stream"):
     """How the stream is read and in what order it is learned."""
 
-    text_field: str = setting(
-        "text",
+    text_field: tuple[Annotated[str, Field(min_length=1)], ...] = setting(
+        ("text",),
         "--text-field",
         "NAME",
         min_length=1,
         default_text="text, of pairs text or source",
         shown_for=EVERY_TASK,
     )
-    """Field with the text."""
+    """Field with the text; several are joined."""
     target_field: str | None = setting(
         None,
         "--target-field",
@@ -55,16 +57,16 @@ class StreamSettings(Section, panel="Stream"):
     """Exit with code 3 at the end if a greater share of the records is rejected (of 10 or more). The other
     records stay learned. Repeated ids do not count."""
     encoding: str | None = setting(
-        None, "--encoding", "NAME", default_text="utf-8, or what a byte order mark says"
+        None, "--encoding", "NAME", default_text="utf-8, or what the file's beginning shows"
     )
-    """How text files are encoded, for example cp1252 or utf-16."""
+    """How text files are encoded, for example cp1252 or utf-16. A note says what was recognised."""
     delimiter: str | None = setting(
         None,
         "--delimiter",
         "CHARACTER",
         min_length=1,
         max_length=1,
-        default_text="a comma, or what the header has instead of commas",
+        default_text="what the header shows",
     )
     """Between the cells of a CSV file; tab for a tab."""
     documents: Literal["blank-lines", "file", "lines"] = setting(
@@ -109,3 +111,12 @@ class StreamSettings(Section, panel="Stream"):
         0, "--delay", "N", ge=0, le=10_000_000, needs=(is_one_of("task", "classify", "seq2seq"),)
     )
     """Targets arrive N examples after their texts."""
+
+    @field_validator("text_field", mode="before")
+    @classmethod
+    def _fields_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_serializer("text_field")
+    def _one_of_fields(self, value: tuple[str, ...]) -> str | list[str]:
+        return value[0] if len(value) == 1 else list(value)

@@ -9,9 +9,10 @@ from pathlib import Path
 from everlearn.document_piece import DocumentPiece
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.line_files import check_digest, cursor_number
 from everlearn.stream.lines import ChunkFile, stem_of
-from everlearn.stream.mapping import excerpt_of
+from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.pieces import PieceScanner, Place, RawPiece
 from everlearn.stream.source import DocumentConfig, Rejection, SourceConfig
 from everlearn.types import Cursor, Example
@@ -35,6 +36,7 @@ class DocumentsSource:
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
         self.name = path.name
+        self.notes = ReadingNotes(path.name)
         self._path = path
         self._config = config
 
@@ -42,7 +44,13 @@ class DocumentsSource:
         """See Source."""
         offset = 0 if cursor is None else cursor_number(cursor, "offset", self.name)
         documents = self._config.documents or DocumentConfig()
-        file = ChunkFile(self._path, self._config.encoding, lookahead_bytes=4 * documents.max_piece_bytes)
+        file = ChunkFile(
+            self._path,
+            self._config.encoding,
+            cursor=cursor,
+            lookahead_bytes=4 * documents.max_piece_bytes,
+        )
+        self.notes.encoding(file.recognised)
         try:
             file.skip(offset)
             check_digest(file, offset, cursor, self._path)
@@ -53,7 +61,7 @@ class DocumentsSource:
                 stem=stem_of(self._path),
                 cursor=cursor,
                 close=file.close,
-                digest=file.digest,
+                seal=file.seal,
             )
         except InputError:
             file.close()
@@ -72,7 +80,7 @@ def document_reader(
     stem: str,
     cursor: Cursor | None,
     close: Callable[[], None],
-    digest: Callable[[int], str | None] | None = None,
+    seal: Callable[[int], Cursor] | None = None,
 ) -> BatchReader:
     """A reader of documents.
 
@@ -83,13 +91,13 @@ def document_reader(
         stem: Begins the ids.
         cursor: Where the chunks begin.
         close: Called when the reader is closed.
-        digest: Of the bytes before a place, which cursors then hold.
+        seal: What cursors hold of the bytes before a place.
 
     Raises:
         InputError: The cursor is not one of documents.
     """
     documents = config.documents or DocumentConfig()
-    records = _DocumentRecords(read_chunk, documents, name, stem, cursor, close, digest)
+    records = _DocumentRecords(read_chunk, documents, name, stem, cursor, close, seal)
     return BatchReader(records, strict=config.strict)
 
 
@@ -115,9 +123,9 @@ class _DocumentRecords:
         stem: str,
         cursor: Cursor | None,
         close: Callable[[], None],
-        digest: Callable[[int], str | None] | None,
+        seal: Callable[[int], Cursor] | None,
     ) -> None:
-        self._digest = digest
+        self._seal = seal
         place, self._part = (Place(), 0) if cursor is None else _place_of(cursor, name)
         self._scanner = PieceScanner(read_chunk, config, name, place)
         self._name = name
@@ -148,8 +156,8 @@ class _DocumentRecords:
 
     def cursor(self) -> Cursor:
         """See Records."""
-        digest = None if self._digest is None else self._digest(int(self._cursor["offset"]))
-        return self._cursor if digest is None else {**self._cursor, "sha256": digest}
+        sealed = {} if self._seal is None else self._seal(int(self._cursor["offset"]))
+        return {**self._cursor, **sealed}
 
     def close(self) -> None:
         """See Records."""
@@ -160,7 +168,7 @@ class _DocumentRecords:
             text = piece.data.decode()
             bad_at, reason = piece.data.find(b"\0"), "holds NUL characters: binary data?"
         except UnicodeDecodeError as error:
-            text, bad_at, reason = "", error.start, "not UTF-8"
+            text, bad_at, reason = "", error.start, "not UTF-8, or not as the rest is encoded"
         if bad_at >= 0:
             if self._unsound is None:
                 self._unsound = _Unsound(piece, bad_at, reason)

@@ -2,7 +2,6 @@ r"""Lines of bytes out of files, compressed or not, in bounded memory. A line en
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import zlib
@@ -14,7 +13,9 @@ from typing import BinaryIO, Literal
 import zstandard
 
 from everlearn.errors import InputError
+from everlearn.stream.encodings import HEAD_BYTES, Recognised, decoding_of, encoding_before
 from everlearn.stream.source import ChangedSourceError
+from everlearn.types import Cursor, Json
 
 __all__ = ["ChunkFile", "Compression", "LineScanner", "compression_of", "stem_of"]
 
@@ -24,13 +25,6 @@ _CHUNK_BYTES = 1 << 16
 # One compressed byte can stand for 32 KiB, so a chunk of this size unfolds to 16 MiB at the worst.
 _ZSTD_INPUT_BYTES = 512
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# The longer ones first: that of UTF-32 begins like that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def compression_of(path: Path) -> Compression:
@@ -48,18 +42,19 @@ def stem_of(path: Path) -> str:
 class ChunkFile:
     r"""A file as chunks of UTF-8 bytes, decompressed by its suffix (``.gz``, ``.zst``).
 
-    Another encoding, named or told by a byte order mark, is turned into UTF-8; a byte that it does not know
-    stays as it is, so that its line is not UTF-8 and is refused. Lines that end with ``\r`` only, in all of
-    the first chunk, end with ``\n`` here.
+    Another encoding, named, told by a byte order mark or recognised by the file's beginning, is turned into
+    UTF-8; a byte that it does not know stays as it is, so that its line is not UTF-8 and is refused. Lines
+    that end with ``\r`` only, in all of the first chunk, end with ``\n`` here.
 
     Args:
         path: The file.
-        encoding: As Python names it; None: UTF-8, or what a byte order mark says.
+        encoding: As Python names it; None: what the cursor or the beginning says.
+        cursor: Where an earlier pass over the file stood; it holds the encoding that was recognised.
         lookahead_bytes: How far behind what was read ``digest`` is asked for; None: it is not.
         any_line_end: Whether lines may end with ``\\r`` only.
 
     Raises:
-        InputError: The file cannot be opened, or looks like UTF-16 without saying so.
+        InputError: The file cannot be opened, is no text, or its encoding cannot be told.
     """
 
     def __init__(
@@ -67,6 +62,7 @@ class ChunkFile:
         path: Path,
         encoding: str | None = None,
         *,
+        cursor: Cursor | None = None,
         lookahead_bytes: int | None = None,
         any_line_end: bool = False,
     ) -> None:
@@ -85,23 +81,36 @@ class ChunkFile:
         self._num_hashed = self._num_unhashed = 0
         self._unhashed: deque[bytes] = deque()
         self._failure: InputError | None = None
+        self._is_read = False
+        self._stored: deque[bytes] = deque()
         try:
-            first = self._read_stored()
-        except InputError as failure:  # told when it is read, with its place
-            self._failure, first = failure, b""
-        try:
-            self._decoder = _decoder_of(path, first, encoding)
+            self._decoding = decoding_of(
+                path,
+                self._read_head() if encoding is None else b"",
+                is_whole=self._is_read,
+                encoding=encoding,
+                resumes=_is_begun(cursor),
+                before=encoding_before(cursor),
+            )
         except InputError:
             self._file.close()
             raise
-        first = self._decoded(first)
+        try:
+            first = self._next_decoded()
+        except InputError as failure:  # told when it is read, with its place
+            self._failure, first = failure, b""
         self._ends_lines_with_cr = any_line_end and b"\r" in first[:-1] and b"\n" not in first
         self._pending: bytes | None = first.replace(b"\r", b"\n") if self._ends_lines_with_cr else first
 
     @property
+    def recognised(self) -> Recognised | None:
+        """The encoding, where nobody named it and it is not UTF-8."""
+        return self._decoding.recognised
+
+    @property
     def is_seekable(self) -> bool:
         """Whether a place in it can be told by the bytes that were read."""
-        return self.compression == "none" and self._decoder is None
+        return self.compression == "none" and self._decoding.is_plain
 
     def read(self) -> bytes:
         """The next chunk; empty at the end.
@@ -114,7 +123,7 @@ class ChunkFile:
             if not chunk and self._failure is not None:
                 raise self._failure
         else:
-            chunk = self._decoded(self._read_stored())
+            chunk = self._next_decoded()
             if self._ends_lines_with_cr:
                 chunk = chunk.replace(b"\r", b"\n")
         if self._hash is not None:
@@ -158,6 +167,12 @@ class ChunkFile:
             self._add(part)
         return self._hash.hexdigest()[:32]
 
+    def seal(self, num_bytes: int) -> dict[str, Json]:
+        """What a cursor behind so many bytes holds of the file beside its place."""
+        digest = self.digest(num_bytes)
+        sealed: dict[str, Json] = {} if digest is None else {"sha256": digest}
+        return sealed if self.recognised is None else sealed | {"encoding": self.recognised.name}
+
     def _keep(self, chunk: bytes) -> None:
         """Keep a chunk until it is known how much of it counts, and no more than needed."""
         self._unhashed.append(chunk)
@@ -185,42 +200,38 @@ class ChunkFile:
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise InputError(f"the file cannot be read any further: {error}") from error
 
-    def _decoded(self, chunk: bytes) -> bytes:
-        """A chunk in UTF-8; empty at the end only."""
-        if self._decoder is None:
-            return chunk
+    def _read_head(self) -> bytes:
+        """The first chunks, which are read again after."""
+        num_bytes = 0
+        try:
+            while num_bytes < HEAD_BYTES and not self._is_read:
+                chunk = self._read_stored()
+                self._is_read = not chunk
+                self._stored.append(chunk)
+                num_bytes += len(chunk)
+        except InputError as failure:  # told when it is read, with its place
+            self._failure = failure
+        return b"".join(self._stored)
+
+    def _next_stored(self) -> bytes:
+        if self._stored:
+            return self._stored.popleft()
+        if self._failure is not None:
+            raise self._failure
+        return self._read_stored()
+
+    def _next_decoded(self) -> bytes:
+        """The next chunk in UTF-8; empty at the end only."""
         while True:
-            decoded = self._decoder.decode(chunk, final=not chunk)
+            chunk = self._next_stored()
+            decoded = self._decoding.decode(chunk, final=not chunk)
             if decoded or not chunk:
-                return decoded.encode("utf-8", "surrogateescape")
-            chunk = self._read_stored()
+                return decoded
 
 
-def _decoder_of(path: Path, first: bytes, encoding: str | None) -> codecs.IncrementalDecoder | None:
-    """What makes text of a file's bytes; None: they are UTF-8 already."""
-    if encoding is None:
-        encoding = next((name for mark, name in _MARKS if first.startswith(mark)), None)
-        if encoding is None:
-            _refuse_zeros(path, first)
-            return None
-    name = codecs.lookup(encoding).name
-    if name in ("utf-8", "utf-8-sig", "ascii"):
-        return None
-    # A byte that the encoding does not know comes out as it went in; of UTF-16 no single byte can.
-    errors = "replace" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
-    return codecs.getincrementaldecoder(encoding)(errors)
-
-
-def _refuse_zeros(path: Path, first: bytes) -> None:
-    half = len(first) // 2
-    zeros = first.count(0)
-    if half < 4 or zeros < half // 3:
-        return
-    for name, start in (("utf-16-le", 1), ("utf-16-be", 0)):
-        if first[start::2].count(0) > 0.9 * zeros:
-            raise InputError(
-                f"{path} looks like UTF-16 without a byte order mark: name it (--encoding {name})"
-            )
+def _is_begun(cursor: Cursor | None) -> bool:
+    """Whether a cursor of a file stands behind its beginning."""
+    return cursor is not None and any(cursor.get(key) for key in ("line", "offset", "value"))
 
 
 def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:

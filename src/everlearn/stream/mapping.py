@@ -8,10 +8,16 @@ import math
 import re
 from typing import Any
 
+from everlearn.stream.excerpt import excerpt_of
+from everlearn.stream.notes import ReadingNotes
+from everlearn.stream.records.annotated import flattened
+from everlearn.stream.records.chats import take_chat
+from everlearn.stream.records.nested import join_texts, lift, nested_text
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import FieldNames
 from everlearn.types import Example, Json
 
-__all__ = ["RecordError", "RecordMapper", "excerpt_of", "json_value", "whole_number"]
+__all__ = ["RecordError", "RecordMapper", "json_value", "whole_number"]
 
 _TARGET_NAMES = ("target", "label", "intent", "category")
 _ID_NAMES = ("id",)
@@ -21,12 +27,7 @@ _TIME_NAMES = ("time", "date", "timestamp")
 _WHOLE = re.compile(r"-?\d+\.0")
 # Beyond it a float is not told from its neighbours, and its digits mean little.
 _MAX_WHOLE = 2.0**53
-_EXCERPT_CHARACTERS = 200
 _MAX_NAMES = 10
-
-
-class RecordError(ValueError):
-    """A record that gives no example; the message is the reason for its rejection."""
 
 
 class RecordMapper:
@@ -43,12 +44,15 @@ class RecordMapper:
       before, where ``fields.text_optional`` says so.
     - An example without id gets ``<stem>:<number>``.
     - Where chats are asked for and there is no text, the contents of the messages, joined by line ends,
-      are the text; the messages stay among the other fields.
+      are the text; the messages stay among the other fields. Chats of other shapes become messages.
+    - A name with dots reaches into objects. Several fields of text are joined by line ends.
+    - A record of an annotation tool gives what annotators were shown, and the label that they chose.
 
     Args:
         fields: Names of the fields.
         stem: Begins the ids of records that have none.
         typed: Whether numbers are told from strings; where not, as in CSV, a target or id of "1.0" is "1".
+        notes: Are told what the records turn out to be.
 
     Attributes:
         names: The fields that are looked at; all others are kept as they are.
@@ -56,8 +60,13 @@ class RecordMapper:
         id_names: Those that hold an id.
     """
 
-    def __init__(self, fields: FieldNames, stem: str, *, typed: bool = True) -> None:
+    def __init__(
+        self, fields: FieldNames, stem: str, *, typed: bool = True, notes: ReadingNotes | None = None
+    ) -> None:
         self._stem = stem
+        self._notes = ReadingNotes(stem) if notes is None else notes
+        self._joined = (fields.text, *fields.text_joined) if fields.text_joined else ()
+        self._target_asked = fields.target
         self._typed = typed
         self._lenient_target = fields.lenient_target
         self._target_is_label = fields.target_is_label
@@ -65,6 +74,7 @@ class RecordMapper:
         self._messages = fields.messages
         asked_for = {
             *fields.text_names,
+            *fields.text_joined,
             fields.target,
             fields.id,
             fields.domain,
@@ -82,11 +92,13 @@ class RecordMapper:
         self._domain_names = candidates(fields.domain, _DOMAIN_NAMES)
         self._time_names = candidates(fields.time, _TIME_NAMES)
         self._asked_for = asked_for
+        self._dotted = tuple(sorted(name for name in asked_for if name and "." in name))
         self._text_optional = fields.text_optional
         self.names = frozenset(
             name
             for names in (
-                self._text_names, self._target_names, self._id_names, self._domain_names, self._time_names
+                self._text_names, fields.text_joined, self._target_names, self._id_names,
+                self._domain_names, self._time_names,
             )
             for name in (*names, self._messages)
             if name is not None
@@ -102,7 +114,14 @@ class RecordMapper:
         Raises:
             RecordError: The record gives no example.
         """
+        for name in self._dotted:
+            lift(record, name)
+        record = self._flat(record)
+        if self._joined:
+            join_texts(record, self._joined)
         text_name = next((name for name in self._text_names if record.get(name) is not None), None)
+        if text_name is None and self._messages is not None and record.get(self._messages) is None:
+            self._take_chat(record, self._messages)
         text: str | None
         if self._text_optional and text_name and _is_blank(record[text_name]) and self._brings_target(record):
             record[text_name], text_name = None, None
@@ -128,6 +147,53 @@ class RecordMapper:
             fields=record,
         )
 
+    @property
+    def target_name(self) -> str:
+        """The field in which a target is looked for first."""
+        return self._target_names[0]
+
+    def _flat(self, record: dict[str, Json]) -> dict[str, Json]:
+        """The record, or what one of an annotation tool says."""
+        found = flattened(record)
+        if found is None:
+            return record
+        flat = found.fields
+        for name in self._asked_for & record.keys():
+            flat.setdefault(str(name), record[str(name)])
+        text_name = found.text_name((*self._text_names, *self._joined))
+        if text_name is not None and text_name not in (*self._text_names, *self._joined):
+            flat[self._text_names[0]] = flat.pop(text_name)
+        asked = self._target_asked
+        if asked is not None and asked in flat and asked not in found.answers:
+            return flat
+        try:
+            question, label = found.label(asked)
+        except RecordError:
+            if not self._lenient_target:
+                raise
+            question = label = None
+        for name in (*self._target_names, *found.answers):
+            flat.pop(name, None)
+        if label is None:
+            self._notes.no_targets = (
+                f"it is an export of {found.tool} whose records have no answers of annotators; label them "
+                "there (choices count; predictions and suggestions do not), and export again"
+            )
+        else:
+            flat[self.target_name] = label
+            if asked is None and question not in self._target_names:
+                self._notes.add(
+                    "target",
+                    f"{self._notes.name} is an export of {found.tool}; its labels are the answers to "
+                    f"{question!r} (--target-field names another).",
+                )
+        return flat
+
+    def _take_chat(self, record: dict[str, Json], name: str) -> None:
+        messages = take_chat(record)
+        if messages is not None:
+            record[name] = messages
+
     def _brings_target(self, record: dict[str, Json]) -> bool:
         """Whether a record without text is a target for an example that came before."""
         return (
@@ -141,7 +207,9 @@ class RecordMapper:
             name = next((each for each in self._text_names if each in record), None)
         if name is None:
             names = " or ".join(map(repr, self._text_names))
-            raise RecordError(f"no field {names}; {_names_of(record)} (see --text-field)")
+            inner = nested_text(record)
+            hint = f", for example --text-field {inner}" if inner else ""
+            raise RecordError(f"no field {names}; {_names_of(record)} (see --text-field{hint})")
         return check_text(record.pop(name), name)
 
     def _target_of(self, record: dict[str, Json]) -> str | None:
@@ -294,14 +362,3 @@ def _decimal(value: decimal.Decimal) -> str | None:
         return None
     is_whole = value.is_finite() and abs(value) <= _MAX_WHOLE and value == value.to_integral_value()
     return str(int(value)) if is_whole else str(value)
-
-
-def excerpt_of(raw: bytes | str) -> str:
-    """How a record begins, printable, at most 200 characters."""
-    if isinstance(raw, bytes):
-        # Four bytes make at most one character of valid UTF-8, so this prefix is always enough.
-        text = raw[: 4 * _EXCERPT_CHARACTERS].decode("utf-8", errors="replace")
-    else:
-        text = raw[:_EXCERPT_CHARACTERS].encode("utf-8", errors="replace").decode()
-    text = text.rstrip("\r\n")[:_EXCERPT_CHARACTERS]
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.documents import DocumentsSource
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.codes import CodesSource, is_codes_file
 from everlearn.stream.files.columnar import ArrowSource, ParquetSource
 from everlearn.stream.files.delimited import DelimitedSource
@@ -18,7 +19,6 @@ from everlearn.stream.files.hf_datasets import HuggingFaceSource
 from everlearn.stream.files.json_values import JsonValuesSource, holds_json_values
 from everlearn.stream.files.line_files import JsonLinesSource, TextLinesSource
 from everlearn.stream.lines import compression_of
-from everlearn.stream.mapping import excerpt_of
 from everlearn.stream.pieced import PiecedSource
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.stream.standard_input import StandardInputSource
@@ -69,10 +69,10 @@ def open_source(spec: str | os.PathLike[str], config: SourceConfig | None = None
     - ``-``: standard input;
     - ``hf:NAME`` or ``hf:NAME:SPLIT``, or a folder: a Hugging Face data set;
     - a named pipe, ``/dev/stdin``: read once, as standard input;
-    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``; an array of objects,
-      or objects over several lines, too), ``.csv``, ``.tsv``, ``.txt``
-      (one text a line), each also with ``.gz`` or ``.zst``; ``.parquet`` (a codes file is recognised);
-      ``.arrow``, ``.feather``.
+    - a file: by its suffix, JSON lines (``.jsonl``, ``.ndjson``, ``.json``; an array of objects, be it
+      in an object, or objects over several lines, too), ``.csv``, ``.tsv``, ``.txt``
+      (one text a line, or a line of fastText), each also with ``.gz`` or ``.zst``; ``.parquet``
+      (a codes file is recognised); ``.arrow``, ``.feather``.
 
     With ``config.documents`` a ``.txt`` is read as documents, long texts of other formats are cut into
     pieces, and a record may hold a chat (``messages``) instead of a text.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from everlearn.document_piece import DocumentPiece
 from everlearn.errors import InputError
 from everlearn.stream.documents import piece_id
+from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.pieces import cut_text
 from everlearn.stream.source import DocumentConfig, EndOfStream, Rejection, Source, SourceReader
 from everlearn.types import Cursor, Example
@@ -50,6 +51,12 @@ class PiecedSource:
         """See Source."""
         reader = self.source.open(None if cursor is None else inner_cursor(cursor, self.name))
         return PiecedReader(reader, self._max_bytes, self._messages, self.name, cursor)
+
+    @property
+    def notes(self) -> ReadingNotes:
+        """Of the source, if it makes any."""
+        notes = getattr(self.source, "notes", None)
+        return notes if isinstance(notes, ReadingNotes) else ReadingNotes(self.name)
 
     def count(self) -> int | None:
         """None: the number of pieces is known only once they are cut."""

@@ -68,6 +68,9 @@ class FieldNames:
     a list say, counts as none: nobody will look at it. ``target_is_label`` is off where targets are texts,
     which stay as they are written.
 
+    ``text_joined`` are further fields of text, which are joined to the first by line ends. A name with dots,
+    as ``data.text``, reaches into objects.
+
     ``text_alternatives`` are names under which the text is looked for, in this order, where a record
     has no field ``text``. ``messages`` names a field with a chat, a list of objects with ``role`` and
     ``content``, which stands in for a missing text; None: chats are not read.
@@ -82,6 +85,7 @@ class FieldNames:
     domain: str | None = None
     time: str | None = None
     text_optional: bool = False
+    text_joined: tuple[str, ...] = ()
     text_alternatives: tuple[str, ...] = ()
     messages: str | None = None
     lenient_target: bool = False
@@ -98,8 +102,9 @@ class FieldNames:
             (role, getattr(self, role)) for role in ("text", "target", "id", "domain", "time", "messages")
         ]
         names += [("text_alternatives", name) for name in self.text_alternatives]
+        names += [("text_joined", name) for name in self.text_joined]
         for role, name in names:
-            if name is None and role not in ("text", "text_alternatives"):
+            if name is None and role not in ("text", "text_alternatives", "text_joined"):
                 continue
             if not isinstance(name, str) or not name:
                 raise ConfigError(f"fields.{role} must be the name of a field, not {name!r}")
@@ -147,7 +152,7 @@ class SourceConfig:
         fields: Names of the fields.
         strict: Raise InputError at the first record that cannot be used, instead of passing it over.
         max_record_bytes: Longer records are rejected without being read into memory whole.
-        encoding: Of text files, as Python names it; None: UTF-8, or what a byte order mark says.
+        encoding: Of text files, as Python names it; None: what the file's beginning shows, see ``encodings``.
         delimiter: Between the cells of CSV and TSV files; None: by the file's suffix and header.
         documents: Read texts as documents, cut long ones, and take chats; None: a record is an example.
 

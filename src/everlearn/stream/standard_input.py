@@ -158,7 +158,7 @@ def _line(line: int, _: int) -> Cursor:
 
 def _either_parser(config: SourceConfig, stem: str) -> LineParser:
     mapper = RecordMapper(config.fields, stem)
-    parse_json, parse_text = json_parser(mapper), text_parser(mapper, config.fields.text)
+    parse_json, parse_text = json_parser(mapper), text_parser(mapper, config.fields)
 
     def parse(line: bytes, number: int) -> Example:
         if number == 1 and (kind := _other_format(line, config.fields.text)):

@@ -82,7 +82,8 @@ class Task(ABC):
         )
         return SourceConfig(
             fields=FieldNames(
-                text=settings.text_field,
+                text=settings.text_field[0],
+                text_joined=settings.text_field[1:],
                 target=settings.target_field,
                 id=settings.id_field,
                 domain=settings.domain_field,

@@ -10,7 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.examples import examples
-from everlearn.cli.failures import print_error
+from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, print_result
 from everlearn.errors import InputError
@@ -53,6 +53,7 @@ def encode(
         outcome = encode_stream(
             stream, out, settings=given_settings(settings), config_file=config, listener=display
         )
+    print_note(*outcome.notes)
     print_result(outcome.to_json(), _rows(outcome), as_json=json_output)
     if outcome.too_many_rejected is not None:
         print_error(outcome.too_many_rejected)

@@ -43,7 +43,7 @@ def learn(
         str,
         typer.Argument(
             metavar="STREAM",
-            help="JSON lines, CSV, TSV, text (also .gz, .zst), Parquet, Arrow, a codes file, "
+            help="JSON, CSV, TSV, text (also .gz, .zst), Parquet, Arrow, a codes file, "
             "hf:NAME[:SPLIT], or - for standard input.",
             show_default=False,
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig
 from everlearn.stream.files.codes import CodesSource, CodesWriter, is_codes_file
+from everlearn.stream.notes import reading_notes
 from everlearn.stream.open import open_source
 from everlearn.stream.rejections import is_loss, share_lost
 from everlearn.stream.source import Rejection
@@ -43,6 +44,7 @@ class EncodeOutcome:
         coder_fingerprint: Identifies the model and the settings.
         too_many_rejected: Where more records were rejected than ``stream.max_rejected`` allows: how many, in
             a sentence.
+        notes: What was found out about the stream while it was read, in sentences.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class EncodeOutcome:
     seconds: float
     coder_fingerprint: str
     too_many_rejected: str | None = None
+    notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``encode --json``."""
@@ -142,6 +145,7 @@ def encode_stream(
         rejected_path=rejected_path if num_rejected else None,
         seconds=coder.seconds,
         coder_fingerprint=coder.fingerprint,
+        notes=reading_notes(source),
         too_many_rejected=share_lost(
             source.name, num_examples + num_rejected, num_lost, first, config.stream.max_rejected
         ),

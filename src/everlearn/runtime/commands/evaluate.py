@@ -11,6 +11,7 @@ from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.threads import use_threads
+from everlearn.stream.notes import reading_notes
 from everlearn.stream.open import open_source
 from everlearn.stream.source import Source
 from everlearn.tasks.evaluation import EvaluationRequest
@@ -37,7 +38,7 @@ def evaluate_run(
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
         adapt: Dynamic evaluation: learn while reading (language models only).
         forget_documents: With ``adapt``: forget after each document.
-        on_note: Is told what of the run was found damaged and passed over.
+        on_note: Is told what of the run was found damaged and passed over, and how the files were read.
 
     Returns:
         The task's figures, see ``Evaluation.figures``, and the ``fingerprint``.
@@ -53,8 +54,10 @@ def evaluate_run(
         config, task = folder.config.with_settings(settings or {}), folder.task
         record = folder.learner_record(served_generation(folder))
 
+    sources: list[Source] = []
+
     def open_sources() -> list[Source]:
-        sources = [open_source(spec, task.source_config(config.stream)) for spec in specs]
+        sources[:] = [open_source(spec, task.source_config(config.stream)) for spec in specs]
         check_fits_sources(sources, settings or {})
         for source in sources:
             check_codes(source, record, str(run))
@@ -74,4 +77,6 @@ def evaluate_run(
     with folder:
         use_threads(config.run.threads)
     learner.solve()
+    for note in (note for source in sources for note in reading_notes(source)):
+        on_note(note)
     return {**evaluation.figures(learner), "fingerprint": learner.fingerprint()}

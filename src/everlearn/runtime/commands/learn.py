@@ -22,9 +22,10 @@ from everlearn.runtime.loop.session import BrokenStreamError, LearnSession
 from everlearn.runtime.loop.stream_place import StreamPlace
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.files.codes import CodesSource
+from everlearn.stream.notes import reading_notes
 from everlearn.stream.open import open_source
 from everlearn.stream.rejections import share_lost
-from everlearn.stream.source import EndOfStream
+from everlearn.stream.source import EndOfStream, Source
 from everlearn.tasks.batch_result import Observer
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.reading import check_codes
@@ -151,7 +152,7 @@ def learn_stream(
         session = LearnSession(folder, config, learner, place, started, held_out, observers)
         session.change_learning_rates({**in_file, **request.settings})
         on_ready()
-        return _run(session, place, listener, stop or StopFlag(), general)
+        return _run(session, place, listener, stop or StopFlag(), general, read[1:])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -166,7 +167,12 @@ def learn_stream(
 
 
 def _run(
-    session: LearnSession, place: StreamPlace, listener: Listener, stop: StopFlag, general: GeneralText | None
+    session: LearnSession,
+    place: StreamPlace,
+    listener: Listener,
+    stop: StopFlag,
+    general: GeneralText | None,
+    others: Sequence[Source],
 ) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.live.scores.counts.without_target
@@ -188,8 +194,8 @@ def _run(
             raise StoppedError(f"Stopped before the first example of {session.place.name} was learned.")
         raise InputError(no_example_message(session))
     if session.is_fruitless and not interrupted:
-        message = no_target_message if session.live.scores.counts.examples else no_example_message
-        text = message(session)
+        has_examples = session.live.scores.counts.examples
+        text = no_target_message(session, place) if has_examples else no_example_message(session)
         session.undo()
         raise InputError(text)
     tested = None
@@ -205,6 +211,7 @@ def _run(
     session.settle(goes_on=interrupted)  # before the notes, as what waits may turn out not to be learnable
     without_target = session.live.scores.counts.without_target - without_target
     notes = sitting_notes(session, place, before, without_target, interrupted=interrupted)
+    notes += [note for other in others for note in reading_notes(other)]
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(
         folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes, loss=_loss(session)

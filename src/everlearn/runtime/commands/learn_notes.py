@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.loop.stream_place import StreamPlace
 
 _SMALL_BATCH = 16
 
-__all__ = ["no_example_message", "no_target_message", "sitting_notes"]
+__all__ = ["alike_labels", "no_example_message", "no_target_message", "sitting_notes"]
 
 
 def no_example_message(session: LearnSession) -> str:
@@ -28,19 +30,40 @@ def _records_were(count: int) -> str:
     return "1 record was" if count == 1 else f"{count:,} records were"
 
 
-def no_target_message(session: LearnSession) -> str:
+def no_target_message(session: LearnSession, place: StreamPlace) -> str:
     """Why a stream gave examples, and nothing of it was learned."""
-    rejections, name = session.rejections, session.place.name
+    rejections, name, count = session.rejections, session.place.name, session.progress.examples
     first = rejections.first
     if rejections.num_unlearnable and first is not None:
-        count = session.progress.examples
         return f"{name}: none of its {count:,} examples was learned; the first: {first.place}: {first.reason}"
-    reason = session.folder.task.nothing_learned(name, session.progress.examples, session.config)
+    known = place.why_no_targets()
+    reason = (
+        session.folder.task.nothing_learned(name, count, session.config)
+        if known is None
+        else f"{name}: none of its {count:,} examples has a target, so nothing was learned: {known}"
+    )
     if rejections.num_rejected and first is not None:
         reason += (
             f". {_records_were(rejections.num_rejected)} rejected; the first: {first.place}: {first.reason}"
         )
     return reason
+
+
+def alike_labels(labels: Sequence[str], before: Collection[str]) -> str | None:
+    """What to say of labels that differ by case or spaces around them alone, since one of them is new."""
+    spelled: dict[str, str] = {}
+    pairs = []
+    for label in labels:
+        other = spelled.setdefault(" ".join(label.split()).casefold(), label)
+        if other != label and not {label, other} <= {*before}:
+            pairs.append((other, label))
+    if not pairs:
+        return None
+    more = f" ({len(pairs) - 1:,} more such)" if len(pairs) > 1 else ""
+    return (
+        f"Labels {pairs[0][0]!r} and {pairs[0][1]!r} differ by case or spaces alone and are learned as "
+        f"different ones{more}. Where one is meant, deliver the records again, corrected."
+    )
 
 
 def sitting_notes(
@@ -57,6 +80,7 @@ def sitting_notes(
     """
     live, rejections, config = session.live, session.rejections, session.config
     notes = live.notes
+    notes += place.notes()
     if place.was_changed:
         notes.append(
             f"{place.name} is not what was read under this name before, so it was read from its "
@@ -67,6 +91,8 @@ def sitting_notes(
             f"{_records_were(renewed)} taken as new, with other words than what had their numbers before; "
             "ids of their own (--id-field) tell records better."
         )
+    if alike := alike_labels(session.live.learner.labels, session.labels_before):
+        notes.append(alike)
     if session.progress.examples == before and not interrupted:
         notes.append(f"Nothing is left to learn in {place.name}: all {before:,} examples have been read.")
     elif before:

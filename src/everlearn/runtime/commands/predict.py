@@ -16,6 +16,7 @@ from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig
+from everlearn.stream.notes import reading_notes
 from everlearn.stream.open import open_source
 from everlearn.stream.source import Rejection
 from everlearn.tasks.answer import PredictedText
@@ -85,7 +86,7 @@ def predict_stream(
         top: How many labels to name for each.
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
         on_rejected: Is told of each record that could not be used.
-        on_note: Is told what of the run was found damaged and passed over.
+        on_note: Is told what of the run was found damaged and passed over, and how the stream was read.
     """
     _check_top(top)
     with _served(run, settings or {}, on_note) as (folder, config, learner):
@@ -101,6 +102,8 @@ def predict_stream(
             examples = learner.prepare(batch)
             for example, prediction in zip(examples, learner.predict(examples), strict=True):
                 yield task.answer(example, prediction, top)
+    for note in reading_notes(source):
+        on_note(note)
 
 
 @contextmanager

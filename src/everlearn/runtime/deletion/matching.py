@@ -64,7 +64,7 @@ def _require_known(folder: RunFolder, names: Mapping[str, Column], condition: Co
     name, journal = condition.field, folder.journal
     if name in names or has_field(journal, name):
         return
-    if name in ("text", folder.config.stream.text_field):
+    if name in ("text", *folder.config.stream.text_field):
         raise ConfigError(
             f"examples cannot be chosen by their text ({name!r}): name them by id, or by a field"
         )

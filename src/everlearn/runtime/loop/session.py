@@ -69,6 +69,7 @@ class LearnSession:
         publishing: Makes versions of it.
         rejections: Records of this sitting that gave no example.
         num_changes: Targets of this sitting for examples taken before.
+        labels_before: Those that were known when it began.
 
     Raises:
         StateError: The journal is damaged, or no saved state fits it and it cannot be folded.
@@ -119,6 +120,7 @@ class LearnSession:
         except BaseException:
             self.close()  # nobody else has the session yet
             raise
+        self.labels_before = frozenset(self.live.learner.labels)
         self._first_step = self._journal.last_step
         self._first_offset = self._journal.next_offset
 

@@ -12,6 +12,7 @@ from everlearn.runtime.loop.feeds import ArrangedFeed, order_is_lost
 from everlearn.runtime.loop.own_ids import OwnIds, suffixes_of
 from everlearn.runtime.loop.place import Place
 from everlearn.settings import RunConfig
+from everlearn.stream.notes import reading_notes, why_no_targets
 from everlearn.stream.source import ChangedSourceError, EndOfStream, Source, SourceReader
 from everlearn.tasks.table import task_of
 from everlearn.types import Cursor, Example
@@ -64,6 +65,14 @@ class StreamPlace(Place):
     def with_own_ids(self, batch: Sequence[Example], /) -> Sequence[Example]:
         """See Place."""
         return self.own_ids(batch)
+
+    def notes(self) -> list[str]:
+        """What was found out about the stream while it was read, in sentences."""
+        return reading_notes(self._source)
+
+    def why_no_targets(self) -> str | None:
+        """Why its records had no target, where the stream knows."""
+        return why_no_targets(self._source)
 
     def total(self) -> int | None:
         """See Place."""

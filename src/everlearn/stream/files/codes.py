@@ -25,7 +25,7 @@ from everlearn.errors import InputError, StorageError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.files.columnar import RowRecords, first_row_of, open_parquet, parquet_pieces
 from everlearn.stream.files.row_digest import pieces_behind
-from everlearn.stream.mapping import RecordError
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import SourceConfig
 from everlearn.types import Code, Cursor, Example, Json
 

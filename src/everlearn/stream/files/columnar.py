@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.delimited import require_columns, tell_apart
 from everlearn.stream.files.line_files import cursor_number
 from everlearn.stream.files.row_digest import RowDigest, pieces_behind
 from everlearn.stream.lines import stem_of
-from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of, json_value
+from everlearn.stream.mapping import RecordMapper, json_value
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
 from everlearn.types import Cursor, Example
 

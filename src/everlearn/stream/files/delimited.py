@@ -9,10 +9,13 @@ from pathlib import Path
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
-from everlearn.stream.files.delimited_rows import DelimitedRows
+from everlearn.stream.files.delimited_rows import AmbiguousDelimiterError, DelimitedRows
 from everlearn.stream.files.line_files import count_lines, line_cursor, open_lines
 from everlearn.stream.lines import ChunkFile, LineScanner, stem_of
-from everlearn.stream.mapping import RecordError, RecordMapper
+from everlearn.stream.mapping import RecordMapper
+from everlearn.stream.notes import ReadingNotes
+from everlearn.stream.records.chats import holds_chat
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import EndOfStream, FieldNames, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
@@ -28,11 +31,12 @@ class DelimitedSource:
     Args:
         path: The file.
         config: Names of columns, strictness, longest record, encoding, delimiter.
-        delimiter: Of such files; None: comma, or what the header has instead (semicolon, tab, bar).
+        delimiter: Of such files; None: comma, semicolon, tab or bar, as the header shows.
     """
 
     def __init__(self, path: Path, config: SourceConfig, *, delimiter: str | None = None) -> None:
         self.name = path.name
+        self.notes = ReadingNotes(path.name)
         self._path = path
         self._config = config
         self._delimiter = config.delimiter or delimiter
@@ -43,13 +47,14 @@ class DelimitedSource:
         Raises:
             InputError: Besides, where the header is unreadable or lacks a column that was asked for.
         """
-        mapper = RecordMapper(self._config.fields, stem_of(self._path), typed=False)
-        scanner, file = self._open_lines(None)
+        mapper = RecordMapper(self._config.fields, stem_of(self._path), typed=False, notes=self.notes)
+        scanner, file = self._open_lines(None, cursor)
+        self.notes.encoding(file.recognised)
         try:
             columns, delimiter = self._read_header(scanner, mapper)
             if cursor is None or cursor.get("line") == 0:
                 file.close()
-                scanner, file = self._open_lines(None)
+                scanner, file = self._open_lines(None, cursor)
                 rows = DelimitedRows(scanner, self._config.max_record_bytes, delimiter)
                 with suppress(EndOfStream):
                     rows.next_row()
@@ -71,16 +76,18 @@ class DelimitedSource:
         num_lines = count_lines(self._path, self._config.encoding, unless_containing=b'"')
         return None if num_lines is None else max(num_lines - 1, 0)
 
-    def _open_lines(self, cursor: Cursor | None) -> tuple[LineScanner, ChunkFile]:
+    def _open_lines(self, cursor: Cursor | None, seen: Cursor | None = None) -> tuple[LineScanner, ChunkFile]:
         longest = self._config.max_record_bytes
-        return open_lines(self._path, self._config, cursor, lookahead_bytes=longest)
+        return open_lines(self._path, self._config, cursor, lookahead_bytes=longest, seen=seen)
 
     def _read_header(self, scanner: LineScanner, mapper: RecordMapper) -> tuple[list[str], str]:
-        rows = DelimitedRows(scanner, self._config.max_record_bytes, self._delimiter)
+        rows = DelimitedRows(scanner, self._config.max_record_bytes, self._delimiter, mapper.names)
         try:
             columns = rows.next_row()
         except EndOfStream:
             return [], rows.delimiter
+        except AmbiguousDelimiterError as error:
+            raise InputError(f"{self._path}: {error}") from None
         except RecordError as error:
             raise InputError(f"{self._path}: the header cannot be read: {error}") from error
         columns = tell_apart(columns, mapper.names, str(self._path))
@@ -124,17 +131,18 @@ def require_columns(columns: Sequence[str], fields: FieldNames, place: str, hint
         InputError: One is missing; the message lists those that there are.
     """
     stand_ins = {*fields.text_alternatives, fields.messages}
+    is_chat = fields.messages is not None and holds_chat(columns)
     mapper = RecordMapper(fields, "")
     brings_targets = (
         fields.text_optional
         and not mapper.target_names.isdisjoint(columns)
         and not mapper.id_names.isdisjoint(columns)
     )
-    for role in ("text", "target", "id", "domain", "time"):
-        name = getattr(fields, role)
-        if role == "text" and (not stand_ins.isdisjoint(columns) or brings_targets):
+    named = [(role, getattr(fields, role)) for role in ("text", "target", "id", "domain", "time")]
+    for role, name in [*named, *(("text", name) for name in fields.text_joined)]:
+        if role == "text" and (not stand_ins.isdisjoint(columns) or brings_targets or is_chat):
             continue
-        if name is not None and name not in columns:
+        if name is not None and name not in columns and name.partition(".")[0] not in columns:
             raise InputError(
                 f"{place} has no column {name!r} for the {role}; its columns are "
                 f"{', '.join(columns) or '(none)'}; name the right one (--{role}-field){hint}"

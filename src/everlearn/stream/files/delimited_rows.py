@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.files.line_files import not_text
 from everlearn.stream.lines import LineScanner
-from everlearn.stream.mapping import RecordError, excerpt_of
+from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import EndOfStream
 
-__all__ = ["DelimitedRows"]
+__all__ = ["AmbiguousDelimiterError", "DelimitedRows"]
 
-_DELIMITERS = (";", "\t", "|")
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR = re.compile(rb"sep=([^\"\r\n\x80-\xff])\r?\n?", re.IGNORECASE)
 # So many lines in a row that each look like a row are no accident.
 _MANY_LINES = 8
 
@@ -26,18 +29,24 @@ class _Line(NamedTuple):
     is_oversized: bool
 
 
+class AmbiguousDelimiterError(RecordError):
+    """A header that may be parted in several ways."""
+
+
 class DelimitedRows:
     """Cuts lines into rows; a quoted cell may hold line ends.
 
     A quote that is left open, or closed where no cell ends, would take the lines behind it along. Then only
     the line it stands in is refused, and reading goes on at the next. So it does where a quote closes lines
     on although every line between looks like a row of its own. In tab-separated text, whose cells are seldom
-    quoted, such a line is taken as it is written.
+    quoted, such a line is taken as it is written. A first line ``sep=;`` says the delimiter, as spreadsheets
+    write it.
 
     Args:
         scanner: Gives the lines.
         max_record_bytes: Longest row.
         delimiter: One character; None: found by the first line, a comma where nothing else fits.
+        names: Columns that are looked for, by which a delimiter is known.
 
     Attributes:
         line: Lines up to the end of the last row.
@@ -46,7 +55,13 @@ class DelimitedRows:
         num_lines: Lines that the last row takes.
     """
 
-    def __init__(self, scanner: LineScanner, max_record_bytes: int, delimiter: str | None) -> None:
+    def __init__(
+        self,
+        scanner: LineScanner,
+        max_record_bytes: int,
+        delimiter: str | None,
+        names: Collection[str] = (),
+    ) -> None:
         # The module's own limit is one for the whole process: raised here, never lowered.
         csv.field_size_limit(max(csv.field_size_limit(), max_record_bytes))
         self.line, self.offset = scanner.line, scanner.offset
@@ -59,6 +74,7 @@ class DelimitedRows:
         self._num_columns = 0
         self._target_columns: list[int] = []
         self._found = delimiter
+        self._names = names
 
     @property
     def excerpt(self) -> str:
@@ -80,11 +96,14 @@ class DelimitedRows:
 
         Raises:
             EndOfStream: There are no more.
+            AmbiguousDelimiterError: The first line does not say what parts its cells.
             RecordError: The line cannot be used; the next call goes on behind it.
             InputError: The lines cannot be read any further.
         """
         scanner = self._scanner
         self.num_lines = 1
+        if not scanner.line:
+            self._take_separator()
         if self._found is not None and not self._given_back:  # what nearly all rows need
             raw = scanner.read()
             if (
@@ -108,7 +127,7 @@ class DelimitedRows:
         self.first_line = first.number
         self._excerpted = first.raw
         if self._found is None:
-            self._found = _delimiter_of(first.raw)
+            self._found = _delimiter_of(first.raw, self._names)
         if first.is_oversized:
             self._commit(first)
             raise RecordError(f"longer than {self._max_record_bytes:,} bytes")
@@ -116,6 +135,15 @@ class DelimitedRows:
             self._commit(first)
             return self._lenient(first.raw)
         return self._quoted(first)
+
+    def _take_separator(self) -> None:
+        first = self._next_line()
+        said = None if first is None else _SEPARATOR.fullmatch(first.raw)
+        if first is not None and said is not None:
+            self._found = self._found or said[1].decode(errors="replace")
+            self._commit(first)
+        elif first is not None:
+            self._given_back.append(first)
 
     def _quoted(self, first: _Line) -> list[str]:
         lines = [first]
@@ -226,9 +254,29 @@ def _is_closed(raw: bytes, delimiter: str) -> bool:
         return True
 
 
-def _delimiter_of(header: bytes) -> str:
-    """What parts the columns' names: the comma, unless it is nowhere and something else is."""
+def _delimiter_of(header: bytes, names: Collection[str]) -> str:
+    """What parts the columns' names: what brings out most of those that are looked for, else the comma.
+
+    Raises:
+        AmbiguousDelimiterError: Several do, each others.
+    """
     text = header.decode(errors="replace")
-    if "," in text:
-        return ","
-    return max(_DELIMITERS, key=text.count) if any(each in text for each in _DELIMITERS) else ","
+    there = [each for each in _DELIMITERS if each in text]
+    if len(there) < 2:
+        return there[0] if there else ","
+    found = {each: sum(name in names for name in _columns(text, each)) for each in there}
+    best = [each for each in there if found[each] == max(found.values())]
+    if len(best) == 1:
+        return best[0]
+    if found[best[0]]:
+        raise AmbiguousDelimiterError(
+            f"the header may be parted by {' or by '.join(map(repr, best))}: say which (--delimiter)"
+        )
+    return "," if "," in best else max(best, key=text.count)
+
+
+def _columns(header: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([header], delimiter=delimiter), [])
+    except csv.Error:
+        return []

@@ -11,9 +11,13 @@ from typing import NoReturn
 
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
+from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.lines import ChunkFile, LineScanner, stem_of
-from everlearn.stream.mapping import RecordError, RecordMapper, excerpt_of
-from everlearn.stream.source import ChangedSourceError, EndOfStream, Rejection, SourceConfig
+from everlearn.stream.mapping import RecordMapper
+from everlearn.stream.notes import ReadingNotes
+from everlearn.stream.records.labels import fasttext_parts, one_label
+from everlearn.stream.records.record_error import RecordError
+from everlearn.stream.source import ChangedSourceError, EndOfStream, FieldNames, Rejection, SourceConfig
 from everlearn.types import Cursor, Example, Json
 
 __all__ = [
@@ -57,7 +61,10 @@ def finite_number(digits: str) -> float:
 
 def not_text(index: int) -> str:
     """Why a line cannot be used that holds a byte, at an index, that is no text."""
-    return f"not UTF-8: byte {index + 1} of the line; another encoding? (--encoding, for example cp1252)"
+    return (
+        f"not UTF-8, or not as the rest of the file is encoded: byte {index + 1} of the line; convert the "
+        "file to one encoding, or name it (--encoding, for example cp1252)"
+    )
 
 
 def json_parser(mapper: RecordMapper) -> LineParser:
@@ -111,15 +118,21 @@ def _json_kind(value: Json) -> str:
     return "null" if value is None else "a boolean" if isinstance(value, bool) else "a number"
 
 
-def text_parser(mapper: RecordMapper, text_field: str) -> LineParser:
-    """A parser of lines that are each one text without target."""
+def text_parser(mapper: RecordMapper, fields: FieldNames) -> LineParser:
+    """A parser of lines that are each one text; where targets are labels, lines of fastText name theirs."""
 
     def parse(line: bytes, number: int) -> Example:
         try:
             text = line.decode()
         except UnicodeDecodeError as error:
             raise RecordError(not_text(error.start)) from None
-        return mapper.example({text_field: text.removesuffix("\n").removesuffix("\r")}, number)
+        text = text.removesuffix("\n").removesuffix("\r")
+        found = fasttext_parts(text) if fields.target_is_label else None
+        if found is None:
+            return mapper.example({fields.text: text}, number)
+        labels, text = found
+        label = None if fields.lenient_target else one_label(labels)
+        return mapper.example({fields.text: text, mapper.target_name: label}, number)
 
     return parse
 
@@ -195,7 +208,12 @@ def cursor_number(cursor: Cursor, key: str, name: str) -> int:
 
 
 def open_lines(
-    path: Path, config: SourceConfig, cursor: Cursor | None, *, lookahead_bytes: int = 0
+    path: Path,
+    config: SourceConfig,
+    cursor: Cursor | None,
+    *,
+    lookahead_bytes: int = 0,
+    seen: Cursor | None = None,
 ) -> tuple[LineScanner, ChunkFile]:
     """A scanner of a file that stands where the cursor says.
 
@@ -204,6 +222,7 @@ def open_lines(
         config: Its encoding, the longest line.
         cursor: Where to go on; None: the beginning.
         lookahead_bytes: How far the scanner may be ahead of the places that cursors are made of.
+        seen: A cursor that tells the encoding, where it is not the one to go on at.
 
     Raises:
         ChangedSourceError: What lies before the cursor is not what was read then.
@@ -214,7 +233,7 @@ def open_lines(
         line = cursor_number(cursor, "line", path.name)
         if "offset" in cursor:
             offset = cursor_number(cursor, "offset", path.name)
-    file = ChunkFile(path, config.encoding, lookahead_bytes=lookahead_bytes, any_line_end=True)
+    file = ChunkFile(path, config.encoding, cursor=cursor, lookahead_bytes=lookahead_bytes, any_line_end=True)
     scanner = LineScanner(file.read, max_bytes=config.max_record_bytes, place=str(path))
     try:
         if offset:
@@ -238,8 +257,7 @@ def line_cursor(file: ChunkFile, line: int, offset: int) -> Cursor:
         offset: Bytes before it, as the file's chunks are read.
     """
     cursor: dict[str, Json] = {"line": line, "offset": offset} if file.is_seekable else {"line": line}
-    digest = file.digest(offset)
-    return cursor if digest is None else cursor | {"sha256": digest}
+    return cursor | file.seal(offset)
 
 
 def check_digest(file: ChunkFile, num_bytes: int, cursor: Cursor | None, path: Path) -> None:
@@ -287,8 +305,9 @@ def count_lines(
 class _LineFile:
     # What the two kinds of line file share; only the parser differs.
 
-    def __init__(self, path: Path, config: SourceConfig, parse: LineParser) -> None:
+    def __init__(self, path: Path, config: SourceConfig, parse: LineParser, notes: ReadingNotes) -> None:
         self.name = path.name
+        self.notes = notes
         self._path = path
         self._config = config
         self._parse = parse
@@ -296,6 +315,7 @@ class _LineFile:
     def open(self, cursor: Cursor | None = None) -> BatchReader:
         """See Source."""
         scanner, file = open_lines(self._path, self._config, cursor)
+        self.notes.encoding(file.recognised)
         records = LineRecords(
             scanner,
             self._parse,
@@ -320,7 +340,9 @@ class JsonLinesSource(_LineFile):
     """
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
-        super().__init__(path, config, json_parser(RecordMapper(config.fields, stem_of(path))))
+        notes = ReadingNotes(path.name)
+        mapper = RecordMapper(config.fields, stem_of(path), notes=notes)
+        super().__init__(path, config, json_parser(mapper), notes)
 
 
 class TextLinesSource(_LineFile):
@@ -333,4 +355,4 @@ class TextLinesSource(_LineFile):
 
     def __init__(self, path: Path, config: SourceConfig) -> None:
         mapper = RecordMapper(config.fields, stem_of(path))
-        super().__init__(path, config, text_parser(mapper, config.fields.text))
+        super().__init__(path, config, text_parser(mapper, config.fields), ReadingNotes(path.name))

@@ -12,6 +12,7 @@ from everlearn.learning.language import LanguageLearner
 from everlearn.learning.language.reading import place_of
 from everlearn.learning.run_learner import RunLearner
 from everlearn.settings import RunConfig, StreamSettings
+from everlearn.stream.records.chats import CHAT_FIELDS
 from everlearn.stream.source import DocumentConfig, Source, SourceConfig
 from everlearn.tasks.codes import refuse_codes
 from everlearn.tasks.evaluation import EvaluationRequest
@@ -67,7 +68,7 @@ class Language(LossTask):
 
     def text_rule(self) -> TextRule:
         """What chats are made of is text, too."""
-        return TextRule(fields=frozenset({"messages", "tools"}), targets=True)
+        return TextRule(fields=frozenset({"messages", "tools"}) | CHAT_FIELDS, targets=True)
 
     def new_learner(
         self, config: RunConfig, source: Source | None, origin: Origin

@@ -37,7 +37,7 @@ class Translation(LossTask):
     ) -> SourceConfig:
         """Texts may be called ``source``, too."""
         general = super().source_config(settings, text_optional=text_optional, with_targets=with_targets)
-        alternatives = ("source",) if settings.text_field == "text" else ()
+        alternatives = ("source",) if settings.text_field == ("text",) else ()
         return replace(general, fields=replace(general.fields, text_alternatives=alternatives))
 
     def text_rule(self) -> TextRule:
