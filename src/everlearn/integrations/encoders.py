@@ -79,6 +79,12 @@ class SharedCoder:
         with self._lock:
             return self._coder.reading_problem(text)
 
+    def clear(self) -> None:
+        """Drop the codes that are kept, and their memory."""
+        with self._lock:
+            self._kept.clear()
+            self._num_bytes = 0
+
     def _keep(self, code_of: dict[bytes, Code]) -> None:
         for key, code in code_of.items():
             if key not in self._kept:
