@@ -19,6 +19,7 @@ from everlearn.errors import (
     StateError,
     StorageError,
 )
+from everlearn.processors import wait_passively
 from everlearn.version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from everlearn.stream import open_source
     from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
 
+
+# How threads wait is read when torch is loaded, which the first use of a name below does. A function to call
+# would be called too late, so it is done here.
+wait_passively()
 
 # Names whose modules import torch are loaded when they are first used, so that ``everlearn --help``
 # and ``everlearn.__version__`` are quick.

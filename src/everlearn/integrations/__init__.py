@@ -1,6 +1,7 @@
 """Adapters that let the closed-form learner stand where other libraries expect a classifier of theirs.
 
-Each adapter lives in a module of its own that imports its library; none is imported before it is asked for.
+``everlearn.integrations.sklearn`` and ``everlearn.integrations.river`` have a ``ClosedFormClassifier`` each.
+Here they have the names of their hosts, and none is imported before it is asked for.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.integrations.label_names import is_missing
-from everlearn.types import FloatArray
+from everlearn.types import FloatArray, Json
 
 __all__ = ["ColumnIndex"]
 
@@ -45,6 +46,7 @@ class ColumnIndex:
         self.num_columns = num_columns
         self._column_of: dict[str, int] = {}
         self._taken: set[int] = set()
+        self._has_told = False
 
     def vectors(self, records: Sequence[Mapping[Any, Any]], *, grow: bool = False) -> FloatArray:
         """Vectors (N, num_columns) of N records.
@@ -66,6 +68,18 @@ class ColumnIndex:
                     row[column] += record[name]
         return vectors
 
+    def to_json(self) -> Json:
+        """All of it."""
+        return {"num_columns": self.num_columns, "column_of": self._column_of}
+
+    @classmethod
+    def from_json(cls, saved: Json) -> ColumnIndex:
+        """Invert ``to_json``; raises KeyError, TypeError or ValueError where it is nothing of the kind."""
+        index = cls(saved["num_columns"])
+        index._column_of = {str(name): int(column) for name, column in saved["column_of"].items()}
+        index._taken = set(index._column_of.values())
+        return index
+
     def _column(self, name: str, grow: bool) -> int | None:
         column = self._column_of.get(name)
         if column is not None:
@@ -76,6 +90,7 @@ class ColumnIndex:
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         column = int.from_bytes(digest, "big") % self.num_columns
         if is_full:
+            self._tell_once(name)
             return column
         while column in self._taken:
             column = (column + 1) % self.num_columns
@@ -83,13 +98,24 @@ class ColumnIndex:
         self._column_of[name] = column
         return column
 
+    def _tell_once(self, name: str) -> None:
+        if not self._has_told:
+            self._has_told = True
+            warnings.warn(
+                f"all {self.num_columns} columns are taken, so {name!r} and the features that come after it "
+                "share columns with others, which blurs them; raise num_columns or, where features are words "
+                "of a text, give the text itself",
+                UserWarning,
+                stacklevel=2,
+            )
+
 
 def _number(name: Hashable, value: Any) -> float:
     if is_missing(value):
         return 0.0
     if isinstance(value, str | bytes):
         raise InputError(
-            f"feature {name!r} is {value!r}, not a number; encode it first, or give a model and on="
+            f"feature {name!r} is {value!r}, not a number; encode it first, or give the text alone"
         )
     try:
         number = float(value)

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from everlearn.errors import ConfigError
+from everlearn.errors import ConfigError, InputError
+from everlearn.integrations.encoders import SharedCoder, shared_coder
 from everlearn.integrations.label_names import Label, LabelNames, is_missing
 from everlearn.learning.closed_form import ClosedFormConfig, ClosedFormLearner
-from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
-from everlearn.types import Example, FloatArray, State
+from everlearn.models import VectorCoder
+from everlearn.models.storage.dtype import DtypeName
+from everlearn.types import Example, FloatArray, Json, State
 
-__all__ = ["InputSpec", "LabelLearner", "closed_form_config"]
+__all__ = ["InputSpec", "LabelLearner", "closed_form_config", "plain_setting"]
 
 _TEXT_FEATURES = 4096
 _VECTOR_FEATURES = 512
@@ -34,28 +35,27 @@ class InputSpec:
     Attributes:
         model: Encoder of texts, as ``everlearn.models.load_trunk`` takes it; None where inputs are vectors.
         max_length: Most tokens of a text.
+        dtype: Number format of the encoder; "auto" is what the processor does well.
         num_inputs: F; where inputs are vectors.
         scale: What vectors are multiplied by before they are squashed, see ``VectorCoder``.
     """
 
     model: str | None = None
     max_length: int = 256
+    dtype: DtypeName = "auto"
     num_inputs: int = 0
     scale: float = 1.0
 
-    def coder(self) -> TextCoder | VectorCoder:
-        """The ``TextCoder`` or ``VectorCoder``. Encoders are loaded once a process and shared."""
+    @property
+    def are_texts(self) -> bool:
+        """Whether inputs are texts, and not vectors."""
+        return self.model is not None
+
+    def coder(self) -> SharedCoder | VectorCoder:
+        """What encodes such inputs. Encoders are loaded once a process and shared."""
         if self.model is not None:
-            return _text_coder(self.model, self.max_length)
+            return shared_coder(self.model, self.max_length, self.dtype)
         return VectorCoder(self.num_inputs, normalize=False, scale=self.scale)
-
-
-@cache
-def _text_coder(model: str, max_length: int) -> TextCoder:
-    return TextCoder(_trunk(model), CoderConfig(max_length=max_length))
-
-
-_trunk = cache(load_trunk)
 
 
 def closed_form_config(
@@ -84,6 +84,14 @@ def closed_form_config(
     return ClosedFormConfig.of_size(int(num_features), seed=int(seed), **settings)
 
 
+def plain_setting(name: str, value: object) -> Json:
+    """A setting of an adapter as JSON. Raises InputError where it is none."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is not None and type(plain) not in (str, int, float, bool):
+        raise InputError(f"{name}={value!r} cannot be saved; give a string or a number")
+    return plain
+
+
 class LabelLearner:
     """A ``ClosedFormLearner`` that takes bare inputs and labels and numbers its examples itself.
 
@@ -99,9 +107,11 @@ class LabelLearner:
     """
 
     def __init__(self, spec: InputSpec, config: ClosedFormConfig) -> None:
-        self.spec = spec
+        coder = spec.coder()
+        # Another processor is to make the same codes of what is saved or pickled here.
+        self.spec = replace(spec, dtype=coder.dtype) if isinstance(coder, SharedCoder) else spec
         self.config = config
-        self.learner = ClosedFormLearner(spec.coder(), config)
+        self.learner = ClosedFormLearner(coder, config)
         self._names = LabelNames()
         self._num_seen = 0
 
@@ -112,7 +122,10 @@ class LabelLearner:
         self._num_seen += len(targets)
 
     def predict(self, inputs: Sequence[str] | FloatArray) -> tuple[list[Label], FloatArray]:
-        """Labels (C) and probabilities (N, C), by the schedule of ``ClosedFormConfig.refresh_growth``."""
+        """Labels (C) and probabilities (N, C); they use everything learned."""
+        known = self.learner.labels
+        if len(known) == 1:  # whatever the input is: no need to read it, nor to solve anything
+            return [self._names.label_of(known[0])], np.ones((len(inputs), 1))
         predictions = self.learner.predict(self._examples(inputs, [None] * len(inputs)))
         if not predictions:
             return [], np.zeros((0, 0))
@@ -122,6 +135,35 @@ class LabelLearner:
     def settle(self) -> None:
         """Solve anew, so that predictions use everything learned."""
         self.learner.settle()
+
+    def description(self) -> dict[str, Json]:
+        """All but the learner's state, to be given to ``restored``.
+
+        Raises:
+            InputError: A label is of a type that JSON does not have.
+        """
+        return {
+            "inputs": asdict(self.spec),
+            "config": self.config.to_json(),
+            "labels": self._names.to_json(),
+            "num_seen": self._num_seen,
+        }
+
+    @classmethod
+    def restored(cls, described: Mapping[str, Json], state: State) -> Self:
+        """The learner of a description and a state.
+
+        Raises:
+            StateError: They do not fit together, or another encoder has that name here.
+            ModelError: The encoder cannot be found or loaded.
+            KeyError, TypeError, ValueError: It is no such description.
+        """
+        spec, config = InputSpec(**described["inputs"]), ClosedFormConfig.from_json(described["config"])
+        learner = cls(spec, config)
+        learner._names = LabelNames.from_json(described["labels"])
+        learner._num_seen = int(described["num_seen"])
+        learner.learner.restore(state)
+        return learner
 
     def _examples(self, inputs: Sequence[str] | FloatArray, targets: Sequence[str | None]) -> list[Example]:
         numbered = enumerate(zip(inputs, targets, strict=True), start=self._num_seen)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from everlearn.errors import ConfigError, InputError, MissingExtraError
+from everlearn.errors import InputError, MissingExtraError, StateError
 from everlearn.integrations.columns import ColumnIndex
-from everlearn.integrations.label_learner import InputSpec, LabelLearner, closed_form_config
+from everlearn.integrations.encoders import DEFAULT_ENCODER
+from everlearn.integrations.label_learner import (
+    InputSpec,
+    LabelLearner,
+    closed_form_config,
+    plain_setting,
+)
 from everlearn.integrations.label_names import Label
-from everlearn.types import FloatArray
+from everlearn.integrations.text_inputs import field_text
+from everlearn.journal.state_folder import read_state_folder, write_state_folder
+from everlearn.types import FloatArray, State
 
 try:
     from river import base
@@ -21,30 +30,38 @@ except ImportError as error:
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RiverClassifier"]
+__all__ = ["ClosedFormClassifier", "RiverClassifier"]
+
+_MOST_SHOWN = 80
+_KIND = "classifier of everlearn.integrations.river"
 
 
-class RiverClassifier(base.MiniBatchClassifier):
-    """A closed-form learner with the methods of river.
+class ClosedFormClassifier(base.MiniBatchClassifier):
+    """The closed-form learner as a classifier of texts or numbers.
 
-    Without ``model`` it takes dictionaries of numeric features. Names may come and go: each gets one of
+    Texts are strings, dictionaries whose one field is a string or, with ``on``, the field of that name. They
+    are read by a pretrained encoder, which is loaded once a process. So texts come as they are, without
+    ``BagOfWords`` before it.
+
+    Dictionaries of numbers are features. Names may come and go: each gets one of
     ``num_columns`` columns when it is first learned, an absent feature counts as 0 (so does one
     that is missing), and a name that was never learned is passed over. Once all columns are taken, further
-    names share them.
+    names share them, of which a warning tells.
 
-    With ``model`` it takes texts: strings or, with ``on``, the field of that name of a dictionary.
+    What the first example is, a text or numbers, all later ones must be.
 
     Missing is None, NaN, and pandas' NA and NaT. An example whose label is missing is passed over; a text
     that is missing is refused.
 
-    Predictions come from the last solve, and a prediction solves again when there are ``refresh_growth``
-    times as many examples as at that solve, or a new label. So a stream of n examples is solved about
-    ``log(n) / log(refresh_growth)`` times; ``settle`` solves at once.
+    A prediction uses everything that was learned. The learner's own settings (λ, the weights of its experts)
+    are chosen anew when there are ``refresh_growth`` times as many examples as at the last time;
+    ``settle`` chooses them now.
 
     Args:
         model: Encoder of texts: "minilm", a folder or a name, see ``everlearn.models.load_trunk``. It is
-            loaded when the first text comes.
-        on: Field that holds the text; None where inputs are strings.
+            loaded when the first text is learned. None: minilm where inputs are texts. With a name, numbers
+            are refused.
+        on: Field that holds the text, where dictionaries have several.
         max_length: Most tokens of a text.
         scale: Numeric features are multiplied by it and squashed to about ±4, so 1 / (standard
             deviation) is a good value. It is one number for all features, fixed, so that the code of an
@@ -53,20 +70,25 @@ class RiverClassifier(base.MiniBatchClassifier):
         num_columns: Feature names that are kept apart.
         num_features: Features of the ridge expert; None: 4,096 for texts, 512 or more for numbers. A
             solve takes time with its third power.
-        refresh_growth: See above, at least 1.01.
+        refresh_growth: See above, at least 1.01; up to 2,048 examples it is at most 1.5.
         seed: Seed of the random features.
 
     Raises:
-        ConfigError: A setting is out of range, or ``on`` without ``model``.
+        ConfigError: A setting is out of range.
         MissingExtraError: On import of the module, where river is not installed.
 
     Example:
-        >>> from everlearn.integrations import RiverClassifier
-        >>> model = RiverClassifier()
+        >>> from everlearn.integrations.river import ClosedFormClassifier
+        >>> model = ClosedFormClassifier()
         >>> for x, y in [({"height": 1.2}, "high"), ({"height": -1.1}, "low")] * 5:
         ...     model.learn_one(x, y)
         >>> model.predict_one({"height": 0.9})
         'high'
+        >>> model = ClosedFormClassifier()
+        >>> for x, y in [("I forgot my password", "account"), ("the parcel is late", "delivery")] * 3:
+        ...     model.learn_one(x, y)
+        >>> model.predict_one("where is my package?")
+        'delivery'
     """
 
     def __init__(
@@ -77,7 +99,7 @@ class RiverClassifier(base.MiniBatchClassifier):
         scale: float = 1.0,
         num_columns: int = 128,
         num_features: int | None = None,
-        refresh_growth: float = 1.2,
+        refresh_growth: float = 2.0,
         seed: int = 0,
     ) -> None:
         self.model = model
@@ -88,10 +110,9 @@ class RiverClassifier(base.MiniBatchClassifier):
         self.num_features = num_features
         self.refresh_growth = refresh_growth
         self.seed = seed
-        if on is not None and model is None:
-            raise ConfigError(f"on: {on!r} names a field with texts, which need a model")
-        self._spec = InputSpec(model=model, max_length=max_length, num_inputs=num_columns, scale=scale)
-        self._config = closed_form_config(self._spec, num_features, seed, refresh_growth=refresh_growth)
+        # Wrong settings are refused now, whatever the first example will be.
+        for spec in self._specs():
+            closed_form_config(spec, num_features, seed, refresh_growth=refresh_growth)
         self._columns = ColumnIndex(num_columns)
         self._learner: LabelLearner | None = None
 
@@ -106,7 +127,8 @@ class RiverClassifier(base.MiniBatchClassifier):
         """Learn one example; passed over if ``y`` is missing.
 
         Raises:
-            InputError: A feature is not a number, or there is no text.
+            InputError: A feature is not a number, or it is not clear which field is the text.
+            ModelError: The encoder cannot be found or loaded.
         """
         self._learn([x], [y])
 
@@ -114,7 +136,8 @@ class RiverClassifier(base.MiniBatchClassifier):
         """Learn a batch; the same as learning its rows one by one.
 
         Args:
-            X: A table of features or, with ``model``, a table with the column ``on`` or a series of texts.
+            X: A table of features, a series of texts, or a table whose one column, or the column ``on``,
+                holds texts.
             y: Labels; examples whose label is missing are passed over.
 
         Raises:
@@ -148,38 +171,116 @@ class RiverClassifier(base.MiniBatchClassifier):
         return pd.Series(best, index=_index(X), dtype=object)
 
     def settle(self) -> None:
-        """Solve now, so that predictions use everything learned and do not depend on earlier predictions."""
+        """Choose settings now, so that predictions depend on what was learned and not on its order."""
         if self._learner is not None:
             self._learner.settle()
 
+    def save(self, path: str | Path) -> None:
+        """Save what was learned to a folder, in place of what was saved there before.
+
+        The folder holds no texts; it names the encoder and does not hold it. Pickle is not used.
+
+        Args:
+            path: The folder; made if there is none.
+
+        Raises:
+            InputError: The folder holds something else, or a label or setting has no JSON.
+            StorageError: It cannot be written; what was saved before is intact.
+        """
+        learner = self._learner
+        state = State({}, {}) if learner is None else learner.learner.state()
+        described = {
+            "parameters": {name: plain_setting(name, value) for name, value in self._get_params().items()},
+            "columns": self._columns.to_json(),
+            "learner": None if learner is None else learner.description(),
+        }
+        write_state_folder(Path(path), _KIND, state, described)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The classifier that ``save`` saved to a folder; it predicts and learns as that one would.
+
+        Raises:
+            StateError: Nothing is saved there, it is damaged, or the encoder here is another one.
+            ModelError: The encoder cannot be found or loaded.
+        """
+        state, described = read_state_folder(Path(path), _KIND)
+        try:
+            model = cls(**described["parameters"])
+            model._columns = ColumnIndex.from_json(described["columns"])
+            if described["learner"] is not None:
+                model._learner = LabelLearner.restored(described["learner"], state)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"{path} holds something that no classifier saved: {error!r}") from error
+        return model
+
     def _learn(self, rows: Sequence[Any], labels: Sequence[Label | None]) -> None:
+        texts = self._texts(rows)
+        inputs = self._columns.vectors(rows, grow=True) if texts is None else texts
         if self._learner is None:
-            self._learner = LabelLearner(self._spec, self._config)
-        self._learner.learn(self._inputs(rows, grow=True), labels)
+            spec = self._specs()[0 if texts is None else 1]
+            config = closed_form_config(
+                spec, self.num_features, self.seed, refresh_growth=self.refresh_growth
+            )
+            self._learner = LabelLearner(spec, config)
+        self._learner.learn(inputs, labels)
 
     def _predict(self, rows: Sequence[Any]) -> tuple[list[Label], FloatArray]:
-        inputs = self._inputs(rows, grow=False)
+        texts = self._texts(rows)
+        inputs = self._columns.vectors(rows) if texts is None else texts
         if self._learner is None:
             return [], np.zeros((len(rows), 0))
         return self._learner.predict(inputs)
 
-    def _inputs(self, rows: Sequence[Any], *, grow: bool) -> list[str] | FloatArray:
-        if self.model is not None:
-            return [self._text(row) for row in rows]
-        wrong = next((row for row in rows if not isinstance(row, Mapping)), None)
-        if wrong is not None:
-            raise InputError(f"features are {wrong!r}, not a dictionary; for texts give a model")
-        return self._columns.vectors(rows, grow=grow)
+    def _specs(self) -> tuple[InputSpec, InputSpec]:
+        """Inputs as numbers, and as texts."""
+        model = self.model or DEFAULT_ENCODER
+        return (
+            InputSpec(num_inputs=self.num_columns, scale=self.scale),
+            InputSpec(model=model, max_length=self.max_length),
+        )
 
-    def _text(self, row: Mapping[Any, Any] | str) -> str:
-        text = row
-        if self.on is not None and isinstance(row, Mapping):
-            if self.on not in row:
-                raise InputError(f"no field {self.on!r} in an example with {sorted(map(str, row))}")
-            text = row[self.on]
+    def _texts(self, rows: Sequence[Any]) -> list[str] | None:
+        """The texts of all rows; None where they are numbers, or there is no row.
+
+        Raises:
+            InputError: A row is neither, or not what was learned before.
+        """
+        if not rows:
+            return None
+        read = [self._text(row) for row in rows]
+        if self._learner is not None:
+            are_texts = self._learner.spec.are_texts
+        else:
+            are_texts = self.model is not None or self.on is not None or read[0] is not None
+        texts = [text for text in read if text is not None]
+        if len(texts) == (len(read) if are_texts else 0):
+            return texts if are_texts else None
+        wrong = next(row for row, text in zip(rows, read, strict=True) if (text is not None) != are_texts)
+        if are_texts:
+            raise InputError(f"{_shown(wrong)} holds no text, but texts are learned here")
+        raise InputError(
+            f"{_shown(wrong)} is a text, but numbers are learned here; make numbers of it first, or use "
+            "another classifier for texts"
+        )
+
+    def _text(self, row: Any) -> str | None:
+        if isinstance(row, str):
+            return row
+        if not isinstance(row, Mapping):
+            raise InputError(f"{_shown(row)} is neither a text nor a dictionary of features")
+        if self.on is None:
+            return field_text(row)
+        if self.on not in row:
+            raise InputError(f"no field {self.on!r} in an example with {sorted(map(str, row))}")
+        text = row[self.on]
         if not isinstance(text, str):
-            raise InputError(f"{text!r} is not a text; name the field that holds it with on=")
+            raise InputError(f"field {self.on!r}: {_shown(text)} is not a text")
         return text
+
+
+RiverClassifier = ClosedFormClassifier
+"""Its earlier name."""
 
 
 def _rows(X: Any) -> list[Any]:
@@ -188,3 +289,8 @@ def _rows(X: Any) -> list[Any]:
 
 def _index(X: Any) -> Any:
     return getattr(X, "index", None) if hasattr(X, "iloc") else None
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[: _MOST_SHOWN - 3]}..."

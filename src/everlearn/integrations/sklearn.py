@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from everlearn.errors import ConfigError, InputError, MissingExtraError
-from everlearn.integrations.label_learner import InputSpec, LabelLearner, closed_form_config
-from everlearn.integrations.label_names import is_missing
-from everlearn.types import FloatArray
+from everlearn.errors import ConfigError, InputError, MissingExtraError, StateError
+from everlearn.integrations.encoders import DEFAULT_ENCODER
+from everlearn.integrations.label_learner import (
+    InputSpec,
+    LabelLearner,
+    closed_form_config,
+    plain_setting,
+)
+from everlearn.integrations.label_names import loaded_label, saved_label
+from everlearn.integrations.targets import label_kind, require_kind, require_one_label_a_row
+from everlearn.integrations.text_inputs import texts_in
+from everlearn.journal.state_folder import read_state_folder, write_state_folder
+from everlearn.types import FloatArray, Json, State
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -20,20 +31,27 @@ try:
 except ImportError as error:
     raise MissingExtraError("scikit-learn", "sklearn") from error
 
-__all__ = ["SklearnClassifier"]
+__all__ = ["ClosedFormClassifier", "SklearnClassifier"]
 
 
-class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A closed-form learner with the methods of scikit-learn.
+_KIND = "classifier of everlearn.integrations.sklearn"
+_SCALING = ("center_", "scale_")
+_OF_NUMBERS = ("n_features_in_", "feature_names_in_", *_SCALING)
 
-    Without ``model``, X is an array of numbers (N, F). With ``model``, X is a list or one-dimensional
-    array of N texts.
+
+class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The closed-form learner as a classifier of texts or numbers.
+
+    Texts are a list, an array or a Series of strings, or a table of one column. They are read by a pretrained
+    encoder, which is loaded once a process. Anything else is an array of numbers (N, F). What the first data
+    are, all later ones must be.
 
     ``partial_fit`` gives what ``fit`` on all data so far would give, up to the scaling below. The first
     prediction after learning solves anew, so predictions are always those of everything learned.
 
     Args:
-        model: Encoder of texts: "minilm", a folder or a name, see ``everlearn.models.load_trunk``.
+        model: Encoder of texts: "minilm", a folder or a name, see ``everlearn.models.load_trunk``. None:
+            minilm where data are texts. With a name, numbers are refused.
         max_length: Most tokens of a text.
         scale: Numeric columns are squashed to about ±4 spreads, so they need a scale. None: each column
             is centred and scaled by its mean and standard deviation in the first call of ``fit`` or
@@ -48,20 +66,25 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: Labels, sorted. They grow with the data, unless ``partial_fit`` was given ``classes``.
         n_features_in_: Columns of X; not for texts.
-        feature_names_in_: Names of the columns, where X came with names.
+        feature_names_in_: Names of the columns, where X came with names; not for texts.
         center_, scale_: What is subtracted from the columns, and what they are divided by then; not for
             texts.
 
     Example:
-        >>> from everlearn.integrations import SklearnClassifier
+        >>> from everlearn.integrations.sklearn import ClosedFormClassifier
         >>> X, y = [[0.0], [1.0], [9.0], [10.0]], ["small", "small", "large", "large"]
-        >>> SklearnClassifier().fit(X, y).predict([[0.5]]).tolist()
+        >>> ClosedFormClassifier().fit(X, y).predict([[0.5]]).tolist()
         ['small']
+        >>> texts, topics = ["I forgot my password", "the parcel is late"] * 2, ["account", "delivery"] * 2
+        >>> ClosedFormClassifier().fit(texts, topics).predict(["where is my package?"]).tolist()
+        ['delivery']
     """
 
     classes_: npt.NDArray[Any]
     center_: FloatArray
     scale_: FloatArray
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
     _is_closed: bool
     _learner: LabelLearner
 
@@ -86,6 +109,7 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: X or y is not what it should be (``InputError`` for texts).
             ConfigError: A setting is out of range.
+            ModelError: The encoder cannot be found or loaded.
         """
         return self._learn(X, y, None, is_first=True)
 
@@ -108,7 +132,7 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: npt.ArrayLike) -> FloatArray:
         """Probabilities (N, C), columns in the order of ``classes_``; 0 for classes without examples."""
         check_is_fitted(self)
-        rows = _texts(X) if self.model is not None else validate_data(self, X, reset=False, dtype=np.float64)
+        rows = self._rows(X)
         self._learner.settle()
         labels, known_NC = self._learner.predict(self._scaled(rows))
         probabilities_NC = np.zeros((len(rows), len(self.classes_)))
@@ -119,6 +143,37 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Most probable labels (N)."""
         best_N = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best_N])
+
+    def save(self, path: str | Path) -> None:
+        """Save what was learned to a folder, in place of what was saved there before.
+
+        The folder holds no texts; it names the encoder and does not hold it. Pickle is not used.
+
+        Args:
+            path: The folder; made if there is none.
+
+        Raises:
+            InputError: The folder holds something else, or a label or setting has no JSON.
+            StorageError: It cannot be written; what was saved before is intact.
+        """
+        check_is_fitted(self)
+        write_state_folder(Path(path), _KIND, self._state(), self._description())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The classifier that ``save`` saved to a folder; it predicts and learns as that one would.
+
+        Raises:
+            StateError: Nothing is saved there, it is damaged, or the encoder here is another one.
+            ModelError: The encoder cannot be found or loaded.
+        """
+        state, described = read_state_folder(Path(path), _KIND)
+        try:
+            model = cls(**described["parameters"])
+            model._take(state, described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"{path} holds something that no classifier saved: {error!r}") from error
+        return model
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -131,11 +186,12 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _learn(
         self, X: npt.ArrayLike, y: npt.ArrayLike, classes: npt.ArrayLike | None, *, is_first: bool
     ) -> Self:
-        kind = _check_labels(y, "y")
+        require_one_label_a_row(y)
+        kind = label_kind(y, "y")
         if classes is not None:
-            _require_kind(kind, _check_labels(classes, "classes"), "classes holds")
+            require_kind(kind, label_kind(classes, "classes"), "classes holds")
         if not is_first:
-            _require_kind(kind, _check_labels(self.classes_, "classes_"), "the labels learned before are")
+            require_kind(kind, label_kind(self.classes_, "classes_"), "the labels learned before are")
         rows, labels = self._checked(X, y, is_first=is_first)
         if is_first:
             is_closed = classes is not None
@@ -156,7 +212,9 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _started(self, rows: list[str] | FloatArray) -> LabelLearner:
         """A learner whose sizes fit the first call's data; the scaling of the columns is set, too."""
         if isinstance(rows, list):
-            spec = InputSpec(model=self.model, max_length=self.max_length)
+            spec = InputSpec(model=self.model or DEFAULT_ENCODER, max_length=self.max_length)
+            for name in _OF_NUMBERS:  # of an earlier fit
+                self.__dict__.pop(name, None)
         else:
             spec = InputSpec(num_inputs=rows.shape[1])
             self.center_, self.scale_ = _scaling(rows, self.scale)
@@ -166,13 +224,61 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, X: npt.ArrayLike, y: npt.ArrayLike, *, is_first: bool
     ) -> tuple[list[str] | FloatArray, npt.NDArray[Any]]:
         rows: list[str] | FloatArray
-        if self.model is None:
+        texts = self._texts(X, None if is_first else self._learner)
+        if texts is None:
             rows, labels = validate_data(self, X, y, reset=is_first, dtype=np.float64)
         else:
-            rows, labels = _texts(X), column_or_1d(y, warn=True)
+            rows, labels = texts, column_or_1d(y, warn=True)
             check_consistent_length(rows, labels)
         check_classification_targets(labels)
         return rows, labels
+
+    def _rows(self, X: npt.ArrayLike) -> list[str] | FloatArray:
+        texts = self._texts(X, self._learner)
+        if texts is not None:
+            return texts
+        numbers: FloatArray = validate_data(self, X, reset=False, dtype=np.float64)
+        return numbers
+
+    def _texts(self, X: npt.ArrayLike, learner: LabelLearner | None) -> list[str] | None:
+        """Texts; None where X holds numbers. Raises InputError where it should hold the other."""
+        texts = texts_in(X)
+        learned = None if learner is None else learner.spec.are_texts
+        if texts is None and (learned or (learned is None and self.model is not None)):
+            if np.shape(X)[:1] == (0,):
+                raise InputError("X holds no texts")
+            why = f"the encoder {self.model!r} reads" if learned is None else "this classifier has learned"
+            raise InputError(f"X holds no texts, which {why}; give a list, an array or a Series of strings")
+        if texts is not None and learned is False:
+            raise InputError("X holds texts, but this classifier has learned numbers; fit it anew for texts")
+        return texts
+
+    def _state(self) -> State:
+        state = self._learner.learner.state()
+        columns = {name: torch.from_numpy(getattr(self, name)) for name in _SCALING if hasattr(self, name)}
+        return State({**state.tensors, **columns}, state.data)
+
+    def _description(self) -> dict[str, Json]:
+        names = self.__dict__.get("feature_names_in_")
+        return {
+            "parameters": {name: plain_setting(name, value) for name, value in self.get_params().items()},
+            "learner": self._learner.description(),
+            "classes": [saved_label(label) for label in self.classes_],
+            "dtype_of_classes": self.classes_.dtype.str,
+            "is_closed": self._is_closed,
+            "column_names": None if names is None else names.tolist(),
+        }
+
+    def _take(self, state: State, described: dict[str, Json]) -> None:
+        self._learner = LabelLearner.restored(described["learner"], state)
+        classes = [loaded_label(name) for name in described["classes"]]
+        self.classes_ = np.array(classes, dtype=np.dtype(described["dtype_of_classes"]))
+        self._is_closed = bool(described["is_closed"])
+        if not self._learner.spec.are_texts:
+            self.center_, self.scale_ = (state.tensors[name].numpy() for name in _SCALING)
+            self.n_features_in_ = self._learner.spec.num_inputs
+            if described["column_names"] is not None:
+                self.feature_names_in_ = np.array(described["column_names"], dtype=object)
 
     def _scaled(self, rows: list[str] | FloatArray) -> list[str] | FloatArray:
         if isinstance(rows, list):
@@ -180,36 +286,6 @@ class SklearnClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # So far outside codes are ±127 anyway; the bound only keeps them finite.
         with np.errstate(over="ignore"):
             return np.clip((rows - self.center_) / self.scale_, -1e9, 1e9)
-
-
-def _check_labels(y: npt.ArrayLike | None, name: str) -> str | None:
-    """Whether labels are "strings" or "numbers"; None where there are none.
-
-    Raises:
-        InputError: One is missing, or they are both: an array would make strings of the numbers.
-    """
-    if y is None or (array := np.asarray(y)).ndim > 1:  # scikit-learn has words for it
-        return None
-    if array.dtype.kind in "biu":
-        return "numbers"
-    if array is y and array.dtype.kind in "US":
-        return "strings"
-    kinds: dict[str, Any] = {}
-    for row, label in enumerate(np.asarray(y, dtype=object).ravel()):
-        if is_missing(label):
-            raise InputError(
-                f"Input {name} contains NaN: row {row} (from 0) is {label!r}; leave out what has no label"
-            )
-        kinds.setdefault("strings" if isinstance(label, str | bytes) else "numbers", label)
-    if len(kinds) > 1:
-        both = " and ".join(f"{kind} ({label!r})" for kind, label in kinds.items())
-        raise InputError(f"{name} holds {both}; give all labels one type")
-    return next(iter(kinds), None)
-
-
-def _require_kind(kind: str | None, other: str | None, where: str) -> None:
-    if kind is not None and other is not None and kind != other:
-        raise InputError(f"y holds {kind}, but {where} {other}; give all labels one type")
 
 
 def _scaling(rows_NF: FloatArray, scale: float | None) -> tuple[FloatArray, FloatArray]:
@@ -226,13 +302,5 @@ def _scaling(rows_NF: FloatArray, scale: float | None) -> tuple[FloatArray, Floa
     return units_NF.mean(axis=0) * largest_F, spread_F * largest_F
 
 
-def _texts(X: npt.ArrayLike) -> list[str]:
-    if isinstance(X, str) or np.ndim(X) != 1:
-        raise InputError("with a model, X is a list or one-dimensional array of texts")
-    texts: list[str] = np.asarray(X, dtype=object).tolist()
-    if not texts:
-        raise InputError("X holds no texts")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"X: row {row} (from 0) is {text!r}, not a text")
-    return texts
+SklearnClassifier = ClosedFormClassifier
+"""Its earlier name."""

@@ -31,7 +31,7 @@ class RunSettings(Section, panel="Run"):
     """Drop kept texts after so many days, with fields that repeat them, targets that are texts, and excerpts.
     Codes, labels and other fields stay; so do texts in the replay memory, and texts that the guard's exams
     need of a learner without codes."""
-    threads: int | None = setting(None, "--threads", "N", ge=1, le=1_024, default_text="all cores")
-    """Processor threads."""
+    threads: int | None = setting(None, "--threads", "N", ge=1, le=1_024, default_text="all that may be used")
+    """Processor threads. By default as many as affinity and the container's quota allow."""
     rolling_window: int = setting(1_000, unit="N", ge=1)
     """Examples over which rolling scores are taken."""
