@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
+from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.types import Example, State
 
 CONFIG = ClosedFormConfig.of_size(64, gram_bits=10, sample_size=16, gather=7)  # up to 32 examples are few
@@ -148,3 +152,19 @@ def test_the_same_id_twice_loses_the_code_that_is_forgotten() -> None:
         learner.forget([gone])
         assert learner.fingerprint() == learned([kept, STREAM[2]]).fingerprint()
         assert not has_sums(learner)
+
+
+def test_learners_of_equal_sizes_share_the_projection() -> None:
+    cpu = torch.device("cpu")
+    one, other, seeded = (FeatureMap(DENSE_SIZE, DENSE_SIZE, 64, seed, cpu) for seed in (0, 0, 1))
+    assert one._of_all is other._of_all
+    assert one._of_leading is other._of_leading
+    assert not torch.equal(one._of_all, seeded._of_all)
+
+
+def test_nothing_large_is_left_of_a_fingerprint_or_a_solve() -> None:
+    learner = learned(STREAM[:16])
+    for use in (learner.fingerprint, learner.settle, learner.sample_scores, learner.state):
+        use()
+        gc.collect()
+        assert not any(type(one) is GramSums for one in gc.get_objects())

@@ -92,7 +92,8 @@ def solve_few(
         outliers = few.ridge(leading, keep.strength, products.scale)
         return FewSolution(tuple(labels), ridge, outliers, words, keep)
     words_NC = few.words_left_out(len(few), words, sums_CH)
-    searched = few.products(SEARCH_FEATURES)
+    is_same = config.leverage_features == SEARCH_FEATURES
+    searched = leading if is_same else few.products(SEARCH_FEATURES)
     strength = Judged(few, searched, words_NC[:SEARCH_MEMBERS]).best(START, is_far=True)
     ridge, mixture = Judged(few, products, words_NC).tried(strength)
     outliers = few.ridge(leading, strength, products.scale)

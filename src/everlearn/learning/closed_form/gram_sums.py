@@ -9,15 +9,16 @@ Legend: B examples, M features, C classes, U of them that a batch has, P rows of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
 from everlearn.learning.closed_form.integer_products import int8_product
 
-__all__ = ["PANEL_ROWS", "GramSums"]
+__all__ = ["PANEL_ROWS", "GramSums", "panel_rows"]
 
 PANEL_ROWS = 512
+_ROWS_AT_ONCE = 64  # what is made and used at once stays in the processor's cache
 _GROWTH = 1.25  # of the room for classes: without room to spare each new label would copy all sums
 
 
@@ -191,6 +192,18 @@ class GramSums:
         members_UB[which_B, torch.arange(len(features_BM), device=self._device)] = 1
         sums_UM = int8_product(members_UB, features_BM).to(torch.int64)
         self._class_rows.index_add_(0, present_U, sums_UM, alpha=sign)
+
+
+def panel_rows(features_BM: torch.Tensor) -> Iterator[torch.Tensor]:
+    """G of few examples without room for it: int64 rows of its panels, one panel after the other."""
+    num_features = features_BM.shape[1]
+    features_MB = features_BM.T.contiguous()
+    for start in range(0, num_features, PANEL_ROWS):
+        stop = min(start + PANEL_ROWS, num_features)
+        left_of_stop = features_BM[:, :stop].contiguous()
+        for first in range(start, stop, _ROWS_AT_ONCE):
+            rows = features_MB[first : min(first + _ROWS_AT_ONCE, stop)]
+            yield int8_product(rows, left_of_stop).to(torch.int64)
 
 
 def _narrowed(sums: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 
 from everlearn.learning.closed_form.coding import Featurize
-from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.gram_sums import GramSums, panel_rows
+from everlearn.learning.closed_form.integer_products import int8_product
 from everlearn.types import Code
 
 __all__ = ["Everything", "FeatureSums"]
@@ -84,13 +85,29 @@ class FeatureSums:
 
     def digested(self, order: Sequence[int]) -> Iterator[memoryview]:
         """See ClassStatistic: panels of G, sums by class, numbers of examples; the same, kept or not."""
-        sums, order = self.sums(), list(order)
+        order = list(order)
+        if self._kept is None and order:
+            yield from self._digested_codes(order)
+            return
+        sums = self.sums()
         for panel in sums.panels():
             yield panel.cpu().numpy().data
         class_sums_CM = sums.class_sums()
         for start in range(0, len(order), _ROWS_AT_ONCE):
             yield class_sums_CM[order[start : start + _ROWS_AT_ONCE]].cpu().numpy().data
         yield sums.class_counts_C[order].numpy().data
+
+    def _digested_codes(self, order: Sequence[int]) -> Iterator[memoryview]:
+        """The same without making room for the sums."""
+        codes, classes_B, num_classes = self._everything()
+        features_BM = self._featurize(codes)
+        for rows in panel_rows(features_BM):
+            yield rows.cpu().numpy().data
+        for start in range(0, len(order), _ROWS_AT_ONCE):
+            is_of_CB = np.array(order[start : start + _ROWS_AT_ONCE])[:, None] == classes_B
+            members_CB = torch.from_numpy(is_of_CB.astype(np.int8)).to(features_BM.device)
+            yield int8_product(members_CB, features_BM).to(torch.int64).cpu().numpy().data
+        yield np.bincount(classes_B, minlength=num_classes)[order].astype(np.int64).data
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """See ClassStatistic; none where sums are not kept."""
