@@ -156,7 +156,7 @@ def test_the_same_id_twice_loses_the_code_that_is_forgotten() -> None:
 
 def test_learners_of_equal_sizes_share_the_projection() -> None:
     cpu = torch.device("cpu")
-    one, other, seeded = (FeatureMap(DENSE_SIZE, DENSE_SIZE, 64, seed, cpu) for seed in (0, 0, 1))
+    one, other, seeded = (FeatureMap(DENSE_SIZE, DENSE_SIZE, 0, 64, seed, cpu) for seed in (0, 0, 1))
     assert one._of_all is other._of_all
     assert one._of_leading is other._of_leading
     assert not torch.equal(one._of_all, seeded._of_all)

@@ -14,6 +14,7 @@ from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts, PrimalBase
 from everlearn.learning.closed_form.ridge import CentredGram
+from everlearn.learning.closed_form.shrinkage import Shrinkage
 
 NUM_FEATURES, STRENGTH = 96, 0.1
 
@@ -52,7 +53,7 @@ def fresh_of(
     """By a base of these examples, and its λ."""
     if kind == "few":
         products = ExactProducts(lambda: features)
-        base = DualBase(products, torch.bincount(classes, minlength=num_classes), STRENGTH)
+        base = DualBase(products, torch.bincount(classes, minlength=num_classes), Shrinkage(STRENGTH))
         centred = features.double() - features.double().mean(dim=0)
         return FreshRidge.of_few(base, products, classes), STRENGTH * float(
             centred.square().sum() / len(features)

@@ -40,6 +40,7 @@ class SharedCoder:
     def __init__(self, coder: TextCoder, most_bytes: int = _BYTES_OF_CODES) -> None:
         self.dense_size = coder.dense_size
         self.leading_size = coder.leading_size
+        self.sketch_size = coder.sketch_size
         self.dtype: DtypeName = coder.config_json()["dtype"]
         self._coder = coder
         self._most_bytes = most_bytes

@@ -49,6 +49,9 @@ class Coding:
         dense_size: Length of the codes.
         feature_map: Makes features of them.
         device: Where features are computed.
+
+    Attributes:
+        sketched: Which features are the sketch's.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Coding:
         self._coder = coder
         self._dense_size = dense_size
         self._feature_map = feature_map
+        self.sketched = feature_map.sketched
         self._device = device
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:

@@ -37,6 +37,9 @@ class FeatureMap:
         num_features: M, number of features.
         seed: Seed of the projection.
         device: Where features are computed.
+
+    Attributes:
+        sketched: Which features are the sketch's (int64, ascending).
     """
 
     def __init__(
@@ -59,6 +62,12 @@ class FeatureMap:
         self._of_all = _projection(pooled_size, num_random // 2, seed + 1, device)
         sizes = (num_linear, self._of_leading.shape[1], self._of_all.shape[1], num_sketched)
         self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
+        is_sketched = [
+            torch.full((cuts[k + 1] - cuts[k],), cuts is self._cuts[-1])
+            for k in range(_NUM_PARTS)
+            for cuts in self._cuts
+        ]
+        self.sketched = torch.cat(is_sketched).nonzero().ravel().to(device)
 
     def __call__(self, codes_BD: torch.Tensor) -> torch.Tensor:
         """int8 codes (B, D) to int8 features (B, M), entries in -127…127."""

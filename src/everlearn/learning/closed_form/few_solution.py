@@ -22,7 +22,6 @@ from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.solution import (
     SEARCH_FEATURES,
     SEARCH_MEMBERS,
-    START,
     SampleScores,
     Settings,
 )
@@ -88,17 +87,17 @@ def solve_few(
     products = few.products()
     leading = few.products(config.leverage_features)
     if keep is not None:
-        ridge = few.ridge(products, keep.strength)
-        outliers = few.ridge(leading, keep.strength, products.scale)
+        ridge = few.ridge(products, keep.shrinkage)
+        outliers = few.ridge(leading, keep.shrinkage, products.scale)
         return FewSolution(tuple(labels), ridge, outliers, words, keep)
     words_NC = few.words_left_out(len(few), words, sums_CH)
     is_same = config.leverage_features == SEARCH_FEATURES
     searched = leading if is_same else few.products(SEARCH_FEATURES)
-    strength = Judged(few, searched, words_NC[:SEARCH_MEMBERS]).best(START, is_far=True)
-    ridge, mixture = Judged(few, products, words_NC).tried(strength)
-    outliers = few.ridge(leading, strength, products.scale)
+    shrinkage = Judged(few, searched, words_NC[:SEARCH_MEMBERS]).best()
+    ridge, mixture = Judged(few, products, words_NC).tried(shrinkage)
+    outliers = few.ridge(leading, shrinkage, products.scale)
     threshold = float(np.quantile(few.left_out(len(few), outliers)[1], config.outlier_quantile))
-    settings = Settings(strength, mixture, threshold)
+    settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
     return FewSolution(tuple(labels), ridge, outliers, words, settings)
 
 

@@ -30,10 +30,18 @@ class GramSums:
         gather: Examples gathered before they are applied. A pass over G costs the same for one
             example as for a thousand, so small batches wait.
         device: Where the sums live.
+        sketched: Which features are a sketch's, ascending; a solve may shrink these otherwise. None: none.
+
+    Attributes:
+        num_features: M.
+        sketched: As given; empty where there are none.
     """
 
-    def __init__(self, num_features: int, gather: int, device: torch.device) -> None:
+    def __init__(
+        self, num_features: int, gather: int, device: torch.device, sketched: torch.Tensor | None = None
+    ) -> None:
         self.num_features = num_features
+        self.sketched = torch.zeros(0, dtype=torch.int64, device=device) if sketched is None else sketched
         self._gather = gather
         self._device = device
         self._panels = [

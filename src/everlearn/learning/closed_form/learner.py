@@ -94,7 +94,7 @@ class ClosedFormLearner(RunLearner):
 
     def _reset(self) -> None:
         self._featurize = RecentFeatures(self._coding.features)
-        self._statistics = Statistics(self.config, self._featurize, self._device)
+        self._statistics = Statistics(self.config, self._featurize, self._device, self._coding.sketched)
         solver = Solver(self._statistics, self.config, self._coding, self._featurize)
         self._serving = Serving(self._statistics, self.config, solver, self._featurize)
 

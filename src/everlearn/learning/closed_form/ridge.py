@@ -16,13 +16,11 @@ import torch
 
 from everlearn.errors import StateError
 from everlearn.learning.closed_form.gram_sums import PANEL_ROWS, GramSums
+from everlearn.learning.closed_form.shrinkage import FLOAT32_CONDITION, Shrinkage
 
-__all__ = ["FLOAT32_CONDITION", "CentredGram", "RidgeSolution"]
+__all__ = ["CentredGram", "RidgeSolution"]
 
 _BLOCK = 256
-
-# Beyond this n/λ a float32 factor loses the digits that matter; float64 takes over.
-FLOAT32_CONDITION = 2e6
 
 
 class CentredGram:
@@ -37,6 +35,7 @@ class CentredGram:
     def __init__(self, sums: GramSums, num_features: int, class_order: list[int]) -> None:
         self.num_features = num_features
         self.num_examples = sums.num_examples
+        self.sketched = sums.sketched
         panels = sums.panels(num_features)
         index = torch.tensor(class_order, dtype=torch.int64)
         class_sums = sums.class_sums()[:, :num_features]
@@ -60,11 +59,13 @@ class CentredGram:
         targets.addr_(counts, self.mean_m, alpha=-1.0)
         self._targets_mC = (targets / self.scale).T.contiguous()
 
-    def solve(self, strength: float) -> RidgeSolution:
-        """Solve with λ = ``strength`` (in units of the mean squared norm of an example)."""
-        dtype = torch.float32 if self.num_examples / strength <= FLOAT32_CONDITION else torch.float64
+    def solve(self, strength: float, sketch_weight: float = 1.0) -> RidgeSolution:
+        """Solve with some ``Shrinkage``."""
+        penalties_m = Shrinkage(strength, sketch_weight).penalties(self.sketched, self.num_features)
+        condition = self.num_examples / float(penalties_m.min())
+        dtype = torch.float32 if condition <= FLOAT32_CONDITION else torch.float64
         while True:
-            factor = self._matrix(strength, dtype)
+            factor = self._matrix(penalties_m, dtype)
             if _factorize(factor):
                 break
             if dtype is torch.float64:
@@ -82,16 +83,15 @@ class CentredGram:
             prior_C=self.prior_C.float(),
             root_scale=self.scale**0.5,
             num_examples=self.num_examples,
-            strength=strength,
         )
 
-    def _matrix(self, strength: float, dtype: torch.dtype) -> torch.Tensor:
+    def _matrix(self, penalties_m: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         m = self.num_features
         matrix = torch.empty(m, m, dtype=dtype, device=self.mean_m.device)  # the lower half is enough
         for k, block in enumerate(self._blocks):
             start = k * PANEL_ROWS
             matrix[start : start + len(block), : block.shape[1]] = block
-        matrix.diagonal().add_(strength)
+        matrix.diagonal().add_(penalties_m.to(dtype))
         return matrix
 
 
@@ -106,7 +106,6 @@ class RidgeSolution:
         prior_C: Share of each class.
         root_scale: Square root of the mean squared norm of a centred example.
         num_examples: n at the time of solving.
-        strength: λ in units of the mean squared norm.
     """
 
     weights_mC: torch.Tensor
@@ -115,7 +114,6 @@ class RidgeSolution:
     prior_C: torch.Tensor
     root_scale: float
     num_examples: int
-    strength: float
 
     @property
     def num_features(self) -> int:

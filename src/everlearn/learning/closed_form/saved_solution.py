@@ -35,7 +35,6 @@ def solution_to_state(solution: Solution) -> tuple[dict[str, torch.Tensor], dict
         "labels": list(solution.labels),
         "root_scale": ridge.root_scale,
         "num_examples": ridge.num_examples,
-        "strength": ridge.strength,
         "factor_size": size,
         "bayes": bayes_data,
         "settings": asdict(solution.settings),
@@ -60,7 +59,6 @@ def solution_from_state(
         prior_C=tensors["ridge.prior_C"].to(device),
         root_scale=float(data["root_scale"]),
         num_examples=int(data["num_examples"]),
-        strength=float(data["strength"]),
     )
     bayes = NaiveBayesScorer.from_state(
         {

@@ -18,7 +18,8 @@ from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
-from everlearn.learning.closed_form.ridge import FLOAT32_CONDITION, CentredGram, RidgeSolution
+from everlearn.learning.closed_form.ridge import CentredGram, RidgeSolution
+from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray, Json
@@ -26,8 +27,6 @@ from everlearn.types import FloatArray, Json
 __all__ = [
     "SEARCH_FEATURES",
     "SEARCH_MEMBERS",
-    "START",
-    "STRENGTHS",
     "DueSolve",
     "SampleData",
     "SampleScores",
@@ -39,8 +38,6 @@ __all__ = [
     "solve",
 ]
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-START = 0.1
 # λ is chosen on this many leading features: in units of the mean squared norm the best value
 # hardly depends on their number, and a trial costs an eighth of one at twice the size.
 SEARCH_FEATURES = 1024
@@ -72,11 +69,18 @@ class Settings:
         strength: λ in units of the mean squared norm of an example.
         mixture: Weights and calibration.
         outlier_threshold: Leverage above which an input is called an outlier.
+        sketch_weight: See ``Shrinkage``.
     """
 
     strength: float
     mixture: Mixture
     outlier_threshold: float
+    sketch_weight: float = 1.0
+
+    @property
+    def shrinkage(self) -> Shrinkage:
+        """Of the ridge expert."""
+        return Shrinkage(self.strength, self.sketch_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +213,7 @@ def choose(
     """
     num_features, near = config.num_features, due.near
     if due.keep is not None:
-        return CentredGram(sums, num_features, order).solve(due.keep.strength), due.keep
+        return CentredGram(sums, num_features, order).solve(*due.keep.shrinkage), due.keep
     data = sample(config.sample_size if near is None else config.sample_size // 4)
     class_of = {classes[k]: place for place, k in enumerate(order)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
@@ -222,19 +226,24 @@ def choose(
     is_telling = counts_C[classes_S] > 1
     judged = _Judged(data.features_SM, classes_S, bayes_SC, is_telling)
     search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
+    grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
     if near is None:
-        ridge = gram.solve(_best_strength(search, judged.first(SEARCH_MEMBERS)))
-        mixture = judged.mixture(ridge)
+        first = judged.first(SEARCH_MEMBERS)
+        shrinkage = grid.best(lambda tried: first.mixture(search.solve(*tried)).loss)
     else:
-        ridge, mixture = _near_best(search, near.strength, judged)
-        if search is not gram:
-            ridge = gram.solve(ridge.strength)
-            mixture = judged.mixture(ridge)
+        # With many examples no larger λ is tried: in units of the mean squared norm it falls as data grow.
+        shrinkage = grid.best_near(
+            near.shrinkage,
+            lambda tried: judged.mixture(search.solve(*tried)).loss,
+            may_grow=gram.num_examples < _MANY_EXAMPLES,
+        )
+    ridge = gram.solve(*shrinkage)
+    mixture = judged.mixture(ridge)
     # The leverage of a member without itself: h / (1 - h).
     leverages = ridge.leverages(data.features_SM, leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
-    return ridge, Settings(ridge.strength, mixture, threshold)
+    return ridge, Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
 
 
 def settings_from_json(data: Mapping[str, Json]) -> Settings:
@@ -243,6 +252,7 @@ def settings_from_json(data: Mapping[str, Json]) -> Settings:
         strength=float(data["strength"]),
         mixture=Mixture(**data["mixture"]),
         outlier_threshold=float(data["outlier_threshold"]),
+        sketch_weight=float(data.get("sketch_weight", 1.0)),  # there was none before there were sketches
     )
 
 
@@ -261,7 +271,7 @@ def score_sample(
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     words_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
-    ridge = CentredGram(sums, config.num_features, order).solve(settings.strength)
+    ridge = CentredGram(sums, config.num_features, order).solve(*settings.shrinkage)
     own = torch.from_numpy(classes_S).to(data.features_SM.device)
     ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
     return SampleScores(ids, labels, classes_S, words_SC, settings.mixture.probabilities(ridge_SC, words_SC))
@@ -302,48 +312,3 @@ class _Judged:
         classes = torch.from_numpy(self.classes_S).to(self.features_SM.device)
         ridge_SC = ridge.scores_without_self(self.features_SM, classes).cpu().numpy()
         return fit_mixture(ridge_SC, self.bayes_SC, self.classes_S, self.is_telling_S)
-
-
-def _strengths(num_examples: int) -> tuple[float, ...]:
-    """Values of λ to choose from. With millions of examples the smallest ones would need float64 for
-    directions that hold nothing but noise, so they are left out.
-    """
-    return tuple(s for s in STRENGTHS if num_examples / s <= FLOAT32_CONDITION) or STRENGTHS[-1:]
-
-
-def _best_strength(gram: CentredGram, judged: _Judged) -> float:
-    """λ of least leave-one-out log-loss on a geometric grid, by descent from a fixed start."""
-    strengths = _strengths(gram.num_examples)
-    losses: dict[int, float] = {}
-
-    def loss(k: int) -> float:
-        if k not in losses:
-            losses[k] = judged.mixture(gram.solve(strengths[k])).loss
-        return losses[k]
-
-    best = strengths.index(START) if START in strengths else 0
-    while True:
-        near = [k for k in (best - 1, best, best + 1) if 0 <= k < len(strengths)]
-        nearest = min(near, key=loss)
-        if nearest == best:
-            return strengths[best]
-        best = nearest
-
-
-def _near_best(gram: CentredGram, strength: float, judged: _Judged) -> tuple[RidgeSolution, Mixture]:
-    """The best of the last λ and its neighbours.
-
-    With many examples the larger neighbour is left out: in units of the mean squared norm, λ falls as
-    data grow.
-    """
-    strengths = _strengths(gram.num_examples)
-    at = strengths.index(strength) if strength in strengths else 0
-    above = 1 if gram.num_examples < _MANY_EXAMPLES else 0
-    best: tuple[RidgeSolution, Mixture] | None = None
-    for tried in strengths[max(0, at - 1) : at + 1 + above]:
-        ridge = gram.solve(tried)
-        mixture = judged.mixture(ridge)
-        if best is None or mixture.loss < best[1].loss:
-            best = (ridge, mixture)
-    assert best is not None  # the slice holds strengths[at]
-    return best

@@ -127,7 +127,8 @@ class Solver:
         coding = self._coding
         features: Remade[torch.Tensor] = Remade(lambda: coding.features(codes), lambda made: made.nbytes)
         classes_N = self._statistics.labels.numbers(member.label for member in members)
-        return FewExamples(features, gram_matrix(codes, self._config.gram_bits), classes_N, num_classes)
+        counts_NH = gram_matrix(codes, self._config.gram_bits)
+        return FewExamples(features, counts_NH, classes_N, num_classes, coding.sketched)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._statistics.sample)[:num_members]

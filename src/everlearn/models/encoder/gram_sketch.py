@@ -117,7 +117,7 @@ def _sketched(
     signs = 1.0 - 2.0 * (mixed & np.uint64(1)).astype(np.float64)
     places = text_G * size + component.astype(np.int64)
     sums = np.bincount(places, weights=values_G * signs, minlength=num * size)
-    return sums.reshape(num, size)
+    return sums.reshape(num, size).astype(np.float64, copy=False)
 
 
 def _unit(sums_NS: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProduc
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.remade import Remade
-from everlearn.learning.closed_form.solution import STRENGTHS
+from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
 from everlearn.types import FloatArray
 
 __all__ = ["FewExamples", "Judged"]
@@ -32,12 +32,14 @@ class FewExamples:
         counts_NH: Hashed counts of grams.
         classes_N: Their classes.
         num_classes: C.
+        sketched: Which features are the sketch's, ascending.
     """
 
     features: Remade[torch.Tensor]
     counts_NH: sp.csr_matrix
     classes_N: npt.NDArray[np.int64]
     num_classes: int
+    sketched: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.classes_N)
@@ -51,18 +53,19 @@ class FewExamples:
         """Products of the features, or of the leading ones."""
         features = self.features
         if num_features is None:
-            return ExactProducts(features.get)
-        return ExactProducts(lambda: features.get()[:, :num_features])
+            return ExactProducts(features.get, self.sketched)
+        sketched = self.sketched[self.sketched < num_features]
+        return ExactProducts(lambda: features.get()[:, :num_features], sketched)
 
-    def ridge(self, products: ExactProducts, strength: float, scale: float | None = None) -> FreshRidge:
+    def ridge(self, products: ExactProducts, shrinkage: Shrinkage, scale: float | None = None) -> FreshRidge:
         """The ridge expert.
 
         Args:
             products: Of the examples' features, or of the leading ones.
-            strength: λ in units of ``scale``, see ``DualBase``.
+            shrinkage: λ in units of ``scale``, and the sketch's weight; see ``DualBase``.
             scale: Default: that of the products.
         """
-        base = DualBase(products, self.counts_C, strength, scale)
+        base = DualBase(products, self.counts_C, shrinkage, scale)
         return FreshRidge.of_few(base, products, torch.from_numpy(self.classes_N))
 
     def left_out(self, num: int, ridge: FreshRidge) -> tuple[FloatArray, FloatArray]:
@@ -90,25 +93,27 @@ class Judged:
         self._products = products
         self._words_SC = words_SC
         self._classes_S = few.classes_N[: len(words_SC)]
-        self._tried: dict[float, tuple[FreshRidge, Mixture]] = {}
+        self._tried: dict[Shrinkage, tuple[FreshRidge, Mixture]] = {}
+        self._grid = ShrinkageGrid.of(len(few), has_sketch=len(few.sketched) > 0)
 
-    def best(self, start: float, *, is_far: bool) -> float:
-        """The best of some λ and its neighbours; ``is_far``: and of theirs, as long as it gets better."""
-        at = STRENGTHS.index(start)
-        while True:
-            near = [k for k in (at - 1, at, at + 1) if 0 <= k < len(STRENGTHS)]
-            nearest = min(near, key=lambda k: self.tried(STRENGTHS[k])[1].loss)
-            if nearest == at or not is_far:
-                return STRENGTHS[nearest]
-            at = nearest
+    def best(self) -> Shrinkage:
+        """The best shrinkage, by descent from a fixed start."""
+        return self._grid.best(self._loss)
 
-    def tried(self, strength: float) -> tuple[FreshRidge, Mixture]:
-        """The ridge expert with some λ, and the mixture that is best with it."""
-        if strength not in self._tried:
-            ridge = self._few.ridge(self._products, strength)
+    def best_near(self, shrinkage: Shrinkage) -> Shrinkage:
+        """The best of one and its neighbours."""
+        return self._grid.best_near(shrinkage, self._loss)
+
+    def _loss(self, shrinkage: Shrinkage) -> float:
+        return self.tried(shrinkage)[1].loss
+
+    def tried(self, shrinkage: Shrinkage) -> tuple[FreshRidge, Mixture]:
+        """The ridge expert with some shrinkage, and the mixture that is best with it."""
+        if shrinkage not in self._tried:
+            ridge = self._few.ridge(self._products, shrinkage)
             scores_SC = self._few.left_out(len(self._classes_S), ridge)[0]
             # The only example of a class, left out, is always misjudged; it says nothing of the settings.
             is_telling_S = self._few.counts_C.numpy()[self._classes_S] > 1
             mixture = fit_mixture(scores_SC, self._words_SC, self._classes_S, is_telling_S)
-            self._tried[strength] = ridge, mixture
-        return self._tried[strength]
+            self._tried[shrinkage] = ridge, mixture
+        return self._tried[shrinkage]

@@ -17,7 +17,7 @@ from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.ridge_base import PrimalBase
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
-from everlearn.learning.closed_form.solution import START, DueSolve, SampleData, Settings, choose
+from everlearn.learning.closed_form.solution import DueSolve, SampleData, Settings, choose
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
 
 __all__ = ["live_of_few", "live_of_sums"]
@@ -41,16 +41,15 @@ def live_of_few(
     """
     sums_CH, products = counts.sums(), few.products()
     if due.keep is not None:
-        ridge, settings = few.ridge(products, due.keep.strength), due.keep
+        ridge, settings = few.ridge(products, due.keep.shrinkage), due.keep
     else:
         words = NaiveBayesScorer(sums_CH, config.smoothing)
         words_SC = few.words_left_out(config.sample_size // 4, words, sums_CH)
         judged = Judged(few, products, words_SC)
-        start = START if due.near is None else due.near.strength
-        strength = judged.best(start, is_far=due.near is None)
-        ridge, mixture = judged.tried(strength)
+        shrinkage = judged.best() if due.near is None else judged.best_near(due.near.shrinkage)
+        ridge, mixture = judged.tried(shrinkage)
         threshold = float(np.quantile(few.left_out(len(words_SC), ridge)[1], config.outlier_quantile))
-        settings = Settings(strength, mixture, threshold)
+        settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
     return LiveSolution(ridge, FreshBayes(sums_CH, config.smoothing), settings, labels)
 
 

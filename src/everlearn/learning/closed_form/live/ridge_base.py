@@ -20,6 +20,7 @@ import torch
 
 from everlearn.learning.closed_form.integer_products import int8_product
 from everlearn.learning.closed_form.ridge import RidgeSolution
+from everlearn.learning.closed_form.shrinkage import Shrinkage
 
 __all__ = ["DualBase", "ExactProducts", "PrimalBase", "RidgeBase", "Vectors"]
 
@@ -112,26 +113,36 @@ class ExactProducts:
 
     Args:
         features: Gives the int8 features (N, M), now and later.
+        sketched: Which of the features are the sketch's, ascending; None: none.
 
     Attributes:
-        features: The same.
-        products_NN: int32.
-        means_N: Products with the mean.
+        features: As given.
+        sketched: As given; empty where there are none.
+        num_examples: N.
         total_M: Sum of the features, in float64.
-        mean_square: Squared norm of the mean.
         scale: Mean squared norm of a centred example; 1 where all examples are equal (or there is one).
     """
 
-    def __init__(self, features: Callable[[], torch.Tensor]) -> None:
+    def __init__(self, features: Callable[[], torch.Tensor], sketched: torch.Tensor | None = None) -> None:
         self.features = features
         features_NM = features()
+        device = features_NM.device
+        self.sketched = torch.zeros(0, dtype=torch.int64, device=device) if sketched is None else sketched
+        self.num_examples = len(features_NM)
         # Exact in float64: sums of at most 2**53 / 127 / M.
         self.total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
-        self.products_NN = int8_product(features_NM, features_NM.T.contiguous())
-        self.means_N = self.products_NN.double().mean(dim=0)
-        self.mean_square = float(self.means_N.mean())
-        trace = float((self.products_NN.diagonal().double() - self.means_N).sum())
-        self.scale = trace / len(features_NM) if trace > 0 else 1.0
+        self._all_NN = _products(features_NM, features_NM)
+        own = features_NM[:, self.sketched]
+        self._sketched_NN = _products(own, own) if len(self.sketched) else None
+        trace = float((self._all_NN.diagonal().double() - self._all_NN.double().mean(dim=0)).sum())
+        self.scale = trace / self.num_examples if trace > 0 else 1.0
+
+    def weighted(self, sketch_weight: float) -> torch.Tensor:
+        """The products (N, N) with the sketch's part of them weighted, float64."""
+        products_NN = self._all_NN.double()
+        if self._sketched_NN is not None and sketch_weight != 1:
+            products_NN.add_(self._sketched_NN, alpha=sketch_weight - 1)
+        return products_NN
 
 
 class DualBase:
@@ -142,7 +153,7 @@ class DualBase:
     Args:
         products: Of the base's examples.
         counts_C: Examples of each class.
-        strength: λ in units of ``scale``.
+        shrinkage: λ in units of ``scale``, and the sketch's weight.
         scale: Default: the mean squared norm of a centred example.
     """
 
@@ -150,20 +161,24 @@ class DualBase:
         self,
         products: ExactProducts,
         counts_C: torch.Tensor,
-        strength: float,
+        shrinkage: Shrinkage,
         scale: float | None = None,
     ) -> None:
         self._features = products.features
-        self._means_N = products.means_N
-        self._total_M = products.total_M
-        self._mean_square = products.mean_square
-        self._strength = strength * (products.scale if scale is None else scale)
-        self.num_examples = len(products.products_NN)
+        self._sketched = products.sketched
+        self._weight = shrinkage.sketch_weight
+        self._means_N = products.weighted(self._weight).mean(dim=0)
+        self._mean_square = float(self._means_N.mean())
+        # Products with it are those with the mean, weighted.
+        self._total_M = products.total_M.clone()
+        self._total_M[self._sketched] *= self._weight
+        self._strength = shrinkage.strength * (products.scale if scale is None else scale)
+        self.num_examples = products.num_examples
         self.prior_C = counts_C.double().to(products.total_M.device) / self.num_examples
 
     def among_own(self, products: ExactProducts) -> torch.Tensor:
         """Covariances (N, N) of the base's examples with each other."""
-        return self._centred(products.products_NN, self._means_N, self._means_N)
+        return self._centred(products.weighted(self._weight), self._means_N, self._means_N)
 
     def own_covariances(self, others: Vectors) -> torch.Tensor:
         """See RidgeBase: all its examples are rows."""
@@ -180,13 +195,15 @@ class DualBase:
 
     def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
         """See RidgeBase."""
-        products_RB = int8_product(rows.inputs, others.inputs.T.contiguous())
+        products_RB = _products(rows.inputs, others.inputs).double()
+        if len(self._sketched) and self._weight != 1:
+            sketched_RB = _products(rows.inputs[:, self._sketched], others.inputs[:, self._sketched])
+            products_RB.add_(sketched_RB, alpha=self._weight - 1)
         return self._centred(products_RB, rows.means_B, others.means_B)
 
     def _centred(
-        self, products_RB: torch.Tensor, means_R: torch.Tensor, means_B: torch.Tensor
+        self, centred_RB: torch.Tensor, means_R: torch.Tensor, means_B: torch.Tensor
     ) -> torch.Tensor:
-        centred_RB = products_RB.double()
         centred_RB -= means_R[:, None]
         centred_RB -= means_B
         centred_RB += self._mean_square
@@ -194,6 +211,13 @@ class DualBase:
 
     def variances(self, vectors: Vectors) -> torch.Tensor:
         """See RidgeBase."""
-        squares_B = vectors.inputs.to(torch.int32).square().sum(dim=1).double()
+        squares_BM = vectors.inputs.to(torch.int32).square()
+        squares_B = squares_BM.sum(dim=1).double()
+        if len(self._sketched) and self._weight != 1:
+            squares_B.add_(squares_BM[:, self._sketched].sum(dim=1), alpha=self._weight - 1)
         centred_B = squares_B - 2 * vectors.means_B + self._mean_square
         return centred_B / self._strength
+
+
+def _products(rows_RM: torch.Tensor, others_BM: torch.Tensor) -> torch.Tensor:
+    return int8_product(rows_RM, others_BM.T.contiguous())

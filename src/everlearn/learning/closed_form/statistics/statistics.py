@@ -37,6 +37,7 @@ class Statistics:
         config: Sizes.
         featurize: Gives int8 features (B, M) of codes.
         device: Where large sums live.
+        sketched: See ``GramSums``.
 
     Attributes:
         labels: Labels and how many examples each has.
@@ -45,11 +46,19 @@ class Statistics:
         sample: Some of the examples; all of them while there are few.
     """
 
-    def __init__(self, config: ClosedFormConfig, featurize: Featurize, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: ClosedFormConfig,
+        featurize: Featurize,
+        device: torch.device,
+        sketched: torch.Tensor | None = None,
+    ) -> None:
         self.labels = LabelTable()
         self.sample = HashSample(config.sample_size)
         self.features = FeatureSums(
-            lambda: GramSums(config.num_features, config.gather, device), featurize, self._everything
+            lambda: GramSums(config.num_features, config.gather, device, sketched),
+            featurize,
+            self._everything,
         )
         self.counts = CountSums(config.gram_bits, config.gather)
 
