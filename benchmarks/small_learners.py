@@ -41,8 +41,8 @@ def main() -> None:
     _settled(60)
     _show_settling((60, 300, 1000))
 
-    learners = [_new_learner() for _ in range(options.learners)]
     start = _resident_mb()
+    learners = [_new_learner() for _ in range(options.learners)]
 
     def after(name: str, do: Callable[[int, ClosedFormLearner], object]) -> None:
         began = time.perf_counter()

@@ -166,3 +166,17 @@ def test_restarts_snapshots_and_other_learners_change_nothing(
         for learner in (straight, disturbed, fresh):
             learner.settle()
         np.testing.assert_array_equal(probabilities(straight, stream[-9:]), probabilities(fresh, stream[-9:]))
+
+
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_what_is_frozen_where_few_become_many_has_all(is_crowded: bool) -> None:
+    stream = make_examples(120, noise=1.0)
+    learner = new_learner()
+    learner.learn(stream[:50])
+    learner.predict(stream[-3:])
+    learner.learn(stream[50:100])
+    if is_crowded:
+        Spare(0, ROOM_BYTES)
+    frozen = learner.frozen().predict(stream[-9:])
+    for mine, now in zip(frozen, learner.predict(stream[-9:]), strict=True):
+        np.testing.assert_allclose(mine.probabilities, now.probabilities, atol=1e-6)

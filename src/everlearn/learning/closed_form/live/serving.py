@@ -81,6 +81,8 @@ class Serving:
         """What predictions are made by, without what was learned since it was refreshed."""
         if self._solution is not None:
             return self._solution.get()
+        if self._live is not None and self._rows.is_few and not self._statistics.is_few:
+            return self.snapshot()  # that of few could not be made again
         return None if self._live is None else self._live.get()
 
     @property
