@@ -23,7 +23,7 @@ from everlearn.types import Example, FloatArray, Json, State
 
 __all__ = ["InputSpec", "LabelLearner", "closed_form_config", "plain_setting"]
 
-_TEXT_FEATURES = 4096
+_TEXT_FEATURES = 5120
 _VECTOR_FEATURES = 512
 _NO_GRAMS = 8  # vectors have no words, so the table of the naive Bayes expert is as small as it can be
 
@@ -65,7 +65,7 @@ def closed_form_config(
 
     Args:
         spec: The inputs.
-        num_features: Features of the ridge expert. None: 4,096 for texts; for vectors 512, or twice
+        num_features: Features of the ridge expert. None: 5,120 for texts; for vectors 512, or twice
             the number of columns rounded up to a multiple of 512, at most 4,096.
         seed: Seed of the random projection.
         **settings: Other fields of ``ClosedFormConfig``.

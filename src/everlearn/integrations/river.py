@@ -68,7 +68,7 @@ class ClosedFormClassifier(base.MiniBatchClassifier):
             example does not depend on what came before; features of different sizes should be scaled
             upstream.
         num_columns: Feature names that are kept apart.
-        num_features: Features of the ridge expert; None: 4,096 for texts, 512 or more for numbers. A
+        num_features: Features of the ridge expert; None: 5,120 for texts, 512 or more for numbers. A
             solve takes time with its third power.
         refresh_growth: See above, at least 1.01; up to 2,048 examples it is at most 1.5.
         seed: Seed of the random features.

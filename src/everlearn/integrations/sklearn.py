@@ -59,7 +59,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             batch of a stream should be a fair one. (A column that does not vary in it is scaled by its
             size.) A number: all columns are multiplied by it and nothing else, so that codes depend on
             no data.
-        num_features: Features of the ridge expert. None: 4,096 for texts; for numbers 512, or twice the
+        num_features: Features of the ridge expert. None: 5,120 for texts; for numbers 512, or twice the
             number of columns, at most 4,096. A solve takes time with its third power.
         seed: Seed of the random features.
 

@@ -13,7 +13,7 @@ _NO_BUDGET = (is_one_of("learner.memory_budget", None),)
 class ClosedFormSettings(Section, panel="Learner", needs=CLOSED_FORM):
     """Sizes of the closed-form learner."""
 
-    num_features: int = setting(4096, "--features", "M", ge=64, le=32_768, needs=_NO_BUDGET)
+    num_features: int = setting(5120, "--features", "M", ge=64, le=32_768, needs=_NO_BUDGET)
     """Features of the closed-form head; its statistics take about 4·M² bytes, a full solve M³/3
     multiplications."""
     gram_bits: int = setting(20, unit="N", ge=8, le=24, needs=_NO_BUDGET)

@@ -55,7 +55,7 @@ class FeatureMap:
         self.num_features = num_features
         self._pooled_size = pooled_size = dense_size - sketch_size
         num_linear = min(pooled_size, num_features // 2)
-        num_sketched = min(sketch_size, num_features // 4)
+        num_sketched = min(sketch_size, num_features // 5)
         num_random = num_features - num_linear - num_sketched
         self._leading_size = leading_size
         self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed, device)

@@ -17,7 +17,7 @@ __all__ = ["ROOM_BYTES", "Kept", "Remade", "Spare"]
 
 T = TypeVar("T")
 
-ROOM_BYTES = 512 << 20
+ROOM_BYTES = 320 << 20
 """For all learners of the process together; one learner alone needs a tenth of it at most."""
 
 

@@ -1,6 +1,6 @@
 """Sums of the ridge expert's features, from codes; not kept while the codes themselves are.
 
-A code takes about 2 KB, the sums of 4,096 features 67 MB: of few examples, all of which a sample holds, the
+A code takes about 3 KB, the sums of 5,120 features 105 MB: of few examples, all of which a sample holds, the
 codes are the smaller statistic, and the sums are made of them whenever they are asked for.
 
 Legend: M features, C classes.
