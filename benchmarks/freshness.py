@@ -34,6 +34,7 @@ from benchmarks.environment import environment_line
 from benchmarks.line_chart import Line, Panel, write_chart
 from everlearn.demo_data import support_desk_stream
 from everlearn.learning import ClosedFormLearner
+from everlearn.models import CoderConfig
 from everlearn.types import Example
 
 __all__ = ["main"]
@@ -65,7 +66,9 @@ class Fresh:
 
     def __init__(self, like: Example, *, is_solved: bool = False) -> None:
         assert like.code is not None
-        self._learner = ClosedFormLearner(dense_size=len(like.code.dense), leading_size=LEADING)
+        self._learner = ClosedFormLearner(
+            dense_size=len(like.code.dense), leading_size=LEADING, sketch_size=CoderConfig().sketch_size
+        )
         self._is_solved = is_solved
 
     def guess(self, batch: Sequence[Example]) -> list[str | None]:

@@ -40,6 +40,7 @@ from benchmarks.later_targets import with_later_targets
 from benchmarks.poison_chart import Course, Panel, write_chart
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
+from everlearn.models import CoderConfig
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -158,7 +159,9 @@ def unguarded(
     """The learner's newest state, solved at each offset."""
     dense = stream[0].code
     assert dense is not None
-    learner = ClosedFormLearner(dense_size=len(dense.dense), leading_size=384)
+    learner = ClosedFormLearner(
+        dense_size=len(dense.dense), leading_size=384, sketch_size=CoderConfig().sketch_size
+    )
     accuracies = {}
     for start in range(0, len(stream), BATCH):
         learner.learn(stream[start : start + BATCH])

@@ -25,7 +25,8 @@ from everlearn.types import Code, Example
 __all__ = ["main"]
 
 LEADING_SIZE = 384
-DENSE_SIZE = 5 * LEADING_SIZE
+SKETCH_SIZE = 1024
+DENSE_SIZE = 5 * LEADING_SIZE + SKETCH_SIZE
 WORDS = 12
 
 
@@ -83,7 +84,12 @@ def _settled(num: int) -> float:
 
 
 def _new_learner() -> ClosedFormLearner:
-    return ClosedFormLearner(dense_size=DENSE_SIZE, leading_size=LEADING_SIZE, config=ClosedFormConfig())
+    return ClosedFormLearner(
+        dense_size=DENSE_SIZE,
+        leading_size=LEADING_SIZE,
+        sketch_size=SKETCH_SIZE,
+        config=ClosedFormConfig(),
+    )
 
 
 def _examples(num: int, num_labels: int, seed: int, *, first: int = 0) -> list[Example]:

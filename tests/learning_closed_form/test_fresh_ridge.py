@@ -17,19 +17,27 @@ from everlearn.learning.closed_form.ridge import CentredGram
 from everlearn.learning.closed_form.shrinkage import Shrinkage
 
 NUM_FEATURES, STRENGTH = 96, 0.1
+SKETCHED = torch.arange(3, NUM_FEATURES, 4)
 
 
 class Reference:
     """Ridge regression with a free intercept, by the normal equations of all examples in float64."""
 
     def __init__(
-        self, features: torch.Tensor, classes: torch.Tensor, num_classes: int, strength: float
+        self,
+        features: torch.Tensor,
+        classes: torch.Tensor,
+        num_classes: int,
+        strength: float,
+        sketch_weight: float = 1.0,
     ) -> None:
         inputs = features.double()
         targets = torch.nn.functional.one_hot(classes, num_classes).double()
         self.mean, self.prior, self.num = inputs.mean(dim=0), targets.mean(dim=0), len(inputs)
         centred = inputs - self.mean
-        matrix = centred.T @ centred + strength * torch.eye(NUM_FEATURES, dtype=torch.float64)
+        penalties = torch.full((NUM_FEATURES,), strength, dtype=torch.float64)
+        penalties[SKETCHED] = strength / sketch_weight
+        matrix = centred.T @ centred + torch.diag(penalties)
         self.inverse = torch.linalg.inv(matrix)
         self.weights = self.inverse @ centred.T @ (targets - self.prior)
 
@@ -48,19 +56,24 @@ def features_of(num: int, generator: np.random.Generator) -> torch.Tensor:
 
 
 def fresh_of(
-    kind: str, features: torch.Tensor, classes: torch.Tensor, num_classes: int
+    kind: str,
+    features: torch.Tensor,
+    classes: torch.Tensor,
+    num_classes: int,
+    sketch_weight: float = 1.0,
 ) -> tuple[FreshRidge, float]:
     """By a base of these examples, and its λ."""
+    shrinkage = Shrinkage(STRENGTH, sketch_weight)
     if kind == "few":
-        products = ExactProducts(lambda: features)
-        base = DualBase(products, torch.bincount(classes, minlength=num_classes), Shrinkage(STRENGTH))
+        products = ExactProducts(lambda: features, SKETCHED)
+        base = DualBase(products, torch.bincount(classes, minlength=num_classes), shrinkage)
         centred = features.double() - features.double().mean(dim=0)
         return FreshRidge.of_few(base, products, classes), STRENGTH * float(
             centred.square().sum() / len(features)
         )
-    sums = GramSums(NUM_FEATURES, 50, torch.device("cpu"))
+    sums = GramSums(NUM_FEATURES, 50, torch.device("cpu"), SKETCHED)
     sums.add(features, classes, num_classes)
-    ridge = CentredGram(sums, NUM_FEATURES, list(range(num_classes))).solve(STRENGTH)
+    ridge = CentredGram(sums, NUM_FEATURES, list(range(num_classes))).solve(*shrinkage)
     return FreshRidge(PrimalBase(ridge)), STRENGTH * ridge.root_scale**2
 
 
@@ -73,12 +86,15 @@ Changes = list[tuple[int, Literal[1, -1]]]
     seed=st.integers(0, 10**6),
     num_first=st.integers(3, 150),
     changes=st.lists(st.tuples(st.integers(1, 20), st.sampled_from([1, 1, 1, -1])), max_size=8),
+    weight=st.sampled_from([0.03, 1.0, 3.0]),
 )
-def test_rows_say_what_a_solution_of_all_says(kind: str, seed: int, num_first: int, changes: Changes) -> None:
+def test_rows_say_what_a_solution_of_all_says(
+    kind: str, seed: int, num_first: int, changes: Changes, weight: float
+) -> None:
     generator = np.random.default_rng(seed)
     features = features_of(num_first, generator)
     classes = torch.from_numpy(generator.integers(0, 3, num_first))
-    fresh, strength = fresh_of(kind, features, classes, 3)
+    fresh, strength = fresh_of(kind, features, classes, 3, weight)
     num_classes = 3
     for num, sign in changes:
         if sign > 0:
@@ -94,7 +110,7 @@ def test_rows_say_what_a_solution_of_all_says(kind: str, seed: int, num_first: i
             kept = torch.ones(len(features), dtype=torch.bool)
             kept[gone] = False
             features, classes = features[kept], classes[kept]
-    reference = Reference(features, classes, num_classes, strength)
+    reference = Reference(features, classes, num_classes, strength, weight)
     queries = features_of(7, generator)
     seen = fresh.see(queries)
     found = torch.zeros(7, num_classes)

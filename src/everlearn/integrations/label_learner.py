@@ -24,6 +24,7 @@ from everlearn.types import Example, FloatArray, Json, State
 __all__ = ["InputSpec", "LabelLearner", "closed_form_config", "plain_setting"]
 
 _TEXT_FEATURES = 5120
+_MOST_VECTOR_FEATURES = 4096
 _VECTOR_FEATURES = 512
 _NO_GRAMS = 8  # vectors have no words, so the table of the naive Bayes expert is as small as it can be
 
@@ -78,7 +79,7 @@ def closed_form_config(
             raise ConfigError(f"{name} must be a whole number, not {value!r}")
     if num_features is None:
         fitting = -(-2 * (spec.num_inputs + 1) // _VECTOR_FEATURES) * _VECTOR_FEATURES
-        num_features = _TEXT_FEATURES if spec.model is not None else min(fitting, _TEXT_FEATURES)
+        num_features = _TEXT_FEATURES if spec.model is not None else min(fitting, _MOST_VECTOR_FEATURES)
     if spec.model is None:
         settings["gram_bits"] = _NO_GRAMS
     return ClosedFormConfig.of_size(int(num_features), seed=int(seed), **settings)
