@@ -45,8 +45,8 @@ class SolveSchedule:
         growth = self._config.refresh_growth
         if num_examples <= _FEW_EXAMPLES:
             growth = min(growth, _GROWTH_OF_FEW)
-        # Settings fitted while there was one label say nothing of several.
-        near = self.settings if self._chosen_labels > 1 else None
+        # Settings fitted while there was one label say nothing of several; of one, there is nothing to choose.
+        near = self.settings if self._chosen_labels > 1 or self._chosen_labels == num_labels else None
         if near is None or num_examples >= growth * self._chosen_examples:
             is_news = num_rows is None or num_examples != self._chosen_examples
             return DueSolve(near=near) if is_news else None
