@@ -241,7 +241,8 @@ def test_only_the_beginning_of_a_long_stream_is_compared(
 ) -> None:
     examples, run = stream(), tmp_path / "run"
     inside("learn", written(tmp_path / "s.parquet", examples), "--out", run, *options)
-    found = comparison_of(run, at_most=3 * BATCH)
+    found = comparison_of(run, most_examples=3 * BATCH)
+    assert found == comparison_of(run, most_steps=3)
     assert only_baselines(found) == expected(in_batches(examples)[:3])
     assert not found["is_whole"]
     assert "first 96 examples; this run there" in baselines_line(found)

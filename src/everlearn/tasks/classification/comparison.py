@@ -21,10 +21,10 @@ from everlearn.learning.closed_form import ClosedFormLearner
 from everlearn.learning.run_learner import RunLearner
 from everlearn.types import Example
 
-__all__ = ["MOST_COMPARED", "compared"]
+__all__ = ["compared"]
 
-MOST_COMPARED = 20_000
-"""Examples of a stream that are compared: the first ones."""
+_MOST_EXAMPLES = 20_000
+_MOST_STEPS = 4_000  # a step of one example costs nearly as much as one of many
 
 
 class _Compared(Protocol):
@@ -71,7 +71,8 @@ def compared(
     fresh_learner: Callable[[], RunLearner],
     *,
     solved: bool = False,
-    at_most: int = MOST_COMPARED,
+    most_examples: int = _MOST_EXAMPLES,
+    most_steps: int = _MOST_STEPS,
 ) -> Comparison | None:
     """Let simple learners go through what a run went through.
 
@@ -79,7 +80,8 @@ def compared(
         journal: The run's.
         fresh_learner: Makes the run's learner without its state.
         solved: Whether the run's own learner is compared too, solved anew before every batch. Slow.
-        at_most: Examples after which no further step is taken.
+        most_examples: After so many no further batch is compared.
+        most_steps: After so many batches.
 
     Returns:
         None where nothing was predicted whose target is known.
@@ -95,7 +97,7 @@ def compared(
     is_whole = True
     lost = set(lost_steps(journal))
     for step in journal.steps_after(0):
-        if step.arrived is not None and places and places[-1] >= at_most:
+        if step.arrived is not None and places and (places[-1] >= most_examples or len(places) >= most_steps):
             is_whole = False
             break
         if step.step in lost:
