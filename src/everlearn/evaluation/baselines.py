@@ -177,9 +177,11 @@ class Words(SimpleLearner):
         counts_BH = gram_matrix([_words_of(example) for example in examples], _GRAM_BITS)
         classes = np.repeat(classes_B, np.diff(counts_BH.indptr))
         values = sign * counts_BH.data
-        np.add.at(self._sums_HC, (counts_BH.indices, classes), values)
-        np.add.at(self._totals_H, counts_BH.indices, values)
-        np.add.at(self._totals_C, classes, values)
+        # In one dimension and of one type, where it is ten times as quick.
+        cells = counts_BH.indices.astype(np.int64) * self._sums_HC.shape[1] + classes
+        np.add.at(self._sums_HC.reshape(-1), cells, values.astype(np.float32))
+        self._totals_H += np.bincount(counts_BH.indices, values, len(self._sums_HC))
+        self._totals_C += np.bincount(classes, values, num_labels)
 
 
 def unit_vectors(examples: Sequence[Example], leading_size: int) -> npt.NDArray[np.float32]:
