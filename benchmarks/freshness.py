@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.codes_files import read_codes
@@ -33,6 +32,8 @@ from benchmarks.datasets import split_path
 from benchmarks.environment import environment_line
 from benchmarks.line_chart import Line, Panel, write_chart
 from everlearn.demo_data import support_desk_stream
+from everlearn.evaluation import baselines
+from everlearn.evaluation.baselines import unit_vectors
 from everlearn.learning import ClosedFormLearner
 from everlearn.models import CoderConfig
 from everlearn.types import Example
@@ -91,7 +92,7 @@ class Embeddings:
 
     def learn(self, batch: Sequence[Example]) -> None:
         """Learn."""
-        self.vectors = np.concatenate([self.vectors, unit_vectors(batch)])
+        self.vectors = np.concatenate([self.vectors, unit_vectors(batch, LEADING)])
         self.labels += [str(example.target) for example in batch]
 
 
@@ -102,21 +103,18 @@ class Neighbour(Embeddings):
         """Labels."""
         if not self.labels:
             return [None] * len(batch)
-        return [self.labels[k] for k in (unit_vectors(batch) @ self.vectors.T).argmax(axis=1)]
+        return [self.labels[k] for k in (unit_vectors(batch, LEADING) @ self.vectors.T).argmax(axis=1)]
 
 
-class ClassMean(Embeddings):
-    """The label of the nearest mean."""
+class ClassMean(baselines.ClassMean):
+    """The label of the nearest mean, as the reports of runs have it."""
+
+    def __init__(self) -> None:
+        super().__init__(LEADING)
 
     def guess(self, batch: Sequence[Example]) -> list[str | None]:
         """Labels."""
-        if not self.labels:
-            return [None] * len(batch)
-        names, which = np.unique(self.labels, return_inverse=True)
-        sums = np.zeros((len(names), LEADING), dtype=np.float32)
-        np.add.at(sums, which, self.vectors)
-        sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9
-        return [str(names[k]) for k in (unit_vectors(batch) @ sums.T).argmax(axis=1)]
+        return self.predict(batch)
 
 
 class Logistic(Embeddings):
@@ -129,14 +127,7 @@ class Logistic(Embeddings):
         if len(set(self.labels)) < 2:
             return [self.labels[0] if self.labels else None] * len(batch)
         fitted = LogisticRegression(C=10.0, max_iter=200).fit(self.vectors, self.labels)
-        return [str(label) for label in fitted.predict(unit_vectors(batch))]
-
-
-def unit_vectors(batch: Sequence[Example]) -> npt.NDArray[np.float32]:
-    """The encoder's last layer (B, D), from codes."""
-    rows = np.stack([example.code.dense[:LEADING] for example in batch if example.code is not None])
-    vectors = rows.astype(np.float32)
-    return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9))
+        return [str(label) for label in fitted.predict(unit_vectors(batch, LEADING))]
 
 
 def prequential(

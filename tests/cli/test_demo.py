@@ -14,6 +14,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path, process: Callable[..., 
     for part in (
         "the product is renamed",
         "Around the renaming",
+        "on the same codes: class mean",
         "loyalty_points",
         "unlike anything learned",
     ):
@@ -26,6 +27,7 @@ def test_the_demo_shows_what_it_promises(tmp_path: Path, process: Callable[..., 
     assert summary["classes"] == 30
     assert summary["test_accuracy"] > 0.5
     assert summary["forgotten"] > 5
+    assert f"{summary['peak_memory_mb']:,.0f} MB of memory at most" in ended.out
     again = process("demo", "--out", run)
     assert again.code == 5
     assert "exists" in again.err

@@ -78,3 +78,14 @@ def test_what_is_served_is_averaged(tmp_path: Path, settings: dict[str, Any]) ->
     assert served == pytest.approx([float(np.max(one.probabilities)) for one in expected])
     newest = [one.top[0][1] for one in predict_stream(plain, str(probe))]
     assert all(one < other for one, other in zip(served, newest, strict=True))
+
+
+def test_a_run_without_codes_is_compared_by_words_and_frequency(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    summary = learn(write_jsonl(tmp_path / "all.jsonl", records(64)), tmp_path / "run", settings).summary
+    baselines = summary["baselines"]
+    assert baselines.keys() == {"examples", "is_whole", "run", "words", "most_frequent"}
+    assert baselines["run"] == summary["prequential_accuracy"]
+    assert baselines["words"] > 0.8  # a word tells the label, and the first 8 nobody knows
+    assert baselines["most_frequent"] == (32 - 4) / 64  # of two that are as frequent, the earlier one

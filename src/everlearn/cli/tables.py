@@ -12,6 +12,7 @@ from rich.table import Table
 from everlearn.cli.terminal import json_line
 
 __all__ = [
+    "baselines_line",
     "number",
     "percent",
     "print_columns",
@@ -26,6 +27,11 @@ __all__ = [
 ]
 
 
+_BASELINES = {
+    "class_mean": "class mean",
+    "words": "words alone",
+    "most_frequent": "most frequent label",
+}
 _PIPED_WIDTH = 1_000
 _WHOLE = ("time", "version", "step", "decision")  # columns whose values are not broken
 
@@ -83,10 +89,10 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures of a run in the order in which people ask for them."""
     rows = _text_rows(summary) if "prequential_bits_per_byte" in summary else _label_rows(summary)
     return [
-        ("examples", number(summary["examples"])),
-        ("rejected", number(summary["rejected"]) if summary["rejected"] else ""),
+        ("examples, all sittings", number(summary["examples"])),
+        ("rejected, all sittings", number(summary["rejected"]) if summary["rejected"] else ""),
         *rows,
-        ("seconds", f"{summary['seconds']:,.1f}"),
+        ("seconds, all sittings", f"{summary['seconds']:,.1f}"),
         ("peak memory", f"{summary['peak_memory_mb']:,.0f} MB"),
         ("fingerprint", f"{summary['fingerprint'][:16]}…"),
     ]
@@ -95,12 +101,37 @@ def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _label_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("classes", number(summary["classes"])),
-        ("prequential accuracy", percent(summary["prequential_accuracy"])),
+        ("prequential accuracy", _prequential(summary)),
+        ("  of simple learners", baselines_line(summary.get("baselines"))),
         ("test accuracy", percent(summary["test_accuracy"])),
         ("average accuracy", percent(summary["average_accuracy"])),
         ("forgetting", percent(summary["forgetting"])),
         ("examples a second", number(summary["examples_per_second"])),
     ]
+
+
+def _prequential(summary: Mapping[str, Any]) -> str:
+    shown, unlearned = percent(summary["prequential_accuracy"]), summary["predicted_unlearned"]
+    without = percent(summary["prequential_accuracy_once_learning"])
+    # Hardly anything of a long stream, but most of a short one in large batches.
+    if not unlearned or not without or without == shown:
+        return shown
+    return f"{shown}; {without} without the first {unlearned:,}, predicted before any label was learned"
+
+
+def baselines_line(baselines: Mapping[str, Any] | None) -> str:
+    """What simple learners reached on a stream, on a line; empty where they were not compared."""
+    if baselines is None:
+        return ""
+    found = [
+        f"{name} {percent(baselines[key])}"
+        for key, name in _BASELINES.items()
+        if baselines.get(key) is not None
+    ]
+    line = ", ".join(found)
+    if baselines["is_whole"]:
+        return line
+    return f"{line} (first {baselines['examples']:,} examples; this run there: {percent(baselines['run'])})"
 
 
 def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -164,12 +164,15 @@ class PrequentialScores:
         Returns:
             ``examples, accuracy, macro_f1, log_loss, log_loss_known, calibration_error,
             new_label_share`` over all examples and the same, but ``examples``, with the prefix
-            ``rolling_`` over the last ``window``.
+            ``rolling_`` over the last ``window``. ``unlearned`` examples were predicted while no label was
+            known; ``accuracy_once_learning`` leaves them out.
         """
-        n = self._num_examples
+        n, with_label = self._num_examples, int(self._num_predicted.sum())
         cumulative: dict[str, Json] = {
             "examples": n,
             "accuracy": int(self._hits.sum()) / n if n else None,
+            "accuracy_once_learning": int(self._hits.sum()) / with_label if with_label else None,
+            "unlearned": n - with_label,
             "macro_f1": macro_f1(self._hits, self._num_targets, self._num_predicted),
             "log_loss": self._loss / n if n else None,
             "log_loss_known": self._loss_known / self._num_known if self._num_known else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import psutil
 import pyarrow as pa
 
+from everlearn.evaluation.comparison import Comparison
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.journal import Journal
+from everlearn.learning.run_learner import RunLearner
 from everlearn.process_memory import peak_memory_mb
 from everlearn.tasks.batch_result import BatchResult
 from everlearn.tasks.records import Counts, RunStatus, Seconds
@@ -115,6 +117,21 @@ class RunScores(ABC):
             journal: The run's.
             confusion: On a held-out set; None: that of the stream.
         """
+
+    def compared(
+        self, journal: Journal, fresh_learner: Callable[[], RunLearner], *, solved: bool = False
+    ) -> Comparison | None:
+        """What simple learners reach on the same stream; None where nothing is compared.
+
+        Args:
+            journal: The run's.
+            fresh_learner: Makes the run's learner without its state.
+            solved: Whether that one is compared too, solved anew before every batch. Slow.
+
+        Raises:
+            StateError: The journal is damaged.
+        """
+        return None
 
     def forget(self, ids: Collection[str]) -> None:
         """Let go of what names examples that are deleted."""

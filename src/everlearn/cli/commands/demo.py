@@ -12,7 +12,7 @@ from rich.table import Table
 
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
-from everlearn.cli.tables import percent, result_console
+from everlearn.cli.tables import baselines_line, percent, result_console
 
 if TYPE_CHECKING:
     from everlearn.runtime.commands.demo import DemoOutcome, Week
@@ -87,6 +87,11 @@ def _print_figures(console: Console, outcome: DemoOutcome) -> None:
         f"[bold]In all[/]  {summary['examples']:,} messages, {summary['classes']} kinds; {wrong} were filed "
         f"wrongly, and learned so all the same; {percent(summary['test_accuracy'])} right on messages "
         "that were never learned"
+    )
+    baselines = summary["baselines"]
+    console.print(
+        f"[bold]Compared[/]  {percent(baselines['run'])} right before learning (labels as they were filed); "
+        f"on the same codes: {baselines_line(baselines)}"
     )
     console.print(
         f"[bold]Speed[/]  {summary['examples_per_second']:,.0f} messages a second predicted and learned, "

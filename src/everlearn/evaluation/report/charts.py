@@ -27,6 +27,7 @@ class Line:
         colour: Colour name.
         dash: plotly's dash style; lines differ in it too, so that no one needs to tell colours apart.
         stepped: Whether the value holds until the next point.
+        width: In pixels.
     """
 
     column: str
@@ -34,6 +35,7 @@ class Line:
     colour: str = "@blue"
     dash: str = "solid"
     stepped: bool = False
+    width: float = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ class StreamChart:
                     "y": [y for _, y in points],
                     "line": {
                         "color": line.colour,
-                        "width": 2,
+                        "width": line.width,
                         "dash": line.dash,
                         "shape": "hv" if line.stepped else "linear",
                     },

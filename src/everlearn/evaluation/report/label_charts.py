@@ -5,18 +5,29 @@ from __future__ import annotations
 import pyarrow as pa
 
 from everlearn.evaluation.report.charts import Chart, Line, StreamChart
+from everlearn.evaluation.report.comparison import column_of
 
 __all__ = ["label_charts"]
 
+_BASELINES = [
+    Line(column=column_of(name), name=shown, colour=colour, dash=dash, width=1.2)
+    for name, shown, colour, dash in (
+        ("class_mean", "class mean", "@green", "dot"),
+        ("words", "words alone", "@plum", "dashdot"),
+        ("most_frequent", "most frequent label", "@ink-soft", "dot"),
+        ("solved", "solved anew", "@ink-soft", "dash"),
+    )
+]
 _CHARTS = (
     StreamChart(
         id="accuracy",
         title="Accuracy over the stream",
-        caption="Each batch is predicted before it is learned.",
+        caption="Each batch is predicted before it is learned. Thin lines: simple learners so far.",
         lines=[
             Line(column="rolling_accuracy", name="rolling accuracy", colour="@blue-soft"),
             Line(column="accuracy", name="accuracy so far", colour="@blue"),
             Line(column="macro_f1", name="macro-F1 so far", colour="@orange", dash="dash"),
+            *_BASELINES,
         ],
         y_title="accuracy, macro-F1 (%)",
         unit=" %",

@@ -5,27 +5,22 @@ from __future__ import annotations
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.report.charts import Chart
+from everlearn.evaluation.report.comparison import comparison_section, with_courses
 from everlearn.evaluation.report.confusion import confused_pairs, confusion_chart, pairs_table
 from everlearn.evaluation.report.label_charts import label_charts
 from everlearn.evaluation.report.matrix import matrix_chart
 from everlearn.evaluation.report.page import Card, figure_html
 from everlearn.evaluation.report.reported_run import ReportedRun, run_page
-from everlearn.evaluation.report.words import NO_BREAK_SPACE, count, duration, percent
+from everlearn.evaluation.report.words import NO_BREAK_SPACE, count, duration, percent, points
 
 __all__ = ["report_html"]
-
-
-def _points(fraction: float) -> str:
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    points = round(100 * fraction, 1) + 0.0
-    return f"{points:.1f}{NO_BREAK_SPACE}pp".replace("-", "−")
 
 
 _CARDS: tuple[Card, ...] = (
     ("prequential_accuracy", "prequential accuracy", percent, "each batch predicted before it was learned"),
     ("test_accuracy", "test accuracy", percent, "on the held-out test set, at the end"),
     ("average_accuracy", "average accuracy", percent, "mean over the experiences' held-out sets, at the end"),
-    ("forgetting", "forgetting", _points, "mean drop from the best accuracy of each experience, in points"),
+    ("forgetting", "forgetting", points, "mean drop from the best accuracy of each experience, in points"),
     ("examples", "examples", count, "examples of the stream"),
     ("rejected", "rejected", count, "records that could not be read; see rejected.jsonl"),
     ("classes", "classes", count, "labels known at the end"),
@@ -49,12 +44,12 @@ def report_html(
         matrix: Accuracy by experience.
     """
     charts: list[Chart] = []
-    sections = []
+    sections = [comparison_section(run)]
     if matrix is not None:
         sections.append(_experience_section(matrix, charts))
     if confusion is not None:
         sections.append(_confusion_section(confusion, charts))
-    return run_page(run, _CARDS, label_charts(run.metrics), sections, charts)
+    return run_page(run, _CARDS, label_charts(with_courses(run.metrics, run.comparison)), sections, charts)
 
 
 def _experience_section(matrix: AccuracyMatrix, charts: list[Chart]) -> str:
@@ -64,12 +59,12 @@ def _experience_section(matrix: AccuracyMatrix, charts: list[Chart]) -> str:
     charts.append(chart)
     measures = (
         ("average accuracy", matrix.average_accuracy, percent, "mean over all experiences learned so far"),
-        ("forgetting", matrix.forgetting, _points, "mean drop from each experience's best accuracy"),
-        ("backward transfer", matrix.backward_transfer, _points, "mean change since each was learned"),
+        ("forgetting", matrix.forgetting, points, "mean drop from each experience's best accuracy"),
+        ("backward transfer", matrix.backward_transfer, points, "mean change since each was learned"),
         (
             "forward transfer",
             matrix.forward_transfer,
-            _points,
+            points,
             "mean accuracy on the next experience before it is learned, above the untrained model's",
         ),
     )

@@ -120,7 +120,7 @@ def notes_section(notes: Sequence[str]) -> str:
 def figure_html(chart: Chart) -> str:
     """A chart with its heading; the page's script draws it."""
     legend = "".join(
-        f'<li><span class="key {dash}" style="border-color:var(--{colour[1:]})"></span>{name}</li>'
+        f'<li><span class="key {dash}" style="color:var(--{colour[1:]})"></span>{name}</li>'
         for name, colour, dash in chart.legend
     )
     scale = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from everlearn.evaluation.comparison import Comparison
 from everlearn.evaluation.report.charts import Chart
 from everlearn.evaluation.report.decisions import decisions_section
 from everlearn.evaluation.report.page import (
@@ -34,6 +35,7 @@ class ReportedRun:
         config: Settings of the run, nested or flat.
         notes: Sentences that the reader should know.
         decisions: Of the guard; see ``decisions_section``.
+        comparison: With simple learners.
     """
 
     title: str
@@ -42,6 +44,7 @@ class ReportedRun:
     config: Mapping[str, Json] | None = None
     notes: Sequence[str] = ()
     decisions: Sequence[Mapping[str, Json]] = ()
+    comparison: Comparison | None = None
 
 
 def run_page(

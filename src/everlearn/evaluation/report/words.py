@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from everlearn.types import Json
 
@@ -19,6 +20,7 @@ __all__ = [
     "html_text",
     "json_for_script",
     "percent",
+    "points",
     "shortened",
 ]
 
@@ -60,6 +62,13 @@ def shortened(text: str, length: int) -> str:
 def percent(fraction: float, digits: int = 1) -> str:
     """A fraction as "95.7 %"."""
     return f"{100 * fraction:.{digits}f}{NO_BREAK_SPACE}%"
+
+
+def points(fraction: float, *, sign: Literal["", "+"] = "") -> str:
+    """A difference of fractions as "−1.3 pp", in percentage points."""
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    value = round(100 * fraction, 1) + 0.0
+    return f"{value:{sign}.1f}{NO_BREAK_SPACE}pp".replace("-", "−")
 
 
 def count(number: float) -> str:

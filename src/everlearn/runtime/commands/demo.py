@@ -121,6 +121,7 @@ def run_demo(
     forgotten = forget_in_run(out, where=[("customer", customer)])
     listener.stage("learning the others from nothing, to compare")
     proved = _fingerprint_of_remaining(out) == forgotten.fingerprint_after
+    run.summary["peak_memory_mb"] = _reported_memory(out)
     listener.stage("predicting new messages")
     return DemoOutcome(
         run=run,
@@ -160,6 +161,12 @@ class _Diary:
         first = next(iter(self.weeks.values())).first_day if self.weeks else monday
         number = (monday - first).days // 7 + 1
         return self.weeks.setdefault(number, Week(number=number, first_day=monday))
+
+
+def _reported_memory(run: Path) -> float:
+    """The peak that the report gives, which was written anew after forgetting."""
+    with RunFolder.open_to_read(run) as folder:
+        return float(folder.newest_checkpoint().run["summary"]["peak_memory_mb"])
 
 
 def _fingerprint_of_remaining(run: Path) -> str:

@@ -280,7 +280,7 @@ def _finish(
     session.publishing.end_sitting(summary)
     listener.stage("writing the report")
     with session.live.fold.clock.measure("evaluate"):
-        write_reader_files(
+        comparison = write_reader_files(
             session.folder,
             session.live.scores,
             summary,
@@ -288,4 +288,5 @@ def _finish(
             confusion=None if tested is None else tested.confusion,
             notes=notes,
         )
-    return session.summary(fingerprint=fingerprint, tested=tested)
+    # The figures of the report, whose writing takes time and memory as well.
+    return summary | ({} if comparison is None else {"baselines": comparison.to_json()})

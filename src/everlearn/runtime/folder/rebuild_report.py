@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from everlearn.errors import StateError
+from everlearn.evaluation.comparison import Comparison
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.checkpoints import Checkpoint
@@ -21,12 +23,15 @@ from everlearn.types import Json
 __all__ = ["rebuild_report", "write_reader_files"]
 
 
-def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None) -> Path:
+def rebuild_report(
+    run: Path, *, on_note: Callable[[str], None] = lambda _: None, solved: bool = False
+) -> Path:
     """Write ``report.html`` again and return its path.
 
     Args:
         run: The run folder; it may be in use.
         on_note: Is told what was found damaged and passed over.
+        solved: See ``write_reader_files``.
 
     Raises:
         RunError: Not a run folder, or nothing was learned yet.
@@ -54,6 +59,7 @@ def rebuild_report(run: Path, *, on_note: Callable[[str], None] = lambda _: None
             title=", ".join(Path(source.key).name for source in folder.sources()),
             confusion=_read_confusion(folder.path / "confusion.json"),
             notes=notes,
+            solved=solved,
         )
     return run / "report.html"
 
@@ -66,8 +72,9 @@ def write_reader_files(
     title: str,
     confusion: Confusion | None = None,
     notes: Sequence[str] = (),
-) -> None:
-    """Write ``report.html``, and what else the task makes for readers.
+    solved: bool = False,
+) -> Comparison | None:
+    """Write ``report.html``, and what else the task makes for readers; returns what the report compares.
 
     Args:
         folder: The run folder.
@@ -76,10 +83,16 @@ def write_reader_files(
         title: The report's heading.
         confusion: On the held-out set; None: that of the stream.
         notes: What the reader should know.
+        solved: Whether the run's learner, solved anew before every batch, is compared too. Slow.
 
     Raises:
         StorageError: A file cannot be written.
     """
+    comparison = None
+    try:
+        comparison = scores.compared(folder.journal, folder.fresh_learner, solved=solved)
+    except StateError as error:
+        notes = [*notes, f"Simple learners are not compared: {error}"]
     run = ReportedRun(
         title=title,
         summary=summary,
@@ -87,9 +100,11 @@ def write_reader_files(
         config=folder.record.config,
         notes=notes,
         decisions=[asdict(decision) for decision in folder.history.decisions()],
+        comparison=comparison,
     )
     with folder.saving():
         scores.write_files(folder.path, run, folder.journal, confusion)
+    return comparison
 
 
 def _summary(status: RunStatus, scores: RunScores, checkpoint: Checkpoint) -> dict[str, Json]:

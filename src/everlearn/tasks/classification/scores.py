@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from everlearn.evaluation.comparison import Comparison
 from everlearn.evaluation.confusion import Confusion
 from everlearn.evaluation.matrix import AccuracyMatrix
 from everlearn.evaluation.metrics import MetricsLog, MetricsRow
@@ -18,7 +19,9 @@ from everlearn.evaluation.report.page import write_page
 from everlearn.evaluation.report.reported_run import ReportedRun
 from everlearn.journal.durable_files import write_json
 from everlearn.journal.journal import Journal
+from everlearn.learning.run_learner import RunLearner
 from everlearn.tasks.batch_result import BatchResult
+from everlearn.tasks.classification.comparison import compared
 from everlearn.tasks.records import Seconds
 from everlearn.tasks.scores import RunScores
 from everlearn.types import Json
@@ -101,6 +104,8 @@ class LabelScores(RunScores):
         return {
             "classes": num_classes,
             **{f"prequential_{name}": prequential[name] for name in names},
+            "prequential_accuracy_once_learning": prequential["accuracy_once_learning"],
+            "predicted_unlearned": prequential["unlearned"],
             **{f"test_{name}": tested.get(f"test_{name}") for name in names},
             "average_accuracy": matrix.average_accuracy if matrix else None,
             "forgetting": matrix.forgetting if matrix else None,
@@ -108,6 +113,12 @@ class LabelScores(RunScores):
             "forward_transfer": matrix.forward_transfer if matrix else None,
             "examples_per_second": self.counts.examples / working_seconds if working_seconds > 0 else None,
         }
+
+    def compared(
+        self, journal: Journal, fresh_learner: Callable[[], RunLearner], *, solved: bool = False
+    ) -> Comparison | None:
+        """See RunScores."""
+        return compared(journal, fresh_learner, solved=solved)
 
     def write_files(
         self, folder: Path, run: ReportedRun, journal: Journal, confusion: Confusion | None
