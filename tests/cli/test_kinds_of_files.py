@@ -158,7 +158,7 @@ def test_files_that_nobody_can_read(tmp_path: Path, inside: Run, encoder: list[s
     mixed = "text,label\ndéjà,a\n".encode() + "reçu,b\n".encode("cp1252")
     refused(learn("mixed.csv", mixed), run, "mixed.csv:3: the file is in two encodings", "--encoding")
     refused(learn("book.csv", b"PK\x03\x04" + bytes(90)), run, "an .xlsx workbook; save it as CSV")
-    refused(learn("binary.csv", bytes(range(1, 256)) * 9), run, "binary.csv:1: binary data")
+    refused(learn("binary.csv", bytes(range(1, 256)) * 9), run, "binary.csv:2: binary data")
     refused(learn("two.csv", b"text;intent,label\na;b,c\n"), run, "by ',' or by ';'", "--delimiter")
     refused(learn("none.json", b"[]"), run, "none.json is empty: there is nothing to learn")
     refused(learn("none.json", b'{"data": []}'), run, "none.json is empty")

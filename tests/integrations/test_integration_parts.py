@@ -82,7 +82,7 @@ def test_sizes_follow_the_inputs() -> None:
         closed_form_config(InputSpec(num_inputs=n), None, 0).num_features for n in (1, 255, 256, 784, 10_000)
     ]
     assert sizes == [512, 512, 1024, 2048, 4096]
-    assert closed_form_config(InputSpec(model="minilm"), None, 0).num_features == 4096
+    assert closed_form_config(InputSpec(model="minilm"), None, 0).num_features == 5120
 
 
 @pytest.mark.parametrize(("num_features", "seed"), [(1, 0), (512.0, 0), (512, -1), (512, "x"), (True, 0)])

@@ -134,9 +134,8 @@ class Statistics:
         self.sample.merge(other.sample)
 
     def resample(self, members: Iterable[Sampled]) -> None:
-        """Choose the sample anew from all examples, in any order."""
-        if self.features.is_kept:  # else it has all
-            self.sample.rebuild(members)
+        """Choose the sample anew from all examples, in any order; their ids may be others now."""
+        self.sample.rebuild(members)
 
     def fingerprint(self, identity: Mapping[str, Json]) -> str:
         """SHA-256 (hex) of all this, and of what names the learner."""
