@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["NO_LABELS", "is_set", "label_list_problem", "labels_in", "written_set"]
+__all__ = ["NO_LABELS", "is_set", "label_list_problem", "labels_in", "set_problem", "written_set"]
 
 NO_LABELS = "[]"
 """The target that no label is true of an example."""
@@ -44,6 +44,16 @@ def is_set(target: str) -> bool:
     (True, False, False)
     """
     return _list_in(target) is not None
+
+
+def set_problem(target: str) -> str | None:
+    """As ``label_list_problem``, of a target; None also where it is no list.
+
+    >>> set_problem('["anger",["joy"]]')
+    'label 2 of the list is a list itself; give one list of names ([] says that no label is true)'
+    """
+    found = _list_in(target)
+    return None if found is None else label_list_problem(found)
 
 
 def label_list_problem(labels: Sequence[Any]) -> str | None:

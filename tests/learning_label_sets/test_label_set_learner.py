@@ -170,7 +170,7 @@ def test_sets_and_single_labels_do_not_mix() -> None:
     sets = learned(EXAMPLES[:30])
     single = ClosedFormLearner(config=sets.config, dense_size=DENSE_SIZE)
     with pytest.raises(ConfigError, match="targets"):
-        sets.merge(single)  # type: ignore[arg-type]
+        sets.merge(single)
     with pytest.raises(StateError, match="label-sets"):
         single.restore(sets.state())
 

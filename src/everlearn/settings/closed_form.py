@@ -18,7 +18,7 @@ class ClosedFormSettings(Section, panel="Learner", needs=CLOSED_FORM):
     multiplications."""
     gram_bits: int = setting(20, unit="N", ge=8, le=24, needs=_NO_BUDGET)
     """Word 1-2-grams are hashed into 2^N columns for naive Bayes."""
-    max_classes: int = setting(10_000, "--max-classes", "N", ge=1, le=1_000_000)
+    max_classes: int = setting(10_000, "--max-classes", "N", ge=1, le=1_000_000, shown_for=("multilabel",))
     """Records with a label beyond so many are rejected; may be changed later."""
     sample_size: int = setting(1024, unit="N", ge=16, le=65_536)
     """Examples on which λ, mixture, calibration and outlier threshold are chosen by leave-one-out."""

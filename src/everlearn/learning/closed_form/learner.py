@@ -17,6 +17,7 @@ from everlearn.learning.closed_form import saved_state
 from everlearn.learning.closed_form.coding import Coder, Coding, Featurize, RecentFeatures
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.label_sets.predictor import SetPredictor
 from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import Batch
 from everlearn.learning.closed_form.live.live_ridge import LiveRidge
@@ -28,7 +29,7 @@ from everlearn.learning.closed_form.solver import Solver
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.run_learner import RunLearner
 from everlearn.memory.hash_sample import Sampled
-from everlearn.types import Example, ForgetReport, Json, Prediction, Predictor, State, StepReport
+from everlearn.types import Example, ForgetReport, Json, Prediction, State, StepReport
 
 __all__ = ["ClosedFormLearner", "Coder"]
 
@@ -154,20 +155,22 @@ class ClosedFormLearner(RunLearner):
         """Let the next prediction use everything that was learned; ``predict`` does so itself."""
         self._serving.refresh()
 
-    def frozen(self) -> Predictor:
+    def frozen(self) -> ClosedFormPredictor | SetPredictor:
         """The predictor as it is now; it stays so while the learner goes on, whose sums it does not hold."""
         return self._frozen(self._serving.current)
 
-    def snapshot(self) -> Predictor:
+    def snapshot(self) -> ClosedFormPredictor | SetPredictor:
         """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
         return self._frozen(self._serving.snapshot())
 
-    def _frozen(self, solution: Settled | LiveRidge[Any] | None) -> Predictor:
+    def _frozen(self, solution: Settled | LiveRidge[Any] | None) -> ClosedFormPredictor | SetPredictor:
         if isinstance(solution, LiveRidge):
             solution = solution.frozen()
         return self._predictor(solution, self._coding.features)
 
-    def _predictor(self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize) -> Predictor:
+    def _predictor(
+        self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize
+    ) -> ClosedFormPredictor | SetPredictor:
         assert not isinstance(solution, SetSolution)
         assert solution is None or not isinstance(solution, LiveRidge) or isinstance(solution, LiveSolution)
         return ClosedFormPredictor(solution, self.config.gram_bits, self._coding.codes, featurize)

@@ -15,7 +15,7 @@ from everlearn.learning.closed_form.live.serving import Settled
 from everlearn.learning.closed_form.solution import SampleScores
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.closed_form.statistics.set_table import SetTable
-from everlearn.types import Json, Predictor
+from everlearn.types import Json
 
 __all__ = ["LabelSetLearner"]
 
@@ -58,7 +58,7 @@ class LabelSetLearner(ClosedFormLearner):
     def _solver(self) -> SetSolver:
         return SetSolver(self._statistics, self.config, self._coding, self._featurize)
 
-    def _predictor(self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize) -> Predictor:
+    def _predictor(self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize) -> SetPredictor:
         assert solution is None or isinstance(solution, (SetSolution, LiveSets))
         return SetPredictor(solution, self._coding.codes, featurize)
 
