@@ -98,7 +98,7 @@ def _records(part: str, options: argparse.Namespace, scratch: Path) -> Path:
 
 
 def _coded(part: str, path: Path, folder: Path, limit: int | None) -> Path:
-    coded = folder / f"{part}{limit or ''}.codes.parquet"
+    coded = folder / f"{part}{limit if limit and part == 'train' else ''}.codes.parquet"
     if not coded.exists():
         run_json(["encode", path, "--out", coded])
     return coded

@@ -68,7 +68,8 @@ class MultiLabelClassifier(ClosedFormClassifier):
         # A label that was never learned cannot be predicted.
         is_known_N = np.array([set(one) <= set(self.classes_.tolist()) for one in sets])
         right_N = (has_NC == self._said(X)[1]).all(axis=1) & is_known_N
-        return float(np.average(right_N, weights=sample_weight))
+        weights_N = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return float(np.average(right_N, weights=weights_N))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
