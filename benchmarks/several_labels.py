@@ -3,11 +3,11 @@
 Run: ``python -m benchmarks.several_labels [--data DIR] [--codes FOLDER] [--limit N]``
 
 The stream is learned as it comes by ``everlearn learn``, with defaults; test texts are predicted at its end,
-and each batch of the stream before it is learned. Beside it, with thresholds for each label chosen on the
-validation part: a linear SVM on TF-IDF of words and pairs of words, and logistic regression on the same
-encoder's last layer (the leading components of the same codes), both one classifier a label and fitted on all
-training texts at once, with the best of three strengths of regularisation (by micro-F1 on the validation
-part). Seconds are of learning and testing, without encoding.
+and each batch of the stream before it is learned. Beside it a linear SVM on TF-IDF of words and pairs of words,
+and logistic regression on the same encoder's last layer (the leading components of the same codes), both one
+classifier a label and fitted on all training texts at once. The validation part is theirs: thresholds (of each
+label, or one for all) and one of three strengths of regularisation are those of best micro-F1 on it. Seconds are
+of learning and testing, without encoding.
 """
 
 from __future__ import annotations
@@ -118,15 +118,19 @@ def _leading(path: Path) -> Matrix:
 
 
 def _best(inputs: dict[str, Any], targets: dict[str, Matrix], make: Callable[[float], Any]) -> list[float]:
-    """Test scores of the strength that is best on the validation part."""
+    """Test scores of the strength, and of the way to threshold, that are best on the validation part."""
     found = []
     for strength in STRENGTHS:
         model = OneVsRestClassifier(make(strength)).fit(inputs["train"], targets["train"])
         on_val, on_test = (model.decision_function(inputs[part]) for part in ("val", "test"))
-        thresholds = [_threshold(on_val[:, k], targets["val"][:, k]) for k in range(on_val.shape[1])]
-        said = {"val": on_val >= thresholds, "test": on_test >= thresholds}
-        scores = {part: _scores(targets[part], one) for part, one in said.items()}
-        found.append((scores["val"][0], scores["test"]))
+        of_each = [_threshold(on_val[:, k], targets["val"][:, k]) for k in range(on_val.shape[1])]
+        of_all = _threshold(on_val.ravel(), targets["val"].ravel())
+        for threshold in (of_each, of_all):
+            scores = {
+                part: _scores(targets[part], one >= threshold)
+                for part, one in (("val", on_val), ("test", on_test))
+            }
+            found.append((scores["val"][0], scores["test"]))
     return max(found)[1]
 
 

@@ -112,6 +112,21 @@ def test_live_predictions_have_everything_and_settled_ones_too(num_features: int
     assert {NO_LABELS} < {one.label for one in settled}
 
 
+def test_a_long_stream_goes_on_behind_bases_with_settings_that_are_kept() -> None:
+    """More rows than a base may have behind it, fewer examples than settings are chosen anew for."""
+    examples, test = make_sets(3900, noise=0.3), make_sets(4000, noise=0.3)[3900:]
+    learner = new_learner()
+    for start in range(0, 3900, 100):
+        learner.learn(examples[start : start + 100])
+        live = learner.predict(test)
+    assert micro_f1(live, test) > 0.85
+    again = new_learner()
+    again.restore(learner.state())
+    assert [one.probabilities.tolist() for one in again.predict(test)] == [
+        one.probabilities.tolist() for one in live
+    ]
+
+
 def test_probabilities_are_of_each_label_by_itself() -> None:
     learner = learned(make_sets(1500, noise=2.5), num_features=256, sample_size=400)
     test = make_sets(3000, noise=2.5)[1500:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.learning_label_sets.set_examples import DENSE_SIZE, make_sets
 from tests.runtime.text_runs import Crash, crash_at_step, rejections
 
+from everlearn import Run
 from everlearn.errors import ConfigError, RunError
 from everlearn.label_set import labels_in
 from everlearn.runtime.commands.evaluate import evaluate_run
@@ -211,3 +213,23 @@ def test_what_learns_single_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="by-class"):
         learn(stream, tmp_path / "run", {"stream.order": "by-class"})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_program_gives_sets_single_labels_and_corrections(tmp_path: Path) -> None:
+    """The journal has sets, whatever is given; a list with something else is rejected, as a correction too."""
+    examples = make_sets(60)
+    learn(write(tmp_path / "s.parquet", examples[:40]), tmp_path / "run")
+    with Run.open(tmp_path / "run") as run:
+        outcome = run.learn([*examples[40:], replace(examples[0], id="bad", target='["l0",null]')])
+        assert len(outcome.offsets) == 20
+        assert "label 2 of the list is null" in outcome.rejected[0].reason
+        assert run.correct({"e3": "l1"}).num_changed == 1
+        assert run.learn([examples[3].with_target('["l1"]')]).num_changed == 0
+        assert "is null" in run.correct({"e4": '["l1",null]'}).rejected[0].reason
+        for one in run.predict(examples[:5]):
+            assert set(labels_in(one.label or "")) <= {"l0", "l1", "l2", "l3", "l4"}
+    held = {one.id: one for one in [*examples, examples[3].with_target("l1")]}
+    expected = learn(write(tmp_path / "all.parquet", held.values()), tmp_path / "all").summary
+    with Run.open(tmp_path / "run") as run:
+        assert run.fingerprint() == expected["fingerprint"]
+    assert verify_run(tmp_path / "run").is_valid

@@ -148,13 +148,12 @@ def choose_of_sums(
     if due.keep is not None:
         return gram.solve(*due.keep.shrinkage), due.keep
     is_small = config.num_features <= SEARCH_FEATURES
+    search = gram if is_small else CentredGram(sums, SEARCH_FEATURES, order, every=0)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
     if due.near is None:
-        search = gram if is_small else CentredGram(sums, SEARCH_FEATURES, order, every=0)
         first = features_SM[:SEARCH_MEMBERS]
         shrinkage = grid.best(lambda one: _calibration(search.solve(*one), first, classes).loss)
     else:
-        search = gram if is_small else CentredGram(sums, SEARCH_FEATURES, order, every=0)
         shrinkage = grid.best_near(
             due.near.shrinkage,
             lambda one: _calibration(search.solve(*one), features_SM, classes).loss,
