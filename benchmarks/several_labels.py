@@ -3,11 +3,11 @@
 Run: ``python -m benchmarks.several_labels [--data DIR] [--codes FOLDER] [--limit N]``
 
 The stream is learned as it comes by ``everlearn learn``, with defaults; test texts are predicted at its end,
-and each batch of the stream before it is learned. Beside it a linear SVM on TF-IDF of words and pairs of words,
-and logistic regression on the same encoder's last layer (the leading components of the same codes), both one
-classifier a label and fitted on all training texts at once. The validation part is theirs: thresholds (of each
-label, or one for all) and one of three strengths of regularisation are those of best micro-F1 on it. Seconds are
-of learning and testing, without encoding.
+and each batch of the stream before it is learned. Beside it a linear SVM on TF-IDF of words and pairs of
+words, and logistic regression on the same encoder's last layer (the leading components of the same codes),
+both one classifier a label and fitted on all training texts at once. The validation part is theirs:
+thresholds (of each label, or one for all) and one of three strengths of regularisation are those of best
+micro-F1 on it. Seconds are of learning and testing, without encoding.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def test_what_learns_single_labels_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_program_gives_sets_single_labels_and_corrections(tmp_path: Path) -> None:
-    """The journal has sets, whatever is given; a list with something else is rejected, as a correction too."""
+    """The journal has sets, whatever is given; a list with something else is rejected, also late."""
     examples = make_sets(60)
     learn(write(tmp_path / "s.parquet", examples[:40]), tmp_path / "run")
     with Run.open(tmp_path / "run") as run:
