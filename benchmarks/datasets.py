@@ -17,6 +17,8 @@ SOURCES = {
     "github.com/tg44/Lucene_20news, 20news/20news-bydate-train and -test",
     "snips": "github.com/sonos/nlu-benchmark, 2017-06-custom-intent-engines (full training files; "
     "test = the validation files)",
+    "goemotions_multi": "github.com/monologg/GoEmotions-pytorch, data/original/train.tsv, dev.tsv "
+    "(here val) and test.tsv; label is a list",
     "trec_questions": "github.com/nltk/nltk_data, packages/corpora/qc.zip (coarse classes)",
 }
 """Where each set that the benchmarks report on is published."""

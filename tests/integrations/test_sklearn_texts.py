@@ -85,7 +85,9 @@ def test_several_labels_a_row_are_refused_with_a_way_out() -> None:
     binary = MultiLabelBinarizer().fit_transform(labels)
     targets: list[Any] = [binary, pd.DataFrame(binary), labels, [["a", "b"]] * 8]
     for y in targets:
-        with pytest.raises(InputError, match=r"one label a row is learned.*OneVsRestClassifier"):
+        with pytest.raises(
+            InputError, match=r"one label a row is learned.*MultiLabelClassifier.*OneVsRestClassifier"
+        ):
             ClosedFormClassifier(**SMALL).fit(TEXTS, y)
     model = OneVsRestClassifier(ClosedFormClassifier(**SMALL)).fit(TEXTS, binary)
     assert model.predict(QUESTIONS).shape == (2, 2)

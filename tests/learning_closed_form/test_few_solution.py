@@ -40,7 +40,7 @@ def test_it_is_the_solution_of_the_sums(
         monkeypatch.setattr(module, "SEARCH_MEMBERS", 60)
     examples, queries = make_examples(num, noise=noise), make_examples(30, noise=noise, seed=1)
     few = settled(examples, sketch_size=sketch_size)
-    monkeypatch.setattr(Solver, "is_dual", False)
+    monkeypatch.setattr(Solver, "is_remade", False)
     monkeypatch.setattr(ridge, "FLOAT32_CONDITION", 0.0)  # in double precision
     summed = settled(examples, sketch_size=sketch_size)
     mine, other = few.frozen()._solution, summed.frozen()._solution

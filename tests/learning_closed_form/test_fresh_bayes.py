@@ -10,6 +10,7 @@ from tests.learning_closed_form.synthetic_codes import make_examples
 from everlearn.learning.closed_form.live.fresh_bayes import FreshBayes
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.statistics.count_sums import CountSums, gram_matrix
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code, Example
 
 BITS, SMOOTHING = 12, 0.01
@@ -38,7 +39,8 @@ def test_it_says_what_a_scorer_of_everything_says(
     def count(pairs: list[tuple[int, int]]) -> tuple[list[Code], np.ndarray]:
         return [codes[k] for k, _ in pairs], np.array([class_ for _, class_ in pairs], dtype=np.int64)
 
-    sums.add(*count(learned), num_classes)
+    some, classes = count(learned)
+    sums.add(some, Members(classes), num_classes)
     fresh = FreshBayes(sums.sums(), SMOOTHING)
     at = num_first
     for num, is_removal in steps:
@@ -46,7 +48,7 @@ def test_it_says_what_a_scorer_of_everything_says(
             gone, learned = learned[:num], learned[num:]
             some, classes = count(gone)
             fresh.add(gram_matrix(some, BITS), classes, num_classes, -1)
-            sums.subtract(some, classes)
+            sums.subtract(some, Members(classes))
         else:
             num_classes += int(generator.integers(0, 2))
             new = [(k, int(generator.integers(0, num_classes))) for k in range(at, at + num)]
@@ -56,7 +58,7 @@ def test_it_says_what_a_scorer_of_everything_says(
             before = copy.scores(gram_matrix(codes[-20:], BITS))
             fresh.add(gram_matrix(some, BITS), classes, num_classes)
             np.testing.assert_array_equal(copy.scores(gram_matrix(codes[-20:], BITS)), before)
-            sums.add(some, classes, num_classes)
+            sums.add(some, Members(classes), num_classes)
             learned += new
     queries = gram_matrix(codes[-20:], BITS)
     expected = NaiveBayesScorer(sums.sums(), SMOOTHING).scores(queries)

@@ -7,6 +7,7 @@ from tests.learning_closed_form.synthetic_codes import make_examples
 
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.statistics.count_sums import CountSums, gram_matrix
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code, Example
 
 BITS = 10
@@ -21,7 +22,7 @@ def sums_of(examples: list[Example], gather: int = 64) -> CountSums:
     codes, classes = arrays(examples)
     sums = CountSums(BITS, gather)
     for start in range(0, len(codes), 10):
-        sums.add(codes[start : start + 10], classes[start : start + 10], 5)
+        sums.add(codes[start : start + 10], Members(classes[start : start + 10]), 5)
     return sums
 
 
@@ -45,9 +46,9 @@ def test_leave_one_out_is_what_scoring_without_the_example_says() -> None:
         gram_matrix(codes[:8], BITS), classes[:8], sums.sums()
     )
     for k in range(8):
-        sums.subtract(codes[k : k + 1], classes[k : k + 1])
+        sums.subtract(codes[k : k + 1], Members(classes[k : k + 1]))
         refitted = NaiveBayesScorer(sums.sums(), 0.05).scores(gram_matrix(codes[k : k + 1], BITS))[0]
-        sums.add(codes[k : k + 1], classes[k : k + 1], 5)
+        sums.add(codes[k : k + 1], Members(classes[k : k + 1]), 5)
         # The norms of the classes are not taken out, which moves scores by parts in 2**BITS.
         np.testing.assert_allclose(left_out[k], refitted, rtol=2e-2, atol=2e-2 * np.abs(refitted).max())
         assert left_out[k].argmax() == refitted.argmax()
@@ -68,7 +69,7 @@ def test_subtraction_leaves_no_trace() -> None:
     examples = make_examples(80)
     kept, gone = sums_of(examples[:50], gather=3), sums_of(examples, gather=1000)
     codes, classes = arrays(examples[50:])
-    gone.subtract(codes, classes)
+    gone.subtract(codes, Members(classes))
     for name in ("indptr", "indices", "data"):
         np.testing.assert_array_equal(getattr(kept.sums(), name), getattr(gone.sums(), name))
 

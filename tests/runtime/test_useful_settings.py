@@ -50,9 +50,9 @@ USELESS = {
         "learner.translation. run.text_days"
     ),
     "gradient": (
-        "model.windows model.layers model.sketch_size model.batch_invariant stream.documents stream.piece_bytes "
-        "learner.memory_budget learner.closed_form. learner.language. learner.vocabulary. "
-        "learner.translation."
+        "model.windows model.layers model.sketch_size model.batch_invariant "
+        "stream.documents stream.piece_bytes learner.memory_budget learner.closed_form. "
+        "learner.language. learner.vocabulary. learner.translation."
     ),
     "lm": (
         "model.max_length model.windows model.layers model.sketch_size model.batch_invariant stream.delay "

@@ -16,7 +16,12 @@ from everlearn.settings.section import EVERY_TASK
 __all__ = ["BriefHelp"]
 
 
-_LEARNER_OF: dict[str, str] = {"classify": "closed-form", "lm": "lm", "seq2seq": "seq2seq"}
+_LEARNER_OF: dict[str, str] = {
+    "classify": "closed-form",
+    "multilabel": "closed-form",
+    "lm": "lm",
+    "seq2seq": "seq2seq",
+}
 
 
 class BriefHelp(TyperCommand):

@@ -87,7 +87,10 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
 
 def summary_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures of a run in the order in which people ask for them."""
-    rows = _text_rows(summary) if "prequential_bits_per_byte" in summary else _label_rows(summary)
+    if "prequential_bits_per_byte" in summary:
+        rows = _text_rows(summary)
+    else:
+        rows = _set_rows(summary) if "prequential_micro_f1" in summary else _label_rows(summary)
     return [
         ("examples, all sittings", number(summary["examples"])),
         ("rejected, all sittings", number(summary["rejected"]) if summary["rejected"] else ""),
@@ -132,6 +135,21 @@ def baselines_line(baselines: Mapping[str, Any] | None) -> str:
     if baselines["is_whole"]:
         return line
     return f"{line} (first {baselines['examples']:,} examples; this run there: {percent(baselines['run'])})"
+
+
+def _set_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    per_example = summary["labels_per_example"]
+    return [
+        ("labels", number(summary["classes"])),
+        ("labels an example", "" if per_example is None else f"{per_example:.2f}"),
+        ("prequential micro-F1", percent(summary["prequential_micro_f1"])),
+        ("prequential macro-F1", percent(summary["prequential_macro_f1"])),
+        ("whole sets right", percent(summary["prequential_subset_accuracy"])),
+        ("test micro-F1", percent(summary["test_micro_f1"])),
+        ("test macro-F1", percent(summary["test_macro_f1"])),
+        ("test, whole sets right", percent(summary["test_subset_accuracy"])),
+        ("examples a second", number(summary["examples_per_second"])),
+    ]
 
 
 def _text_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

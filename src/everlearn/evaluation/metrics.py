@@ -12,7 +12,7 @@ from everlearn.errors import StateError
 from everlearn.evaluation.thinned_rows import ThinnedRows
 from everlearn.types import Json
 
-__all__ = ["METRICS_SCHEMA", "MetricsLog", "MetricsRow", "joint_rate"]
+__all__ = ["METRICS_SCHEMA", "MetricsLog", "MetricsRow", "SetMetricsRow", "joint_rate"]
 
 _METADATA_KEY = b"everlearn.metrics"
 _INTEGERS = ("examples", "num_classes")
@@ -79,12 +79,29 @@ class MetricsRow:
         )
 
 
-METRICS_SCHEMA = pa.schema(
-    [
-        pa.field(f.name, pa.int64() if f.name in _INTEGERS else pa.float64(), f.name not in _INTEGERS[:1])
-        for f in fields(MetricsRow)
-    ]
-)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMetricsRow(MetricsRow):
+    """The same where predictions are sets of labels; then accuracy is that of whole sets.
+
+    Attributes:
+        micro_f1: F1 over all pairs of an example and a label so far, 0…1.
+        rolling_micro_f1: The same over the last examples.
+    """
+
+    micro_f1: float | None = None
+    rolling_micro_f1: float | None = None
+
+
+def _schema(row: type[MetricsRow]) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field(f.name, pa.int64() if f.name in _INTEGERS else pa.float64(), f.name not in _INTEGERS[:1])
+            for f in fields(row)
+        ]
+    )
+
+
+METRICS_SCHEMA = _schema(MetricsRow)
 """Columns of the table, named as the attributes of ``MetricsRow``."""
 
 
@@ -104,12 +121,14 @@ class MetricsLog:
 
     Args:
         max_rows: The table never has more rows; even, at least 2.
+        row: What its rows are.
 
     Raises:
         ConfigError: ``max_rows`` is odd or below 2.
     """
 
-    def __init__(self, max_rows: int = 4000) -> None:
+    def __init__(self, max_rows: int = 4000, row: type[MetricsRow] = MetricsRow) -> None:
+        self._row = row
         self._thinned: ThinnedRows[MetricsRow] = ThinnedRows(_merged, max_rows)
 
     def __len__(self) -> int:
@@ -126,12 +145,13 @@ class MetricsLog:
 
     def table(self) -> pa.Table:
         """The rows as a table; its metadata let ``from_table`` go on where this one stands."""
-        columns = [[getattr(row, name) for row in self._thinned.rows] for name in METRICS_SCHEMA.names]
+        schema = _schema(self._row)
+        columns = [[getattr(row, name) for row in self._thinned.rows] for name in schema.names]
         metadata = {_METADATA_KEY: json.dumps(self._thinned.metadata()).encode()}
-        return pa.table(columns, schema=METRICS_SCHEMA.with_metadata(metadata))
+        return pa.table(columns, schema=schema.with_metadata(metadata))
 
     @classmethod
-    def from_table(cls, table: pa.Table) -> MetricsLog:
+    def from_table(cls, table: pa.Table, row: type[MetricsRow] = MetricsRow) -> MetricsLog:
         """Continue from a table that ``table`` gave, also after it went through Parquet.
 
         Raises:
@@ -139,8 +159,8 @@ class MetricsLog:
         """
         try:
             metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-            log = cls(metadata["max_rows"])
-            rows = [MetricsRow(**row) for row in table.select(METRICS_SCHEMA.names).to_pylist()]
+            log = cls(metadata["max_rows"], row)
+            rows = [row(**values) for values in table.select(_schema(row).names).to_pylist()]
             log._thinned.restore(rows, metadata)
         except (KeyError, TypeError, ValueError) as error:
             raise StateError(f"the metrics table is damaged: {error!r}") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -107,12 +107,14 @@ class LabelLearner:
         config: Sizes.
     """
 
+    _kind: ClassVar[type[ClosedFormLearner]] = ClosedFormLearner
+
     def __init__(self, spec: InputSpec, config: ClosedFormConfig) -> None:
         coder = spec.coder()
         # Another processor is to make the same codes of what is saved or pickled here.
         self.spec = replace(spec, dtype=coder.dtype) if isinstance(coder, SharedCoder) else spec
         self.config = config
-        self.learner = ClosedFormLearner(coder, config)
+        self.learner = self._kind(coder, config)
         self._names = LabelNames()
         self._num_seen = 0
 
@@ -187,5 +189,5 @@ class LabelLearner:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in kept.pop("tensors").items()}
         data = kept.pop("data")
         self.__dict__.update(kept)
-        self.learner = ClosedFormLearner(self.spec.coder(), self.config)
+        self.learner = self._kind(self.spec.coder(), self.config)
         self.learner.restore(State(tensors, data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ except ImportError as error:
 __all__ = ["ClosedFormClassifier", "SklearnClassifier"]
 
 
-_KIND = "classifier of everlearn.integrations.sklearn"
 _SCALING = ("center_", "scale_")
 _OF_NUMBERS = ("n_features_in_", "feature_names_in_", *_SCALING)
 
@@ -80,6 +79,8 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         ['delivery']
     """
 
+    _learner_kind: ClassVar[type[LabelLearner]] = LabelLearner
+    _folder_kind: ClassVar[str] = "classifier of everlearn.integrations.sklearn"
     classes_: npt.NDArray[Any]
     center_: FloatArray
     scale_: FloatArray
@@ -157,7 +158,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             StorageError: It cannot be written; what was saved before is intact.
         """
         check_is_fitted(self)
-        write_state_folder(Path(path), _KIND, self._state(), self._description())
+        write_state_folder(Path(path), self._folder_kind, self._state(), self._description())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -167,7 +168,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             StateError: Nothing is saved there, it is damaged, or the encoder here is another one.
             ModelError: The encoder cannot be found or loaded.
         """
-        state, described = read_state_folder(Path(path), _KIND)
+        state, described = read_state_folder(Path(path), cls._folder_kind)
         try:
             model = cls(**described["parameters"])
             model._take(state, described)
@@ -218,7 +219,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         else:
             spec = InputSpec(num_inputs=rows.shape[1])
             self.center_, self.scale_ = _scaling(rows, self.scale)
-        return LabelLearner(spec, closed_form_config(spec, self.num_features, self.seed))
+        return self._learner_kind(spec, closed_form_config(spec, self.num_features, self.seed))
 
     def _checked(
         self, X: npt.ArrayLike, y: npt.ArrayLike, *, is_first: bool
@@ -270,7 +271,7 @@ class ClosedFormClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         }
 
     def _take(self, state: State, described: dict[str, Json]) -> None:
-        self._learner = LabelLearner.restored(described["learner"], state)
+        self._learner = self._learner_kind.restored(described["learner"], state)
         classes = [loaded_label(name) for name in described["classes"]]
         self.classes_ = np.array(classes, dtype=np.dtype(described["dtype_of_classes"]))
         self._is_closed = bool(described["is_closed"])

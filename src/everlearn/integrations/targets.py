@@ -33,9 +33,9 @@ def require_one_label_a_row(y: npt.ArrayLike | None) -> None:
 
 
 _REMEDY = (
-    "but one label a row is learned; for several labels wrap this classifier: "
-    "sklearn.multiclass.OneVsRestClassifier takes what MultiLabelBinarizer makes, "
-    "sklearn.multioutput.MultiOutputClassifier several targets"
+    "but one label a row is learned; several labels a row are learned by "
+    "everlearn.integrations.sklearn_multilabel.MultiLabelClassifier, or by this classifier in a "
+    "sklearn.multiclass.OneVsRestClassifier; several targets in a sklearn.multioutput.MultiOutputClassifier"
 )
 
 

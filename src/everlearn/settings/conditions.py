@@ -50,7 +50,7 @@ def is_not(path: str, *excluded: Any) -> Condition:
     return Condition(path, lambda values: values[path] not in excluded)
 
 
-OF_LABELS: Needs = (is_one_of("task", "classify"),)
+OF_LABELS: Needs = (is_one_of("task", "classify", "multilabel"),)
 OF_DOCUMENTS: Needs = (is_one_of("task", "lm"),)
 OF_PAIRS: Needs = (is_one_of("task", "seq2seq"),)
 CLOSED_FORM: Needs = (*OF_LABELS, is_one_of("learner.kind", "closed-form"))

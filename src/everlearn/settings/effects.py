@@ -7,6 +7,7 @@ from typing import Any
 
 from everlearn.errors import ConfigError
 from everlearn.settings.run_config import DECLARED, RunConfig, flatten_settings
+from everlearn.settings.section import LABEL_TASKS
 
 __all__ = ["check_effects", "effective_values"]
 
@@ -32,7 +33,12 @@ def check_effects(config: RunConfig, given: Collection[str], *, keeps_texts: boo
     if asked >= _TOGETHER:
         kind = "closed_form" if values[_KIND] == "closed-form" else "gradient"
         asked -= _TOGETHER - {f"learner.{kind}.max_classes"}
-    if config.task != "classify" and _KIND in asked:
+    if config.task == "multilabel" and config.learner.kind == "gradient":
+        raise ConfigError(
+            "learner.kind is 'gradient', which learns one label an example; "
+            "with task = 'multilabel' leave it out"
+        )
+    if config.task not in LABEL_TASKS and _KIND in asked:
         if config.learner.kind == "closed-form":
             raise ConfigError(
                 f"learner.kind is 'closed-form', which learns labels; with task = {config.task!r} everything "
@@ -52,7 +58,7 @@ def check_effects(config: RunConfig, given: Collection[str], *, keeps_texts: boo
 def effective_values(config: RunConfig) -> dict[str, Any]:
     """All settings by dotted path; those that others look at with what a run makes of them if not given."""
     values = dict(flatten_settings(config.to_mapping()))
-    if config.task != "classify":
+    if config.task not in LABEL_TASKS:
         values[_KIND] = "gradient"
     if config.learner.gradient.trainable is None:
         values["learner.gradient.trainable"] = "lora" if config.task == "lm" else "all"

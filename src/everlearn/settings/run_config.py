@@ -19,7 +19,7 @@ from everlearn.settings.guard import GuardSettings
 from everlearn.settings.learner import LearnerSettings
 from everlearn.settings.model import ModelSettings
 from everlearn.settings.saving import RunSettings
-from everlearn.settings.section import EVERY_TASK, Section, problems_of, setting
+from everlearn.settings.section import EVERY_TASK, LABEL_TASKS, Section, problems_of, setting
 from everlearn.settings.stream import StreamSettings
 
 __all__ = ["DECLARED", "RunConfig", "flatten_settings"]
@@ -36,7 +36,8 @@ class RunConfig(Section):
     """
 
     task: str = setting("classify", "--task", "TASK", shown_for=EVERY_TASK)
-    """classify: labels for texts; lm: the next token of documents; seq2seq: translations."""
+    """classify (a label for each text), multilabel (lists of labels; also where no task is given and a new
+    run's first records have such), lm (the next token of documents) or seq2seq (translations)."""
     seed: int = setting(0, "--seed", "N", ge=0, lt=2**63, panel="Learner")
     """Seed of everything random."""
     model: ModelSettings = Field(default_factory=ModelSettings)
@@ -48,7 +49,7 @@ class RunConfig(Section):
     @property
     def own_defaults(self) -> dict[str, Any]:
         """Defaults of new runs with this task and learner, by dotted path."""
-        learner = self.learner.kind if self.task == "classify" else self.task
+        learner = self.learner.kind if self.task in LABEL_TASKS else self.task
         return {
             path: one.setting.own_defaults[learner]
             for path, one in DECLARED.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from everlearn.settings.conditions import is_one_of
-from everlearn.settings.section import Section, setting
+from everlearn.settings.section import LABEL_TASKS, Section, setting
 
 __all__ = ["RunSettings"]
 
@@ -20,7 +20,7 @@ class RunSettings(Section, panel="Run"):
     keep_versions: int = setting(10, unit="N", ge=1)
     """Versions whose state is kept, so that they can be served again."""
     keep_text: bool | None = setting(
-        None, "--keep-text", default_text="no; learners without codes: yes", shown_for=("classify",)
+        None, "--keep-text", default_text="no; learners without codes: yes", shown_for=LABEL_TASKS
     )
     """Keep the texts beside their codes, and the beginning of rejected records that have an id (the beginning
     of records that cannot be read is kept in any case). If no: learners without codes drop texts when they

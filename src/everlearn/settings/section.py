@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlearn.settings.conditions import Needs
 
-__all__ = ["EVERY_TASK", "Section", "Setting", "problems_of", "setting"]
+__all__ = ["EVERY_TASK", "LABEL_TASKS", "Section", "Setting", "problems_of", "setting"]
 
-EVERY_TASK = ("classify", "lm", "seq2seq")
+EVERY_TASK = ("classify", "multilabel", "lm", "seq2seq")
+LABEL_TASKS = ("classify", "multilabel")
 
 
 @dataclass(frozen=True, slots=True)

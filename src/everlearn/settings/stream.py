@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_serializer, field_validator
 
 from everlearn.settings.conditions import OF_DOCUMENTS, is_not, is_one_of
-from everlearn.settings.section import EVERY_TASK, Section, setting
+from everlearn.settings.section import EVERY_TASK, LABEL_TASKS, Section, setting
 
 __all__ = ["StreamSettings"]
 
@@ -29,7 +29,7 @@ class StreamSettings(Section, panel="Stream"):
         "--target-field",
         "NAME",
         default_text="the first of target, label, intent, category",
-        shown_for=("classify", "seq2seq"),
+        shown_for=(*LABEL_TASKS, "seq2seq"),
     )
     """Field with label or target text."""
     id_field: str | None = setting(
@@ -104,11 +104,11 @@ class StreamSettings(Section, panel="Stream"):
         ge=1,
         le=1_000_000,
         own_defaults={"gradient": 32, "seq2seq": 32, "lm": 4},
-        shown_for=("classify",),
+        shown_for=LABEL_TASKS,
     )
     """Examples predicted, then learned, in one step. For language models: documents, or pieces of 16 KB."""
     delay: int = setting(
-        0, "--delay", "N", ge=0, le=10_000_000, needs=(is_one_of("task", "classify", "seq2seq"),)
+        0, "--delay", "N", ge=0, le=10_000_000, needs=(is_one_of("task", *LABEL_TASKS, "seq2seq"),)
     )
     """Targets arrive N examples after their texts."""
 

@@ -12,6 +12,7 @@ from everlearn.stream.excerpt import excerpt_of
 from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.records.annotated import flattened
 from everlearn.stream.records.chats import take_chat
+from everlearn.stream.records.labels import AS_SETS, label_set
 from everlearn.stream.records.nested import join_texts, lift, nested_text
 from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import FieldNames
@@ -37,7 +38,7 @@ class RecordMapper:
     - The target: a string is taken as it is, a boolean as its ``str()``, a number likewise, but whole ones
       without a decimal point (1.0 is "1": a column of whole numbers becomes one of floats where a value is
       missing); null, a missing field, NaN and a blank string are no target, and the next of the usual
-      names is looked at; a list or an object is an error.
+      names is looked at; an object is an error, and a list, too, unless several labels are asked for.
     - Id, domain and time are taken likewise; a list or an object under one of the usual names (not
       one that was asked for) is left among the other fields.
     - A record with an id and a target, whose text is missing or blank, is a target for an example that came
@@ -70,6 +71,7 @@ class RecordMapper:
         self._typed = typed
         self._lenient_target = fields.lenient_target
         self._target_is_label = fields.target_is_label
+        self._several_labels = fields.several_labels
         self._text_names = fields.text_names
         self._messages = fields.messages
         asked_for = {
@@ -167,7 +169,7 @@ class RecordMapper:
         if asked is not None and asked in flat and asked not in found.answers:
             return flat
         try:
-            question, label = found.label(asked)
+            question, label = found.label(asked, several=self._several_labels)
         except RecordError:
             if not self._lenient_target:
                 raise
@@ -216,7 +218,7 @@ class RecordMapper:
         for name in self._target_names:
             if name in record:
                 try:
-                    target = _string(record.pop(name), name)
+                    target = self._target(record.pop(name), name)
                 except RecordError:
                     if not self._lenient_target:
                         raise
@@ -224,6 +226,18 @@ class RecordMapper:
                 if target is not None:
                     return target if self._typed or not self._target_is_label else whole_number(target)
         return None
+
+    def _target(self, value: Json, name: str) -> str | None:
+        if not self._target_is_label or not isinstance(value, list):
+            return _string(value, name)
+        if not self._several_labels:
+            raise RecordError(
+                f"field {name!r} must be a string, a number or a boolean, not a list: {AS_SETS}"
+            )
+        self._notes.has_label_lists = True
+        target = label_set(value, name)
+        _check_encodable(target, name)
+        return target
 
     def _optional(self, record: dict[str, Json], names: tuple[str, ...]) -> str | None:
         for name in names:

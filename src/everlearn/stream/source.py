@@ -66,7 +66,8 @@ class FieldNames:
     With ``text_optional`` a record that lacks the text but has an id and a target gives an example
     without text: a target for an example that came before. With ``lenient_target`` a value that is no target,
     a list say, counts as none: nobody will look at it. ``target_is_label`` is off where targets are texts,
-    which stay as they are written.
+    which stay as they are written. With ``several_labels`` a target may be a list of labels, and is a string
+    as ``everlearn.label_set`` writes it; a single label stays as it is.
 
     ``text_joined`` are further fields of text, which are joined to the first by line ends. A name with dots,
     as ``data.text``, reaches into objects.
@@ -90,6 +91,7 @@ class FieldNames:
     messages: str | None = None
     lenient_target: bool = False
     target_is_label: bool = True
+    several_labels: bool = False
 
     @property
     def text_names(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ class PredictedText:
         top: Labels and their probabilities, most probable first.
         outlier_score: How far the text is from everything learned; None where the learner has no such score.
         is_outlier: Whether the score is above the threshold set from the stream.
+        labels: All labels that are predicted, by name, where there may be several; else None.
         is_translation: Whether the only label is a text that was written for this one; its probability is
             the geometric mean of those of its tokens.
     """
@@ -32,6 +33,7 @@ class PredictedText:
     top: tuple[tuple[str, float], ...]
     outlier_score: float | None
     is_outlier: bool
+    labels: tuple[str, ...] | None = None
     is_translation: bool = False
 
     @classmethod
@@ -60,11 +62,23 @@ class PredictedText:
                 "translation": translation,
                 "probability": probability,
             }
+        if self.labels is not None:
+            return {
+                "id": self.id,
+                "text": self.text,
+                "labels": list(self.labels),
+                **self._ranking(),
+            }
         return {
             "id": self.id,
             "text": self.text,
             "label": self.top[0][0] if self.top else None,
             "probability": self.top[0][1] if self.top else None,
+            **self._ranking(),
+        }
+
+    def _ranking(self) -> dict[str, Json]:
+        return {
             "top": [{"label": label, "probability": probability} for label, probability in self.top],
             "outlier_score": self.outlier_score,
             "is_outlier": self.is_outlier,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = ["LabelLimit"]
 
@@ -19,14 +19,14 @@ class LabelLimit:
         self._limit = limit
         self._known = set(known)
 
-    def problem_of(self, label: str | None) -> str | None:
-        """Why a label has no room; None: it has, and is known from now on."""
-        if label is None or label in self._known:
-            return None
-        if len(self._known) < self._limit:
-            self._known.add(label)
+    def problem_of(self, labels: Sequence[str]) -> str | None:
+        """Why some labels have no room; None: they have, and are known from now on."""
+        new = [label for label in dict.fromkeys(labels) if label not in self._known]
+        if not new or len(self._known) + len(new) <= self._limit:
+            self._known.update(new)
             return None
         return (
-            f"label {label!r} would be one more than the {self._limit:,} that the run takes (--max-classes); "
-            "raise it and give the record again, or check that the target field holds labels, not free text"
+            f"label {new[-1]!r} would be one more than the {self._limit:,} that the run takes "
+            "(--max-classes); raise it and give the record again, or check that the target field holds "
+            "labels, not free text"
         )

@@ -98,9 +98,26 @@ class Task(ABC):
             **limits,
         )
 
+    def is_begun_by(self, spec: str, settings: StreamSettings) -> bool:
+        """Whether a new run that names no task is one of this, by how its stream begins.
+
+        Args:
+            spec: The stream, as given.
+            settings: How it is read.
+        """
+        return False
+
     def arriving(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Examples as the journal takes them."""
         return examples
+
+    def labels_of(self, target: str) -> Sequence[str]:
+        """The labels of a target."""
+        return (target,)
+
+    def target_problem(self, target: str) -> str | None:
+        """Why something is no target; None: it is one."""
+        return None
 
     def group_of(self, example: Example) -> str:
         """What is held back, forgotten and examined as a whole: the example, or its document."""
@@ -206,6 +223,9 @@ class Task(ABC):
     def answer(self, example: Example, prediction: Prediction, top: int) -> PredictedText:
         """A prediction as a user sees it, with so many of the most probable labels."""
         return PredictedText.of(example, prediction, top)
+
+    def check_consolidates(self, owner: str) -> None:
+        """Refuse to tune a trunk where this task has no way to. Raises RunError."""
 
     def check_predicts(self, owner: str) -> None:
         """Refuse to predict where predictions are no answers. Raises RunError."""

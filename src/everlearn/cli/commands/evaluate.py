@@ -50,7 +50,7 @@ def evaluate(
     )
     if json_output:
         print_json(scores)
-    elif "accuracy" in scores:
+    elif "macro_f1" in scores:
         _print_scores(scores)
     else:
         _print_texts(scores)
@@ -70,10 +70,12 @@ def _print_scores(scores: Mapping[str, Any]) -> None:
                 if scores["unknown_labels"]
                 else "",
             ),
-            ("accuracy", percent(scores["accuracy"])),
+            ("accuracy", percent(scores.get("accuracy"))),
+            ("micro F1", percent(scores.get("micro_f1"))),
             ("macro F1", percent(scores["macro_f1"])),
-            ("log-loss", f"{scores['log_loss']:.3f} nats"),
-            ("calibration error", percent(scores["calibration_error"])),
+            ("whole sets right", percent(scores.get("subset_accuracy"))),
+            ("log-loss", f"{scores['log_loss']:.3f} nats" if "log_loss" in scores else ""),
+            ("calibration error", percent(scores.get("calibration_error"))),
         ]
     )
 

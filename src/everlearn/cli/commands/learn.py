@@ -28,6 +28,10 @@ _EXAMPLES = {
         "everlearn learn train.jsonl --learner gradient --train lora --replay 1500",
         "everlearn learn messages.jsonl --out runs/desk --guard --guard-every 2000",
     ),
+    "multilabel": (
+        "everlearn learn comments.jsonl --out runs/comments  (label: a list; again: goes on)",
+        "everlearn learn comments.jsonl --task multilabel --test test.jsonl",
+    ),
     "lm": (
         "everlearn learn corpus.txt --task lm --out runs/novel --replay 2000",
         "everlearn learn poems.txt --task lm --out runs/poems --grow-vocabulary 250",

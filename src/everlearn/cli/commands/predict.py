@@ -19,6 +19,7 @@ from everlearn.errors import InputError
 
 if TYPE_CHECKING:
     from everlearn.stream.source import Rejection
+    from everlearn.tasks.answer import PredictedText
 
 __all__ = ["predict"]
 
@@ -73,10 +74,10 @@ def predict(
         if answer.is_translation:
             print(answer.top[0][0], flush=True)
             continue
-        ranking = "  ".join(f"{escape(label)} {probability:.1%}" for label, probability in answer.top)
+        ranking = ranking_of(answer)
         flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
         shown = answer.id if answer.text is None else answer.text
-        console.print(f"[bold]{ranking}[/]{flag}  [dim]{escape(shown)}[/]")
+        console.print(f"{ranking}{flag}  [dim]{escape(shown)}[/]")
     if rejected.first is not None:
         lines = "line" if rejected.count == 1 else "lines"
         first = f"{rejected.first.place}: {rejected.first.reason}"
@@ -84,6 +85,18 @@ def predict(
         raise typer.Exit(InputError.exit_code)
     if is_empty:
         raise InputError("standard input is empty: there is no text to predict")
+
+
+def ranking_of(answer: PredictedText) -> str:
+    """The labels with their probabilities, in markup; of several, those that are predicted are bold."""
+    shown = [(label, f"{escape(label)} {probability:.1%}") for label, probability in answer.top]
+    if answer.labels is None:
+        return f"[bold]{'  '.join(text for _, text in shown)}[/]"
+    said = [text for label, text in shown if label in answer.labels]
+    ranked = {label for label, _ in shown}
+    said += [escape(label) for label in answer.labels if label not in ranked]
+    others = "  ".join(text for label, text in shown if label not in answer.labels)
+    return f"[bold]{'  '.join(said) or 'no label'}[/]" + (f"  [dim]({others})[/]" if others else "")
 
 
 class _Rejected:

@@ -12,7 +12,7 @@ from everlearn.evaluation.report.charts import Chart
 from everlearn.evaluation.report.matrix import label_axis
 from everlearn.evaluation.report.words import chart_text, html_text, percent, shortened
 
-__all__ = ["ConfusedPair", "confused_pairs", "confusion_chart", "pairs_table"]
+__all__ = ["ConfusedPair", "confused_pairs", "confusion_chart", "label_cell", "pairs_table"]
 
 MAX_CLASSES = 30
 """Beyond as many labels, the heat map shows only those of the most confused pairs."""
@@ -56,9 +56,9 @@ def pairs_table(pairs: Sequence[ConfusedPair]) -> str:
     """The pairs as an HTML table with a bar for each count."""
     most = max(pair.count for pair in pairs)
     rows = "".join(
-        f'<tr><td><span class="pair">{_label(pair.target)} '
+        f'<tr><td><span class="pair">{label_cell(pair.target)} '
         f'<span class="arrow" aria-label="predicted as">→</span> '
-        f"{_label(pair.predicted)}</span>"
+        f"{label_cell(pair.predicted)}</span>"
         f'<span class="bar" style="width:{100 * pair.count / most:.1f}%"></span></td>'
         f"<td>{pair.count:,}</td><td>{percent(pair.share)}</td></tr>"
         for pair in pairs
@@ -69,7 +69,7 @@ def pairs_table(pairs: Sequence[ConfusedPair]) -> str:
     )
 
 
-def _label(label: str) -> str:
+def label_cell(label: str) -> str:
     """A label in a table; a long one in full on hover."""
     full = f' title="{html_text(label)}"' if len(label) > 48 else ""
     return f"<bdi{full}>{html_text(shortened(label, 48))}</bdi>"

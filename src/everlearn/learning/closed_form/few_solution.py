@@ -108,4 +108,4 @@ def score_few(
     words_NC = few.words_left_out(len(few), solution.bayes, sums_CH)
     ridge_NC = few.left_out(len(few), solution.ridge)[0]
     probabilities_NC = solution.settings.mixture.probabilities(ridge_NC, words_NC)
-    return SampleScores(ids, solution.labels, few.classes_N, words_NC, probabilities_NC)
+    return SampleScores(ids, solution.labels, few.members.classes_N, words_NC, probabilities_NC)

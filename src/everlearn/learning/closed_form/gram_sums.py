@@ -4,12 +4,14 @@ G = Σ φφᵀ (M, M) is kept as int64 row panels of its lower half; Q = Σ φ b
 number of examples by class beside it. Sums of integers do not depend on order, batch size,
 thread count or device, so merging is addition and deletion is subtraction, to the bit.
 
-Legend: B examples, M features, C classes, U of them that a batch has, P rows of a panel.
+Legend: B examples, N pairs of an example and a class that it is of, M features, C classes, U of them that a
+batch has, P rows of a panel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 import torch
 
@@ -57,7 +59,7 @@ class GramSums:
             0, num_features, dtype=torch.int64, device=device
         )  # with room to spare
         self.class_counts_C = torch.zeros(0, dtype=torch.int64)
-        self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         self._num_waiting = 0
         self._in_panel = [0] * len(self._panels)  # batches of the waiting that each panel has already
         self._in_class_sums = 0
@@ -73,24 +75,39 @@ class GramSums:
 
     @property
     def num_examples(self) -> int:
-        """Examples in the sums, the gathered ones included."""
+        """Examples in the sums, the gathered ones included, where each is of one class."""
         return int(self.class_counts_C.sum())
 
-    def add(self, features_BM: torch.Tensor, classes_B: torch.Tensor, num_classes: int) -> None:
-        """Add int8 features (B, M) of examples of the given classes (int64, in 0…num_classes-1)."""
+    def add(
+        self,
+        features_BM: torch.Tensor,
+        classes_N: torch.Tensor,
+        num_classes: int,
+        rows_N: torch.Tensor | None = None,
+    ) -> None:
+        """Add int8 features (B, M) of examples of the given classes (int64, in 0…num_classes-1).
+
+        Args:
+            features_BM: Features.
+            classes_N: Classes.
+            num_classes: C, new ones included.
+            rows_N: Which example each class is of; None: each example is of one class.
+        """
         self._grow(num_classes)
-        self.class_counts_C += torch.bincount(classes_B, minlength=num_classes)
-        self._waiting.append((features_BM, classes_B))
+        self.class_counts_C += torch.bincount(classes_N, minlength=num_classes)
+        self._waiting.append((features_BM, classes_N, _rows(rows_N, features_BM)))
         self._num_waiting += len(features_BM)
         if self._num_waiting >= self._gather:
             self.flush()
 
-    def subtract(self, features_BM: torch.Tensor, classes_B: torch.Tensor) -> None:
+    def subtract(
+        self, features_BM: torch.Tensor, classes_N: torch.Tensor, rows_N: torch.Tensor | None = None
+    ) -> None:
         """Take examples out that were added before; exact."""
         self.flush()
-        self.class_counts_C -= torch.bincount(classes_B, minlength=self.num_classes)
+        self.class_counts_C -= torch.bincount(classes_N, minlength=self.num_classes)
         self._add_to_panels(range(len(self._panels)), features_BM, sign=-1)
-        self._add_to_class_sums(features_BM, classes_B, sign=-1)
+        self._add_to_class_sums(features_BM, classes_N, _rows(rows_N, features_BM), sign=-1)
 
     def flush(self) -> None:
         """Apply what was gathered."""
@@ -170,7 +187,7 @@ class GramSums:
             behind.setdefault(self._in_panel[k], []).append(k)
         for start, panels in behind.items():
             if start < len(self._waiting):
-                features = torch.cat([features for features, _ in self._waiting[start:]])
+                features = torch.cat([features for features, _, _ in self._waiting[start:]])
                 for block in torch.split(features, self._gather):
                     self._add_to_panels(panels, block, sign=1)
         self._in_panel[:num_panels] = [len(self._waiting)] * num_panels
@@ -179,11 +196,14 @@ class GramSums:
         waiting = self._waiting[self._in_class_sums :]
         self._in_class_sums = len(self._waiting)
         if waiting:
-            features = torch.cat([features for features, _ in waiting])
-            classes = torch.cat([classes for _, classes in waiting])
-            blocks = zip(torch.split(features, self._gather), torch.split(classes, self._gather), strict=True)
-            for block, labels in blocks:
-                self._add_to_class_sums(block, labels, sign=1)
+            features = torch.cat([features for features, _, _ in waiting])
+            classes = torch.cat([classes for _, classes, _ in waiting])
+            starts = accumulate((len(features) for features, _, _ in waiting), initial=0)
+            rows = torch.cat([rows + start for (_, _, rows), start in zip(waiting, starts, strict=False)])
+            for start in range(0, len(features), self._gather):
+                block = features[start : start + self._gather]
+                is_in = (rows >= start) & (rows < start + len(block))
+                self._add_to_class_sums(block, classes[is_in], rows[is_in] - start, sign=1)
 
     def _add_to_panels(self, panels: Iterable[int], features_BM: torch.Tensor, *, sign: int) -> None:
         features_MB = features_BM.T.contiguous()
@@ -193,13 +213,19 @@ class GramSums:
             product = int8_product(features_MB[start:stop], features_BM[:, :stop])
             self._panels[k].add_(product, alpha=sign)
 
-    def _add_to_class_sums(self, features_BM: torch.Tensor, classes_B: torch.Tensor, *, sign: int) -> None:
+    def _add_to_class_sums(
+        self, features_BM: torch.Tensor, classes_N: torch.Tensor, rows_N: torch.Tensor, *, sign: int
+    ) -> None:
         # Only rows of classes that the examples have are touched, however many there are.
-        present_U, which_B = torch.unique(classes_B.to(self._device), return_inverse=True)
+        present_U, which_N = torch.unique(classes_N.to(self._device), return_inverse=True)
         members_UB = torch.zeros(len(present_U), len(features_BM), dtype=torch.int8, device=self._device)
-        members_UB[which_B, torch.arange(len(features_BM), device=self._device)] = 1
+        members_UB[which_N, rows_N.to(self._device)] = 1
         sums_UM = int8_product(members_UB, features_BM).to(torch.int64)
         self._class_rows.index_add_(0, present_U, sums_UM, alpha=sign)
+
+
+def _rows(rows_N: torch.Tensor | None, features_BM: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(features_BM)) if rows_N is None else rows_N
 
 
 def panel_rows(features_BM: torch.Tensor) -> Iterator[torch.Tensor]:

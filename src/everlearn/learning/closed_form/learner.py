@@ -8,15 +8,19 @@ addition, and the fingerprint of the state says exactly what was learned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import torch
 
 from everlearn.errors import ConfigError, InputError, StateError
 from everlearn.learning.closed_form import saved_state
-from everlearn.learning.closed_form.coding import Coder, Coding, RecentFeatures
+from everlearn.learning.closed_form.coding import Coder, Coding, Featurize, RecentFeatures
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.features import FeatureMap
+from everlearn.learning.closed_form.label_sets.predictor import SetPredictor
+from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import Batch
+from everlearn.learning.closed_form.live.live_ridge import LiveRidge
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.serving import Serving, Settled
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
@@ -60,6 +64,8 @@ class ClosedFormLearner(RunLearner):
         'up'
     """
 
+    _state_kind: ClassVar[str] = "closed-form"
+
     def __init__(
         self,
         coder: Coder | None = None,
@@ -94,14 +100,21 @@ class ClosedFormLearner(RunLearner):
 
     def _reset(self) -> None:
         self._featurize = RecentFeatures(self._coding.features)
-        self._statistics = Statistics(self.config, self._featurize, self._device, self._coding.sketched)
-        solver = Solver(self._statistics, self.config, self._coding, self._featurize)
-        self._serving = Serving(self._statistics, self.config, solver, self._featurize)
+        self._statistics = self._new_statistics()
+        self._serving = Serving(self._statistics, self.config, self._solver(), self._featurize)
+
+    def _new_statistics(self) -> Statistics:
+        """What was learned of nothing."""
+        return Statistics(self.config, self._featurize, self._device, self._coding.sketched)
+
+    def _solver(self) -> Solver:
+        """Makes what predictions are made by of the statistics."""
+        return Solver(self._statistics, self.config, self._coding, self._featurize)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All labels learned and not forgotten, by name."""
-        return self._statistics.labels.by_name
+        return self._statistics.labels.known
 
     @property
     def num_examples(self) -> int:
@@ -136,26 +149,31 @@ class ClosedFormLearner(RunLearner):
         if not examples:
             return []
         self.refresh()
-        return ClosedFormPredictor(
-            self._serving.current, self.config.gram_bits, self._coding.codes, self._featurize
-        ).predict(examples)
+        return self._predictor(self._serving.current, self._featurize).predict(examples)
 
     def refresh(self) -> None:
         """Let the next prediction use everything that was learned; ``predict`` does so itself."""
         self._serving.refresh()
 
-    def frozen(self) -> ClosedFormPredictor:
+    def frozen(self) -> ClosedFormPredictor | SetPredictor:
         """The predictor as it is now; it stays so while the learner goes on, whose sums it does not hold."""
         return self._frozen(self._serving.current)
 
-    def snapshot(self) -> ClosedFormPredictor:
+    def snapshot(self) -> ClosedFormPredictor | SetPredictor:
         """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
         return self._frozen(self._serving.snapshot())
 
-    def _frozen(self, solution: Settled | LiveSolution | None) -> ClosedFormPredictor:
-        if isinstance(solution, LiveSolution):
+    def _frozen(self, solution: Settled | LiveRidge[Any] | None) -> ClosedFormPredictor | SetPredictor:
+        if isinstance(solution, LiveRidge):
             solution = solution.frozen()
-        return ClosedFormPredictor(solution, self.config.gram_bits, self._coding.codes, self._coding.features)
+        return self._predictor(solution, self._coding.features)
+
+    def _predictor(
+        self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize
+    ) -> ClosedFormPredictor | SetPredictor:
+        assert not isinstance(solution, SetSolution)
+        assert solution is None or not isinstance(solution, LiveRidge) or isinstance(solution, LiveSolution)
+        return ClosedFormPredictor(solution, self.config.gram_bits, self._coding.codes, featurize)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Add examples to the sums. Those without target are passed over.
@@ -166,12 +184,12 @@ class ClosedFormLearner(RunLearner):
         known = [(example, example.target) for example in examples if example.target is not None]
         if not known:
             return StepReport(num_learned=0, num_without_target=len(examples))
-        labels = [target for _, target in known]
-        new_labels = self._statistics.labels.new_within(self.config.max_classes, labels)
+        targets = [target for _, target in known]
+        new_labels = self._statistics.labels.new_within(self.config.max_classes, targets)
         codes = self._coding.codes([example for example, _ in known])
         ids = [example.id for example, _ in known]
-        classes_B = self._statistics.add(ids, labels, codes)
-        self._serving.note(Batch(ids, codes, classes_B, len(self._statistics.labels)))
+        members = self._statistics.add(ids, targets, codes)
+        self._serving.note(Batch(ids, codes, members, len(self._statistics.labels)))
         return StepReport(
             num_learned=len(known), num_without_target=len(examples) - len(known), new_labels=new_labels
         )
@@ -197,10 +215,10 @@ class ClosedFormLearner(RunLearner):
         known = [(example, example.target) for example in examples if example.target is not None]
         if not known:
             return ForgetReport(num_forgotten=0)
-        labels = [target for _, target in known]
-        self._statistics.labels.require_held(labels)
+        targets = [target for _, target in known]
+        self._statistics.labels.require_held(targets)
         codes = self._coding.codes([example for example, _ in known])
-        removed = self._statistics.subtract([example.id for example, _ in known], labels, codes)
+        removed = self._statistics.subtract([example.id for example, _ in known], targets, codes)
         self._serving.invalidate()
         return ForgetReport(num_forgotten=len(known), removed_labels=removed)
 
@@ -220,8 +238,8 @@ class ClosedFormLearner(RunLearner):
         if len(table) == num_classes:  # else classes have other numbers now
             known = [example for example in forgotten if example.target is not None]
             ids, codes = [example.id for example in known], self._coding.codes(known)
-            classes_B = table.numbers(str(example.target) for example in known)
-            taken_out = Batch(ids, codes, classes_B, num_classes, sign=-1)
+            members = table.members(str(example.target) for example in known)
+            taken_out = Batch(ids, codes, members, num_classes, sign=-1)
         self._serving.go_on(before, taken_out)
         return self.learn(learned)
 
@@ -276,7 +294,7 @@ class ClosedFormLearner(RunLearner):
         """What was learned, and the solved predictor, which is derived but goes on as it is."""
         tensors, data = self._statistics.to_state()
         served, described = self._serving.to_state()
-        kind = {"kind": "closed-form", "identity": self._identity()}
+        kind = {"kind": self._state_kind, "identity": self._identity()}
         return State(tensors | served, kind | data | described)
 
     def restore(self, state: State) -> None:
@@ -287,8 +305,10 @@ class ClosedFormLearner(RunLearner):
                 parts do not fit together.
         """
         data = state.data
-        if data.get("kind") != "closed-form":
-            raise StateError(f"this state is of a learner of kind {data.get('kind')!r}, not 'closed-form'")
+        if data.get("kind") != self._state_kind:
+            raise StateError(
+                f"this state is of a learner of kind {data.get('kind')!r}, not {self._state_kind!r}"
+            )
         try:
             saved_state.require_same(self._identity(), data["identity"])
         except ConfigError as error:

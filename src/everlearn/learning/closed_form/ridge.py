@@ -30,17 +30,20 @@ class CentredGram:
         sums: The exact sums.
         num_features: m.
         class_order: Rows of the class sums in the order wanted.
+        every: A class that all examples are of; None: each is of one class.
     """
 
-    def __init__(self, sums: GramSums, num_features: int, class_order: list[int]) -> None:
+    def __init__(
+        self, sums: GramSums, num_features: int, class_order: list[int], every: int | None = None
+    ) -> None:
         self.num_features = num_features
-        self.num_examples = sums.num_examples
+        self.num_examples = sums.num_examples if every is None else int(sums.class_counts_C[every])
         self.sketched = sums.sketched
         panels = sums.panels(num_features)
         index = torch.tensor(class_order, dtype=torch.int64)
         class_sums = sums.class_sums()[:, :num_features]
         device = class_sums.device
-        total = class_sums.sum(dim=0).double()
+        total = (class_sums.sum(dim=0) if every is None else class_sums[every]).double()
         self.mean_m = total / self.num_examples
         counts = sums.class_counts_C[index].double().to(device)
         self.prior_C = counts / self.num_examples

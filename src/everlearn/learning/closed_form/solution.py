@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -83,8 +84,11 @@ class Settings:
         return Shrinkage(self.strength, self.sketch_weight)
 
 
+S_co = TypeVar("S_co", covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class DueSolve:
+class DueSolve(Generic[S_co]):
     """A solve that is due, and how its settings are come by.
 
     Attributes:
@@ -93,8 +97,8 @@ class DueSolve:
             looked at. None: the choice is a function of the set of examples alone.
     """
 
-    keep: Settings | None = None
-    near: Settings | None = None
+    keep: S_co | None = None
+    near: S_co | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +199,7 @@ def choose(
     order: list[int],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
-    due: DueSolve,
+    due: DueSolve[Settings],
     leverage_features: int,
 ) -> tuple[RidgeSolution, Settings]:
     """Choose settings, and solve the ridge expert by them; it has its whole factor.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,16 +13,16 @@ import torch
 from everlearn.learning.closed_form.coding import Coding, Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.few_solution import FewSolution, score_few, solve_few
+from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import AddedRows
 from everlearn.learning.closed_form.live.few_examples import FewExamples
-from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.live.live_ridge import LiveRidge
 from everlearn.learning.closed_form.live.making import live_of_few, live_of_sums
 from everlearn.learning.closed_form.remade import Remade
 from everlearn.learning.closed_form.solution import (
     DueSolve,
     SampleData,
     SampleScores,
-    Settings,
     Solution,
     score_sample,
     solve,
@@ -52,8 +53,12 @@ class Solver:
         self._featurize = featurize
 
     @property
-    def is_dual(self) -> bool:
-        """Whether there are fewer examples than features, and the sample uses them all: ``settled_few``."""
+    def is_remade(self) -> bool:
+        """Whether a settled solution is made of the examples, or else what is saved of it is its settings:
+        it may be let go and made again, see ``settled_again``.
+
+        Here where there are fewer examples than features, and the sample uses them all.
+        """
         known = self._statistics
         return known.is_all_used and known.labels.num_examples < self._config.num_features
 
@@ -62,20 +67,21 @@ class Solver:
         known = self._statistics
         return solve(known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config)
 
-    def settled_few(self, keep: Settings | None = None) -> FewSolution:
-        """The same of few examples.
+    def settled_again(self, keep: Any = None) -> FewSolution | SetSolution:
+        """The same where it is remade.
 
         Args:
             keep: Settings that this chose before, of the same examples.
         """
         return solve_few(*self._by_name(), self._statistics.labels.by_name, self._config, keep)
 
-    def scores(self, solution: Solution | FewSolution) -> SampleScores:
+    def scores(self, solution: Solution | FewSolution | SetSolution) -> SampleScores:
         """What is said of the sample's members, each left out, by a settled solution."""
         known = self._statistics
         ids = [member.id for member in known.sample]
         if isinstance(solution, FewSolution):
             return score_few(*self._by_name(), ids, solution)
+        assert isinstance(solution, Solution), "of sets of labels there are no such scores"
         return score_sample(
             known.features.sums(),
             known.counts,
@@ -86,14 +92,14 @@ class Solver:
             solution.settings,
         )
 
-    def live(self, due: DueSolve) -> LiveSolution:
+    def live(self, due: DueSolve[Any]) -> LiveRidge[Any]:
         """A live predictor that has everything now."""
         known = self._statistics
         if known.is_few:
             return self._live_of_few(known.sample.members(), known.labels.names, due)
         return self._live_of_sums(known.labels.names, due)
 
-    def live_before(self, rows: AddedRows, settings: Settings | None) -> LiveSolution:
+    def live_before(self, rows: AddedRows, settings: Any) -> LiveRidge[Any]:
         """The live predictor that rows were added to, or will be, as it was when it was made."""
         known = self._statistics
         due, labels = DueSolve(keep=settings), known.labels.names[: rows.num_classes]
@@ -107,11 +113,13 @@ class Solver:
             for codes, classes, sign in rows.by_sign():
                 known.count(codes, classes, sign)
 
-    def _live_of_few(self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve) -> LiveSolution:
+    def _live_of_few(
+        self, members: Sequence[Sampled], labels: Sequence[str], due: DueSolve[Any]
+    ) -> LiveRidge[Any]:
         few = self._few(members, len(labels))
         return live_of_few(few, self._statistics.counts, labels, self._config, due)
 
-    def _live_of_sums(self, labels: Sequence[str], due: DueSolve) -> LiveSolution:
+    def _live_of_sums(self, labels: Sequence[str], due: DueSolve[Any]) -> LiveRidge[Any]:
         known = self._statistics
         return live_of_sums(known.features.sums(), known.counts, labels, self._sample_data, self._config, due)
 
@@ -120,15 +128,15 @@ class Solver:
         known = self._statistics
         order = known.labels.order()
         few = self._few(known.sample.members(), len(order))
-        return replace(few, classes_N=np.argsort(order)[few.classes_N]), known.counts.sums()[order]
+        return replace(few, members=few.members.renumbered(np.argsort(order))), known.counts.sums()[order]
 
     def _few(self, members: Sequence[Sampled], num_classes: int) -> FewExamples:
         codes = [member.code for member in members]
         coding = self._coding
         features: Remade[torch.Tensor] = Remade(lambda: coding.features(codes), lambda made: made.nbytes)
-        classes_N = self._statistics.labels.numbers(member.label for member in members)
+        classes = self._statistics.labels.members(member.label for member in members)
         counts_NH = gram_matrix(codes, self._config.gram_bits)
-        return FewExamples(features, counts_NH, classes_N, num_classes, coding.sketched)
+        return FewExamples(features, counts_NH, classes, num_classes, coding.sketched)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._statistics.sample)[:num_members]

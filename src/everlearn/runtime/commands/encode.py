@@ -12,7 +12,7 @@ from everlearn.journal.durable_files import storage_errors
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.reading import read_batches
 from everlearn.runtime.folder.rejected_file import append_rejections
-from everlearn.runtime.folder.run_settings import settings_in_file
+from everlearn.runtime.folder.run_settings import settings_in_file, with_task
 from everlearn.runtime.folder.useful_settings import check_fits_sources
 from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.threads import use_threads
@@ -99,7 +99,7 @@ def encode_stream(
     if out.exists() and not is_codes_file(out):
         raise StorageError(f"{out} exists and holds no codes; give --out another name")
     given, in_file = settings or {}, settings_in_file(config_file)
-    config = RunConfig().with_settings({**in_file, **given})
+    config = RunConfig().with_settings(with_task({**in_file, **given}, stream))
     use_threads(config.run.threads)
     source = open_source(stream, task_of(config).source_config(config.stream))
     if isinstance(source, CodesSource):

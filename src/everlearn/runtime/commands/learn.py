@@ -13,7 +13,7 @@ from everlearn.runtime.commands.learn_notes import no_example_message, no_target
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.folder.rebuild_report import write_reader_files
 from everlearn.runtime.folder.run_folder import GENERAL_FILE, RunFolder, is_run_folder
-from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file
+from everlearn.runtime.folder.run_settings import new_folder_name, settings_for, settings_in_file, with_task
 from everlearn.runtime.folder.stream_keys import source_key
 from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fits_sources, check_useful
 from everlearn.runtime.interruption import StopFlag
@@ -118,7 +118,10 @@ def learn_stream(
     try:
         key = source_key(request.stream)
         in_file = settings_in_file(request.config_file)
-        config = settings_for({**in_file, **request.settings}, folder, key)
+        given = {**in_file, **request.settings}
+        if folder is None:
+            given = with_task(given, request.stream)
+        config = settings_for(given, folder, key)
         keeps_texts = folder is not None and folder.journal.examples.keep_texts
         check_useful(config, request.settings, in_file, keeps_texts=keeps_texts)
         use_threads(config.run.threads)

@@ -107,6 +107,7 @@ def check_can_consolidate(folder: RunFolder) -> None:
             f"{folder.path} has a {folder.record.learner.kind} learner, which tunes its trunk as it learns: "
             "there is nothing to consolidate"
         )
+    folder.task.check_consolidates(str(folder.path))
     without_text = folder.journal.examples.num_without_text()
     if without_text:
         raise RunError(

@@ -16,7 +16,7 @@ from everlearn.runtime.folder.stream_keys import head_of
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig, flatten_settings
 from everlearn.stream.lines import stem_of
-from everlearn.tasks.table import task_of
+from everlearn.tasks.table import task_begun_by, task_of
 
 __all__ = [
     "is_arranged",
@@ -54,6 +54,21 @@ def settings_in_file(config_file: Path | None) -> dict[str, Any]:
     return dict(
         flatten_settings(RunConfig.from_file(config_file).model_dump(mode="json", exclude_unset=True))
     )
+
+
+def with_task(given: Mapping[str, Any], stream: str) -> dict[str, Any]:
+    """Settings for something new, with the task that the stream's beginning shows where none is given.
+
+    Args:
+        given: Explicit settings by dotted path.
+        stream: As given.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    if given.get("task") is not None:
+        return dict(given)
+    return {**given, "task": task_begun_by(stream, RunConfig().with_settings(given))}
 
 
 def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -> RunConfig:

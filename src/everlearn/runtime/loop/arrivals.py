@@ -14,6 +14,7 @@ from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.stream.rejections import deleted, duplicate, rejection_of
 from everlearn.stream.source import Rejection
 from everlearn.tasks.label_limit import LabelLimit
+from everlearn.tasks.task import Task
 from everlearn.types import Example
 
 __all__ = ["Sorted", "sort_arrivals"]
@@ -74,7 +75,7 @@ def sort_arrivals(
             digest = journal.deleted_ids.digest_of(id_)
             rejection = deleted(source_name, number, example, deletions[id_], digest)
         elif before is None and has_input:
-            reason = learner.reading_problem(example) or _label_problem(example, labels)
+            reason = learner.reading_problem(example) or _target_problem(example, live.folder.task, labels)
         elif before is None:
             reason = (
                 f"it has no text (see --text-field), and no earlier example has the id {id_!r} for "
@@ -94,7 +95,7 @@ def sort_arrivals(
         elif journal.examples.lacks_code(before.offset):
             reason = f"target for id {id_!r}, which came with codes of a trunk that a rollback has taken back"
         else:
-            reason = _label_problem(example, labels)
+            reason = _target_problem(example, live.folder.task, labels)
         if reason is not None:
             rejection = rejection_of(source_name, number, example, reason)
         if rejection is not None:
@@ -112,8 +113,13 @@ def sort_arrivals(
     return result
 
 
-def _label_problem(example: Example, labels: LabelLimit | None) -> str | None:
-    return None if labels is None else labels.problem_of(example.target)
+def _target_problem(example: Example, task: Task, labels: LabelLimit | None) -> str | None:
+    if example.target is None:
+        return None
+    problem = task.target_problem(example.target)
+    if problem is None and labels is not None:
+        problem = labels.problem_of(task.labels_of(example.target))
+    return problem
 
 
 def _lacks_text(journal: Journal, before: KnownExample, learner: RunLearner) -> bool:

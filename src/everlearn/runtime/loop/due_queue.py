@@ -55,7 +55,7 @@ class DueQueue:
         due = [self._waiting.popitem(last=False) for _ in range(min(limit, len(self._waiting)))]
         return self._released(due, None)
 
-    def labels(self) -> set[str]:
+    def targets(self) -> set[str]:
         """The targets of all that wait."""
         return {example.target for example in self._waiting.values() if example.target is not None}
 

@@ -83,7 +83,7 @@ class Intake:
 
     def sort(self, examples: Sequence[Example], first_number: int) -> Sorted:
         """What of a batch is new, a target for what is known, or to be rejected."""
-        labels = self._labels_for(len(examples))
+        labels = self._labels_for(examples)
         return sort_arrivals(self._live, examples, self._source_name, first_number, self._ngram_max, labels)
 
     def take(self, fresh: Sequence[Example]) -> Taken:
@@ -119,10 +119,13 @@ class Intake:
                 flags.append(replace(flag, offset=offset))
         return Taken(first, arrivals, predictions, flags, unlearnable)
 
-    def _labels_for(self, num_examples: int) -> LabelLimit | None:
+    def _labels_for(self, examples: Sequence[Example]) -> LabelLimit | None:
         """What refuses labels in a batch; None where all of its labels have room whatever they are."""
         if self._max_labels is None:
             return None
-        if len(self._live.scores.labels) + len(self._queue) + num_examples <= self._max_labels:
+        labels_of = self._live.folder.task.labels_of
+        waiting = [label for target in self._queue.targets() for label in labels_of(target)]
+        new = sum(len(labels_of(example.target)) for example in examples if example.target is not None)
+        if len(self._live.scores.labels) + len(waiting) + new <= self._max_labels:
             return None
-        return LabelLimit(self._max_labels, {*self._live.learner.labels, *self._queue.labels()})
+        return LabelLimit(self._max_labels, {*self._live.learner.labels, *waiting})

@@ -22,9 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from everlearn.errors import InputError, StorageError
+from everlearn.label_set import is_set
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.files.columnar import RowRecords, first_row_of, open_parquet, parquet_pieces
 from everlearn.stream.files.row_digest import pieces_behind
+from everlearn.stream.notes import ReadingNotes
+from everlearn.stream.records.labels import AS_SETS
 from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import SourceConfig
 from everlearn.types import Code, Cursor, Example, Json
@@ -221,7 +224,7 @@ class CodesSource:
 
     Args:
         path: The file.
-        config: Only ``strict`` matters; the columns of a codes file are fixed.
+        config: Only ``strict``, and what targets may be, matters; the columns of a codes file are fixed.
 
     Raises:
         InputError: The file is no codes file, or one of another format version.
@@ -230,7 +233,10 @@ class CodesSource:
     def __init__(self, path: str | os.PathLike[str], config: SourceConfig | None = None) -> None:
         self._path = Path(path)
         self.name = self._path.name
-        self._strict = config is not None and config.strict
+        config = config or SourceConfig()
+        self._strict = config.strict
+        self._fields = config.fields
+        self.notes = ReadingNotes(self.name)
         with open_parquet(self._path) as file:
             schema = file.schema_arrow
             self._num_rows = int(file.metadata.num_rows)
@@ -267,9 +273,19 @@ class CodesSource:
             file.close()
             raise
         records = RowRecords(
-            pieces, first_row=row, parse=_example, name=self.name, close=file.close, digest=digest
+            pieces, first_row=row, parse=self._parse, name=self.name, close=file.close, digest=digest
         )
         return BatchReader(records, strict=self._strict)
+
+    def _parse(self, row: Row, number: int) -> Example:
+        example = _example(row, number)
+        if self._fields.target_is_label and example.target is not None and is_set(example.target):
+            self.notes.has_label_lists = True
+            if not self._fields.several_labels:
+                if not self._fields.lenient_target:
+                    raise RecordError(f"its target is a list, and one label can be learned: {AS_SETS}")
+                return example.with_target(None)
+        return example
 
     def count(self) -> int | None:
         """Rows."""

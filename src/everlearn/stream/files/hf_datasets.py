@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,11 @@ class HuggingFaceSource:
             raise InputError(f"data set {dataset!r} cannot be loaded: {error}") from error
         table, split = _choose_split(loaded, split, dataset)
         self._table = table.with_format("arrow")
+        # A column of labels, or of lists of labels.
+        features = {name: getattr(one, "feature", one) for name, one in table.features.items()}
         self._class_names = {
             name: feature.names
-            for name, feature in table.features.items()
+            for name, feature in features.items()
             if isinstance(feature, datasets.ClassLabel)
         }
         stem = path.name if path.is_dir() else dataset
@@ -81,11 +83,19 @@ class HuggingFaceSource:
             for column, names in class_names.items():
                 value = row[column]
                 if isinstance(value, int):
-                    # The library writes -1 for "no label".
-                    row[column] = names[value] if 0 <= value < len(names) else None
+                    row[column] = _named(value, names)
+                elif isinstance(value, list):
+                    row[column] = [_named(one, names) for one in value]
             return parse(row, number)
 
         return parse_named if class_names else parse
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """The name of a label; the library writes -1 for "no label"."""
+    if not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None
 
 
 def _choose_split(loaded: Any, split: str | None, dataset: str) -> tuple[Any, str | None]:

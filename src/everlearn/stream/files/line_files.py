@@ -131,7 +131,11 @@ def text_parser(mapper: RecordMapper, fields: FieldNames) -> LineParser:
         if found is None:
             return mapper.example({fields.text: text}, number)
         labels, text = found
-        label = None if fields.lenient_target else one_label(labels)
+        label: Json = None
+        if fields.several_labels:
+            label = labels
+        elif not fields.lenient_target:
+            label = one_label(labels)
         return mapper.example({fields.text: text, mapper.target_name: label}, number)
 
     return parse

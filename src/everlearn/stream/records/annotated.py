@@ -41,11 +41,12 @@ class Annotated:
         texts = [name for name in self.shown if isinstance(self.fields.get(name), str)]
         return texts[0] if len(texts) == 1 else None
 
-    def label(self, question: str | None) -> tuple[str | None, Json]:
-        """The question that was answered, and the label.
+    def label(self, question: str | None, *, several: bool = False) -> tuple[str | None, Json]:
+        """The question that was answered, and the label, or the list of labels.
 
         Args:
             question: That is asked for; None: the only one.
+            several: Whether there may be several labels.
 
         Raises:
             RecordError: Several questions, labels or opinions.
@@ -56,7 +57,7 @@ class Annotated:
                 "name one (--target-field)"
             )
         name = next(iter(self.answers), None) if question is None else question
-        return name, agreed_label(self.answers.get(name or "", ()))
+        return name, agreed_label(self.answers.get(name or "", ()), several=several)
 
 
 def flattened(record: Record) -> Annotated | None:

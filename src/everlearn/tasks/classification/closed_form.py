@@ -28,8 +28,12 @@ __all__ = [
 KIND = "closed-form"
 
 
+Kind = type[ClosedFormLearner]
+"""Which of the learners that have the same record."""
+
+
 def new_closed_form_learner(
-    config: RunConfig, source: Source | None, models: ModelPool
+    config: RunConfig, source: Source | None, models: ModelPool, kind: Kind = ClosedFormLearner
 ) -> tuple[ClosedFormLearner, LearnerRecord]:
     """See ``Task.new_learner``."""
     if isinstance(source, CodesSource):
@@ -50,12 +54,15 @@ def new_closed_form_learner(
         coder_config=coder.config,
         dense_size=coder.dense_size,
     )
-    return _learner(config, coder, closed_form), record
+    return _learner(config, coder, closed_form, kind), record
 
 
-def closed_form_learner(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
+def closed_form_learner(
+    config: RunConfig, record: LearnerRecord, origin: Origin, kind: Kind = ClosedFormLearner
+) -> ClosedFormLearner:
     """See ``Task.learner``."""
-    return _learner(config, _recorded(config, record, origin), ClosedFormConfig.from_json(record.config))
+    closed_form = ClosedFormConfig.from_json(record.config)
+    return _learner(config, _recorded(config, record, origin), closed_form, kind)
 
 
 def closed_form_like(config: RunConfig, record: LearnerRecord, origin: Origin) -> ClosedFormLearner:
@@ -112,7 +119,9 @@ def _closed_form_config(config: RunConfig) -> ClosedFormConfig:
     return ClosedFormConfig.of_size(**settings)
 
 
-def _learner(config: RunConfig, coder: RecordedCoder, closed_form: ClosedFormConfig) -> ClosedFormLearner:
+def _learner(
+    config: RunConfig, coder: RecordedCoder, closed_form: ClosedFormConfig, kind: Kind = ClosedFormLearner
+) -> ClosedFormLearner:
     device = choose_device(config.model.device)
     open_ended = closed_form.replace(max_classes=MOST_LABELS)
-    return ClosedFormLearner(coder, open_ended, device=device)
+    return kind(coder, open_ended, device=device)

@@ -39,7 +39,7 @@ class LabelEvaluation:
         names = ("examples", "accuracy", "macro_f1", "log_loss", "calibration_error")
         return {
             **{name: summary[name] for name in names},
-            "unknown_labels": sum(label not in known for label in held_out.labels),
+            "unknown_labels": sum(label not in known for label in held_out.targets),
             "rejected": len(held_out.rejected),
             "too_many_rejected": self._too_many,
         }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from everlearn.errors import InputError
 from everlearn.evaluation.matrix import AccuracyMatrix
@@ -14,14 +16,14 @@ from everlearn.stream.source import Rejection, Source
 from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.reading import read_all
 from everlearn.tasks.scores import Tested
-from everlearn.types import Example
+from everlearn.types import Example, Prediction
 
-__all__ = ["LabelHeldOut"]
+__all__ = ["LabelHeldOut", "PreparedHeldOut", "scored"]
 
 _BATCH_SIZE = 512
 
 
-class LabelHeldOut(HeldOut):
+class PreparedHeldOut(HeldOut):
     """A test set that is kept prepared (codes, not texts, where the learner works on codes).
 
     Args:
@@ -45,21 +47,13 @@ class LabelHeldOut(HeldOut):
         return len(self._examples)
 
     @property
-    def labels(self) -> list[str]:
-        """The label of each example."""
+    def targets(self) -> list[str]:
+        """The target of each example."""
         return [str(example.target) for example in self._examples]
 
-    def scores(self, learner: RunLearner) -> PrequentialScores:
-        """Predict the whole set and score it."""
-        self._prepare(learner)
-        return _score(learner, self._examples)
-
-    def test(self, learner: RunLearner) -> Tested:
-        """See HeldOut."""
-        scores = self.scores(learner)
-        names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
-        summary = scores.summary()
-        return Tested(figures={f"test_{name}": summary[name] for name in names}, confusion=scores.confusion())
+    @abstractmethod
+    def _accuracy(self, learner: RunLearner, examples: Sequence[Example]) -> float | None:
+        """Share of prepared examples that are predicted right; None where there are none."""
 
     def after_experience(
         self,
@@ -78,7 +72,7 @@ class LabelHeldOut(HeldOut):
         if matrix is None or list(matrix.experience_names) != names:
             matrix = AccuracyMatrix(names)
         for on, examples in enumerate(parts):
-            accuracy = _score(learner, examples).summary()["accuracy"]
+            accuracy = self._accuracy(learner, examples)
             if accuracy is not None:
                 matrix.record(index, on, accuracy)
         return matrix
@@ -120,10 +114,40 @@ class LabelHeldOut(HeldOut):
         return parts
 
 
-def _score(learner: RunLearner, examples: Sequence[Example]) -> PrequentialScores:
+class Updated(Protocol):
+    """Scores that take in a batch."""
+
+    def update(self, predictions: Sequence[Prediction], targets: Sequence[str | None]) -> None:
+        """Score one batch."""
+        ...
+
+
+S = TypeVar("S", bound=Updated)
+
+
+def scored(scores: S, learner: RunLearner, examples: Sequence[Example]) -> S:
     """Predict prepared examples and score them."""
-    scores = PrequentialScores()
     for start in range(0, len(examples), _BATCH_SIZE):
         batch = examples[start : start + _BATCH_SIZE]
         scores.update(learner.predict(batch), [example.target for example in batch])
     return scores
+
+
+class LabelHeldOut(PreparedHeldOut):
+    """A test set with one label an example."""
+
+    def scores(self, learner: RunLearner) -> PrequentialScores:
+        """Predict the whole set and score it."""
+        self._prepare(learner)
+        return scored(PrequentialScores(), learner, self._examples)
+
+    def test(self, learner: RunLearner) -> Tested:
+        """See HeldOut."""
+        scores = self.scores(learner)
+        names = ("accuracy", "macro_f1", "log_loss", "calibration_error")
+        summary = scores.summary()
+        return Tested(figures={f"test_{name}": summary[name] for name in names}, confusion=scores.confusion())
+
+    def _accuracy(self, learner: RunLearner, examples: Sequence[Example]) -> float | None:
+        accuracy: float | None = scored(PrequentialScores(), learner, examples).summary()["accuracy"]
+        return accuracy

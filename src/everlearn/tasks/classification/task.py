@@ -16,7 +16,8 @@ from everlearn.tasks.classification.held_out import LabelHeldOut
 from everlearn.tasks.classification.label_limit import label_limit
 from everlearn.tasks.classification.scores import LabelScores
 from everlearn.tasks.codes import refuse_codes
-from everlearn.tasks.evaluation import EvaluationRequest
+from everlearn.tasks.evaluation import Evaluation, EvaluationRequest
+from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.scores import RunScores
@@ -73,7 +74,7 @@ class Classification(Task):
         """See Task."""
         return LabelScores(config.run.rolling_window)
 
-    def held_out(self, source: Source, config: RunConfig) -> LabelHeldOut:
+    def held_out(self, source: Source, config: RunConfig) -> HeldOut:
         """See Task."""
         return LabelHeldOut(source)
 
@@ -81,7 +82,7 @@ class Classification(Task):
         """See Task."""
         return LabelExams(journal, settings.recent, settings.long_term, reads_text=reads_text)
 
-    def evaluation(self, request: EvaluationRequest) -> LabelEvaluation:
+    def evaluation(self, request: EvaluationRequest) -> Evaluation:
         """See Task."""
         if len(request.specs) > 1 or request.adapt or request.forget_documents:
             raise ConfigError(f"{request.run} is a classifier's run: give one FILE, without --adapt")

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from everlearn.learning.closed_form.saved_state import codes_from_tensors, codes_to_tensors
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.memory.hash_sample import Sampled
 from everlearn.types import Code, Json
 
@@ -32,14 +33,14 @@ class Batch:
     Attributes:
         ids: Ids.
         codes: Codes.
-        classes_B: Classes.
+        members: Their classes.
         num_classes: C, new ones included.
         sign: -1: they were taken out.
     """
 
     ids: Sequence[str]
     codes: Sequence[Code]
-    classes_B: npt.NDArray[np.int64]
+    members: Members
     num_classes: int
     sign: Literal[1, -1] = 1
 
@@ -69,13 +70,13 @@ class AddedRows:
         """All batches, in their order."""
         return [*self.added, *self.pending]
 
-    def by_sign(self) -> Iterator[tuple[list[Code], npt.NDArray[np.int64], int]]:
+    def by_sign(self) -> Iterator[tuple[list[Code], Members, int]]:
         """Codes and classes of all batches, those that were added and those that were taken out."""
         for sign in (1, -1):
             batches = [batch for batch in self.all() if batch.sign == sign]
             if batches:
                 codes = [code for batch in batches for code in batch.codes]
-                yield codes, np.concatenate([batch.classes_B for batch in batches]), sign
+                yield codes, _joined(batches), sign
 
     def without(self, members: Iterable[Sampled]) -> list[Sampled]:
         """Those of a sample that holds everything which the base is of."""
@@ -92,8 +93,10 @@ class AddedRows:
         """The batches as tensors and JSON."""
         batches = self.all()
         tensors = codes_to_tensors([code for batch in batches for code in batch.codes], _PREFIX)
-        classes = [batch.classes_B for batch in batches] or [np.zeros(0, np.int64)]
-        tensors[f"{_PREFIX}classes"] = torch.from_numpy(np.concatenate(classes))
+        members = _joined(batches)
+        tensors[f"{_PREFIX}classes"] = torch.from_numpy(members.classes_N)
+        if members.rows_N is not None:
+            tensors[f"{_PREFIX}rows"] = torch.from_numpy(members.rows_N)
         data: dict[str, Json] = {
             "num_classes": self.num_classes,
             "is_few": self.is_few,
@@ -109,16 +112,30 @@ class AddedRows:
     def from_state(cls, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> AddedRows:
         """The inverse of ``to_state``."""
         codes = codes_from_tensors(tensors, _PREFIX)
-        classes = tensors[f"{_PREFIX}classes"].numpy()
+        saved_rows = tensors.get(f"{_PREFIX}rows")
+        members = Members(
+            tensors[f"{_PREFIX}classes"].numpy(), None if saved_rows is None else saved_rows.numpy()
+        )
         rows, start = cls(int(data["num_classes"]), bool(data["is_few"])), 0
         for batch in data["batches"]:
             ids = [str(id_) for id_ in batch["ids"]]
             stop = start + len(ids)
             sign: Literal[1, -1] = 1 if batch["sign"] == 1 else -1
             rows.pending.append(
-                Batch(ids, codes[start:stop], classes[start:stop].copy(), int(batch["num_classes"]), sign)
+                Batch(ids, codes[start:stop], members.part(start, stop), int(batch["num_classes"]), sign)
             )
             start = stop
         num_added = int(data["num_added"])
         rows.added, rows.pending = rows.pending[:num_added], rows.pending[num_added:]
         return rows
+
+
+def _joined(batches: Sequence[Batch]) -> Members:
+    """The classes of the examples of all batches."""
+    starts = accumulate((len(batch.ids) for batch in batches), initial=0)
+    parts = [batch.members for batch in batches]
+    classes_N = np.concatenate([part.classes_N for part in parts] or [np.zeros(0, np.int64)])
+    if all(part.rows_N is None for part in parts):
+        return Members(classes_N)
+    rows = [part.rows + start for part, start in zip(parts, starts, strict=False)]
+    return Members(classes_N, np.concatenate(rows))

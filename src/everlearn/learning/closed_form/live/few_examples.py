@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
@@ -18,6 +16,7 @@ from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.remade import Remade
 from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import FloatArray
 
 __all__ = ["FewExamples", "Judged"]
@@ -30,24 +29,24 @@ class FewExamples:
     Attributes:
         features: int8 (N, M); made again from the codes where they were let go.
         counts_NH: Hashed counts of grams.
-        classes_N: Their classes.
+        members: Their classes.
         num_classes: C.
         sketched: Which features are the sketch's, ascending.
     """
 
     features: Remade[torch.Tensor]
     counts_NH: sp.csr_matrix
-    classes_N: npt.NDArray[np.int64]
+    members: Members
     num_classes: int
     sketched: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.classes_N)
+        return int(self.counts_NH.shape[0])
 
     @property
     def counts_C(self) -> torch.Tensor:
         """Examples of each class."""
-        return torch.bincount(torch.from_numpy(self.classes_N), minlength=self.num_classes)
+        return torch.bincount(torch.from_numpy(self.members.classes_N), minlength=self.num_classes)
 
     def products(self, num_features: int | None = None) -> ExactProducts:
         """Products of the features, or of the leading ones."""
@@ -66,17 +65,17 @@ class FewExamples:
             scale: Default: that of the products.
         """
         base = DualBase(products, self.counts_C, shrinkage, scale)
-        return FreshRidge.of_few(base, products, torch.from_numpy(self.classes_N))
+        return FreshRidge.of_few(base, products, *self.members.tensors())
 
     def left_out(self, num: int, ridge: FreshRidge) -> tuple[FloatArray, FloatArray]:
         """Leave-one-out scores (S, C) and leverages (S,) of the first so many, by a ridge expert of all."""
-        classes_S = torch.from_numpy(self.classes_N[:num])
-        scores_SC, leverages_S = ridge.without_self(torch.arange(len(classes_S)), classes_S)
+        num = min(num, len(self))
+        scores_SC, leverages_S = ridge.without_self(torch.arange(num), *self.members.part(0, num).tensors())
         return scores_SC.double().cpu().numpy(), leverages_S.double().cpu().numpy()
 
     def words_left_out(self, num: int, words: NaiveBayesScorer, sums_CH: sp.csr_matrix) -> FloatArray:
         """Leave-one-out scores (S, C) of the first so many by the naive Bayes expert of these sums."""
-        return words.scores_without_self(self.counts_NH[:num], self.classes_N[:num], sums_CH)
+        return words.scores_without_self(self.counts_NH[:num], self.members.classes_N[:num], sums_CH)
 
 
 class Judged:
@@ -92,7 +91,7 @@ class Judged:
         self._few = few
         self._products = products
         self._words_SC = words_SC
-        self._classes_S = few.classes_N[: len(words_SC)]
+        self._classes_S = few.members.classes_N[: len(words_SC)]
         self._tried: dict[Shrinkage, tuple[FreshRidge, Mixture]] = {}
         self._grid = ShrinkageGrid.of(len(few), has_sketch=len(few.sketched) > 0)
 

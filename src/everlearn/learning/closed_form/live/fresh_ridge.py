@@ -3,7 +3,8 @@
 A base (see ``ridge_base``) is made now and then; what is learned after it are rows (see ``signed_rows``).
 Together they say what a solution of all examples with the base's λ would say, to rounding.
 
-Legend: B examples, S members of a sample, R rows, N of the base, M features, C classes.
+Legend: B examples, S members of a sample, R rows, N of the base (or pairs of an example and a class), M
+features, C classes.
 """
 
 from __future__ import annotations
@@ -49,11 +50,24 @@ class FreshRidge:
         self._means = torch.zeros(0, dtype=torch.float64, device=base.prior_C.device)
 
     @classmethod
-    def of_few(cls, base: DualBase, products: ExactProducts, classes_N: torch.Tensor) -> Self:
-        """Of a base of few examples, whose products and classes are given: they are the first rows."""
+    def of_few(
+        cls,
+        base: DualBase,
+        products: ExactProducts,
+        classes_N: torch.Tensor,
+        rows_N: torch.Tensor | None = None,
+    ) -> Self:
+        """Of a base of few examples, whose products and classes are given: they are the first rows.
+
+        Args:
+            base: The base.
+            products: Of its examples.
+            classes_N: Their classes.
+            rows_N: Which example each class is of; None: each is of one.
+        """
         fresh = cls(base)
         residuals_NC = -base.prior_C.repeat(base.num_examples, 1)
-        residuals_NC[torch.arange(base.num_examples), classes_N] += 1
+        residuals_NC[_rows(rows_N, base.num_examples), classes_N] += 1
         nothing = base.prior_C.new_zeros(0, base.num_examples)
         fresh._rows.append(nothing, base.among_own(products), residuals_NC)
         fresh._num_own = base.num_examples
@@ -96,21 +110,29 @@ class FreshRidge:
         own_B = self._base.variances(seen.vectors) + 1 / self._base.num_examples
         return own_B - self._rows.explained(seen.half_RB)
 
-    def add(self, seen: Seen, classes_B: torch.Tensor, num_classes: int, sign: Literal[1, -1] = 1) -> bool:
+    def add(
+        self,
+        seen: Seen,
+        classes_N: torch.Tensor,
+        num_classes: int,
+        sign: Literal[1, -1] = 1,
+        rows_N: torch.Tensor | None = None,
+    ) -> bool:
         """Learn examples, or take them out again.
 
         Args:
             seen: What this object saw of them, as it is now.
-            classes_B: Their classes.
+            classes_N: Their classes.
             num_classes: C, new ones included.
             sign: 1, or -1 to take out.
+            rows_N: Which example each class is of; None: each is of one.
 
         Returns:
             False: they cannot be taken out in this precision; nothing was changed.
         """
-        residuals_BC = seen.base_BC.new_zeros(len(classes_B), num_classes)
+        residuals_BC = seen.base_BC.new_zeros(len(seen.base_BC), num_classes)
         residuals_BC[:, : seen.base_BC.shape[1]] -= seen.base_BC
-        residuals_BC[torch.arange(len(classes_B)), classes_B] += 1
+        residuals_BC[_rows(rows_N, len(residuals_BC)), classes_N] += 1
         block_BB = self._base.covariances(seen.vectors, seen.vectors) + 1 / self._base.num_examples
         if not self._rows.append(seen.half_RB, block_BB, residuals_BC, sign):
             return False
@@ -118,19 +140,20 @@ class FreshRidge:
         return True
 
     def without_self(
-        self, members_S: torch.Tensor, classes_S: torch.Tensor
+        self, members_S: torch.Tensor, classes_N: torch.Tensor, rows_N: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Leave-one-out scores (S, C) and leverages (S,) of some of few examples, before others came.
 
         Args:
             members_S: Which of the base's examples.
-            classes_S: Their classes.
+            classes_N: Their classes.
+            rows_N: Which of them each class is of; None: each is of one.
         """
         left_SC, leverages_S = self._rows.left_of(members_S)
         leverages_S = (leverages_S + 1 / self._base.num_examples).clamp(max=1 - 1e-6)
         # target - (target - score) / (1 - leverage), where target - score is what is left.
         scores_SC = -left_SC / (1 - leverages_S)[:, None]
-        scores_SC[torch.arange(len(members_S)), classes_S] += 1
+        scores_SC[_rows(rows_N, len(members_S)), classes_N] += 1
         return scores_SC, leverages_S / (1 - leverages_S)
 
     def _keep(self, vectors: Vectors) -> None:
@@ -143,3 +166,7 @@ class FreshRidge:
         self._means = with_room(self._means, stop)
         self._inputs[start:stop] = vectors.inputs
         self._means[start:stop] = vectors.means_B
+
+
+def _rows(rows_N: torch.Tensor | None, num_examples: int) -> torch.Tensor:
+    return torch.arange(num_examples) if rows_N is None else rows_N

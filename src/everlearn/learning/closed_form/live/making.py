@@ -28,7 +28,7 @@ def live_of_few(
     counts: CountSums,
     labels: Sequence[str],
     config: ClosedFormConfig,
-    due: DueSolve,
+    due: DueSolve[Settings],
 ) -> LiveSolution:
     """A live solution from the examples themselves.
 
@@ -59,7 +59,7 @@ def live_of_sums(
     labels: Sequence[str],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
-    due: DueSolve,
+    due: DueSolve[Settings],
 ) -> LiveSolution:
     """A live solution from the sums, at full size; see ``solution.choose``."""
     order = list(range(len(labels)))

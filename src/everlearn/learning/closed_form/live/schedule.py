@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.learning.closed_form.label_sets.settings import SetSettings, set_settings_from_json
 from everlearn.learning.closed_form.solution import DueSolve, Settings, settings_from_json
 from everlearn.types import Json
 
@@ -15,6 +17,9 @@ MOST_ROWS = 1024
 """Rows behind a base of many examples: each costs more the more there are, and a base is dear."""
 _FEW_EXAMPLES = 2048  # up to here each example counts and solves are small, so they are made more often
 _GROWTH_OF_FEW = 1.5
+
+
+AnySettings = Settings | SetSettings
 
 
 class SolveSchedule:
@@ -29,11 +34,11 @@ class SolveSchedule:
 
     def __init__(self, config: ClosedFormConfig) -> None:
         self._config = config
-        self.settings: Settings | None = None
+        self.settings: AnySettings | None = None
         self._chosen_examples = 0
         self._chosen_labels = 0
 
-    def due(self, num_examples: int, num_labels: int, num_rows: int | None) -> DueSolve | None:
+    def due(self, num_examples: int, num_labels: int, num_rows: int | None) -> DueSolve[Any] | None:
         """What to solve now, if anything.
 
         Args:
@@ -45,14 +50,14 @@ class SolveSchedule:
         growth = self._config.refresh_growth
         if num_examples <= _FEW_EXAMPLES:
             growth = min(growth, _GROWTH_OF_FEW)
-        # Settings fitted while there was one label say nothing of several; of one, there is nothing to choose.
+        # Settings of one label say nothing of several; while there is one, there is nothing to choose.
         near = self.settings if self._chosen_labels > 1 or self._chosen_labels == num_labels else None
         if near is None or num_examples >= growth * self._chosen_examples:
             is_news = num_rows is None or num_examples != self._chosen_examples
             return DueSolve(near=near) if is_news else None
         return DueSolve(keep=near) if num_rows is None or num_rows > MOST_ROWS else None
 
-    def note(self, solve: DueSolve, settings: Settings, num_examples: int, num_labels: int) -> None:
+    def note(self, solve: DueSolve[Any], settings: AnySettings, num_examples: int, num_labels: int) -> None:
         """Take note of a solve that was made."""
         if solve.keep is None:
             self.settings = settings
@@ -66,7 +71,7 @@ class SolveSchedule:
             "chosen_labels": self._chosen_labels,
         }
 
-    def restore(self, saved: Mapping[str, Json], settings: Settings | None) -> None:
+    def restore(self, saved: Mapping[str, Json], settings: AnySettings | None) -> None:
         """The inverse of ``to_json``.
 
         Args:
@@ -74,6 +79,10 @@ class SolveSchedule:
             settings: Those of the solution that was saved with it: earlier formats have them only there.
         """
         own = saved.get("settings")
-        self.settings = settings if own is None else settings_from_json(own)
+        self.settings = settings if own is None else _from_json(own)
         self._chosen_examples = int(saved.get("chosen_examples", saved.get("solved_examples", 0)))
         self._chosen_labels = int(saved.get("chosen_labels", len(saved.get("solved_labels", ()))))
+
+
+def _from_json(saved: Mapping[str, Json]) -> AnySettings:
+    return set_settings_from_json(saved) if "calibration" in saved else settings_from_json(saved)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from everlearn.learning.closed_form.coding import Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.few_solution import FewSolution
+from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import AddedRows, Batch
-from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.live.live_ridge import LiveRidge
 from everlearn.learning.closed_form.live.schedule import SolveSchedule
 from everlearn.learning.closed_form.remade import Kept, Remade
 from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
@@ -26,8 +28,8 @@ from everlearn.types import Json
 
 __all__ = ["Served", "Serving", "Settled"]
 
-Settled = Solution | FewSolution
-_Live = Kept[LiveSolution] | Remade[LiveSolution]
+Settled = Solution | FewSolution | SetSolution
+_Live = Kept[LiveRidge[Any]] | Remade[LiveRidge[Any]]
 
 _SOLUTION = "solution."
 
@@ -70,14 +72,16 @@ class Serving:
 
     def invalidate(self) -> None:
         """Something was forgotten: nothing of before is used again."""
-        self._solution: Kept[Solution] | Remade[FewSolution] | None = None  # where it is settled
+        self._solution: Kept[Solution] | Remade[FewSolution | SetSolution] | None = (
+            None  # where it is settled
+        )
         self._live: _Live | None = None  # where it is not
-        self._ahead: LiveSolution | None = None  # what the next solve will come to, where it was asked for
+        self._ahead: LiveRidge[Any] | None = None  # what the next solve will come to, where it was asked for
         self._rows = AddedRows()
         self._schedule = SolveSchedule(self._config)
 
     @property
-    def current(self) -> Settled | LiveSolution | None:
+    def current(self) -> Settled | LiveRidge[Any] | None:
         """What predictions are made by, without what was learned since it was refreshed."""
         if self._solution is not None:
             return self._solution.get()
@@ -119,18 +123,18 @@ class Serving:
             return
         self._live = self._ahead = None  # its memory is needed
         self._rows = AddedRows()
-        if self._solver.is_dual:
-            few = self._solver.settled_few()
-            self._note_solve(DueSolve(), few)
-            self._solution = self._settled_again().holding(few)
+        if self._solver.is_remade:
+            again = self._solver.settled_again()
+            self._note_solve(DueSolve(), again)
+            self._solution = self._settled_again().holding(again)
         else:
             solution = self._solver.settled()
             self._note_solve(DueSolve(), solution)
             self._solution = Kept(solution)
 
-    def _settled_again(self) -> Remade[FewSolution]:
-        """Of few examples: with the settings that were chosen."""
-        return Remade(lambda: self._solver.settled_few(self._schedule.settings), lambda few: few.num_bytes)
+    def _settled_again(self) -> Remade[FewSolution | SetSolution]:
+        """With the settings that were chosen."""
+        return Remade(lambda: self._solver.settled_again(self._schedule.settings), lambda one: one.num_bytes)
 
     def sample_scores(self) -> SampleScores:
         """See the learner's."""
@@ -149,18 +153,18 @@ class Serving:
         self._live = self._live_again().holding(live) if self._rows.is_few else Kept(live)
         self._note_solve(due, live)
 
-    def _live_again(self) -> Remade[LiveSolution]:
+    def _live_again(self) -> Remade[LiveRidge[Any]]:
         """Of few examples: by the rows that were added to it."""
         return Remade(self._as_it_was, lambda live: live.num_bytes)
 
-    def _as_it_was(self) -> LiveSolution:
+    def _as_it_was(self) -> LiveRidge[Any]:
         """The live predictor made again: without what was added since, which is added again."""
         live = self._solver.live_before(self._rows, self._schedule.settings)
         for batch in self._rows.added:
             self._add(live, batch)
         return live
 
-    def snapshot(self) -> Settled | LiveSolution | None:
+    def snapshot(self) -> Settled | LiveRidge[Any] | None:
         """What ``refresh`` would make current, and will not solve again."""
         due = self._due()
         if due is None:
@@ -203,18 +207,18 @@ class Serving:
         if solution is not None and data.get("is_settled", True):
             self._solution = Kept(solution)
         elif solution is None and data.get("is_settled", False):
-            if not self._solver.is_dual or self._schedule.settings is None:
+            if not self._solver.is_remade or self._schedule.settings is None:
                 raise ValueError("there is neither a solution nor what it is made of")
             self._solution = self._settled_again()
         if live is not None:
             self._rows = AddedRows.from_state(tensors, live)
             self._live = self._live_again() if self._rows.is_few else Kept(self._as_it_was())
 
-    def _note_solve(self, due: DueSolve, made: Settled | LiveSolution) -> None:
+    def _note_solve(self, due: DueSolve[Any], made: Settled | LiveRidge[Any]) -> None:
         known = self._statistics.labels
         self._schedule.note(due, made.settings, known.num_examples, len(known))
 
-    def _due(self) -> DueSolve | None:
+    def _due(self) -> DueSolve[Any] | None:
         """The solve that the next prediction needs; None: the predictor that there is has everything now."""
         if self.is_settled:
             return None
@@ -236,12 +240,12 @@ class Serving:
             rows.added.append(rows.pending.pop(0))
         return True
 
-    def _add(self, live: LiveSolution, batch: Batch) -> bool:
+    def _add(self, live: LiveRidge[Any], batch: Batch) -> bool:
         """Add a batch to a live predictor; False: it cannot go on."""
         return live.add(
             self._featurize(batch.codes),
             gram_matrix(batch.codes, self._config.gram_bits),
-            batch.classes_B,
+            batch.members,
             self._statistics.labels.names[: batch.num_classes],
             batch.sign,
         )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code
 
 __all__ = ["ClassStatistic"]
@@ -22,11 +21,11 @@ class ClassStatistic(Protocol):
     Classes are numbers; ``Statistics`` knows which label each is.
     """
 
-    def add(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], num_classes: int) -> None:
+    def add(self, codes: Sequence[Code], members: Members, num_classes: int) -> None:
         """Add examples of classes in 0…num_classes-1, of which some may be new."""
         ...
 
-    def subtract(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64]) -> None:
+    def subtract(self, codes: Sequence[Code], members: Members) -> None:
         """Take examples out that were added before."""
         ...
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code
 
-__all__ = ["CountSums", "gram_matrix"]
+__all__ = ["CountSums", "gram_matrix", "no_grams"]
 
 _HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
 _INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
@@ -38,6 +39,11 @@ def gram_matrix(codes: Sequence[Code], gram_bits: int) -> sp.csr_matrix:
     return matrix
 
 
+def no_grams(num: int) -> sp.csr_matrix:
+    """The hashed counts of so many texts where nobody looks at them: (B, 0)."""
+    return sp.csr_matrix((num, 0), dtype=np.int64)
+
+
 class CountSums:
     """Exact sums of hashed counts by class.
 
@@ -55,18 +61,18 @@ class CountSums:
         self._num_waiting = 0
         self._num_classes = 0
 
-    def add(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64], num_classes: int) -> None:
-        """Add examples of the given classes."""
+    def add(self, codes: Sequence[Code], members: Members, num_classes: int) -> None:
+        """See ClassStatistic."""
         self._num_classes = max(self._num_classes, num_classes)
-        self._waiting.append((list(codes), classes_B))
+        self._waiting.append(_one_class_each(codes, members))
         self._num_waiting += len(codes)
         if self._num_waiting >= self._gather:
             self.flush()
 
-    def subtract(self, codes: Sequence[Code], classes_B: npt.NDArray[np.int64]) -> None:
-        """Take examples out that were added before; exact."""
+    def subtract(self, codes: Sequence[Code], members: Members) -> None:
+        """See ClassStatistic."""
         self.flush()
-        self._apply(codes, classes_B, sign=-1)
+        self._apply(*_one_class_each(codes, members), sign=-1)
         self._sums_CH.eliminate_zeros()
 
     def flush(self) -> None:
@@ -132,6 +138,13 @@ class CountSums:
         ).tocsr()
         self._sums_CH.resize(by_class.shape)
         self._sums_CH = _added(self._sums_CH, by_class)
+
+
+def _one_class_each(codes: Sequence[Code], members: Members) -> tuple[list[Code], npt.NDArray[np.int64]]:
+    """A code and a class for each pair."""
+    if members.rows_N is None:
+        return list(codes), members.classes_N
+    return [codes[row] for row in members.rows_N.tolist()], members.classes_N
 
 
 def _added(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:

@@ -11,18 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from everlearn.learning.closed_form.coding import Featurize
 from everlearn.learning.closed_form.gram_sums import GramSums, panel_rows
 from everlearn.learning.closed_form.integer_products import int8_product
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code
 
 __all__ = ["Everything", "FeatureSums"]
 
-IntArray = npt.NDArray[np.int64]
-Everything = Callable[[], tuple[Sequence[Code], IntArray, int]]
+Everything = Callable[[], tuple[Sequence[Code], Members, int]]
 """Gives the codes of all examples, their classes, and the number of classes."""
 
 _ROWS_AT_ONCE = 256  # of the class sums, which are large where there are many labels
@@ -58,20 +57,22 @@ class FeatureSums:
         if self._kept is not None:
             return self._kept
         sums = self._make()
-        codes, classes_B, num_classes = self._everything()
+        codes, members, num_classes = self._everything()
         if codes:
-            sums.add(self._featurize(codes), torch.from_numpy(classes_B), num_classes)
+            classes_N, rows_N = members.tensors()
+            sums.add(self._featurize(codes), classes_N, num_classes, rows_N)
         return sums
 
-    def add(self, codes: Sequence[Code], classes_B: IntArray, num_classes: int) -> None:
+    def add(self, codes: Sequence[Code], members: Members, num_classes: int) -> None:
         """See ClassStatistic."""
         if self._kept is not None:
-            self._kept.add(self._featurize(codes), torch.from_numpy(classes_B), num_classes)
+            classes_N, rows_N = members.tensors()
+            self._kept.add(self._featurize(codes), classes_N, num_classes, rows_N)
 
-    def subtract(self, codes: Sequence[Code], classes_B: IntArray) -> None:
+    def subtract(self, codes: Sequence[Code], members: Members) -> None:
         """See ClassStatistic."""
         if self._kept is not None:
-            self._kept.subtract(self._featurize(codes), torch.from_numpy(classes_B))
+            self._kept.subtract(self._featurize(codes), *members.tensors())
 
     def merge(self, other: FeatureSums, class_of_other: Sequence[int], num_classes: int) -> None:
         """See ClassStatistic."""
@@ -99,15 +100,18 @@ class FeatureSums:
 
     def _digested_codes(self, order: Sequence[int]) -> Iterator[memoryview]:
         """The same without making room for the sums."""
-        codes, classes_B, num_classes = self._everything()
+        codes, members, num_classes = self._everything()
         features_BM = self._featurize(codes)
         for rows in panel_rows(features_BM):
             yield rows.cpu().numpy().data
         for start in range(0, len(order), _ROWS_AT_ONCE):
-            is_of_CB = np.array(order[start : start + _ROWS_AT_ONCE])[:, None] == classes_B
-            members_CB = torch.from_numpy(is_of_CB.astype(np.int8)).to(features_BM.device)
+            wanted = np.array(order[start : start + _ROWS_AT_ONCE])
+            is_of_CB = np.zeros((len(wanted), len(codes)), dtype=np.int8)
+            place_in_wanted, pair = np.nonzero(wanted[:, None] == members.classes_N)
+            is_of_CB[place_in_wanted, members.rows[pair]] = 1
+            members_CB = torch.from_numpy(is_of_CB).to(features_BM.device)
             yield int8_product(members_CB, features_BM).to(torch.int64).cpu().numpy().data
-        yield np.bincount(classes_B, minlength=num_classes)[order].astype(np.int64).data
+        yield np.bincount(members.classes_N, minlength=num_classes)[order].astype(np.int64).data
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """See ClassStatistic; none where sums are not kept."""

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from everlearn.learning.closed_form import saved_state
@@ -22,12 +21,11 @@ from everlearn.learning.closed_form.statistics.class_statistic import ClassStati
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.learning.closed_form.statistics.feature_sums import FeatureSums
 from everlearn.learning.closed_form.statistics.label_table import LabelTable
+from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Json
 
 __all__ = ["Statistics"]
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Statistics:
@@ -38,11 +36,13 @@ class Statistics:
         featurize: Gives int8 features (B, M) of codes.
         device: Where large sums live.
         sketched: See ``GramSums``.
+        labels: Of nothing; default: a target is a label.
+        with_words: Whether word grams are summed.
 
     Attributes:
         labels: Labels and how many examples each has.
         features: Sums of features.
-        counts: Sums of hashed word grams.
+        counts: Sums of hashed word grams; empty without ``with_words``.
         sample: Some of the examples; all of them while there are few.
     """
 
@@ -52,8 +52,10 @@ class Statistics:
         featurize: Featurize,
         device: torch.device,
         sketched: torch.Tensor | None = None,
+        labels: LabelTable | None = None,
+        with_words: bool = True,
     ) -> None:
-        self.labels = LabelTable()
+        self.labels = LabelTable() if labels is None else labels
         self.sample = HashSample(config.sample_size)
         self.features = FeatureSums(
             lambda: GramSums(config.num_features, config.gather, device, sketched),
@@ -61,11 +63,10 @@ class Statistics:
             self._everything,
         )
         self.counts = CountSums(config.gram_bits, config.gather)
-
-    @property
-    def _sums(self) -> tuple[ClassStatistic, ...]:
-        """What is summed by class, in the order in which a fingerprint has it: a further one comes last."""
-        return (self.features, self.counts)
+        # What is summed by class, in the order in which a fingerprint has it: a further one comes last.
+        self._sums: tuple[ClassStatistic, ...] = (
+            (self.features, self.counts) if with_words else (self.features,)
+        )
 
     @property
     def is_few(self) -> bool:
@@ -78,48 +79,46 @@ class Statistics:
         num = self.labels.num_examples
         return num <= self.sample.size and self.sample.num_held == num
 
-    def _everything(self) -> tuple[Sequence[Code], IntArray, int]:
+    def _everything(self) -> tuple[Sequence[Code], Members, int]:
         """All examples, while the sample holds them."""
-        members = self.sample.members()
-        classes_N = self.labels.numbers(member.label for member in members)
-        return [member.code for member in members], classes_N, len(self.labels)
+        held = self.sample.members()
+        members = self.labels.members(one.label for one in held)
+        return [one.code for one in held], members, len(self.labels)
 
-    def add(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> IntArray:
+    def add(self, ids: Sequence[str], targets: Sequence[str], codes: Sequence[Code]) -> Members:
         """Add examples; labels may be new. Returns their classes."""
         if not self.sample.has_room_for(len(ids)):
             self.features.keep()
-        self.labels.extend(labels)
-        classes_B = self.labels.numbers(labels)
-        self.labels.count(classes_B)
-        self.count(codes, classes_B)
-        self.sample.add(ids, labels, codes)
-        return classes_B
+        self.labels.extend(self.labels.names_in(targets))
+        members = self.labels.members(targets)
+        self.labels.count(members.classes_N)
+        self.count(codes, members)
+        self.sample.add(ids, targets, codes)
+        return members
 
-    def subtract(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> tuple[str, ...]:
+    def subtract(self, ids: Sequence[str], targets: Sequence[str], codes: Sequence[Code]) -> tuple[str, ...]:
         """Take out examples that were added. Returns the labels that are gone with them."""
-        if not self.sample.holds(ids, labels, codes):
+        if not self.sample.holds(ids, targets, codes):
             self.features.keep()  # the codes at hand would not say what is left
-        classes_B = self.labels.numbers(labels)
-        self.labels.count(classes_B, sign=-1)
-        self.count(codes, classes_B, sign=-1)
-        self.sample.remove(ids, labels, codes)
+        members = self.labels.members(targets)
+        self.labels.count(members.classes_N, sign=-1)
+        self.count(codes, members, sign=-1)
+        self.sample.remove(ids, targets, codes)
         kept = np.flatnonzero(self.labels.counts_C).tolist()
-        gone = tuple(
-            name for name, num in zip(self.labels.names, self.labels.counts_C, strict=True) if not num
-        )
-        if gone:
+        gone = self.labels.without_examples()
+        if len(kept) < len(self.labels):
             for sums in self._sums:
                 sums.keep_classes(kept)
             self.labels.keep(kept)
         return gone
 
-    def count(self, codes: Sequence[Code], classes_B: IntArray, sign: int = 1) -> None:
+    def count(self, codes: Sequence[Code], members: Members, sign: int = 1) -> None:
         """Add examples to the sums, or take them out, and nothing else."""
         for sums in self._sums:
             if sign > 0:
-                sums.add(codes, classes_B, len(self.labels))
+                sums.add(codes, members, len(self.labels))
             else:
-                sums.subtract(codes, classes_B)
+                sums.subtract(codes, members)
 
     def merge(self, other: Statistics) -> None:
         """Become the statistics of both sets of examples."""
@@ -177,6 +176,6 @@ class Statistics:
             counts_C = tensors["sums.class_counts"].numpy().copy()
         self.labels.load(names, counts_C)
         if not self.features.is_kept:
-            classes_N = self._everything()[1]
+            classes_N = self._everything()[1].classes_N
             if not self.is_few or (np.bincount(classes_N, minlength=len(names)) != counts_C).any():
                 raise ValueError("there are neither the sums nor all examples")

@@ -1,0 +1,3 @@
+"""Several labels an example."""
+
+__all__: list[str] = []
