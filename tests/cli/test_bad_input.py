@@ -61,7 +61,7 @@ def test_a_long_line_a_binary_line_and_odd_labels_are_listed(
     odd = [
         {"text": "a number", "label": 7},
         {"text": "nothing", "label": None},
-        {"text": "list", "label": [1]},
+        {"text": "list", "label": [1, 2]},
     ]
     binary = bytes(range(256)).replace(b"\n", b"") * 10 + b"\n"
     data = lines(*GOOD[:4]) + long_line + binary + lines(*odd) + lines(*GOOD[4:])
@@ -318,7 +318,7 @@ def test_a_journal_of_which_nothing_is_left(
 
 def test_a_task_that_there_is_not(inside: Run) -> None:
     for words in (["--task", "foo"], ["--task=foo"]):
-        assert "'foo' is none of classify, lm, seq2seq" in inside("learn", *words, "--help").err
+        assert "'foo' is none of classify, multilabel, lm, seq2seq" in inside("learn", *words, "--help").err
 
 
 def test_a_file_size_limit_is_told_like_a_full_disk(

@@ -151,9 +151,9 @@ def test_labels_that_differ_by_case_are_told_once(tmp_path: Path, inside: Run, e
 def test_files_that_nobody_can_read(tmp_path: Path, inside: Run, encoder: list[str]) -> None:
     run = tmp_path / "run"
 
-    def learn(name: str, data: bytes) -> Any:
+    def learn(name: str, data: bytes, *options: str) -> Any:
         (tmp_path / name).write_bytes(data)
-        return inside("learn", tmp_path / name, "--out", run, *encoder)
+        return inside("learn", tmp_path / name, "--out", run, *options, *encoder)
 
     mixed = "text,label\ndéjà,a\n".encode() + "reçu,b\n".encode("cp1252")
     refused(learn("mixed.csv", mixed), run, "mixed.csv:3: the file is in two encodings", "--encoding")
@@ -172,5 +172,6 @@ def test_files_that_nobody_can_read(tmp_path: Path, inside: Run, encoder: list[s
         "records have no answers of annotators",
     )
     several = json.dumps([label_studio("a", ["x", "y"])]).encode()
-    refused(learn("tasks.json", several), run, "tasks.json:1: 2 labels (x, y), and one can be learned")
-    refused(learn("fast.txt", b"__label__a __label__b text\n"), run, "fast.txt:1: 2 labels (a, b)")
+    one = ("--task", "classify")
+    refused(learn("tasks.json", several, *one), run, "tasks.json:1: 2 labels (x, y)")
+    refused(learn("fast.txt", b"__label__a __label__b text\n", *one), run, "fast.txt:1: 2 labels (a, b)")

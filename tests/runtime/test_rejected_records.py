@@ -192,7 +192,11 @@ def test_an_excerpt_is_of_a_text_however_its_file_spelled_it(
 
 def test_a_record_that_was_never_taken_is_forgotten_too(tmp_path: Path, encoder: Path) -> None:
     run = tmp_path / "run"
-    never = {"id": "anna", "text": "Anna Karlsson lives in Elm Street and owes 300 Euro", "label": ["l0"]}
+    never = {
+        "id": "anna",
+        "text": "Anna Karlsson lives in Elm Street and owes 300 Euro",
+        "label": ["l0", "l1"],
+    }
     path = write_jsonl(tmp_path / "a.jsonl", [*records(), never])
     path.write_text(path.read_text() + '{"text": "Anna Karlsson lives in Elm Str\n{oops\n')
     learn(path, run, settings_of(encoder, run__keep_text=True))
