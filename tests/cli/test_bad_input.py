@@ -318,7 +318,7 @@ def test_a_journal_of_which_nothing_is_left(
 
 def test_a_task_that_there_is_not(inside: Run) -> None:
     for words in (["--task", "foo"], ["--task=foo"]):
-        assert "'foo' is none of classify, multilabel, lm, seq2seq" in inside("learn", *words, "--help").err
+        assert "'foo' is none of classify, multilabel, lm" in inside("learn", *words, "--help").err
 
 
 def test_a_file_size_limit_is_told_like_a_full_disk(

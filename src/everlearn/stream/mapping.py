@@ -234,7 +234,6 @@ class RecordMapper:
             raise RecordError(
                 f"field {name!r} must be a string, a number or a boolean, not a list: {AS_SETS}"
             )
-        self._notes.has_label_lists = True
         target = label_set(value, name)
         _check_encodable(target, name)
         return target

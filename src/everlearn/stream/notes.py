@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from everlearn.stream.encodings import Recognised
 
-__all__ = ["ReadingNotes", "has_label_lists", "reading_notes", "why_no_targets"]
+__all__ = ["ReadingNotes", "reading_notes", "why_no_targets"]
 
 
 class ReadingNotes:
@@ -17,13 +17,11 @@ class ReadingNotes:
 
     Attributes:
         no_targets: Why records had no target, where that is known.
-        has_label_lists: Whether a record had a list of labels.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.no_targets: str | None = None
-        self.has_label_lists = False
         self._sentences: dict[str, str] = {}
 
     def add(self, about: str, sentence: str) -> None:
@@ -55,11 +53,6 @@ class _Noting(Protocol):
 def reading_notes(source: object) -> list[str]:
     """The notes of a source, in sentences; none of one that makes none."""
     return source.notes.sentences() if isinstance(source, _Noting) else []
-
-
-def has_label_lists(source: object) -> bool:
-    """Whether a record that was read of a source had a list of labels."""
-    return isinstance(source, _Noting) and source.notes.has_label_lists
 
 
 def why_no_targets(source: object) -> str | None:

@@ -26,7 +26,6 @@ from everlearn.label_set import is_set
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.files.columnar import RowRecords, first_row_of, open_parquet, parquet_pieces
 from everlearn.stream.files.row_digest import pieces_behind
-from everlearn.stream.notes import ReadingNotes
 from everlearn.stream.records.labels import AS_SETS
 from everlearn.stream.records.record_error import RecordError
 from everlearn.stream.source import SourceConfig
@@ -236,7 +235,6 @@ class CodesSource:
         config = config or SourceConfig()
         self._strict = config.strict
         self._fields = config.fields
-        self.notes = ReadingNotes(self.name)
         with open_parquet(self._path) as file:
             schema = file.schema_arrow
             self._num_rows = int(file.metadata.num_rows)
@@ -279,13 +277,12 @@ class CodesSource:
 
     def _parse(self, row: Row, number: int) -> Example:
         example = _example(row, number)
-        if self._fields.target_is_label and example.target is not None and is_set(example.target):
-            self.notes.has_label_lists = True
-            if not self._fields.several_labels:
-                if not self._fields.lenient_target:
-                    raise RecordError(f"its target is a list, and one label can be learned: {AS_SETS}")
-                return example.with_target(None)
-        return example
+        takes_sets = self._fields.several_labels or not self._fields.target_is_label
+        if takes_sets or example.target is None or not is_set(example.target):
+            return example
+        if not self._fields.lenient_target:
+            raise RecordError(f"its target is a list, and one label can be learned: {AS_SETS}")
+        return example.with_target(None)
 
     def count(self) -> int | None:
         """Rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from everlearn.errors import EverlearnError
-from everlearn.stream.notes import has_label_lists
+from everlearn.label_set import is_set
 from everlearn.stream.open import is_pipe, is_standard_input, open_source
 from everlearn.stream.source import EndOfStream, SourceConfig
 
@@ -15,7 +15,9 @@ _LOOKED_AT = 100
 
 
 def begins_with_lists(spec: str, config: SourceConfig) -> bool:
-    """Whether one of the first records has a list of labels; not known of a pipe, which is read once.
+    """Whether half of the first targets are lists of labels; not known of a pipe, which is read once.
+
+    A list among single labels is more often a mistake, which is told when it is rejected.
 
     Args:
         spec: The stream, as given.
@@ -28,8 +30,8 @@ def begins_with_lists(spec: str, config: SourceConfig) -> bool:
         reader = source.open()
         try:
             with suppress(EndOfStream):
-                reader.next_batch(_LOOKED_AT)
-            return has_label_lists(source)
+                targets = [one.target for one in reader.next_batch(_LOOKED_AT) if one.target is not None]
+                return len(targets) > 0 and 2 * sum(map(is_set, targets)) >= len(targets)
         finally:
             reader.close()
     return False
