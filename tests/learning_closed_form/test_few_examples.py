@@ -159,7 +159,8 @@ def test_learners_of_equal_sizes_share_the_projection() -> None:
     one, other, seeded = (FeatureMap(DENSE_SIZE, DENSE_SIZE, 0, 64, seed, cpu) for seed in (0, 0, 1))
     assert one._of_all is other._of_all
     assert one._of_leading is other._of_leading
-    assert not torch.equal(one._of_all, seeded._of_all)
+    code = torch.eye(4, one._pooled_size, dtype=torch.int8)
+    assert not torch.equal(one._of_all.product(code), seeded._of_all.product(code))
 
 
 def test_nothing_large_is_left_of_a_fingerprint_or_a_solve() -> None:

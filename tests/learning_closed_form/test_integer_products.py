@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from everlearn.learning.closed_form import integer_products
 from everlearn.learning.closed_form.features import FeatureMap, _projection
-from everlearn.learning.closed_form.integer_products import int8_product
+from everlearn.learning.closed_form.integer_products import Int8Factor, int8_product
 
 
 @settings(max_examples=25, deadline=None)
@@ -28,6 +28,28 @@ def test_product_is_exact_on_both_paths(rows: int, terms: int, columns: int, see
     assert torch.equal(integer_products._by_float32(left, right).to(torch.int64), exact)
 
 
+@pytest.mark.parametrize("is_native_best", [True, False])
+def test_a_factor_made_ready_gives_the_same(is_native_best: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer_products, "_is_native_best", lambda _: is_native_best)
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randint(-127, 128, (5, 2600), generator=generator, dtype=torch.int8)
+    right = torch.randint(-127, 128, (2600, 33), generator=generator, dtype=torch.int8)
+    factor = Int8Factor(right)
+    assert factor.num_columns == 33
+    assert torch.equal(factor.product(left).to(torch.int64), left.to(torch.int64) @ right.to(torch.int64))
+
+
+def test_products_stay_exact_where_the_application_asks_for_less_precision() -> None:
+    left = torch.full((64, 1000), 127, dtype=torch.int8)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        product = integer_products._by_float32(left, left.T)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert bool((product == 127 * 127 * 1000).all())
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_extreme_values_over_long_sums_do_not_saturate(sign: int) -> None:
     left = torch.full((32, 100_000), 127, dtype=torch.int8)
@@ -37,10 +59,10 @@ def test_extreme_values_over_long_sums_do_not_saturate(sign: int) -> None:
 
 
 def test_projection_is_the_same_on_every_machine() -> None:
-    entries = _projection(64, 96, 7, torch.device("cpu"))
+    entries = _projection(64, 96, 7)
     digest = hashlib.sha256(entries.numpy().tobytes()).hexdigest()
     assert digest == "c70354cc14d3ff06ebbbbf07a9d35e1001ccb869d3551715c55253be9179b65e"
-    large = _projection(500, 500, 0, torch.device("cpu")).double()
+    large = _projection(500, 500, 0).double()
     assert abs(float(large.mean())) < 0.6
     assert 36 < float(large.std()) < 38
 

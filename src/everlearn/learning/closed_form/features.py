@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from everlearn.learning.closed_form.integer_products import int8_product
+from everlearn.learning.closed_form.integer_products import Int8Factor
 
 __all__ = ["FeatureMap"]
 
@@ -58,9 +58,9 @@ class FeatureMap:
         num_sketched = min(sketch_size, num_features // 5)
         num_random = num_features - num_linear - num_sketched
         self._leading_size = leading_size
-        self._of_leading = _projection(leading_size, (num_random + 1) // 2, seed, device)
-        self._of_all = _projection(pooled_size, num_random // 2, seed + 1, device)
-        sizes = (num_linear, self._of_leading.shape[1], self._of_all.shape[1], num_sketched)
+        self._of_leading = _shared_projection(leading_size, (num_random + 1) // 2, seed, device)
+        self._of_all = _shared_projection(pooled_size, num_random // 2, seed + 1, device)
+        sizes = (num_linear, self._of_leading.num_columns, self._of_all.num_columns, num_sketched)
         self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
         is_sketched = [
             torch.full((cuts[k + 1] - cuts[k],), cuts is self._cuts[-1])
@@ -86,19 +86,22 @@ class FeatureMap:
         return torch.cat(parts, dim=1)
 
 
-def _rectified(codes_BD: torch.Tensor, projection_DR: torch.Tensor) -> torch.Tensor:
+def _rectified(codes_BD: torch.Tensor, projection_DR: Int8Factor) -> torch.Tensor:
     """Random ReLU features (B, R) in 0…127."""
     std = _ENTRY_STD * _CODE_STD * math.sqrt(codes_BD.shape[1])
     shift = max(0, round(math.log2(std / _TARGET_STD)))
-    projected = int8_product(codes_BD, projection_DR).clamp_(min=0)
+    projected = projection_DR.product(codes_BD).clamp_(min=0)
     return projected.bitwise_right_shift_(shift).clamp_(max=127).to(torch.int8)
 
 
 @lru_cache(maxsize=8)
-def _projection(num_rows: int, num_columns: int, seed: int, device: torch.device) -> torch.Tensor:
-    """Near-Gaussian int8 matrix (num_rows, num_columns), the same on every machine; not to be changed.
+def _shared_projection(num_rows: int, num_columns: int, seed: int, device: torch.device) -> Int8Factor:
+    """A process may hold thousands of learners of the same sizes: they share it."""
+    return Int8Factor(_projection(num_rows, num_columns, seed).to(device))
 
-    A process may hold thousands of learners of the same sizes: they share it.
+
+def _projection(num_rows: int, num_columns: int, seed: int) -> torch.Tensor:
+    """Near-Gaussian int8 matrix (num_rows, num_columns), the same on every machine.
 
     Each entry is a sum of four random bytes, centred and divided by four. It is drawn from the raw
     64-bit output of PCG64, whose stream numpy guarantees, not from ``normal``, which may change.
@@ -107,5 +110,4 @@ def _projection(num_rows: int, num_columns: int, seed: int, device: torch.device
     raw = np.random.PCG64(seed).random_raw((size + 1) // 2).astype("<u8")
     four_bytes = raw.view(np.uint8)[: 4 * size].reshape(size, 4)
     entries = (four_bytes.sum(axis=1, dtype=np.int16) - 510) >> 2
-    matrix = np.clip(entries, -127, 127).astype(np.int8).reshape(num_rows, num_columns)
-    return torch.from_numpy(matrix).to(device)
+    return torch.from_numpy(np.clip(entries, -127, 127).astype(np.int8).reshape(num_rows, num_columns))
