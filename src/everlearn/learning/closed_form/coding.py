@@ -52,6 +52,7 @@ class Coding:
 
     Attributes:
         sketched: Which features are the sketch's.
+        views: Which features are the codes' leading components, and which the others of the trunk.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Coding:
         self._dense_size = dense_size
         self._feature_map = feature_map
         self.sketched = feature_map.sketched
+        self.views = feature_map.views
         self._device = device
 
     def prepare(self, examples: Sequence[Example]) -> list[Example]:

@@ -25,6 +25,8 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
     """Additive smoothing of naive Bayes, in units of one text (unit-length counts)."""
     leverage_features: int = Field(default=1024, ge=16)
     """Leading features used for the leverage; at most ``num_features``."""
+    class_means: bool = True
+    """Whether nearest class means are experts of their own; runs from before there was one have none."""
     # 65,536 products of two 7-bit numbers stay below 2**31.
     gather: int = Field(default=2048, ge=1, le=65_536)
     """Examples gathered before they are added to the Gram matrix, at most."""
@@ -51,6 +53,11 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
         if isinstance(values, Mapping):
             return {name: value for name, value in values.items() if name != "small_features"}
         return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """See LearnerConfig."""
+        return super().from_json({"class_means": False} | dict(values))
 
     @classmethod
     def of_size(cls, num_features: int, **settings: Any) -> ClosedFormConfig:

@@ -40,6 +40,8 @@ class FeatureMap:
 
     Attributes:
         sketched: Which features are the sketch's (int64, ascending).
+        views: Which features are components of the codes' most telling part, unchanged, and which of the
+            rest of what the trunk made, if there is a rest (int64 each).
     """
 
     def __init__(
@@ -62,12 +64,21 @@ class FeatureMap:
         self._of_all = _shared_projection(pooled_size, num_random // 2, seed + 1, device)
         sizes = (num_linear, self._of_leading.num_columns, self._of_all.num_columns, num_sketched)
         self._cuts = [[size * k // _NUM_PARTS for k in range(_NUM_PARTS + 1)] for size in sizes]
-        is_sketched = [
-            torch.full((cuts[k + 1] - cuts[k],), cuts is self._cuts[-1])
-            for k in range(_NUM_PARTS)
-            for cuts in self._cuts
-        ]
-        self.sketched = torch.cat(is_sketched).nonzero().ravel().to(device)
+        self.sketched = self._places(self._cuts[-1], num_sketched, device)
+        linear = self._places(self._cuts[0], num_linear, device)
+        self.views = tuple(part for part in (linear[:leading_size], linear[leading_size:]) if len(part))
+
+    def _places(self, cuts: list[int], num: int, device: torch.device) -> torch.Tensor:
+        """Where the first so many features of a kind are, which is cut so (int64)."""
+        places: list[int] = []
+        start = 0
+        for k in range(_NUM_PARTS):
+            for others in self._cuts:
+                size = others[k + 1] - others[k]
+                if others is cuts:
+                    places += range(start, start + size)
+                start += size
+        return torch.tensor(places[:num], dtype=torch.int64, device=device)
 
     def __call__(self, codes_BD: torch.Tensor) -> torch.Tensor:
         """int8 codes (B, D) to int8 features (B, M), entries in -127…127."""

@@ -1,15 +1,16 @@
-"""One probability from two experts: weights and calibration in one convex problem.
+"""One probability from several experts: weights and calibration in one convex problem.
 
-p(y | x) = softmax(a·r(x) + b·s(x)) with r and s the (half-standardised) scores of the ridge and the
-naive Bayes expert. a ≥ 0 and b ≥ 0 minimise the log-loss of leave-one-out scores (and a weak prior), so
-they are both the mixture's weights and its temperature, and they depend on the set of examples alone.
+p(y | x) = softmax(a·r(x) + b·s(x) + Σ c·m(x)) with r, s and m the (half-standardised) scores of the ridge,
+the naive Bayes and the class-mean experts, of which there may be none. The weights ≥ 0 minimise the log-loss
+of leave-one-out scores (and a weak prior), so they are also the mixture's temperature, and they depend on the
+set of examples alone.
 
-Legend: B examples, T examples that are fitted on, b examples of a block, C classes.
+Legend: B examples, T examples that are fitted on, b examples of a block, C classes, E experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,18 @@ _MAX_WEIGHT = 50.0  # where the sample is separated perfectly the optimum is at 
 # Weights that do well on most sets. The squared distance from them counts as much as the loss of one
 # example: with a handful of examples, of which leave-one-out says little, it decides; with a
 # thousand it hardly matters.
-_PRIOR_WEIGHTS = np.array([1.5, 0.3])
+_PRIOR_WEIGHTS = {
+    2: np.array([1.5, 0.3]),
+    3: np.array([1.0, 0.3, 1.0]),
+    4: np.array([1.0, 0.3, 0.7, 0.3]),
+}
 _BLOCK_SCORES = 1 << 17  # 1 MB in float64: what is made of a block stays in the processor's cache
 _KEPT_SCORES = 1 << 22  # of each expert: 32 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """How scores of the two experts become probabilities.
+    """How scores of the experts become probabilities.
 
     Attributes:
         ridge_weight: a.
@@ -38,6 +43,8 @@ class Mixture:
         ridge_spread: Typical spread (standard deviation over classes) of ridge scores.
         bayes_spread: The same of naive Bayes scores; 0 where there are no grams.
         loss: Mean leave-one-out log-loss in nats on the sample it was fitted on.
+        means_weights: c of each class-mean expert.
+        means_spreads: Typical spread of the scores of each.
     """
 
     ridge_weight: float
@@ -45,11 +52,15 @@ class Mixture:
     ridge_spread: float
     bayes_spread: float
     loss: float
+    means_weights: Sequence[float] = ()
+    means_spreads: Sequence[float] = ()
 
-    def probabilities(self, ridge_BC: FloatArray, bayes_BC: FloatArray) -> FloatArray:
-        """Probabilities (B, C) from raw scores of the experts."""
+    def probabilities(self, ridge_BC: FloatArray, bayes_BC: FloatArray, *means_BC: FloatArray) -> FloatArray:
+        """Probabilities (B, C) from raw scores of the experts that it was fitted on."""
         logits = self.ridge_weight * half_standardised(ridge_BC, self.ridge_spread)
         logits += self.bayes_weight * half_standardised(bayes_BC, self.bayes_spread)
+        for weight, spread, scores_BC in zip(self.means_weights, self.means_spreads, means_BC, strict=True):
+            logits += weight * half_standardised(scores_BC, spread)
         return _softmax(logits)
 
 
@@ -72,42 +83,40 @@ def _center_and_scale(scores_BC: FloatArray, spread: float) -> tuple[FloatArray,
 
 
 def fit_mixture(
-    ridge_BC: FloatArray,
-    bayes_BC: FloatArray,
+    experts: Sequence[FloatArray],
     classes_B: npt.NDArray[np.int64],
     is_telling_B: npt.NDArray[np.bool_] | None = None,
 ) -> Mixture:
     """Fit weights on leave-one-out scores (B, C) of examples of the given classes.
 
-    Damped Newton steps, projected to a, b ≥ 0. Deterministic.
+    Damped Newton steps, projected to weights ≥ 0. Deterministic.
 
     Args:
-        ridge_BC: Scores of the ridge expert.
-        bayes_BC: Scores of the naive Bayes expert.
+        experts: Scores of the ridge expert, of the naive Bayes expert, and of class-mean experts (two at
+            most).
         classes_B: Class of each example.
         is_telling_B: Examples to fit on; None: all. With none, the weights are the prior's.
     """
-    ridge_spread = _spread(ridge_BC)
-    bayes_spread = _spread(bayes_BC)
-    weights = _PRIOR_WEIGHTS * (1.0, bayes_spread > 0)
+    spreads = np.array([_spread(scores_BC) for scores_BC in experts])
+    can_tell = np.append(True, spreads[1:] > 0)
+    prior = _PRIOR_WEIGHTS[len(experts)]
+    weights = prior * can_tell
     rows_T = np.arange(len(classes_B)) if is_telling_B is None else np.flatnonzero(is_telling_B)
     if not len(rows_T):
-        return Mixture(float(weights[0]), float(weights[1]), ridge_spread, bayes_spread, 0.0)
-    experts = _Experts(ridge_BC, bayes_BC, (ridge_spread, bayes_spread), rows_T, classes_B[rows_T])
-    loss = _loss(weights, experts)
+        return _mixture(weights, spreads, 0.0)
+    scores = _Experts(experts, spreads, rows_T, classes_B[rows_T])
+    loss = _loss(weights, prior, scores)
     for _ in range(40):
-        gradient, hessian = _derivatives(weights, experts)
-        free = (weights > 0) | (gradient < 0)
-        if bayes_spread == 0.0:
-            free[1] = False
+        gradient, hessian = _derivatives(weights, prior, scores)
+        free = ((weights > 0) | (gradient < 0)) & can_tell
         if not free.any():
             break
-        step = np.zeros(2)
+        step = np.zeros(len(weights))
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)] + 1e-9 * np.eye(free.sum()), gradient[free])
         size = 1.0
         while size > 1e-4:
             tried = np.clip(weights - size * step, 0.0, _MAX_WEIGHT)
-            tried_loss = _loss(tried, experts)
+            tried_loss = _loss(tried, prior, scores)
             if tried_loss < loss:
                 break
             size /= 2
@@ -117,52 +126,57 @@ def fit_mixture(
         weights, loss = tried, tried_loss
         if moved < 1e-6:
             break
-    return Mixture(float(weights[0]), float(weights[1]), ridge_spread, bayes_spread, float(loss))
+    return _mixture(weights, spreads, loss)
 
 
-_Block = tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]
+def _mixture(weights_E: FloatArray, spreads_E: FloatArray, loss: float) -> Mixture:
+    ridge, bayes, *means = weights_E.tolist()
+    ridge_spread, bayes_spread, *spreads = spreads_E.tolist()
+    return Mixture(ridge, bayes, ridge_spread, bayes_spread, float(loss), means, spreads)
+
+
+_Block = tuple[list[FloatArray], npt.NDArray[np.int64]]
 
 
 class _Experts:
-    """Scores of both experts, half-standardised, a block of rows at a time.
+    """Scores of all experts, half-standardised, a block of rows at a time.
 
     Few are kept so. With thousands of classes they would be most of the memory of a solve, and each step of
     the fit makes them anew.
 
     Args:
-        ridge_BC: Scores of the ridge expert.
-        bayes_BC: Scores of the naive Bayes expert.
-        spreads: Of the one and of the other.
+        experts: Scores (B, C) of each.
+        spreads: Of each.
         rows_T: The rows that are fitted on.
         classes_T: Their classes.
     """
 
     def __init__(
         self,
-        ridge_BC: FloatArray,
-        bayes_BC: FloatArray,
-        spreads: tuple[float, float],
+        experts: Sequence[FloatArray],
+        spreads: FloatArray,
         rows_T: npt.NDArray[np.int64],
         classes_T: npt.NDArray[np.int64],
     ) -> None:
-        self._rows_T = rows_T
         self._classes_T = classes_T
-        self._ridge = _Standardised(ridge_BC, spreads[0], rows_T)
-        self._bayes = _Standardised(bayes_BC, spreads[1], rows_T)
-        self._num_classes = ridge_BC.shape[1]
+        self._scores = [
+            _Standardised(scores_BC, float(spread), rows_T)
+            for scores_BC, spread in zip(experts, spreads, strict=True)
+        ]
+        self._num_classes = experts[0].shape[1]
         is_small = len(rows_T) * self._num_classes <= _KEPT_SCORES
         self._kept = tuple(self._made()) if is_small else None
 
     def __len__(self) -> int:
-        return len(self._rows_T)
+        return len(self._classes_T)
 
     def blocks(self) -> Iterable[_Block]:
-        """Scores (b, C) of the two experts and classes (b,), in the order of the rows."""
+        """Scores (b, C) of each expert and classes (b,), in the order of the rows."""
         return self._made() if self._kept is None else self._kept
 
     def _made(self) -> Iterator[_Block]:
         for part in _blocks(len(self), self._num_classes):
-            yield self._ridge.of(part), self._bayes.of(part), self._classes_T[part]
+            yield [one.of(part) for one in self._scores], self._classes_T[part]
 
 
 class _Standardised:
@@ -199,31 +213,41 @@ def _spread(scores_BC: FloatArray) -> float:
     return float(np.sqrt(np.concatenate(variances).mean()))
 
 
-def _loss(weights: FloatArray, experts: _Experts) -> float:
+def _logits(weights: FloatArray, scores: Sequence[FloatArray]) -> FloatArray:
+    logits: FloatArray = weights[0] * scores[0]
+    for weight, others in zip(weights[1:], scores[1:], strict=True):
+        logits = logits + weight * others
+    return logits
+
+
+def _loss(weights: FloatArray, prior: FloatArray, experts: _Experts) -> float:
     own_T = np.concatenate(
         [
-            _softmax(weights[0] * ridge + weights[1] * bayes)[np.arange(len(classes)), classes]
-            for ridge, bayes, classes in experts.blocks()
+            _softmax(_logits(weights, scores))[np.arange(len(classes)), classes]
+            for scores, classes in experts.blocks()
         ]
     )
-    prior = ((weights - _PRIOR_WEIGHTS) ** 2).sum() / len(experts)
-    return float(-np.log(np.maximum(own_T, 1e-300)).mean() + prior)
+    pull = ((weights - prior) ** 2).sum() / len(experts)
+    return float(-np.log(np.maximum(own_T, 1e-300)).mean() + pull)
 
 
-def _derivatives(weights: FloatArray, experts: _Experts) -> tuple[FloatArray, FloatArray]:
-    num = len(experts)
-    gradient, hessian = np.zeros(2), np.zeros((2, 2))
-    for ridge, bayes, classes in experts.blocks():
-        probabilities = _softmax(weights[0] * ridge + weights[1] * bayes)
-        weighted = (probabilities * ridge, probabilities * bayes)
-        means_2b = np.array([products.sum(axis=1) for products in weighted])
+def _derivatives(weights: FloatArray, prior: FloatArray, experts: _Experts) -> tuple[FloatArray, FloatArray]:
+    num, size = len(experts), len(weights)
+    gradient, hessian = np.zeros(size), np.zeros((size, size))
+    for scores, classes in experts.blocks():
+        probabilities = _softmax(_logits(weights, scores))
+        weighted = [probabilities * one for one in scores]
+        means_Eb = np.array([products.sum(axis=1) for products in weighted])
         rows = np.arange(len(classes))
-        own_2b = np.array([ridge[rows, classes], bayes[rows, classes]])
-        gradient += (means_2b - own_2b).sum(axis=1) / num
-        second = np.array([[np.vdot(products, other) for other in (ridge, bayes)] for products in weighted])
-        hessian += (second - means_2b @ means_2b.T) / num
+        own_Eb = np.array([one[rows, classes] for one in scores])
+        gradient += (means_Eb - own_Eb).sum(axis=1) / num
+        # Not by BLAS: its threads wait for each other, which takes milliseconds where others use the cores.
+        second = np.array(
+            [[np.einsum("bc,bc->", products, other) for other in scores] for products in weighted]
+        )
+        hessian += (second - np.einsum("eb,fb->ef", means_Eb, means_Eb)) / num
     pull = 2 / num
-    return gradient + pull * (weights - _PRIOR_WEIGHTS), hessian + pull * np.eye(2)
+    return gradient + pull * (weights - prior), hessian + pull * np.eye(size)
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import torch
 
+from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import RidgeSolution
 from everlearn.learning.closed_form.solution import Solution, settings_from_json
@@ -31,6 +32,8 @@ def solution_to_state(solution: Solution) -> tuple[dict[str, torch.Tensor], dict
     tensors["ridge.factor_mm"] = ridge.factor_mm.cpu()[rows, columns]
     bayes_tensors, bayes_data = solution.bayes.to_state()
     tensors |= {f"bayes.{name}": tensor for name, tensor in bayes_tensors.items()}
+    for k, means in enumerate(solution.means):
+        tensors |= {f"means.{k}.columns": means.columns.cpu(), f"means.{k}.sums_CL": means.sums_CL.cpu()}
     data = {
         "labels": list(solution.labels),
         "root_scale": ridge.root_scale,
@@ -68,10 +71,15 @@ def solution_from_state(
         },
         data["bayes"],
     )
+    means: list[ClassMeans] = []
+    while f"means.{len(means)}.columns" in tensors:
+        columns, sums_CL = (tensors[f"means.{len(means)}.{part}"] for part in ("columns", "sums_CL"))
+        means.append(ClassMeans(columns.to(device), sums_CL.to(device)))
     return Solution(
         labels=tuple(data["labels"]),
         ridge=ridge,
         bayes=bayes,
+        means=means,
         settings=settings_from_json(data["settings"]),
         leverage_features=int(data["leverage_features"]),
     )

@@ -18,7 +18,7 @@ __all__ = ["FLOAT32_CONDITION", "Shrinkage", "ShrinkageGrid"]
 # Beyond this n/λ a float32 factor loses the digits that matter; float64 takes over.
 FLOAT32_CONDITION = 2e6
 
-_STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _SKETCH_WEIGHTS = (0.03, 0.1, 0.3, 1.0)
 _START_STRENGTH = 0.1
 _START_WEIGHT = 0.3

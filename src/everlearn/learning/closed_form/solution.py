@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
@@ -109,6 +110,7 @@ class Solution:
         labels: In the order of the columns (by name).
         ridge: Ridge expert.
         bayes: Naive Bayes expert.
+        means: Class-mean experts.
         settings: Chosen settings.
         leverage_features: Leading features used for the outlier score.
     """
@@ -116,6 +118,7 @@ class Solution:
     labels: tuple[str, ...]
     ridge: RidgeSolution
     bayes: NaiveBayesScorer
+    means: Sequence[ClassMeans]
     settings: Settings
     leverage_features: int
 
@@ -128,7 +131,8 @@ class Solution:
         num_rows = max(1, _SCORES_AT_ONCE // max(1, len(self.labels)))
         if len(features_BM) <= num_rows:
             ridge = self.ridge.scores(features_BM).double().cpu().numpy()
-            return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH))
+            means = [one.scores(features_BM) for one in self.means]
+            return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH), *means)
         # With thousands of labels a batch's scores, several times over, would be most of the memory of a run.
         found = np.empty((len(features_BM), len(self.labels)))
         for start in range(0, len(found), num_rows):
@@ -179,22 +183,27 @@ class SampleScores:
 def solve(
     sums: GramSums,
     counts: CountSums,
+    means: Sequence[ClassMeans],
     classes: Sequence[str],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
 ) -> Solution:
-    """Solve both experts at full size, by settings that depend on the set of examples alone."""
+    """Solve all experts at full size, by settings that depend on the set of examples alone."""
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     leverage_features = config.leverage_features
-    ridge, settings = choose(sums, counts, classes, order, sample, config, DueSolve(), leverage_features)
+    ordered = [one.ordered(order) for one in means]
+    ridge, settings = choose(
+        sums, counts, ordered, classes, order, sample, config, DueSolve(), leverage_features
+    )
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     labels = tuple(classes[k] for k in order)
-    return Solution(labels, ridge.trimmed(leverage_features), bayes, settings, leverage_features)
+    return Solution(labels, ridge.trimmed(leverage_features), bayes, ordered, settings, leverage_features)
 
 
 def choose(
     sums: GramSums,
     counts: CountSums,
+    means: Sequence[ClassMeans],
     classes: Sequence[str],
     order: list[int],
     sample: Callable[[int], SampleData],
@@ -207,6 +216,7 @@ def choose(
     Args:
         sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
         counts: Sums of the naive Bayes expert, rows likewise.
+        means: Class-mean experts, in the order of the columns.
         classes: Labels in the order of the rows.
         order: The rows in the order of the solution's columns.
         sample: Makes the data of the sample's first members, at most so many; called only when
@@ -228,7 +238,8 @@ def choose(
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
-    judged = _Judged(data.features_SM, classes_S, bayes_SC, is_telling)
+    means_SC = [one.scores_without_self(data.features_SM, classes_S) for one in means]
+    judged = _Judged(data.features_SM, classes_S, [bayes_SC, *means_SC], is_telling)
     search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
     if near is None:
@@ -263,6 +274,7 @@ def settings_from_json(data: Mapping[str, Json]) -> Settings:
 def score_sample(
     sums: GramSums,
     counts: CountSums,
+    means: Sequence[ClassMeans],
     classes: Sequence[str],
     ids: Sequence[str],
     data: SampleData,
@@ -278,7 +290,9 @@ def score_sample(
     ridge = CentredGram(sums, config.num_features, order).solve(*settings.shrinkage)
     own = torch.from_numpy(classes_S).to(data.features_SM.device)
     ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
-    return SampleScores(ids, labels, classes_S, words_SC, settings.mixture.probabilities(ridge_SC, words_SC))
+    means_SC = [one.ordered(order).scores_without_self(data.features_SM, classes_S) for one in means]
+    probabilities_SC = settings.mixture.probabilities(ridge_SC, words_SC, *means_SC)
+    return SampleScores(ids, labels, classes_S, words_SC, probabilities_SC)
 
 
 def _bayes_scores_without_self(
@@ -298,21 +312,20 @@ def _bayes_scores_without_self(
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Sample members by which settings are judged, with their leave-one-out naive Bayes scores."""
+    """Sample members by which settings are judged, with their leave-one-out scores of the other experts."""
 
     features_SM: torch.Tensor
     classes_S: npt.NDArray[np.int64]
-    bayes_SC: FloatArray
+    others: Sequence[FloatArray]
     is_telling_S: npt.NDArray[np.bool_]
 
     def first(self, num: int) -> _Judged:
         """The first members only."""
-        return _Judged(
-            self.features_SM[:num], self.classes_S[:num], self.bayes_SC[:num], self.is_telling_S[:num]
-        )
+        others = [scores_SC[:num] for scores_SC in self.others]
+        return _Judged(self.features_SM[:num], self.classes_S[:num], others, self.is_telling_S[:num])
 
     def mixture(self, ridge: RidgeSolution) -> Mixture:
         """The mixture fitted on leave-one-out scores."""
         classes = torch.from_numpy(self.classes_S).to(self.features_SM.device)
         ridge_SC = ridge.scores_without_self(self.features_SM, classes).cpu().numpy()
-        return fit_mixture(ridge_SC, self.bayes_SC, self.classes_S, self.is_telling_S)
+        return fit_mixture([ridge_SC, *self.others], self.classes_S, self.is_telling_S)

@@ -10,9 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.coding import Coding, Featurize
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.few_solution import FewSolution, score_few, solve_few
+from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import AddedRows
 from everlearn.learning.closed_form.live.few_examples import FewExamples
@@ -65,7 +67,9 @@ class Solver:
     def settled(self) -> Solution:
         """Everything, with settings that depend on the set of examples alone, as all its bits do."""
         known = self._statistics
-        return solve(known.features.sums(), known.counts, known.labels.names, self._sample_data, self._config)
+        sums = known.features.sums()
+        means = self._means(sums)
+        return solve(sums, known.counts, means, known.labels.names, self._sample_data, self._config)
 
     def settled_again(self, keep: Any = None) -> FewSolution | SetSolution:
         """The same where it is remade.
@@ -82,9 +86,11 @@ class Solver:
         if isinstance(solution, FewSolution):
             return score_few(*self._by_name(), ids, solution)
         assert isinstance(solution, Solution), "of sets of labels there are no such scores"
+        sums = known.features.sums()
         return score_sample(
-            known.features.sums(),
+            sums,
             known.counts,
+            self._means(sums),
             known.labels.names,
             ids,
             self._sample_data(self._config.sample_size),
@@ -121,7 +127,17 @@ class Solver:
 
     def _live_of_sums(self, labels: Sequence[str], due: DueSolve[Any]) -> LiveRidge[Any]:
         known = self._statistics
-        return live_of_sums(known.features.sums(), known.counts, labels, self._sample_data, self._config, due)
+        sums = known.features.sums()
+        means = self._means(sums, len(labels))
+        return live_of_sums(sums, known.counts, means, labels, self._sample_data, self._config, due)
+
+    def _means(self, sums: GramSums, num_classes: int | None = None) -> list[ClassMeans]:
+        """Of the first so many classes, or of all, in their order."""
+        return [ClassMeans(view, sums.class_sums()[:num_classes, view]) for view in self._views]
+
+    @property
+    def _views(self) -> Sequence[torch.Tensor]:
+        return self._coding.views if self._config.class_means else ()
 
     def _by_name(self) -> tuple[FewExamples, sp.csr_matrix]:
         """All examples, and the sums of their grams, with the classes in the order of their names."""
@@ -136,7 +152,7 @@ class Solver:
         features: Remade[torch.Tensor] = Remade(lambda: coding.features(codes), lambda made: made.nbytes)
         classes = self._statistics.labels.members(member.label for member in members)
         counts_NH = gram_matrix(codes, self._config.gram_bits)
-        return FewExamples(features, counts_NH, classes, num_classes, coding.sketched)
+        return FewExamples(features, counts_NH, classes, num_classes, coding.sketched, self._views)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._statistics.sample)[:num_members]

@@ -241,7 +241,7 @@ class TrunkTuning:
                 logits_EC[rows] = self._heads.mean(self._heads(units)).cpu()
         scores_EC = logits_EC.double().numpy()
         classes_E = self._classes_N[: self._num_exam].numpy()
-        mixture = fit_mixture(scores_EC, self._word_scores_EC, classes_E)
+        mixture = fit_mixture([scores_EC, self._word_scores_EC], classes_E)
         chosen_E = mixture.probabilities(scores_EC, self._word_scores_EC).argmax(axis=1)
         loss = mixture.loss if math.isfinite(mixture.loss) else math.inf
         return loss, float((chosen_E == classes_E).mean())

@@ -1,6 +1,6 @@
 """The live predictor of sets of labels.
 
-Legend: B examples, H hash columns, C classes: ``EVERY`` first, then the labels.
+Legend: B examples, H hash columns, M features, C classes: ``EVERY`` first, then the labels.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+import torch
 
 from everlearn.learning.closed_form.label_sets.calibration import shares
 from everlearn.learning.closed_form.label_sets.settings import SetSettings
@@ -47,12 +48,19 @@ class LiveSets(LiveRidge[SetSettings]):
         self._order = np.array(order, dtype=np.int64)
         self.labels = tuple(self._classes[k] for k in self._order)
 
-    def _probabilities(self, scores_BC: FloatArray, counts_BH: sp.csr_matrix) -> FloatArray:
+    def _probabilities(
+        self, features_BM: torch.Tensor, scores_BC: FloatArray, counts_BH: sp.csr_matrix
+    ) -> FloatArray:
         shares_C = shares(self._counts_C[self._order], int(self._counts_C[0]))
         return self.settings.calibration.probabilities(scores_BC[:, self._order], self.labels, shares_C)
 
     def _added(
-        self, counts_BH: sp.csr_matrix, members: Members, num_classes: int, sign: Literal[1, -1]
+        self,
+        features_BM: torch.Tensor,
+        counts_BH: sp.csr_matrix,
+        members: Members,
+        num_classes: int,
+        sign: Literal[1, -1],
     ) -> None:
         counts_C = np.bincount(members.classes_N, minlength=num_classes) * sign
         counts_C[: len(self._counts_C)] += self._counts_C

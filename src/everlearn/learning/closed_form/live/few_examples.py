@@ -5,11 +5,13 @@ Legend: N examples, S of them that settings are judged by, H hash columns, M fea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import scipy.sparse as sp
 import torch
 
+from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
@@ -32,6 +34,7 @@ class FewExamples:
         members: Their classes.
         num_classes: C.
         sketched: Which features are the sketch's, ascending.
+        views: Which features each class-mean expert looks at.
     """
 
     features: Remade[torch.Tensor]
@@ -39,6 +42,7 @@ class FewExamples:
     members: Members
     num_classes: int
     sketched: torch.Tensor
+    views: Sequence[torch.Tensor] = ()
 
     def __len__(self) -> int:
         return int(self.counts_NH.shape[0])
@@ -73,6 +77,18 @@ class FewExamples:
         scores_SC, leverages_S = ridge.without_self(torch.arange(num), *self.members.part(0, num).tensors())
         return scores_SC.double().cpu().numpy(), leverages_S.double().cpu().numpy()
 
+    def means(self) -> list[ClassMeans]:
+        """The class-mean experts of all."""
+        features_NM = self.features.get()
+        return [
+            ClassMeans.of_examples(view, features_NM, self.members, self.num_classes) for view in self.views
+        ]
+
+    def means_left_out(self, num: int, means: Sequence[ClassMeans]) -> list[FloatArray]:
+        """Leave-one-out scores (S, C) of the first so many by class-mean experts."""
+        features_SM, classes_S = self.features.get()[:num], self.members.classes_N[:num]
+        return [one.scores_without_self(features_SM, classes_S) for one in means]
+
     def words_left_out(self, num: int, words: NaiveBayesScorer, sums_CH: sp.csr_matrix) -> FloatArray:
         """Leave-one-out scores (S, C) of the first so many by the naive Bayes expert of these sums."""
         return words.scores_without_self(self.counts_NH[:num], self.members.classes_N[:num], sums_CH)
@@ -84,14 +100,14 @@ class Judged:
     Args:
         few: The examples.
         products: Of their features, or of the leading ones.
-        words_SC: Leave-one-out scores of the naive Bayes expert; the first S examples are judged.
+        others: Leave-one-out scores (S, C) of the other experts; the first S examples are judged.
     """
 
-    def __init__(self, few: FewExamples, products: ExactProducts, words_SC: FloatArray) -> None:
+    def __init__(self, few: FewExamples, products: ExactProducts, others: Sequence[FloatArray]) -> None:
         self._few = few
         self._products = products
-        self._words_SC = words_SC
-        self._classes_S = few.members.classes_N[: len(words_SC)]
+        self._others = others
+        self._classes_S = few.members.classes_N[: len(others[0])]
         self._tried: dict[Shrinkage, tuple[FreshRidge, Mixture]] = {}
         self._grid = ShrinkageGrid.of(len(few), has_sketch=len(few.sketched) > 0)
 
@@ -113,6 +129,6 @@ class Judged:
             scores_SC = self._few.left_out(len(self._classes_S), ridge)[0]
             # The only example of a class, left out, is always misjudged; it says nothing of the settings.
             is_telling_S = self._few.counts_C.numpy()[self._classes_S] > 1
-            mixture = fit_mixture(scores_SC, self._words_SC, self._classes_S, is_telling_S)
+            mixture = fit_mixture([scores_SC, *self._others], self._classes_S, is_telling_S)
             self._tried[shrinkage] = ridge, mixture
         return self._tried[shrinkage]

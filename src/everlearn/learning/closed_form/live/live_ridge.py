@@ -68,14 +68,17 @@ class LiveRidge(ABC, Generic[S_co]):
         probabilities, outliers = [], []
         for start in range(0, len(features_BM), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
-            seen = self._see(features_BM[part] if len(features_BM) > _ROWS_AT_ONCE else features_BM)
+            features = features_BM[part] if len(features_BM) > _ROWS_AT_ONCE else features_BM
+            seen = self._see(features)
             scores = self._ridge.scores(seen).double().cpu().numpy()
-            probabilities.append(self._probabilities(scores, counts_BH[part]))
+            probabilities.append(self._probabilities(features, scores, counts_BH[part]))
             outliers.append(self._ridge.leverages(seen).double().cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(outliers)
 
     @abstractmethod
-    def _probabilities(self, scores_BC: FloatArray, counts_BH: sp.csr_matrix) -> FloatArray:
+    def _probabilities(
+        self, features_BM: torch.Tensor, scores_BC: FloatArray, counts_BH: sp.csr_matrix
+    ) -> FloatArray:
         """Probabilities of the labels (B, C), by name, from scores of the classes in their order."""
 
     def _see(self, features_BM: torch.Tensor) -> Seen:
@@ -111,7 +114,7 @@ class LiveRidge(ABC, Generic[S_co]):
         classes_N, rows_N = members.tensors()
         if not self._ridge.add(seen, classes_N, len(classes), sign, rows_N):
             return False
-        self._added(counts_BH, members, len(classes), sign)
+        self._added(features_BM, counts_BH, members, len(classes), sign)
         if len(classes) > len(self._classes):
             self._classes = tuple(classes)
             self._name_order()
@@ -119,6 +122,11 @@ class LiveRidge(ABC, Generic[S_co]):
 
     @abstractmethod
     def _added(
-        self, counts_BH: sp.csr_matrix, members: Members, num_classes: int, sign: Literal[1, -1]
+        self,
+        features_BM: torch.Tensor,
+        counts_BH: sp.csr_matrix,
+        members: Members,
+        num_classes: int,
+        sign: Literal[1, -1],
     ) -> None:
         """The ridge expert has learned examples, or has them no longer."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
 from everlearn.learning.closed_form.live.few_examples import FewExamples, Judged
@@ -39,23 +40,24 @@ def live_of_few(
         config: Sizes.
         due: How settings are come by.
     """
-    sums_CH, products = counts.sums(), few.products()
+    sums_CH, products, means = counts.sums(), few.products(), few.means()
     if due.keep is not None:
         ridge, settings = few.ridge(products, due.keep.shrinkage), due.keep
     else:
         words = NaiveBayesScorer(sums_CH, config.smoothing)
         words_SC = few.words_left_out(config.sample_size // 4, words, sums_CH)
-        judged = Judged(few, products, words_SC)
+        judged = Judged(few, products, [words_SC, *few.means_left_out(len(words_SC), means)])
         shrinkage = judged.best() if due.near is None else judged.best_near(due.near.shrinkage)
         ridge, mixture = judged.tried(shrinkage)
         threshold = float(np.quantile(few.left_out(len(words_SC), ridge)[1], config.outlier_quantile))
         settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
-    return LiveSolution(ridge, FreshBayes(sums_CH, config.smoothing), settings, labels)
+    return LiveSolution(ridge, FreshBayes(sums_CH, config.smoothing), means, settings, labels)
 
 
 def live_of_sums(
     sums: GramSums,
     counts: CountSums,
+    means: Sequence[ClassMeans],
     labels: Sequence[str],
     sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
@@ -63,6 +65,6 @@ def live_of_sums(
 ) -> LiveSolution:
     """A live solution from the sums, at full size; see ``solution.choose``."""
     order = list(range(len(labels)))
-    ridge, settings = choose(sums, counts, labels, order, sample, config, due, config.num_features)
+    ridge, settings = choose(sums, counts, means, labels, order, sample, config, due, config.num_features)
     fresh = FreshRidge(PrimalBase(ridge))
-    return LiveSolution(fresh, FreshBayes(counts.sums(), config.smoothing), settings, labels)
+    return LiveSolution(fresh, FreshBayes(counts.sums(), config.smoothing), means, settings, labels)
