@@ -55,6 +55,12 @@ SETS = (
         "c7d51fe",
         "run 2, journal 3, checkpoint 1 with rows",
     ),
+    GoldenSet(
+        4,
+        Path("/tmp/everlearn-golden-4"),
+        "bb75ea1",
+        "run 2, journal 3, checkpoint 2, with class means",
+    ),
 )
 NEWEST = SETS[-1]
 

@@ -34,6 +34,9 @@ IN_STREAM = {
     "3-closed-form": 700,
     "3-gradient": 160,
     "3-translation": 99,
+    "4-closed-form": 700,
+    "4-gradient": 160,
+    "4-translation": 99,
 }
 
 of_every_archive = pytest.mark.parametrize("archive", ARCHIVES, ids=str)
