@@ -53,3 +53,21 @@ def test_memory_is_bounded_and_other_labels_are_not_removed() -> None:
     before = used(sample)
     sample.remove(before, ["other"] * len(before), [CODE] * len(before))
     assert used(sample) == before
+
+
+@settings(deadline=None)
+@given(order=st.permutations(range(8)), cut=st.integers(0, 8))
+def test_the_same_id_and_label_with_other_codes_are_a_set_too(order: list[int], cut: int) -> None:
+    def sample(numbers: list[int]) -> HashSample:
+        made = HashSample(8)
+        codes = [
+            Code(np.array([n // 2], np.int8), np.array([n % 2], np.uint32), np.array([1], np.uint8))
+            for n in numbers
+        ]
+        made.add(["twice"] * len(codes), ["a"] * len(codes), codes)
+        return made
+
+    merged = sample(order[:cut])
+    merged.merge(sample(order[cut:]))
+    for other in (sample(order), merged):
+        assert [m.code for m in other] == [m.code for m in sample(list(range(8)))]

@@ -17,9 +17,9 @@ from everlearn.types import Code
 __all__ = ["HashSample", "Sampled", "hash_id"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Sampled:
-    """One member of the sample, ordered by the hash of its id."""
+    """One member of the sample, ordered by the hash of its id; the same id and label twice, by their codes."""
 
     hash: int
     id: str
@@ -30,6 +30,10 @@ class Sampled:
     def of(cls, id: str, label: str, code: Code) -> Sampled:
         """Hash the id (64 bits of BLAKE2b)."""
         return cls(hash_id(id), id, label, code)
+
+    def __lt__(self, other: Sampled) -> bool:
+        mine, others = _key(self), _key(other)
+        return mine < others if mine != others else _code_key(self.code) < _code_key(other.code)
 
 
 class HashSample:
@@ -149,6 +153,10 @@ class HashSample:
 
 def _key(member: Sampled) -> tuple[int, str, str]:
     return member.hash, member.id, member.label
+
+
+def _code_key(code: Code) -> tuple[bytes, bytes, bytes]:
+    return code.dense.tobytes(), code.gram_ids.tobytes(), code.gram_values.tobytes()
 
 
 def hash_id(id_: str) -> int:
