@@ -19,7 +19,7 @@ __all__ = ["HashSample", "Sampled", "hash_id"]
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One member of the sample, ordered by the hash of its id; the same id and label twice, by their codes."""
+    """One member of the sample, ordered by the hash of its id; where an id comes twice, by label and code."""
 
     hash: int
     id: str
