@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from everlearn.learning.closed_form import integer_products
 from everlearn.learning.closed_form.features import FeatureMap, _projection
-from everlearn.learning.closed_form.integer_products import Int8Factor, int8_product
+from everlearn.learning.closed_form.integer_products import Int8Factor, int8_product, int8_row_products
 
 
 @settings(max_examples=25, deadline=None)
@@ -26,6 +26,27 @@ def test_product_is_exact_on_both_paths(rows: int, terms: int, columns: int, see
     exact = left.to(torch.int64) @ right.to(torch.int64)
     assert torch.equal(int8_product(left, right).to(torch.int64), exact)
     assert torch.equal(integer_products._by_float32(left, right).to(torch.int64), exact)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(0, 140),
+    terms=st.integers(1, 2600),
+    others=st.integers(0, 70),
+    largest=st.integers(1, 127),
+    seed=st.integers(0, 2**31),
+)
+def test_products_of_rows_are_exact_on_both_paths(
+    rows: int, terms: int, others: int, largest: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.randint(-127, 128, (rows, terms), generator=generator, dtype=torch.int8)
+    right = torch.randint(-largest, largest + 1, (others, terms), generator=generator, dtype=torch.int8)
+    exact = left.to(torch.int64) @ right.T.to(torch.int64)
+    for is_native_best in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(integer_products, "_is_native_best", lambda _, is_best=is_native_best: is_best)
+            assert torch.equal(int8_row_products(left, right).to(torch.int64), exact)
 
 
 @pytest.mark.parametrize("is_native_best", [True, False])
@@ -54,7 +75,12 @@ def test_products_stay_exact_where_the_application_asks_for_less_precision() -> 
 def test_extreme_values_over_long_sums_do_not_saturate(sign: int) -> None:
     left = torch.full((32, 100_000), 127, dtype=torch.int8)
     right = torch.full((100_000, 32), sign * 127, dtype=torch.int8)
-    for product in (int8_product(left, right), integer_products._by_float32(left, right)):
+    products = (
+        int8_product(left, right),
+        integer_products._by_float32(left, right),
+        int8_row_products(left, right.T),
+    )
+    for product in products:
         assert bool((product == sign * 127 * 127 * 100_000).all())
 
 

@@ -10,15 +10,23 @@ they are exact as long as every partial sum stays below 2**24.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
 
-__all__ = ["Int8Factor", "int8_product"]
+__all__ = ["Int8Factor", "int8_product", "int8_row_products"]
 
-# 127 * 127 * 1024 < 2**24, so float32 adds the products without rounding.
+_LARGEST = 127
+# float32 has all integers below it: sums that stay there are not rounded.
+_EXACT_FLOAT32 = 1 << 24
+# 127 * 127 * 1024 < 2**24: so many terms are exact, whatever they are.
 _EXACT_FLOAT32_TERMS = 1024
+# Of so many rows or columns at most it is asked whether they are small enough for longer sums.
+_FEW = 64
+# As float32 so many rows stay in the processor's cache, even with thousands of columns.
+_ROWS_AT_ONCE = 64
 
 
 def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -40,6 +48,31 @@ def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     if _is_native_best(left.device.type):
         return _native(left, right)
     return _by_float32(left, right)
+
+
+def int8_row_products(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """``rows @ others.T`` exactly, where many rows meet others that are few, or as many.
+
+    Args:
+        rows: int8 (R, K), entries in -127…127.
+        others: int8 (B, K), likewise.
+
+    Returns:
+        int32 (R, B).
+    """
+    if not len(rows) or not len(others) or _is_native_best(rows.device.type):
+        return int8_product(rows, others.T)
+    found = torch.empty(len(rows), len(others), dtype=torch.int32, device=rows.device)
+    terms = _exact_terms(others)
+    others = others.float()
+    at_once = _ROWS_AT_ONCE if len(others) <= _FEW else len(rows)
+    with _full_precision():
+        for start in range(0, len(rows), at_once):
+            block = rows[start : start + at_once].float()
+            total = found[start : start + at_once].zero_()
+            for k in range(0, block.shape[1], terms):
+                total += (others[:, k : k + terms] @ block[:, k : k + terms].T).T.to(torch.int32)
+    return found
 
 
 class Int8Factor:
@@ -72,16 +105,37 @@ def _native(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _by_float32(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    terms = _exact_terms(left)
+    if left.shape[1] <= terms:
+        with _full_precision():
+            return (left.float() @ right.float()).to(torch.int32)
     total = torch.zeros(left.shape[0], right.shape[1], dtype=torch.int32, device=left.device)
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")  # or factors may be rounded to 16 bits
-    try:
-        for start in range(0, left.shape[1], _EXACT_FLOAT32_TERMS):
-            stop = start + _EXACT_FLOAT32_TERMS
+    with _full_precision():
+        for start in range(0, left.shape[1], terms):
+            stop = start + terms
             total += (left[:, start:stop].float() @ right[start:stop].float()).to(torch.int32)
+    return total
+
+
+def _exact_terms(rows: torch.Tensor) -> int:
+    """How many terms of products with these rows, int8, float32 adds without rounding."""
+    if rows.shape[1] > _EXACT_FLOAT32_TERMS and 0 < len(rows) <= _FEW:
+        # The other factors are 127 at most.
+        largest = _LARGEST * int(rows.to(torch.int32).abs_().sum(dim=1).max())
+        if largest < _EXACT_FLOAT32:
+            return rows.shape[1]
+    return _EXACT_FLOAT32_TERMS
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Without which an application may have factors rounded to 16 bits."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
     finally:
         torch.set_float32_matmul_precision(precision)
-    return total
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import torch
 
-from everlearn.learning.closed_form.integer_products import int8_product
+from everlearn.learning.closed_form.integer_products import int8_row_products
 from everlearn.learning.closed_form.ridge import RidgeSolution
 from everlearn.learning.closed_form.shrinkage import Shrinkage
 
@@ -131,9 +131,9 @@ class ExactProducts:
         self.num_examples = len(features_NM)
         # Exact in float64: sums of at most 2**53 / 127 / M.
         self.total_M = features_NM.sum(dim=0, dtype=torch.int64).double()
-        self._all_NN = _products(features_NM, features_NM)
+        self._all_NN = int8_row_products(features_NM, features_NM)
         own = features_NM[:, self.sketched]
-        self._sketched_NN = _products(own, own) if len(self.sketched) else None
+        self._sketched_NN = int8_row_products(own, own) if len(self.sketched) else None
         trace = float((self._all_NN.diagonal().double() - self._all_NN.double().mean(dim=0)).sum())
         self.scale = trace / self.num_examples if trace > 0 else 1.0
 
@@ -195,10 +195,14 @@ class DualBase:
 
     def covariances(self, rows: Vectors, others: Vectors) -> torch.Tensor:
         """See RidgeBase."""
-        products_RB = _products(rows.inputs, others.inputs).double()
+        others_BM, num = others.inputs, len(others.inputs)
         if len(self._sketched) and self._weight != 1:
-            sketched_RB = _products(rows.inputs[:, self._sketched], others.inputs[:, self._sketched])
-            products_RB.add_(sketched_RB, alpha=self._weight - 1)
+            # The sketch's products in the same pass over the rows, which are many: others without the rest.
+            others_BM = torch.cat([others_BM, torch.zeros_like(others_BM)])
+            others_BM[num:, self._sketched] = others.inputs[:, self._sketched]
+        products_RB = int8_row_products(rows.inputs, others_BM).double()
+        if len(others_BM) > num:
+            products_RB = products_RB[:, :num].add(products_RB[:, num:], alpha=self._weight - 1)
         return self._centred(products_RB, rows.means_B, others.means_B)
 
     def _centred(
@@ -217,7 +221,3 @@ class DualBase:
             squares_B.add_(squares_BM[:, self._sketched].sum(dim=1), alpha=self._weight - 1)
         centred_B = squares_B - 2 * vectors.means_B + self._mean_square
         return centred_B / self._strength
-
-
-def _products(rows_RM: torch.Tensor, others_BM: torch.Tensor) -> torch.Tensor:
-    return int8_product(rows_RM, others_BM.T.contiguous())

@@ -20,6 +20,8 @@ from typing import Literal, Self
 
 import torch
 
+from everlearn.learning.closed_form.live.forward_substitution import solve_lower
+
 __all__ = ["SignedRows", "with_room"]
 
 _FIRST_ROWS = 16
@@ -60,10 +62,7 @@ class SignedRows:
     def project(self, kernel_RB: torch.Tensor) -> torch.Tensor:
         """L⁻¹ k (R, B) of examples, of whose covariances with the rows ``kernel_RB`` is made: O(R²) each."""
         rows = self._num_rows
-        half_RB: torch.Tensor = torch.linalg.solve_triangular(
-            self._factor[:rows, :rows], kernel_RB, upper=False
-        )
-        return half_RB
+        return solve_lower(self._factor[:rows, :rows], kernel_RB)
 
     def corrections(self, half_RB: torch.Tensor) -> torch.Tensor:
         """What the rows add to the scores (B, C) of projected examples."""
@@ -83,7 +82,7 @@ class SignedRows:
         factor_RR = self._factor[:rows, :rows]
         units_RS = factor_RR.new_zeros(rows, len(members_S))
         units_RS[members_S, torch.arange(len(members_S))] = 1
-        half_RS = torch.linalg.solve_triangular(factor_RR, units_RS, upper=False)
+        half_RS = solve_lower(factor_RR, units_RS)
         return half_RS.T @ self._solved[:rows], 1 - half_RS.square().sum(dim=0)
 
     def append(
