@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from everlearn.models.encoder.forward import RowForward
 from everlearn.models.encoder.gram_sketch import gram_sketches
 from everlearn.models.encoder.lexical import gram_features
 from everlearn.models.encoder.load import Trunk, load_trunk
+from everlearn.models.encoder.rows import RowBatch
 
 TEXTS = [
     "my card was declined at the shop this morning",
@@ -124,6 +126,23 @@ def test_windows_are_averaged(trunk: Trunk) -> None:
     torch.testing.assert_close(pooled[1, 0], expected, rtol=0, atol=1e-5)
     alone = TextCoder(trunk, CoderConfig(max_length=32, layers=(6,))).pool(["short"])
     torch.testing.assert_close(pooled[0], alone[0], rtol=0, atol=1e-5)
+
+
+def test_a_text_alone_has_a_row_of_its_own_width(trunk: Trunk, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+    pooled = RowForward.pooled
+
+    def noted(run: RowForward, batch: RowBatch, *rest: Any) -> torch.Tensor:
+        widths.append((batch.num_rows, batch.width))
+        return pooled(run, batch, *rest)
+
+    coder = TextCoder(trunk, CoderConfig(layers=(6,)))
+    together = coder.pool(["hi", "please close my account"])
+    monkeypatch.setattr(RowForward, "pooled", noted)
+    alone = coder.pool(["hi"])
+    coder.pool(["hi", "please close my account"])
+    assert widths == [(1, 8), (1, 32)]
+    torch.testing.assert_close(alone[0], together[0], rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])

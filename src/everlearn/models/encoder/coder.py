@@ -158,7 +158,7 @@ class TextCoder:
         forward = self._row_forward()
         if self.config.batch_invariant:
             batches = plan_fixed(lengths, self.trunk.max_length, spare_row=forward.first_position is None)
-        elif forward.first_position is not None:
+        elif forward.first_position is not None and len(lengths) > 1:
             batches = plan_packed(lengths, self.config.token_budget, self.trunk.max_length)
         else:
             batches = plan_single(lengths, self.config.token_budget, self.trunk.max_length)

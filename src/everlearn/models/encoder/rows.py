@@ -54,15 +54,14 @@ class RowBatch:
 def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> list[RowBatch]:
     """Put several sequences in a row, by best fit in order of decreasing length.
 
-    A batch is as wide as its first sequence needs (at least 32, unless it is alone) and takes rows until the
-    budget is spent or the sequences have become much shorter than the rows; holes are filled to the end.
+    A batch is as wide as its first sequence needs (at least 32) and takes rows until the budget is spent or
+    the sequences have become much shorter than the rows; holes are filled to the end.
 
     Args:
         lengths: Tokens of each sequence, all at least 1.
         token_budget: Slots in a batch, at most; one row is always allowed.
         max_width: Tokens that the model takes in a row, at least the longest sequence's.
     """
-    narrowest = _SMALLEST_PACKED_WIDTH if len(lengths) > 1 else 1
     widths: list[int] = []
     num_rows: list[int] = []
     members: list[list[tuple[int, int, int, int, int]]] = []
@@ -76,9 +75,9 @@ def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> li
             if (
                 not widths
                 or (num_rows[-1] + 1) * widths[-1] > token_budget
-                or widths[-1] > 2 * max(length, narrowest // 2)
+                or widths[-1] > 2 * max(length, _SMALLEST_PACKED_WIDTH // 2)
             ):
-                widths.append(_width_for(max(length, narrowest), max_width))
+                widths.append(_width_for(max(length, _SMALLEST_PACKED_WIDTH), max_width))
                 num_rows.append(0)
                 members.append([])
             batch, row, segment = len(widths) - 1, num_rows[-1], 0
