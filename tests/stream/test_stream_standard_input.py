@@ -64,6 +64,66 @@ def test_a_pipe_opened_from_a_cursor_goes_on_counting() -> None:
     os.close(read_end)
 
 
+TEXTS = ["l'été à Zürich", "naïve café", "plain", "ß €", "wałęsa"[:2]]
+EXPECTED = [(f"stdin:{k + 1}", text, None) for k, text in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", None),
+        ("utf-8-sig", None),
+        ("utf-16", "utf-16"),
+        ("utf-16-le", "utf-16-le"),
+        ("cp1252", "cp1252"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_a_pipe_in_another_encoding(encoding: str, named: str | None, step: int) -> None:
+    data = ("\n".join(TEXTS) + "\n").encode(encoding)
+    read_end, write_end = os.pipe()
+    source = StandardInputSource(SourceConfig(encoding=named), descriptor=read_end, patience_seconds=0.01)
+    reader = source.open()
+    assert reader.next_batch(5) == []
+    for start in range(0, len(data), step):
+        os.write(write_end, data[start : start + step])
+    os.close(write_end)
+    assert summary(drain(reader)) == EXPECTED
+    assert not reader.take_rejected()
+    reader.close()
+    os.close(read_end)
+
+
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", None), ("cp1252", "cp1252"), ("utf-8", None)])
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_redirected_file_in_another_encoding_is_gone_on_with(
+    tmp_path: Path, encoding: str, named: str | None, first: int
+) -> None:
+    path = tmp_path / "texts"
+    path.write_bytes(("\n".join(TEXTS) + "\n").encode(encoding))
+    config = SourceConfig(encoding=named)
+    with path.open("rb") as file:
+        reader = StandardInputSource(config, descriptor=file.fileno()).open()
+        begun = reader.next_batch(first)
+        cursor = reader.cursor()
+        reader.close()
+    with path.open("rb") as file:
+        reader = StandardInputSource(config, descriptor=file.fileno()).open(cursor)
+        assert summary([*begun, *drain(reader)]) == EXPECTED
+        reader.close()
+
+
+def test_a_pipe_whose_bytes_fit_no_utf8_says_what_helps() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, "été\nplain\n".encode("cp1252"))
+    os.close(write_end)
+    reader = StandardInputSource(SourceConfig(), descriptor=read_end).open()
+    assert summary(drain(reader)) == [("stdin:2", "plain", None)]
+    assert "--encoding" in reader.take_rejected()[0].reason
+    reader.close()
+    os.close(read_end)
+
+
 def test_much_data_and_a_slow_reader() -> None:
     read_end, write_end = os.pipe()
 

@@ -12,11 +12,21 @@ from typing import NamedTuple
 from everlearn.errors import InputError
 from everlearn.types import Cursor
 
-__all__ = ["HEAD_BYTES", "Decoding", "Recognised", "decoding_of", "encoding_before"]
+__all__ = [
+    "HEAD_BYTES",
+    "MARK_BYTES",
+    "Decoding",
+    "Recognised",
+    "decoding_of",
+    "encoding_before",
+    "marked_encoding",
+]
 
 HEAD_BYTES = 1 << 18
 """How much of a file's beginning is looked at."""
 
+MARK_BYTES = 4
+"""Bytes that the longest mark takes."""
 # The longer ones first: that of UTF-32 begins like that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, None),
@@ -130,6 +140,15 @@ def encoding_before(cursor: Cursor | None) -> Recognised | None:
     return Recognised(name) if isinstance(name, str) and name in (*_SINGLE_BYTE, *_MULTI_BYTE) else None
 
 
+def marked_encoding(head: bytes) -> str | None:
+    """The encoding other than UTF-8 that a byte order mark at the beginning says; None: it says none.
+
+    >>> marked_encoding("card".encode("utf-16"))
+    'utf-16'
+    """
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
 def decoding_of(
     path: Path, head: bytes, *, is_whole: bool, encoding: str | None, resumes: bool, before: Recognised | None
 ) -> Decoding:
@@ -148,9 +167,8 @@ def decoding_of(
     """
     if encoding is not None:
         return Decoding(encoding)
-    marked = next((mark for mark in _MARKS if head.startswith(mark[0])), None)
-    if marked is not None:
-        return Decoding(marked[1])
+    if head.startswith(tuple(mark for mark, _ in _MARKS)):
+        return Decoding(marked_encoding(head))
     if resumes:
         return Decoding(before.name if before else None, before)
     _refuse_zeros(path, head)

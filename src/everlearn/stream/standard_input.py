@@ -15,6 +15,7 @@ from pathlib import Path
 from everlearn.errors import InputError
 from everlearn.stream.batches import BatchReader
 from everlearn.stream.documents import document_reader, is_document_cursor
+from everlearn.stream.encodings import MARK_BYTES, Decoding, marked_encoding
 from everlearn.stream.files.line_files import LineParser, LineRecords, cursor_number, json_parser, text_parser
 from everlearn.stream.lines import LineScanner
 from everlearn.stream.live_documents import LiveDocumentsReader
@@ -42,6 +43,9 @@ class StandardInputSource:
     read as above and long texts cut into pieces; if not, all of it is documents. A piece comes once it
     is full or its document ends. A record of a pipe that was being cut when its reader was closed is
     not gone on with.
+
+    It is UTF-8, unless ``config.encoding`` or a byte order mark says otherwise; what comes live is not looked
+    at further.
 
     One reader at a time: what one has taken from the pipe, no other gets.
 
@@ -77,8 +81,23 @@ class StandardInputSource:
             return self._open_documents(self._config.documents, descriptor, is_file, cursor)
         offset = cursor_number(cursor, "offset", self.name) if is_file and cursor is not None else 0
         line = 0 if cursor is None else cursor_number(cursor, "line", self.name)
-        chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
+        chunks = self._chunks(descriptor, offset if is_file else None)
         return self._line_reader(chunks.read, line, offset, is_file, chunks.close)
+
+    def _chunks(self, descriptor: int, offset: int | None) -> _Utf8Chunks:
+        """What arrives, in UTF-8; of a file, what comes behind a place in its UTF-8."""
+        encoding = self._config.encoding
+        if offset is not None:
+            try:
+                encoding = encoding or marked_encoding(os.pread(descriptor, MARK_BYTES, 0))
+            except OSError as error:
+                raise InputError(f"{self._called} cannot be read: {error}") from error
+        decoding = Decoding(encoding)
+        is_known = encoding is not None or offset is not None
+        # Where bytes and UTF-8 differ, a place in the one is none in the other.
+        start, skipped = (offset, 0) if decoding.is_plain else (offset and 0, offset or 0)
+        waiting = _WaitingChunks(descriptor, self._patience_seconds, start)
+        return _Utf8Chunks(waiting, decoding if is_known else None, skipped)
 
     @property
     def _called(self) -> str:
@@ -101,7 +120,7 @@ class StandardInputSource:
         begun = inner if was_json or not cursor else cursor
         offset = cursor_number(begun, "offset", self.name) if is_file else 0
         line = cursor_number(begun, "line", self.name)
-        chunks = _WaitingChunks(descriptor, self._patience_seconds, offset if is_file else None)
+        chunks = self._chunks(descriptor, offset if is_file else None)
 
         def make_reader(is_json: bool, read_chunk: Callable[[], bytes | None]) -> SourceReader:
             if is_json:
@@ -181,6 +200,47 @@ def _other_format(line: bytes, text_field: str) -> str | None:
         if len(names) > 1 and text_field in names and all(map(_COLUMN.fullmatch, names)):
             return "the header of a table; give it as a .csv file, or write JSON lines"
     return None
+
+
+class _Utf8Chunks:
+    """Chunks in UTF-8.
+
+    Args:
+        chunks: As they arrive.
+        decoding: Makes UTF-8 of them; None: as a byte order mark says.
+        skipped: Bytes of UTF-8 that are passed over.
+    """
+
+    def __init__(self, chunks: _WaitingChunks, decoding: Decoding | None, skipped: int) -> None:
+        self._chunks = chunks
+        self._decoding = decoding
+        self._skipped = skipped
+        self._head = b""
+        self._is_over = False
+
+    def read(self) -> bytes | None:
+        """The next chunk; empty at the end; None once the patience is used up."""
+        while not self._is_over:
+            chunk = self._chunks.read()
+            if chunk is None:
+                return None
+            self._is_over = not chunk
+            if self._decoding is None:
+                self._head += chunk
+                if len(self._head) < MARK_BYTES and not self._is_over:
+                    continue
+                self._decoding = Decoding(marked_encoding(self._head))
+                chunk, self._head = self._head, b""
+            found = self._decoding.decode(chunk, final=self._is_over)
+            passed = min(self._skipped, len(found))
+            self._skipped -= passed
+            if len(found) > passed:
+                return found[passed:]
+        return b""
+
+    def close(self) -> None:
+        """See _WaitingChunks."""
+        self._chunks.close()
 
 
 class _WaitingChunks:

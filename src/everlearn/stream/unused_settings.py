@@ -19,7 +19,6 @@ __all__ = ["unused_settings"]
 _FIELDS = ("text_field", "target_field", "id_field", "domain_field", "time_field")
 _NO_CELLS = {"delimiter": "only CSV and TSV files have cells to part"}
 _NO_ENCODING = {"encoding": "only text files are encoded in different ways"}
-_ALWAYS_UTF8 = {"encoding": "standard input is read as UTF-8"}
 _NO_FIELDS = dict.fromkeys(_FIELDS, "plain text has no fields")
 _NO_PLAIN_TEXT = {"documents": "only plain text is parted into documents"}
 _NO_RECORDS = {"max_record_bytes": "a document may have any length"}
@@ -33,7 +32,7 @@ _UNUSED: Mapping[type, Mapping[str, str]] = {
     ParquetSource: {**_NO_CELLS, **_NO_ENCODING},
     ArrowSource: {**_NO_CELLS, **_NO_ENCODING},
     HuggingFaceSource: {**_NO_CELLS, **_NO_ENCODING},
-    StandardInputSource: {**_NO_CELLS, **_ALWAYS_UTF8},
+    StandardInputSource: _NO_CELLS,
     CodesSource: {**_NO_CELLS, **_NO_ENCODING, **_CODES},
 }
 
