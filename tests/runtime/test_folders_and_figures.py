@@ -67,7 +67,7 @@ def test_nobody_gets_the_lock_of_a_folder_before_it_is_gone(
     tried = []
 
     def removing(of: Path) -> None:
-        with pytest.raises(RunError, match="in use"):
+        with pytest.raises(RunError, match="open in this process already"):
             acquire_lock(path)
         tried.append(of)
         remove_own(of)

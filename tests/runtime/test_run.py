@@ -172,7 +172,7 @@ def test_a_reader_follows_a_writer(path: Path) -> None:
         assert reader.stats()["examples"] == FIRST + 32
         with pytest.raises(RunError, match="not open for writing"):
             reader.learn(batches(1)[0])
-        with pytest.raises(RunError, match="in use"):
+        with pytest.raises(RunError, match="open in this process already"):
             Run.open(path)
 
 
@@ -419,8 +419,9 @@ def test_wrong_calls_cost_nothing_and_put_off_no_checkpoint(path: Path) -> None:
 def test_what_is_given_is_taken_as_streams_take_it(path: Path) -> None:
     code = clustered_examples(1, start=700)[0].code
     with Run.open(path) as run:
-        outcome = run.learn([Example(id="x", text="  "), Example(id="y", text="a", target=" ", code=code)])
-        assert [one.reason for one in outcome.rejected] == ["its text is empty"]
+        given = [Example(id="x", text="  "), Example(id="y", text="a", target=" ", code=code)]
+        outcome = run.learn([*given, Example(id="", text="b", target="label1", code=code)])
+        assert [one.reason for one in outcome.rejected] == ["its text is empty", "its id is empty"]
         assert list(outcome.offsets) == ["y"]
         assert run.feedback({"y": "label1"}).num_changed == 1
         step = run.learn([]).step

@@ -31,9 +31,15 @@ def acquire_lock(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        holder = _described(lock.read())
+        written = lock.read()
         lock.close()
-        raise RunError(f"{folder} is in use by {holder}; wait until it has ended, or stop it") from None
+        if _is_own(written):
+            raise RunError(
+                f"{folder} is open in this process already; use that Run, or close it first"
+            ) from None
+        raise RunError(
+            f"{folder} is in use by {_described(written)}; wait until it has ended, or stop it"
+        ) from None
     try:
         is_gone = not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK_NAME).stat())
     except FileNotFoundError:
@@ -56,6 +62,15 @@ def acquire_lock(folder: Path) -> IO[str]:
             lock.close()
         raise
     return lock
+
+
+def _is_own(text: str) -> bool:
+    """Whether this very process holds the lock."""
+    try:
+        owner = json.loads(text)
+        return bool(owner["process"] == os.getpid() and owner["host"] == platform.node())
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _described(text: str) -> str:

@@ -40,7 +40,7 @@ def given_examples(given: Iterable[Example]) -> list[Example]:
 def usable(batch: Sequence[Example], source_name: str, first: int) -> tuple[list[Example], list[Rejection]]:
     """Examples of a batch as a stream would give them, and those that it would reject.
 
-    Empty texts are rejected; an empty target is none.
+    Empty texts and ids are rejected; an empty target is none.
 
     Args:
         batch: The batch.
@@ -51,6 +51,9 @@ def usable(batch: Sequence[Example], source_name: str, first: int) -> tuple[list
     for number, example in enumerate(batch, start=first):
         if example.text is not None and not example.text.strip() and example.code is None:
             rejected.append(rejection_of(source_name, number, example, "its text is empty"))
+            continue
+        if not example.id:
+            rejected.append(rejection_of(source_name, number, example, "its id is empty"))
             continue
         is_empty = example.target is not None and not example.target.strip()
         taken.append(example.with_target(None) if is_empty else example)

@@ -160,8 +160,8 @@ class Run:
         """Predict and learn a batch, as one step; it is on the disk when this returns.
 
         An id that was taken before is rejected, unless it comes with another target: that is a correction. An
-        example without text brings a target for one that came without. An empty text is rejected, an empty
-        target is none.
+        example without text brings a target for one that came without. An empty text or id is rejected, an
+        empty target is none.
 
         Raises:
             InputError: Something is no example; or it cannot be used, and ``stream.strict`` is set. The run
