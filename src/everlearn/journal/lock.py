@@ -31,15 +31,9 @@ def acquire_lock(folder: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        written = lock.read()
+        holder = _described(lock.read())
         lock.close()
-        if _is_own(written):
-            raise RunError(
-                f"{folder} is open in this process already; use that Run, or close it first"
-            ) from None
-        raise RunError(
-            f"{folder} is in use by {_described(written)}; wait until it has ended, or stop it"
-        ) from None
+        raise RunError(f"{folder} is {holder}") from None
     try:
         is_gone = not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK_NAME).stat())
     except FileNotFoundError:
@@ -64,24 +58,18 @@ def acquire_lock(folder: Path) -> IO[str]:
     return lock
 
 
-def _is_own(text: str) -> bool:
-    """Whether this very process holds the lock."""
-    try:
-        owner = json.loads(text)
-        return bool(owner["process"] == os.getpid() and owner["host"] == platform.node())
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
 def _described(text: str) -> str:
+    """Who holds the lock, by what was written into it, and what to do."""
     try:
         owner = json.loads(text)
-        return (
-            f"another everlearn (process {owner['process']} on {owner['host']}, {owner['command']!r}, "
-            f"since {owner['since']})"
+        if (owner["process"], owner["host"]) == (os.getpid(), platform.node()):
+            return "open in this process already; use that Run, or close it first"
+        who = (
+            f" (process {owner['process']} on {owner['host']}, {owner['command']!r}, since {owner['since']})"
         )
     except (ValueError, KeyError, TypeError):
-        return "another everlearn"
+        who = ""
+    return f"in use by another everlearn{who}; wait until it has ended, or stop it"
 
 
 def _command() -> str:

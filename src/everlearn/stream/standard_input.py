@@ -92,12 +92,13 @@ class StandardInputSource:
                 encoding = encoding or marked_encoding(os.pread(descriptor, MARK_BYTES, 0))
             except OSError as error:
                 raise InputError(f"{self._called} cannot be read: {error}") from error
-        decoding = Decoding(encoding)
         is_known = encoding is not None or offset is not None
-        # Where bytes and UTF-8 differ, a place in the one is none in the other.
-        start, skipped = (offset, 0) if decoding.is_plain else (offset and 0, offset or 0)
+        decoding = Decoding(encoding) if is_known else None
+        start, skipped = offset, 0
+        if offset is not None and decoding is not None and not decoding.is_plain:
+            start, skipped = 0, offset  # a place in its UTF-8 is none in the file
         waiting = _WaitingChunks(descriptor, self._patience_seconds, start)
-        return _Utf8Chunks(waiting, decoding if is_known else None, skipped)
+        return _Utf8Chunks(waiting, decoding, skipped)
 
     @property
     def _called(self) -> str:
