@@ -191,12 +191,12 @@ def solve(
     """Solve all experts at full size, by settings that depend on the set of examples alone."""
     order = sorted(range(len(classes)), key=lambda k: classes[k])
     leverage_features = config.leverage_features
-    ordered = [one.ordered(order) for one in means]
     ridge, settings = choose(
-        sums, counts, ordered, classes, order, sample, config, DueSolve(), leverage_features
+        sums, counts, means, classes, order, sample, config, DueSolve(), leverage_features
     )
     bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
     labels = tuple(classes[k] for k in order)
+    ordered = [one.ordered(order) for one in means]
     return Solution(labels, ridge.trimmed(leverage_features), bayes, ordered, settings, leverage_features)
 
 
@@ -216,7 +216,7 @@ def choose(
     Args:
         sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
         counts: Sums of the naive Bayes expert, rows likewise.
-        means: Class-mean experts, in the order of the columns.
+        means: Class-mean experts, rows likewise.
         classes: Labels in the order of the rows.
         order: The rows in the order of the solution's columns.
         sample: Makes the data of the sample's first members, at most so many; called only when
@@ -238,7 +238,7 @@ def choose(
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
-    means_SC = [one.scores_without_self(data.features_SM, classes_S) for one in means]
+    means_SC = _means_scores_without_self(means, order, data, classes_S)
     judged = _Judged(data.features_SM, classes_S, [bayes_SC, *means_SC], is_telling)
     search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
@@ -290,9 +290,16 @@ def score_sample(
     ridge = CentredGram(sums, config.num_features, order).solve(*settings.shrinkage)
     own = torch.from_numpy(classes_S).to(data.features_SM.device)
     ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
-    means_SC = [one.ordered(order).scores_without_self(data.features_SM, classes_S) for one in means]
+    means_SC = _means_scores_without_self(means, order, data, classes_S)
     probabilities_SC = settings.mixture.probabilities(ridge_SC, words_SC, *means_SC)
     return SampleScores(ids, labels, classes_S, words_SC, probabilities_SC)
+
+
+def _means_scores_without_self(
+    means: Sequence[ClassMeans], order: list[int], data: SampleData, classes_S: npt.NDArray[np.int64]
+) -> list[FloatArray]:
+    """Leave-one-out scores (S, C) of each class-mean expert."""
+    return [one.ordered(order).scores_without_self(data.features_SM, classes_S) for one in means]
 
 
 def _bayes_scores_without_self(
