@@ -2,7 +2,7 @@
 
 Every id is hashed; the sample is the examples with the smallest hashes (bottom-k sampling, Cohen
 and Kaplan 2007). Two samples merge into the sample of the union, and an example can be taken
-out. So that a removal can be made good, twice as many examples are held as are used.
+out. So that a removal can be made good, more examples are held than are used.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ class HashSample:
     """The ``size`` examples whose ids have the smallest hashes.
 
     Args:
-        size: Examples used at most; up to twice as many are held.
+        size: Examples used at most.
+        reserve: So many more are held; default: as many again.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, reserve: int | None = None) -> None:
         self.size = size
+        self._most = size + (size if reserve is None else reserve)
         self._members: list[Sampled] = []
         # All examples with a hash below the horizon are held; those above were let go.
         self._horizon: int | None = None
@@ -83,9 +85,15 @@ class HashSample:
                 insort(self._members, Sampled(hash_, id_, label, code))
         self._trim()
 
+    def offer(self, member: Sampled) -> None:
+        """Take one example in, if its hash is small enough."""
+        if self._horizon is None or member.hash < self._horizon:
+            insort(self._members, member)
+            self._trim()
+
     def has_room_for(self, num: int) -> bool:
         """Whether so many more leave ``has_all`` as it is."""
-        return len(self._members) + num <= 2 * self.size
+        return len(self._members) + num <= self._most
 
     def holds(self, ids: Sequence[str], labels: Sequence[str], codes: Sequence[Code]) -> bool:
         """Whether all these are members, with these very codes."""
@@ -125,9 +133,7 @@ class HashSample:
         self._members = []
         self._horizon = None
         for member in members:
-            if self._horizon is None or member.hash < self._horizon:
-                insort(self._members, member)
-                self._trim()
+            self.offer(member)
 
     def members(self) -> list[Sampled]:
         """All members, those in reserve included, smallest hash first."""
@@ -144,11 +150,11 @@ class HashSample:
         self._horizon = horizon
 
     def _trim(self) -> None:
-        if len(self._members) > 2 * self.size:
-            horizon = self._members[2 * self.size].hash
+        if len(self._members) > self._most:
+            horizon = self._members[self._most].hash
             self._horizon = horizon
             # Equal hashes (the same id twice) leave together, so that the horizon stays true.
-            self._members = [m for m in self._members[: 2 * self.size] if m.hash < horizon]
+            self._members = [m for m in self._members[: self._most] if m.hash < horizon]
 
 
 def _key(member: Sampled) -> tuple[int, str, str]:

@@ -27,6 +27,8 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
     """Leading features used for the leverage; at most ``num_features``."""
     class_means: bool = True
     """Whether nearest class means are experts of their own; runs from before there was one have none."""
+    word_ridge: bool = True
+    """Whether ridge regression on words is an expert of its own; runs from before there was one have none."""
     # 65,536 products of two 7-bit numbers stay below 2**31.
     gather: int = Field(default=2048, ge=1, le=65_536)
     """Examples gathered before they are added to the Gram matrix, at most."""
@@ -57,7 +59,7 @@ class ClosedFormConfig(ClosedFormSettings, LearnerConfig):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """See LearnerConfig."""
-        return super().from_json({"class_means": False} | dict(values))
+        return super().from_json({"class_means": False, "word_ridge": False} | dict(values))
 
     @classmethod
     def of_size(cls, num_features: int, **settings: Any) -> ClosedFormConfig:

@@ -26,6 +26,7 @@ from everlearn.learning.closed_form.solution import (
     SampleScores,
     Settings,
 )
+from everlearn.learning.closed_form.word_ridge import WordRidge
 from everlearn.types import FloatArray
 
 __all__ = ["FewSolution", "score_few", "solve_few"]
@@ -43,6 +44,7 @@ class FewSolution:
         leading: The same of the leading features, which outliers are told by.
         bayes: Naive Bayes expert.
         means: Class-mean experts.
+        words: Word-ridge expert, if there is one.
         settings: Chosen settings.
     """
 
@@ -51,13 +53,15 @@ class FewSolution:
     leading: FreshRidge
     bayes: NaiveBayesScorer
     means: Sequence[ClassMeans]
+    words: WordRidge | None
     settings: Settings
 
     @property
     def num_bytes(self) -> int:
         """About how much memory it takes."""
+        words = 0 if self.words is None else self.words.num_bytes
         means = sum(one.num_bytes for one in self.means)
-        return self.ridge.num_bytes + self.leading.num_bytes + self.bayes.num_bytes + means
+        return self.ridge.num_bytes + self.leading.num_bytes + self.bayes.num_bytes + means + words
 
     def assess(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> tuple[FloatArray, FloatArray]:
         """Probabilities (B, C) and outlier scores (B,)."""
@@ -65,9 +69,11 @@ class FewSolution:
         for start in range(0, len(features_BM), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             scores_BC = self.ridge.scores(self.ridge.see(features_BM[part])).cpu().numpy()
-            words_BC = self.bayes.scores(counts_BH[part])
-            means_BC = [one.scores(features_BM[part]) for one in self.means]
-            probabilities.append(self.settings.mixture.probabilities(scores_BC, words_BC, *means_BC))
+            others_BC = [self.bayes.scores(counts_BH[part])]
+            others_BC += [one.scores(features_BM[part]) for one in self.means]
+            if self.words is not None:
+                others_BC.append(self.words.scores(counts_BH[part]))
+            probabilities.append(self.settings.mixture.probabilities(scores_BC, *others_BC))
             outliers.append(self.leading.leverages(self.leading.see(features_BM[part])).cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(outliers)
 
@@ -88,14 +94,15 @@ def solve_few(
         config: Sizes.
         keep: Settings that this chose before.
     """
-    words, means = NaiveBayesScorer(sums_CH, config.smoothing), few.means()
+    bayes, means, texts = NaiveBayesScorer(sums_CH, config.smoothing), few.means(), few.words(torch.float64)
+    words = None if texts is None else texts.settled(few.counts_NH)
     products = few.products()
     leading = few.products(config.leverage_features)
     if keep is not None:
         ridge = few.ridge(products, keep.shrinkage)
         outliers = few.ridge(leading, keep.shrinkage, products.scale)
-        return FewSolution(tuple(labels), ridge, outliers, words, means, keep)
-    others = [few.words_left_out(len(few), words, sums_CH), *few.means_left_out(len(few), means)]
+        return FewSolution(tuple(labels), ridge, outliers, bayes, means, words, keep)
+    others = few.others_left_out(len(few), bayes, sums_CH, means, texts)
     is_same = config.leverage_features == SEARCH_FEATURES
     searched = leading if is_same else few.products(SEARCH_FEATURES)
     shrinkage = Judged(few, searched, [scores_NC[:SEARCH_MEMBERS] for scores_NC in others]).best()
@@ -103,15 +110,15 @@ def solve_few(
     outliers = few.ridge(leading, shrinkage, products.scale)
     threshold = float(np.quantile(few.left_out(len(few), outliers)[1], config.outlier_quantile))
     settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
-    return FewSolution(tuple(labels), ridge, outliers, words, means, settings)
+    return FewSolution(tuple(labels), ridge, outliers, bayes, means, words, settings)
 
 
 def score_few(
     few: FewExamples, sums_CH: sp.csr_matrix, ids: Sequence[str], solution: FewSolution
 ) -> SampleScores:
     """Leave-one-out probabilities of all examples, by settings that were chosen on them."""
-    words_NC = few.words_left_out(len(few), solution.bayes, sums_CH)
+    words = few.words(torch.float64)
+    others_NC = few.others_left_out(len(few), solution.bayes, sums_CH, solution.means, words)
     ridge_NC = few.left_out(len(few), solution.ridge)[0]
-    means_NC = few.means_left_out(len(few), solution.means)
-    probabilities_NC = solution.settings.mixture.probabilities(ridge_NC, words_NC, *means_NC)
-    return SampleScores(ids, solution.labels, few.members.classes_N, words_NC, probabilities_NC)
+    probabilities_NC = solution.settings.mixture.probabilities(ridge_NC, *others_NC)
+    return SampleScores(ids, solution.labels, few.members.classes_N, others_NC[0], probabilities_NC)

@@ -124,7 +124,7 @@ class ClosedFormLearner(RunLearner):
     @property
     def needs_resample(self) -> bool:
         """Whether so much was forgotten that the sample lacks members; see ``resample``."""
-        return not self._statistics.sample.is_complete
+        return not self._statistics.is_complete
 
     @property
     def reads_text(self) -> bool:

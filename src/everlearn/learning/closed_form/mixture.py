@@ -1,9 +1,9 @@
 """One probability from several experts: weights and calibration in one convex problem.
 
-p(y | x) = softmax(a·r(x) + b·s(x) + Σ c·m(x)) with r, s and m the (half-standardised) scores of the ridge,
-the naive Bayes and the class-mean experts, of which there may be none. The weights ≥ 0 minimise the log-loss
-of leave-one-out scores (and a weak prior), so they are also the mixture's temperature, and they depend on the
-set of examples alone.
+p(y | x) = softmax(a·r(x) + b·s(x) + Σ c·m(x) + d·w(x)) with r, s, m and w the (half-standardised) scores of
+the ridge, the naive Bayes, the class-mean and the word-ridge experts, of which the last two may be none. The
+weights ≥ 0 minimise the log-loss of leave-one-out scores (and a weak prior), so they are also the mixture's
+temperature, and they depend on the set of examples alone.
 
 Legend: B examples, T examples that are fitted on, b examples of a block, C classes, E experts.
 """
@@ -23,12 +23,9 @@ __all__ = ["Mixture", "fit_mixture"]
 _MAX_WEIGHT = 50.0  # where the sample is separated perfectly the optimum is at infinity
 # Weights that do well on most sets. The squared distance from them counts as much as the loss of one
 # example: with a handful of examples, of which leave-one-out says little, it decides; with a
-# thousand it hardly matters.
-_PRIOR_WEIGHTS = {
-    2: np.array([1.5, 0.3]),
-    3: np.array([1.0, 0.3, 1.0]),
-    4: np.array([1.0, 0.3, 0.7, 0.3]),
-}
+# thousand it hardly matters. Of ridge and naive Bayes, and of so many class-mean experts:
+_PRIOR_WEIGHTS = ((1.5, 0.3), (1.0, 0.3, 1.0), (1.0, 0.3, 0.7, 0.3))
+_PRIOR_OF_WORDS = 0.3
 _BLOCK_SCORES = 1 << 17  # 1 MB in float64: what is made of a block stays in the processor's cache
 _KEPT_SCORES = 1 << 22  # of each expert: 32 MB
 
@@ -45,6 +42,8 @@ class Mixture:
         loss: Mean leave-one-out log-loss in nats on the sample it was fitted on.
         means_weights: c of each class-mean expert.
         means_spreads: Typical spread of the scores of each.
+        words_weight: d; None: there is no word-ridge expert.
+        words_spread: Typical spread of its scores.
     """
 
     ridge_weight: float
@@ -54,12 +53,18 @@ class Mixture:
     loss: float
     means_weights: Sequence[float] = ()
     means_spreads: Sequence[float] = ()
+    words_weight: float | None = None
+    words_spread: float = 0.0
 
-    def probabilities(self, ridge_BC: FloatArray, bayes_BC: FloatArray, *means_BC: FloatArray) -> FloatArray:
-        """Probabilities (B, C) from raw scores of the experts that it was fitted on."""
+    def probabilities(self, ridge_BC: FloatArray, bayes_BC: FloatArray, *others_BC: FloatArray) -> FloatArray:
+        """Probabilities (B, C) from raw scores of the experts that it was fitted on, in their order."""
+        weights, spreads = list(self.means_weights), list(self.means_spreads)
+        if self.words_weight is not None:
+            weights.append(self.words_weight)
+            spreads.append(self.words_spread)
         logits = self.ridge_weight * half_standardised(ridge_BC, self.ridge_spread)
         logits += self.bayes_weight * half_standardised(bayes_BC, self.bayes_spread)
-        for weight, spread, scores_BC in zip(self.means_weights, self.means_spreads, means_BC, strict=True):
+        for weight, spread, scores_BC in zip(weights, spreads, others_BC, strict=True):
             logits += weight * half_standardised(scores_BC, spread)
         return _softmax(logits)
 
@@ -86,24 +91,27 @@ def fit_mixture(
     experts: Sequence[FloatArray],
     classes_B: npt.NDArray[np.int64],
     is_telling_B: npt.NDArray[np.bool_] | None = None,
+    *,
+    has_words: bool = False,
 ) -> Mixture:
     """Fit weights on leave-one-out scores (B, C) of examples of the given classes.
 
     Damped Newton steps, projected to weights ≥ 0. Deterministic.
 
     Args:
-        experts: Scores of the ridge expert, of the naive Bayes expert, and of class-mean experts (two at
-            most).
+        experts: Scores of the ridge expert, of the naive Bayes expert, of class-mean experts (two at most),
+            and of the word-ridge expert.
         classes_B: Class of each example.
         is_telling_B: Examples to fit on; None: all. With none, the weights are the prior's.
+        has_words: Whether the last expert is the word ridge.
     """
     spreads = np.array([_spread(scores_BC) for scores_BC in experts])
     can_tell = np.append(True, spreads[1:] > 0)
-    prior = _PRIOR_WEIGHTS[len(experts)]
+    prior = np.array(_PRIOR_WEIGHTS[len(experts) - has_words - 2] + (_PRIOR_OF_WORDS,) * has_words)
     weights = prior * can_tell
     rows_T = np.arange(len(classes_B)) if is_telling_B is None else np.flatnonzero(is_telling_B)
     if not len(rows_T):
-        return _mixture(weights, spreads, 0.0)
+        return _mixture(weights, spreads, 0.0, has_words)
     scores = _Experts(experts, spreads, rows_T, classes_B[rows_T])
     loss = _loss(weights, prior, scores)
     for _ in range(40):
@@ -126,13 +134,14 @@ def fit_mixture(
         weights, loss = tried, tried_loss
         if moved < 1e-6:
             break
-    return _mixture(weights, spreads, loss)
+    return _mixture(weights, spreads, loss, has_words)
 
 
-def _mixture(weights_E: FloatArray, spreads_E: FloatArray, loss: float) -> Mixture:
+def _mixture(weights_E: FloatArray, spreads_E: FloatArray, loss: float, has_words: bool) -> Mixture:
     ridge, bayes, *means = weights_E.tolist()
     ridge_spread, bayes_spread, *spreads = spreads_E.tolist()
-    return Mixture(ridge, bayes, ridge_spread, bayes_spread, float(loss), means, spreads)
+    words, words_spread = (means.pop(), spreads.pop()) if has_words else (None, 0.0)
+    return Mixture(ridge, bayes, ridge_spread, bayes_spread, float(loss), means, spreads, words, words_spread)
 
 
 _Block = tuple[list[FloatArray], npt.NDArray[np.int64]]

@@ -15,6 +15,7 @@ from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import RidgeSolution
 from everlearn.learning.closed_form.solution import Solution, settings_from_json
+from everlearn.learning.closed_form.word_ridge import WordRidge
 from everlearn.types import Json
 
 __all__ = ["solution_from_state", "solution_to_state"]
@@ -32,6 +33,8 @@ def solution_to_state(solution: Solution) -> tuple[dict[str, torch.Tensor], dict
     tensors["ridge.factor_mm"] = ridge.factor_mm.cpu()[rows, columns]
     bayes_tensors, bayes_data = solution.bayes.to_state()
     tensors |= {f"bayes.{name}": tensor for name, tensor in bayes_tensors.items()}
+    if solution.words is not None:
+        tensors |= {f"words.{name}": tensor for name, tensor in solution.words.to_tensors().items()}
     for k, means in enumerate(solution.means):
         tensors |= {f"means.{k}.columns": means.columns.cpu(), f"means.{k}.sums_CL": means.sums_CL.cpu()}
     data = {
@@ -63,14 +66,8 @@ def solution_from_state(
         root_scale=float(data["root_scale"]),
         num_examples=int(data["num_examples"]),
     )
-    bayes = NaiveBayesScorer.from_state(
-        {
-            name.removeprefix("bayes."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("bayes.")
-        },
-        data["bayes"],
-    )
+    bayes = NaiveBayesScorer.from_state(_named(tensors, "bayes."), data["bayes"])
+    words = _named(tensors, "words.")
     means: list[ClassMeans] = []
     while f"means.{len(means)}.columns" in tensors:
         columns, sums_CL = (tensors[f"means.{len(means)}.{part}"] for part in ("columns", "sums_CL"))
@@ -80,6 +77,12 @@ def solution_from_state(
         ridge=ridge,
         bayes=bayes,
         means=means,
+        words=WordRidge.from_tensors(words) if words else None,
         settings=settings_from_json(data["settings"]),
         leverage_features=int(data["leverage_features"]),
     )
+
+
+def _named(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Those whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

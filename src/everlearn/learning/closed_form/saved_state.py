@@ -24,10 +24,11 @@ __all__ = [
 _FORMAT_VERSION = 1  # of what a fingerprint is made of, and part of it
 FORMAT = 2
 """Of a saved state. 1: with sums of features. 2: without them where the sample has all examples' codes."""
-_SAMPLE = "sample."
 
 # The settings that change what the sums or the sample hold. The others only say how they are used.
 _IDENTITY_FIELDS = frozenset({"num_features", "gram_bits", "sample_size", "seed"})
+# Named where they are on: identities of before do not have them.
+_LATER_IDENTITY_FIELDS = frozenset({"word_ridge"})
 
 
 def identity(config: Mapping[str, Json], code_sizes: Mapping[str, int], coder: str | None) -> dict[str, Json]:
@@ -37,6 +38,7 @@ def identity(config: Mapping[str, Json], code_sizes: Mapping[str, int], coder: s
         **code_sizes,
         "coder": coder,
         **{name: value for name, value in config.items() if name in _IDENTITY_FIELDS},
+        **{name: value for name, value in config.items() if name in _LATER_IDENTITY_FIELDS and value},
     }
 
 
@@ -56,8 +58,9 @@ def codes_to_tensors(codes: Sequence[Code], prefix: str) -> dict[str, torch.Tens
     values = [code.gram_values for code in codes]
     return {
         f"{prefix}dense": torch.from_numpy(np.stack(dense) if dense else np.zeros((0, 0), np.int8)),
+        # Their bits: not all libraries take numbers without a sign.
         f"{prefix}gram_ids": torch.from_numpy(
-            np.concatenate(ids).astype(np.int64) if ids else np.zeros(0, np.int64)
+            np.concatenate(ids).view(np.int32) if ids else np.zeros(0, np.int32)
         ),
         f"{prefix}gram_values": torch.from_numpy(np.concatenate(values) if values else np.zeros(0, np.uint8)),
         f"{prefix}lengths": torch.tensor([len(one) for one in ids], dtype=torch.int64),
@@ -77,10 +80,10 @@ def codes_from_tensors(tensors: Mapping[str, torch.Tensor], prefix: str) -> list
     ]
 
 
-def sample_to_state(sample: HashSample) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
-    """The sample's codes as tensors, ids and labels as JSON."""
+def sample_to_state(sample: HashSample, prefix: str) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
+    """The sample's codes as tensors whose names begin with a prefix, ids and labels as JSON."""
     members = sample.members()
-    tensors = codes_to_tensors([member.code for member in members], _SAMPLE)
+    tensors = codes_to_tensors([member.code for member in members], prefix)
     data = {
         "ids": [member.id for member in members],
         "labels": [member.label for member in members],
@@ -91,10 +94,10 @@ def sample_to_state(sample: HashSample) -> tuple[dict[str, torch.Tensor], dict[s
 
 
 def sample_from_state(
-    sample: HashSample, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]
+    sample: HashSample, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json], prefix: str
 ) -> None:
     """The inverse of ``sample_to_state``."""
-    codes = codes_from_tensors(tensors, _SAMPLE)
+    codes = codes_from_tensors(tensors, prefix)
     members = [
         Sampled.of(id_, label, code)
         for id_, label, code in zip(data["ids"], data["labels"], codes, strict=True)

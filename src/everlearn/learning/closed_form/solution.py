@@ -18,11 +18,13 @@ import torch
 from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.learning.closed_form.gram_sums import GramSums
+from everlearn.learning.closed_form.live.fresh_words import FreshWords
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
 from everlearn.learning.closed_form.ridge import CentredGram, RidgeSolution
 from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
+from everlearn.learning.closed_form.word_ridge import WordRidge, WordTexts, fit_many
 from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray, Json
 
@@ -30,11 +32,14 @@ __all__ = [
     "SEARCH_FEATURES",
     "SEARCH_MEMBERS",
     "DueSolve",
+    "Learned",
     "SampleData",
     "SampleScores",
     "Settings",
     "Solution",
+    "TextData",
     "choose",
+    "fit_words",
     "score_sample",
     "settings_from_json",
     "solve",
@@ -46,6 +51,10 @@ SEARCH_FEATURES = 1024
 SEARCH_MEMBERS = 512
 _MANY_EXAMPLES = 4096
 _SCORES_AT_ONCE = 1 << 21  # 16 MB of each kind of score
+# Grams of the texts that word ridge is fitted on, times the classes: a step of the fit takes two
+# multiplications for each, and so many numbers are its weights at most.
+_MOST_PRODUCTS = 1 << 25
+_MOST_PRODUCTS_LIVE = 1 << 21  # every thousand examples or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,45 @@ class SampleData:
     features_SM: torch.Tensor
     counts_SH: sp.csr_matrix
     labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TextData:
+    """Texts that word ridge may be fitted on, smallest hashes first: the sample, and more behind it.
+
+    Attributes:
+        counts_SH: int64 CSR (S, H).
+        labels: Label of each.
+    """
+
+    counts_SH: sp.csr_matrix
+    labels: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """All that solving takes.
+
+    Attributes:
+        sums: Sums of the ridge expert; row k of its class sums belongs to ``labels[k]``.
+        counts: Sums of the naive Bayes expert, rows likewise.
+        means: Class-mean experts, rows likewise.
+        labels: Labels in the order of the rows.
+        sample: Makes the data of the sample's first members, at most so many; called only when settings are
+            chosen.
+        texts: Makes those of the first texts, at most so many; None: there is no word ridge.
+    """
+
+    sums: GramSums
+    counts: CountSums
+    means: Sequence[ClassMeans]
+    labels: Sequence[str]
+    sample: Callable[[int], SampleData]
+    texts: Callable[[int], TextData] | None
+
+    def by_name(self) -> list[int]:
+        """The rows in the order of the labels' names."""
+        return sorted(range(len(self.labels)), key=lambda k: self.labels[k])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +159,7 @@ class Solution:
         ridge: Ridge expert.
         bayes: Naive Bayes expert.
         means: Class-mean experts.
+        words: Word-ridge expert, if there is one.
         settings: Chosen settings.
         leverage_features: Leading features used for the outlier score.
     """
@@ -119,6 +168,7 @@ class Solution:
     ridge: RidgeSolution
     bayes: NaiveBayesScorer
     means: Sequence[ClassMeans]
+    words: WordRidge | None
     settings: Settings
     leverage_features: int
 
@@ -131,8 +181,10 @@ class Solution:
         num_rows = max(1, _SCORES_AT_ONCE // max(1, len(self.labels)))
         if len(features_BM) <= num_rows:
             ridge = self.ridge.scores(features_BM).double().cpu().numpy()
-            means = [one.scores(features_BM) for one in self.means]
-            return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH), *means)
+            others = [one.scores(features_BM) for one in self.means]
+            if self.words is not None:
+                others.append(self.words.scores(counts_BH))
+            return self.settings.mixture.probabilities(ridge, self.bayes.scores(counts_BH), *others)
         # With thousands of labels a batch's scores, several times over, would be most of the memory of a run.
         found = np.empty((len(features_BM), len(self.labels)))
         for start in range(0, len(found), num_rows):
@@ -180,66 +232,59 @@ class SampleScores:
         return float(self.log_losses_S.mean())
 
 
-def solve(
-    sums: GramSums,
-    counts: CountSums,
-    means: Sequence[ClassMeans],
-    classes: Sequence[str],
-    sample: Callable[[int], SampleData],
-    config: ClosedFormConfig,
-) -> Solution:
+def solve(learned: Learned, config: ClosedFormConfig) -> Solution:
     """Solve all experts at full size, by settings that depend on the set of examples alone."""
-    order = sorted(range(len(classes)), key=lambda k: classes[k])
+    order = learned.by_name()
     leverage_features = config.leverage_features
-    ridge, settings = choose(
-        sums, counts, means, classes, order, sample, config, DueSolve(), leverage_features
+    ridge, words, settings = choose(learned, order, config, DueSolve(), leverage_features)
+    bayes = NaiveBayesScorer(learned.counts.sums()[order], config.smoothing)
+    labels = tuple(learned.labels[k] for k in order)
+    means = [one.ordered(order) for one in learned.means]
+    return Solution(
+        labels, ridge.trimmed(leverage_features), bayes, means, words, settings, leverage_features
     )
-    bayes = NaiveBayesScorer(counts.sums()[order], config.smoothing)
-    labels = tuple(classes[k] for k in order)
-    ordered = [one.ordered(order) for one in means]
-    return Solution(labels, ridge.trimmed(leverage_features), bayes, ordered, settings, leverage_features)
 
 
 def choose(
-    sums: GramSums,
-    counts: CountSums,
-    means: Sequence[ClassMeans],
-    classes: Sequence[str],
+    learned: Learned,
     order: list[int],
-    sample: Callable[[int], SampleData],
     config: ClosedFormConfig,
     due: DueSolve[Settings],
     leverage_features: int,
-) -> tuple[RidgeSolution, Settings]:
-    """Choose settings, and solve the ridge expert by them; it has its whole factor.
+    *,
+    is_live: bool = False,
+) -> tuple[RidgeSolution, WordRidge | None, Settings]:
+    """Choose settings, and solve ridge and word ridge by them; the ridge expert has its whole factor.
 
     Args:
-        sums: Sums of the ridge expert; row k of its class sums belongs to ``classes[k]``.
-        counts: Sums of the naive Bayes expert, rows likewise.
-        means: Class-mean experts, rows likewise.
-        classes: Labels in the order of the rows.
+        learned: What there is to solve.
         order: The rows in the order of the solution's columns.
-        sample: Makes the data of the sample's first members, at most so many; called only when
-            settings are chosen.
         config: Sizes.
         due: How settings are come by.
         leverage_features: Leading features that outliers are told by.
+        is_live: Whether it is solved again soon: fewer texts are looked at for word ridge.
     """
-    num_features, near = config.num_features, due.near
+    sums, num_features, near = learned.sums, config.num_features, due.near
+    class_of = {learned.labels[k]: place for place, k in enumerate(order)}
     if due.keep is not None:
-        return CentredGram(sums, num_features, order).solve(*due.keep.shrinkage), due.keep
-    data = sample(config.sample_size if near is None else config.sample_size // 4)
-    class_of = {classes[k]: place for place, k in enumerate(order)}
+        words, _ = fit_words(learned, class_of, 0, config, is_live=is_live)
+        return CentredGram(sums, num_features, order).solve(*due.keep.shrinkage), words, due.keep
+    data = learned.sample(config.sample_size if near is None else config.sample_size // 4)
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
-    bayes_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
+    others = [
+        _bayes_scores_without_self(learned.counts, order, data, classes_S, config.smoothing),
+        *_means_scores_without_self(learned.means, order, data, classes_S),
+    ]
+    words, words_SC = fit_words(learned, class_of, len(classes_S), config, is_live=is_live)
+    if words is not None:
+        others.append(words_SC)
     if num_features > SEARCH_FEATURES:
         return_free_memory()  # what follows is where memory peaks
     gram = CentredGram(sums, num_features, order)
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
-    means_SC = _means_scores_without_self(means, order, data, classes_S)
-    judged = _Judged(data.features_SM, classes_S, [bayes_SC, *means_SC], is_telling)
+    judged = _Judged(data.features_SM, classes_S, others, is_telling, words is not None)
     search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
     if near is None:
@@ -258,7 +303,38 @@ def choose(
     leverages = ridge.leverages(data.features_SM, leverage_features).double().clamp(max=1 - 1e-6)
     left_out = (leverages / (1 - leverages)).cpu().numpy()
     threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
-    return ridge, Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
+    return ridge, words, Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
+
+
+def fit_words(
+    learned: Learned,
+    class_of: Mapping[str, int],
+    num_judged: int,
+    config: ClosedFormConfig,
+    *,
+    is_live: bool = False,
+) -> tuple[WordRidge | None, FloatArray]:
+    """Word ridge, and its scores (J, C) of the first so many texts by weights that did not see them.
+
+    Args:
+        learned: What there is to solve.
+        class_of: The column of each label.
+        num_judged: J; these are the sample's first members.
+        config: Sizes.
+        is_live: See ``choose``.
+    """
+    if learned.texts is None:
+        return None, np.zeros((0, len(class_of)))
+    # So many are solved exactly, as those are of which every example is held.
+    num_exact = 2 * config.sample_size
+    data = learned.texts(2 * num_exact if is_live else 8 * num_exact)
+    classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
+    texts = WordTexts(data.counts_SH, classes_S, len(class_of))
+    texts = texts.first(_MOST_PRODUCTS_LIVE if is_live else _MOST_PRODUCTS, num_exact)
+    if len(texts.classes_S) > num_exact:
+        return fit_many(texts, num_judged)
+    exact = FreshWords.of_few(texts.counts_SH, texts.classes_S, texts.num_classes, torch.float64)
+    return exact.settled(texts.counts_SH), exact.without_self(texts.classes_S[:num_judged])
 
 
 def settings_from_json(data: Mapping[str, Json]) -> Settings:
@@ -272,27 +348,22 @@ def settings_from_json(data: Mapping[str, Json]) -> Settings:
 
 
 def score_sample(
-    sums: GramSums,
-    counts: CountSums,
-    means: Sequence[ClassMeans],
-    classes: Sequence[str],
-    ids: Sequence[str],
-    data: SampleData,
-    config: ClosedFormConfig,
-    settings: Settings,
+    learned: Learned, ids: Sequence[str], config: ClosedFormConfig, settings: Settings
 ) -> SampleScores:
     """Leave-one-out probabilities of the whole sample at full size, by settings that were chosen on it."""
-    order = sorted(range(len(classes)), key=lambda k: classes[k])
-    labels = tuple(classes[k] for k in order)
+    order, data = learned.by_name(), learned.sample(config.sample_size)
+    labels = tuple(learned.labels[k] for k in order)
     class_of = {label: k for k, label in enumerate(labels)}
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
-    words_SC = _bayes_scores_without_self(counts, order, data, classes_S, config.smoothing)
-    ridge = CentredGram(sums, config.num_features, order).solve(*settings.shrinkage)
+    bayes_SC = _bayes_scores_without_self(learned.counts, order, data, classes_S, config.smoothing)
+    ridge = CentredGram(learned.sums, config.num_features, order).solve(*settings.shrinkage)
     own = torch.from_numpy(classes_S).to(data.features_SM.device)
     ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
-    means_SC = _means_scores_without_self(means, order, data, classes_S)
-    probabilities_SC = settings.mixture.probabilities(ridge_SC, words_SC, *means_SC)
-    return SampleScores(ids, labels, classes_S, words_SC, probabilities_SC)
+    others = _means_scores_without_self(learned.means, order, data, classes_S)
+    if learned.texts is not None:
+        others.append(fit_words(learned, class_of, len(classes_S), config)[1])
+    probabilities_SC = settings.mixture.probabilities(ridge_SC, bayes_SC, *others)
+    return SampleScores(ids, labels, classes_S, bayes_SC, probabilities_SC)
 
 
 def _means_scores_without_self(
@@ -325,14 +396,17 @@ class _Judged:
     classes_S: npt.NDArray[np.int64]
     others: Sequence[FloatArray]
     is_telling_S: npt.NDArray[np.bool_]
+    has_words: bool
 
     def first(self, num: int) -> _Judged:
         """The first members only."""
         others = [scores_SC[:num] for scores_SC in self.others]
-        return _Judged(self.features_SM[:num], self.classes_S[:num], others, self.is_telling_S[:num])
+        is_telling_S = self.is_telling_S[:num]
+        return _Judged(self.features_SM[:num], self.classes_S[:num], others, is_telling_S, self.has_words)
 
     def mixture(self, ridge: RidgeSolution) -> Mixture:
         """The mixture fitted on leave-one-out scores."""
         classes = torch.from_numpy(self.classes_S).to(self.features_SM.device)
         ridge_SC = ridge.scores_without_self(self.features_SM, classes).cpu().numpy()
-        return fit_mixture([ridge_SC, *self.others], self.classes_S, self.is_telling_S)
+        experts = [ridge_SC, *self.others]
+        return fit_mixture(experts, self.classes_S, self.is_telling_S, has_words=self.has_words)

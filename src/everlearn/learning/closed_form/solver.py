@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from everlearn.learning.closed_form.live.making import live_of_few, live_of_sums
 from everlearn.learning.closed_form.remade import Remade
 from everlearn.learning.closed_form.solution import (
     DueSolve,
+    Learned,
     SampleData,
     SampleScores,
     Solution,
+    TextData,
     score_sample,
     solve,
 )
@@ -66,10 +69,7 @@ class Solver:
 
     def settled(self) -> Solution:
         """Everything, with settings that depend on the set of examples alone, as all its bits do."""
-        known = self._statistics
-        sums = known.features.sums()
-        means = self._means(sums)
-        return solve(sums, known.counts, means, known.labels.names, self._sample_data, self._config)
+        return solve(self._learned(), self._config)
 
     def settled_again(self, keep: Any = None) -> FewSolution | SetSolution:
         """The same where it is remade.
@@ -86,17 +86,7 @@ class Solver:
         if isinstance(solution, FewSolution):
             return score_few(*self._by_name(), ids, solution)
         assert isinstance(solution, Solution), "of sets of labels there are no such scores"
-        sums = known.features.sums()
-        return score_sample(
-            sums,
-            known.counts,
-            self._means(sums),
-            known.labels.names,
-            ids,
-            self._sample_data(self._config.sample_size),
-            self._config,
-            solution.settings,
-        )
+        return score_sample(self._learned(), ids, self._config, solution.settings)
 
     def live(self, due: DueSolve[Any]) -> LiveRidge[Any]:
         """A live predictor that has everything now."""
@@ -114,7 +104,7 @@ class Solver:
         try:
             if rows.is_few:
                 return self._live_of_few(rows.without(known.sample.members()), labels, due)
-            return self._live_of_sums(labels, due)
+            return self._live_of_sums(labels, due, rows)
         finally:
             for codes, classes, sign in rows.by_sign():
                 known.count(codes, classes, sign)
@@ -125,11 +115,31 @@ class Solver:
         few = self._few(members, len(labels))
         return live_of_few(few, self._statistics.counts, labels, self._config, due)
 
-    def _live_of_sums(self, labels: Sequence[str], due: DueSolve[Any]) -> LiveRidge[Any]:
+    def _live_of_sums(
+        self, labels: Sequence[str], due: DueSolve[Any], since: AddedRows | None = None
+    ) -> LiveRidge[Any]:
+        """Of all that was learned.
+
+        Args:
+            labels: That there are.
+            due: How settings are come by.
+            since: What is to be left out of it, where it is out of the sums; None: nothing.
+        """
+        return live_of_sums(self._learned(labels, since), self._config, due)
+
+    def _learned(self, labels: Sequence[str] | None = None, since: AddedRows | None = None) -> Learned:
         known = self._statistics
-        sums = known.features.sums()
-        means = self._means(sums, len(labels))
-        return live_of_sums(sums, known.counts, means, labels, self._sample_data, self._config, due)
+        names = known.labels.names
+        sums, labels = known.features.sums(), names if labels is None else labels
+        texts: Callable[[int], TextData] | None = None
+        if known.texts is not None:
+            members = list(known.texts) if since is None else since.before(known.texts.members(), names)
+            texts = partial(self._text_data, members)
+        return Learned(sums, known.counts, self._means(sums, len(labels)), labels, self._sample_data, texts)
+
+    def _text_data(self, members: Sequence[Sampled], most: int) -> TextData:
+        counts_SH = gram_matrix([member.code for member in members[:most]], self._config.gram_bits)
+        return TextData(counts_SH, [member.label for member in members[:most]])
 
     def _means(self, sums: GramSums, num_classes: int | None = None) -> list[ClassMeans]:
         """Of the first so many classes, or of all, in their order."""
@@ -152,7 +162,8 @@ class Solver:
         features: Remade[torch.Tensor] = Remade(lambda: coding.features(codes), lambda made: made.nbytes)
         classes = self._statistics.labels.members(member.label for member in members)
         counts_NH = gram_matrix(codes, self._config.gram_bits)
-        return FewExamples(features, counts_NH, classes, num_classes, coding.sketched, self._views)
+        has_words = self._statistics.texts is not None
+        return FewExamples(features, counts_NH, classes, num_classes, coding.sketched, self._views, has_words)
 
     def _sample_data(self, num_members: int) -> SampleData:
         members = list(self._statistics.sample)[:num_members]

@@ -20,6 +20,7 @@ from everlearn.learning.closed_form.label_sets.solution import (
     choose_of_sums,
     set_settings,
 )
+from everlearn.learning.closed_form.live.added_rows import AddedRows
 from everlearn.learning.closed_form.live.few_examples import FewExamples
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.ridge_base import PrimalBase
@@ -84,7 +85,10 @@ class SetSolver(Solver):
         )
         return LiveSets(ridge, classes.counts_C, settings, labels)
 
-    def _live_of_sums(self, labels: Sequence[str], due: DueSolve[Any]) -> LiveSets:
+    def _live_of_sums(
+        self, labels: Sequence[str], due: DueSolve[Any], since: AddedRows | None = None
+    ) -> LiveSets:
+        """See Solver; of what came since, the sums know nothing."""
         sums, config, order = self._statistics.features.sums(), self._config, list(range(len(labels)))
         num_members = config.sample_size if due.near is None else config.sample_size // 4
         classes, features_SM = self._sampled(sums, order, num_members, due)

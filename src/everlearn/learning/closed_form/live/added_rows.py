@@ -89,6 +89,31 @@ class AddedRows:
                 found.append(member)
         return found
 
+    def before(self, members: Iterable[Sampled], labels: Sequence[str]) -> list[Sampled]:
+        """Members of a sample as they were when the base was made, smallest hash first.
+
+        Args:
+            members: They are now, those in reserve included.
+            labels: Labels in the order of the classes.
+        """
+        since: dict[tuple[str, str], list[Sampled]] = {}
+        extra: Counter[tuple[str, str]] = Counter()
+        for batch in self.all():
+            own = [labels[class_] for class_ in batch.members.classes_N.tolist()]
+            for key, code in zip(zip(batch.ids, own, strict=True), batch.codes, strict=True):
+                extra[key] += batch.sign
+                since.setdefault(key, []).append(Sampled.of(*key, code))
+        found = []
+        for member in members:
+            key = member.id, member.label
+            if extra[key] > 0:
+                extra[key] -= 1
+            else:
+                found.append(member)
+        for key, num in extra.items():
+            found += since[key][: max(0, -num)]
+        return sorted(found)
+
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
         """The batches as tensors and JSON."""
         batches = self.all()

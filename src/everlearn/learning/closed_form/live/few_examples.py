@@ -13,6 +13,7 @@ import torch
 
 from everlearn.learning.closed_form.class_means import ClassMeans
 from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
+from everlearn.learning.closed_form.live.fresh_words import FreshWords
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
@@ -35,6 +36,7 @@ class FewExamples:
         num_classes: C.
         sketched: Which features are the sketch's, ascending.
         views: Which features each class-mean expert looks at.
+        has_words: Whether there is a word-ridge expert.
     """
 
     features: Remade[torch.Tensor]
@@ -43,6 +45,7 @@ class FewExamples:
     num_classes: int
     sketched: torch.Tensor
     views: Sequence[torch.Tensor] = ()
+    has_words: bool = False
 
     def __len__(self) -> int:
         return int(self.counts_NH.shape[0])
@@ -89,9 +92,30 @@ class FewExamples:
         features_SM, classes_S = self.features.get()[:num], self.members.classes_N[:num]
         return [one.scores_without_self(features_SM, classes_S) for one in means]
 
-    def words_left_out(self, num: int, words: NaiveBayesScorer, sums_CH: sp.csr_matrix) -> FloatArray:
+    def bayes_left_out(self, num: int, bayes: NaiveBayesScorer, sums_CH: sp.csr_matrix) -> FloatArray:
         """Leave-one-out scores (S, C) of the first so many by the naive Bayes expert of these sums."""
-        return words.scores_without_self(self.counts_NH[:num], self.members.classes_N[:num], sums_CH)
+        return bayes.scores_without_self(self.counts_NH[:num], self.members.classes_N[:num], sums_CH)
+
+    def words(self, dtype: torch.dtype) -> FreshWords | None:
+        """The word-ridge expert of all, if there is one."""
+        if not self.has_words:
+            return None
+        return FreshWords.of_few(self.counts_NH, self.members.classes_N, self.num_classes, dtype)
+
+    def others_left_out(
+        self,
+        num: int,
+        bayes: NaiveBayesScorer,
+        sums_CH: sp.csr_matrix,
+        means: Sequence[ClassMeans],
+        words: FreshWords | None,
+    ) -> list[FloatArray]:
+        """Leave-one-out scores (S, C) of the first so many by all experts but the ridge."""
+        num = min(num, len(self))
+        found = [self.bayes_left_out(num, bayes, sums_CH), *self.means_left_out(num, means)]
+        if words is not None:
+            found.append(words.without_self(self.members.classes_N[:num]))
+        return found
 
 
 class Judged:
@@ -129,6 +153,7 @@ class Judged:
             scores_SC = self._few.left_out(len(self._classes_S), ridge)[0]
             # The only example of a class, left out, is always misjudged; it says nothing of the settings.
             is_telling_S = self._few.counts_C.numpy()[self._classes_S] > 1
-            mixture = fit_mixture([scores_SC, *self._others], self._classes_S, is_telling_S)
+            experts = [scores_SC, *self._others]
+            mixture = fit_mixture(experts, self._classes_S, is_telling_S, has_words=self._few.has_words)
             self._tried[shrinkage] = ridge, mixture
         return self._tried[shrinkage]

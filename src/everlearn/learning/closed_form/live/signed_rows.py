@@ -53,6 +53,11 @@ class SignedRows:
         """Memory that the buffers take."""
         return self._factor.nbytes + self._signs.nbytes + self._solved.nbytes
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers."""
+        return self._signs.dtype
+
     def frozen(self) -> Self:
         """The rows of now, which stay as they are while these grow."""
         copy = type(self)(self._signs)
@@ -84,6 +89,14 @@ class SignedRows:
         units_RS[members_S, torch.arange(len(members_S))] = 1
         half_RS = solve_lower(factor_RR, units_RS)
         return half_RS.T @ self._solved[:rows], 1 - half_RS.square().sum(dim=0)
+
+    def duals(self) -> torch.Tensor:
+        """(S + K)⁻¹ E (R, C): scores are products of covariances with it."""
+        rows = self._num_rows
+        signed_RC = self._signs[:rows, None] * self._solved[:rows]
+        factor_RR = self._factor[:rows, :rows]
+        solved: torch.Tensor = torch.linalg.solve_triangular(factor_RR.T, signed_RC, upper=True)
+        return solved
 
     def append(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -22,10 +22,14 @@ from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.learning.closed_form.statistics.feature_sums import FeatureSums
 from everlearn.learning.closed_form.statistics.label_table import LabelTable
 from everlearn.learning.closed_form.statistics.members import Members
+from everlearn.learning.closed_form.statistics.text_sample import TextSample, bare
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code, Json
 
 __all__ = ["Statistics"]
+
+_SAMPLE = "sample."
+_TEXTS = "texts."
 
 
 class Statistics:
@@ -44,6 +48,7 @@ class Statistics:
         features: Sums of features.
         counts: Sums of hashed word grams; empty without ``with_words``.
         sample: Some of the examples; all of them while there are few.
+        texts: More of them, without the dense part of their codes; None: nothing is fitted on them.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Statistics:
     ) -> None:
         self.labels = LabelTable() if labels is None else labels
         self.sample = HashSample(config.sample_size)
+        self.texts = TextSample(self.sample) if with_words and config.word_ridge else None
         self.features = FeatureSums(
             lambda: GramSums(config.num_features, config.gather, device, sketched),
             featurize,
@@ -79,6 +85,11 @@ class Statistics:
         num = self.labels.num_examples
         return num <= self.sample.size and self.sample.num_held == num
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the samples have the members that they should have; see ``resample``."""
+        return self.sample.is_complete and (self.texts is None or self.texts.is_complete)
+
     def _everything(self) -> tuple[Sequence[Code], Members, int]:
         """All examples, while the sample holds them."""
         held = self.sample.members()
@@ -93,7 +104,11 @@ class Statistics:
         members = self.labels.members(targets)
         self.labels.count(members.classes_N)
         self.count(codes, members)
+        if self.texts is not None:
+            self.texts.before_more(len(ids))
         self.sample.add(ids, targets, codes)
+        if self.texts is not None:
+            self.texts.add(ids, targets, codes)
         return members
 
     def subtract(self, ids: Sequence[str], targets: Sequence[str], codes: Sequence[Code]) -> tuple[str, ...]:
@@ -104,6 +119,8 @@ class Statistics:
         self.labels.count(members.classes_N, sign=-1)
         self.count(codes, members, sign=-1)
         self.sample.remove(ids, targets, codes)
+        if self.texts is not None:
+            self.texts.remove(ids, targets, codes)
         kept = np.flatnonzero(self.labels.counts_C).tolist()
         gone = self.labels.without_examples()
         if len(kept) < len(self.labels):
@@ -130,11 +147,27 @@ class Statistics:
         for mine, theirs in zip(self._sums, other._sums, strict=True):
             mine.merge(theirs, class_of_other.tolist(), len(self.labels))
         self.labels.count(np.repeat(class_of_other, other.labels.counts_C))
+        texts = None
+        if self.texts is not None and other.texts is not None:
+            texts = self.texts.merged(other.texts)
         self.sample.merge(other.sample)
+        if self.texts is not None and texts is not None:
+            self.texts.replace(texts)
 
     def resample(self, members: Iterable[Sampled]) -> None:
-        """Choose the sample anew from all examples, in any order; their ids may be others now."""
-        self.sample.rebuild(members)
+        """Choose the samples anew from all examples, in any order; their ids may be others now."""
+        if self.texts is None:
+            self.sample.rebuild(members)
+            return
+        texts = self.texts.empty()
+
+        def offered() -> Iterator[Sampled]:
+            for member in members:
+                texts.offer(bare(member))
+                yield member
+
+        self.sample.rebuild(offered())
+        self.texts.replace(texts)
 
     def fingerprint(self, identity: Mapping[str, Json]) -> str:
         """SHA-256 (hex) of all this, and of what names the learner."""
@@ -149,11 +182,15 @@ class Statistics:
             digest.update(member.code.dense.tobytes())
             digest.update(member.code.gram_ids.astype("<u4").tobytes())
             digest.update(member.code.gram_values.tobytes())
+        for text in () if self.texts is None else self.texts:
+            digest.update(json.dumps([text.id, text.label]).encode())
+            digest.update(text.code.gram_ids.astype("<u4").tobytes())
+            digest.update(text.code.gram_values.tobytes())
         return digest.hexdigest()
 
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
         """A copy as tensors and JSON."""
-        tensors, sample = saved_state.sample_to_state(self.sample)
+        tensors, sample = saved_state.sample_to_state(self.sample, _SAMPLE)
         for sums in self._sums:
             tensors |= sums.tensors()
         data: dict[str, Json] = {
@@ -162,12 +199,17 @@ class Statistics:
             "label_counts": self.labels.counts_C.tolist(),
             "sample": sample,
         }
+        if self.texts is not None and self.texts.own is not None:
+            texts, data["texts"] = saved_state.sample_to_state(self.texts.own, _TEXTS)
+            tensors |= texts
         return tensors, data
 
     def load(self, tensors: Mapping[str, torch.Tensor], data: Mapping[str, Json]) -> None:
         """The inverse of ``to_state``, into statistics of nothing."""
         names = [str(label) for label in data["labels"]]
-        saved_state.sample_from_state(self.sample, tensors, data["sample"])
+        saved_state.sample_from_state(self.sample, tensors, data["sample"], _SAMPLE)
+        if self.texts is not None and self.texts.own is not None:
+            saved_state.sample_from_state(self.texts.own, tensors, data["texts"], _TEXTS)
         for sums in self._sums:
             sums.load(tensors, len(names))
         if "label_counts" in data:
