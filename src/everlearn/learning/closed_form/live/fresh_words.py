@@ -24,6 +24,8 @@ from everlearn.types import FloatArray
 
 __all__ = ["FreshWords", "SeenWords"]
 
+_MOST_LAST = 64
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenWords:
@@ -51,6 +53,7 @@ class FreshWords:
     def __init__(self, base: WordRidge | None, dtype: torch.dtype = torch.float32) -> None:
         self._base = base
         self._inputs = _Rows.none()
+        self._last_inputs = _Rows.none()  # behind them; joined now and then, since it takes a pass over all
         self._solved = SignedRows(torch.zeros(0, dtype=dtype))
 
     @classmethod
@@ -70,7 +73,7 @@ class FreshWords:
     def num_bytes(self) -> int:
         """About how much memory it takes."""
         base = 0 if self._base is None else self._base.num_bytes
-        return base + self._solved.num_bytes + self._inputs.num_bytes
+        return base + self._solved.num_bytes + self._inputs.num_bytes + self._last_inputs.num_bytes
 
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
@@ -89,7 +92,8 @@ class FreshWords:
             openness = np.sqrt(self._base.openness(columns)).astype(np.float32)
             vectors.data *= openness[vectors.indices]
         rows = _Rows(columns, vectors)
-        kernel_RB = self._tensor(self._inputs.products(rows)).div_(STRENGTH)
+        products = [self._inputs.products(rows), self._last_inputs.products(rows)]
+        kernel_RB = self._tensor(np.concatenate(products)).div_(STRENGTH)
         return SeenWords(rows, self._tensor(base_BC), self._solved.project(kernel_RB))
 
     def scores(self, seen: SeenWords) -> FloatArray:
@@ -115,7 +119,9 @@ class FreshWords:
         block_BB = self._tensor(seen.rows.products(seen.rows)).div_(STRENGTH)
         # One is added to the diagonal of a matrix without negative eigenvalues: it cannot fail.
         assert self._solved.append(seen.half_RB, block_BB, residuals_BC)
-        self._inputs = self._inputs.joined(seen.rows)
+        self._last_inputs = self._last_inputs.joined(seen.rows)
+        if len(self._last_inputs) > _MOST_LAST:
+            self._inputs, self._last_inputs = self._inputs.joined(self._last_inputs), _Rows.none()
 
     def without_self(self, classes_S: npt.NDArray[np.int64]) -> FloatArray:
         """Leave-one-out scores (S, C) of the first of few examples, of the given classes."""
@@ -150,6 +156,9 @@ class _Rows:
     def none(cls) -> _Rows:
         return cls(np.zeros(0, np.int64), sp.csr_matrix((0, 0), dtype=np.float32))
 
+    def __len__(self) -> int:
+        return int(self.vectors_RK.shape[0])
+
     @property
     def num_bytes(self) -> int:
         vectors = self.vectors_RK
@@ -170,6 +179,8 @@ class _Rows:
 
     def joined(self, others: _Rows) -> _Rows:
         """These, and the others behind them."""
+        if not len(self):
+            return others
         columns_K = np.union1d(self.columns_K, others.columns_K)
         parts = [
             sp.csr_matrix(
