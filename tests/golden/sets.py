@@ -61,6 +61,12 @@ SETS = (
         "bb75ea1",
         "run 2, journal 3, checkpoint 2, with class means",
     ),
+    GoldenSet(
+        5,
+        Path("/tmp/everlearn-golden-5"),
+        "0e3b72f",
+        "run 2, journal 3, checkpoint 2, with word ridge",
+    ),
 )
 NEWEST = SETS[-1]
 

@@ -37,6 +37,9 @@ IN_STREAM = {
     "4-closed-form": 700,
     "4-gradient": 160,
     "4-translation": 99,
+    "5-closed-form": 700,
+    "5-gradient": 160,
+    "5-translation": 99,
 }
 
 of_every_archive = pytest.mark.parametrize("archive", ARCHIVES, ids=str)
