@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
+from scipy.special import bdtrc  # scipy.stats, where it is binom.sf, takes a second to import
 
 from everlearn.types import Json
 
@@ -90,7 +90,7 @@ def compare_paired(
         p_value = 1.0
     elif test == "mcnemar":
         counted = max(0, lost - int(np.floor(tolerance * num)))
-        p_value = float(binom.sf(counted - 1, counted + won, 0.5)) if counted else 1.0
+        p_value = float(bdtrc(counted - 1, counted + won, 0.5)) if counted else 1.0
     else:
         p_value = _share_within(live_right, candidate_right, tolerance, seed)
     return PairedComparison(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import binom
+from scipy.special import bdtrc  # scipy.stats, where it is binom.sf, takes a second to import
 
 from everlearn.journal.standing.intervals import contradictions
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -65,7 +65,7 @@ def surprise_of(folder: RunFolder, confidence: float, first_step: int, last_step
     count, contradicted = contradictions(folder.journal, confidence, first_step, last_step)
     known, known_contradicted = _usual(folder)
     usual = (known_contradicted + _USUAL_RATE * _USUAL_WEIGHT) / (known + _USUAL_WEIGHT)
-    p_value = float(binom.sf(contradicted - 1, count, usual)) if contradicted else 1.0
+    p_value = float(bdtrc(contradicted - 1, count, usual)) if contradicted else 1.0
     return Surprise(
         num_examples=count,
         num_contradicted=contradicted,
@@ -96,4 +96,4 @@ def _usual(folder: RunFolder) -> tuple[int, int]:
 
 def is_better(own: Compared) -> bool:
     """Whether the candidate has learned something that holds for the interval's held-back part."""
-    return own.won > own.lost and float(binom.sf(own.won - 1, own.won + own.lost, 0.5)) < 0.05
+    return own.won > own.lost and float(bdtrc(own.won - 1, own.won + own.lost, 0.5)) < 0.05
