@@ -105,7 +105,8 @@ def test_missing_library_names_its_extra(
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"everlearn.integrations.{module}", raising=False)
+    for name in (module, f"{module}_learner"):
+        monkeypatch.delitem(sys.modules, f"everlearn.integrations.{name}", raising=False)
     with pytest.raises(MissingExtraError, match=rf"{library} is not installed.*everlearn\[{install}\]"):
         importlib.import_module(f"everlearn.integrations.{module}")
 
