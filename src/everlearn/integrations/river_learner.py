@@ -34,21 +34,7 @@ _MOST_SHOWN = 80
 class RiverLearner(base.Estimator):
     """A learner of texts or numbers that river hands its examples to.
 
-    Args:
-        model: Encoder of texts: "minilm", a folder or a name, see ``everlearn.models.load_trunk``. It is
-            loaded when the first text is learned. None: minilm where inputs are texts. With a name, numbers
-            are refused.
-        on: Field that holds the text, where dictionaries have several.
-        max_length: Most tokens of a text.
-        scale: Numeric features are multiplied by it and squashed to about ±4, so 1 / (standard
-            deviation) is a good value. It is one number for all features, fixed, so that the code of an
-            example does not depend on what came before; features of different sizes should be scaled
-            upstream.
-        num_columns: Feature names that are kept apart.
-        num_features: Features of the ridge expert; None: 5,120 for texts, 512 or more for numbers. A
-            solve takes time with its third power.
-        refresh_growth: See above, at least 1.01; up to 2,048 examples it is at most 1.5.
-        seed: Seed of the random features.
+    Its parameters are described where users meet them, at ``river.ClosedFormClassifier``.
 
     Raises:
         ConfigError: A setting is out of range.
