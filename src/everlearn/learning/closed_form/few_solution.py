@@ -105,8 +105,10 @@ def solve_few(
     others = few.others_left_out(len(few), bayes, sums_CH, means, texts)
     is_same = config.leverage_features == SEARCH_FEATURES
     searched = leading if is_same else few.products(SEARCH_FEATURES)
-    shrinkage = Judged(few, searched, [scores_NC[:SEARCH_MEMBERS] for scores_NC in others]).best()
-    ridge, mixture = Judged(few, products, others).tried(shrinkage)
+    # With the fewer features that λ is chosen on, words would seem to be worth more.
+    without_words = [scores_NC[:SEARCH_MEMBERS] for scores_NC in (others if texts is None else others[:-1])]
+    shrinkage = Judged(few, searched, without_words, has_words=False).best()
+    ridge, mixture = Judged(few, products, others, has_words=texts is not None).tried(shrinkage)
     outliers = few.ridge(leading, shrinkage, products.scale)
     threshold = float(np.quantile(few.left_out(len(few), outliers)[1], config.outlier_quantile))
     settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)

@@ -53,7 +53,7 @@ _MANY_EXAMPLES = 4096
 _SCORES_AT_ONCE = 1 << 21  # 16 MB of each kind of score
 # Grams of the texts that word ridge is fitted on, times the classes: a step of the fit takes two
 # multiplications for each, and so many numbers are its weights at most.
-_MOST_PRODUCTS = 1 << 25
+_MOST_PRODUCTS = 1 << 23
 _MOST_PRODUCTS_LIVE = 1 << 21  # every thousand examples or so
 
 
@@ -285,16 +285,17 @@ def choose(
     counts_C = np.asarray(sums.class_counts_C)[order]
     is_telling = counts_C[classes_S] > 1
     judged = _Judged(data.features_SM, classes_S, others, is_telling, words is not None)
+    searched = judged.without_words()
     search = gram if num_features <= SEARCH_FEATURES else CentredGram(sums, SEARCH_FEATURES, order)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
     if near is None:
-        first = judged.first(SEARCH_MEMBERS)
+        first = searched.first(SEARCH_MEMBERS)
         shrinkage = grid.best(lambda tried: first.mixture(search.solve(*tried)).loss)
     else:
         # With many examples no larger λ is tried: in units of the mean squared norm it falls as data grow.
         shrinkage = grid.best_near(
             near.shrinkage,
-            lambda tried: judged.mixture(search.solve(*tried)).loss,
+            lambda tried: searched.mixture(search.solve(*tried)).loss,
             may_grow=gram.num_examples < _MANY_EXAMPLES,
         )
     ridge = gram.solve(*shrinkage)
@@ -403,6 +404,11 @@ class _Judged:
         others = [scores_SC[:num] for scores_SC in self.others]
         is_telling_S = self.is_telling_S[:num]
         return _Judged(self.features_SM[:num], self.classes_S[:num], others, is_telling_S, self.has_words)
+
+    def without_words(self) -> _Judged:
+        """For the choice of λ: with the fewer features that it is made on, words would seem worth more."""
+        others = self.others[:-1] if self.has_words else self.others
+        return _Judged(self.features_SM, self.classes_S, others, self.is_telling_S, has_words=False)
 
     def mixture(self, ridge: RidgeSolution) -> Mixture:
         """The mixture fitted on leave-one-out scores."""

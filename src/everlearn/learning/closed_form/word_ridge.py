@@ -34,7 +34,7 @@ __all__ = ["STRENGTH", "WordRidge", "WordTexts", "fit_many"]
 
 STRENGTH = 0.3
 """λ, in units of a text's squared length."""
-_MOST_STEPS = 80
+_MOST_STEPS = 48
 _TOLERANCE = 1e-3  # of a class's residual, relative to what there was to explain
 _LEFT_OUT_SHARE = 8  # one of so many texts is left out at once, at most
 

@@ -125,12 +125,16 @@ class Judged:
         few: The examples.
         products: Of their features, or of the leading ones.
         others: Leave-one-out scores (S, C) of the other experts; the first S examples are judged.
+        has_words: Whether the last of them is the word ridge.
     """
 
-    def __init__(self, few: FewExamples, products: ExactProducts, others: Sequence[FloatArray]) -> None:
+    def __init__(
+        self, few: FewExamples, products: ExactProducts, others: Sequence[FloatArray], *, has_words: bool
+    ) -> None:
         self._few = few
         self._products = products
         self._others = others
+        self._has_words = has_words
         self._classes_S = few.members.classes_N[: len(others[0])]
         self._tried: dict[Shrinkage, tuple[FreshRidge, Mixture]] = {}
         self._grid = ShrinkageGrid.of(len(few), has_sketch=len(few.sketched) > 0)
@@ -154,6 +158,6 @@ class Judged:
             # The only example of a class, left out, is always misjudged; it says nothing of the settings.
             is_telling_S = self._few.counts_C.numpy()[self._classes_S] > 1
             experts = [scores_SC, *self._others]
-            mixture = fit_mixture(experts, self._classes_S, is_telling_S, has_words=self._few.has_words)
+            mixture = fit_mixture(experts, self._classes_S, is_telling_S, has_words=self._has_words)
             self._tried[shrinkage] = ridge, mixture
         return self._tried[shrinkage]

@@ -46,7 +46,8 @@ def live_of_few(
         ridge, settings = few.ridge(products, due.keep.shrinkage), due.keep
     else:
         bayes, num_judged = NaiveBayesScorer(sums_CH, config.smoothing), config.sample_size // 4
-        judged = Judged(few, products, few.others_left_out(num_judged, bayes, sums_CH, means, words))
+        others = few.others_left_out(num_judged, bayes, sums_CH, means, words)
+        judged = Judged(few, products, others, has_words=words is not None)
         shrinkage = judged.best() if due.near is None else judged.best_near(due.near.shrinkage)
         ridge, mixture = judged.tried(shrinkage)
         threshold = float(np.quantile(few.left_out(num_judged, ridge)[1], config.outlier_quantile))
