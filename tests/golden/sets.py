@@ -64,7 +64,7 @@ SETS = (
     GoldenSet(
         5,
         Path("/tmp/everlearn-golden-5"),
-        "0e3b72f",
+        "058e456",
         "run 2, journal 3, checkpoint 2, with word ridge",
     ),
 )
