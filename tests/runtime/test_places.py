@@ -7,13 +7,17 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from everlearn.errors import ModelError, RunError
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.export import export_run
 from everlearn.runtime.commands.generate import GenerateRequest, generate_text
+from everlearn.runtime.run import Run
 from everlearn.settings import RunConfig
 
-from .text_runs import corpus, language_settings, learn, write_language_model
+from .text_runs import corpus, language_settings, learn, write_jsonl, write_language_model
+from .word_pairs import write_encoder
 
 
 def test_a_model_given_by_a_relative_path_is_found_from_anywhere(
@@ -36,6 +40,31 @@ def test_a_model_given_by_a_relative_path_is_found_from_anywhere(
         model
     )
     assert again.summary["fingerprint"] == first.summary["fingerprint"]
+
+
+def test_another_model_takes_no_place_while_nothing_is_left_to_read(tmp_path: Path) -> None:
+    """Nothing would have loaded it, and every later command would have failed."""
+    run, encoder = tmp_path / "run", write_encoder(tmp_path / "encoder")
+    records = [{"id": f"m{k}", "text": f"w{k % 3} w1", "label": "ab"[k % 2]} for k in range(12)]
+    stream = write_jsonl(tmp_path / "stream.jsonl", records)
+    small = {"learner.closed_form.num_features": 64, "run.threads": 1}
+    learn(stream, run, {**small, "model.name": str(encoder)})
+    before = (run / "run.json").read_bytes()
+    other = write_encoder(tmp_path / "other")
+    weights = {name: 2 * tensor for name, tensor in load_file(other / "model.safetensors").items()}
+    save_file(weights, other / "model.safetensors", {"format": "pt"})
+    for name, error in (("nosuch", ModelError), (str(other), RunError)):
+        with pytest.raises(error):
+            learn(stream, run, {"model.name": name})
+        with pytest.raises(error):
+            Run.open(run, {"model.name": name})
+        assert (run / "run.json").read_bytes() == before
+    with Run.open(run) as again:
+        assert again.predict(["w1 w1"])[0].label in ("a", "b")
+    # The same one at another place takes it.
+    moved = encoder.rename(tmp_path / "moved")
+    learn(stream, run, {"model.name": str(moved)})
+    assert json.loads((run / "run.json").read_text())["config"]["model"]["name"] == str(moved)
 
 
 def test_files_of_one_name_are_domains_of_their_own(tmp_path: Path) -> None:

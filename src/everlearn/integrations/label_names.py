@@ -57,8 +57,8 @@ class LabelNames:
         plain: Label = label.item() if isinstance(label, np.generic) else label
         if isinstance(plain, Collection) and not isinstance(plain, str | bytes):
             raise InputError(
-                f"label {label!r} is a {type(plain).__name__}, but an example has one label here; where it "
-                "may have several, learn each with a classifier of its own"
+                f"label {label!r} is a {type(plain).__name__}, but an example has one label here; several "
+                "are learned by MultiLabelClassifier (docs/python.md)"
             )
         if not isinstance(plain, str | int | float) or plain != plain:
             raise InputError(f"label {label!r} is not a string, a number or a boolean")

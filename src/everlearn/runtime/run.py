@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any, Literal, Self, TypeVar
 
 from everlearn.errors import ConfigError, InputError, RunError, StorageError
+from everlearn.learning.run_learner import RunLearner
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.folder.rebuild_report import rebuild_report
@@ -118,10 +119,10 @@ class Run:
             folder = existing or _made(path, config)
             if existing is None:
                 opened.callback(_remove, folder, is_kept=was_there)
-            before = folder.config
+            before, learner = folder.config, folder.learner_to_go_on(config)
             try:
                 folder.write_config(config)  # whatever works with the run from here on goes by it
-                session = _session(folder, config, started)
+                session = _session(folder, config, learner, started)
                 session.change_learning_rates(given)
                 run = cls(folder, config, session)
             except BaseException:
@@ -406,7 +407,8 @@ class Run:
         before.close()
         self._session = None
         try:
-            self._session = _session(self._folder, self._config, time.perf_counter())
+            learner = self._folder.fresh_learner(config=self._config)
+            self._session = _session(self._folder, self._config, learner, time.perf_counter())
             self._session.saving.go_on_from(before.saving)
             self._predictors.publish(self._session.live.learner, is_changed=True)
         except BaseException as failed:
@@ -466,9 +468,8 @@ def _remove(folder: RunFolder, *, is_kept: bool) -> None:
         folder.path.mkdir(exist_ok=True)
 
 
-def _session(folder: RunFolder, config: RunConfig, started: float) -> LearnSession:
-    place = GivenPlace(folder, config.stream.delay)
-    return LearnSession(folder, config, folder.fresh_learner(config=config), place, started)
+def _session(folder: RunFolder, config: RunConfig, learner: RunLearner, started: float) -> LearnSession:
+    return LearnSession(folder, config, learner, GivenPlace(folder, config.stream.delay), started)
 
 
 def _after(session: LearnSession, work: Callable[[], None]) -> StepOutcome:

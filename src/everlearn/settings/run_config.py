@@ -36,8 +36,9 @@ class RunConfig(Section):
     """
 
     task: str = setting("classify", "--task", "TASK", shown_for=EVERY_TASK)
-    """classify (a label for each text), multilabel (lists of labels; also where no task is given and a new
-    run's first records have such), lm (the next token of documents) or seq2seq (translations)."""
+    """classify (a label for each text), multilabel (lists of labels; also where no task is given and
+    the first records of a new run's file have such), lm (the next token of documents) or seq2seq
+    (translations)."""
     seed: int = setting(0, "--seed", "N", ge=0, lt=2**63, panel="Learner")
     """Seed of everything random."""
     model: ModelSettings = Field(default_factory=ModelSettings)

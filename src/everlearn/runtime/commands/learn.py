@@ -146,7 +146,7 @@ def learn_stream(
         else:
             for stream in (source, *([] if test is None else [test])):
                 check_codes(stream, folder.learner_record(), str(out))
-            learner = folder.fresh_learner(config=config)
+            learner = folder.learner_to_go_on(config)
         if general is not None:
             listener.stage("reading the general text")
             general.begin(learner, folder.path / GENERAL_FILE)

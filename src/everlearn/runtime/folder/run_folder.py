@@ -39,7 +39,7 @@ from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of
 from everlearn.tasks.task import Task
-from everlearn.types import Json, State
+from everlearn.types import Example, Json, State
 
 __all__ = [
     "CERTIFICATES",
@@ -225,6 +225,19 @@ class RunFolder:
         """
         config = config or self.config
         return task_of(config).learner(config, self.learner_record(generation), self.origin(generation))
+
+    def learner_to_go_on(self, config: RunConfig) -> RunLearner:
+        """The run's learner without its state, for settings that it will keep.
+
+        Raises:
+            RunError: Another model is named than the run's, and it is not that one at another place.
+            ModelError: It cannot be found or loaded.
+        """
+        learner = self.fresh_learner(config=config)
+        if config.model_name != self.config.model_name:
+            # It is loaded when a text is read, perhaps long after its name took the place of the run's.
+            learner.reading_problem(Example(id="text", text="text"))
+        return learner
 
     def origin(self, generation: int | None = None) -> Origin:
         """What learners for codes of a generation are built with; None: of the one that counts."""
