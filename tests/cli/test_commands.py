@@ -113,7 +113,17 @@ def test_other_field_names_and_lines_that_cannot_be_used(
     piped = process("predict", run, "-", "--json", stdin='{"body": "x"}\n{"text": "my password"}\n')
     assert [json.loads(line)["label"] for line in piped.out.splitlines()] == ["access"]
     assert piped.code == 3
-    assert "1 line could not be used; the first: stdin:1" in piped.err
+    assert "1 record could not be used; the first: stdin:1" in piped.err
+
+    table = tmp_path / "new.csv"
+    table.write_bytes("nr;text\n7;my invoice für März\n8;\n".encode("cp1252"))
+    read = inside("predict", run, "--file", table, "--id-field", "nr", "--json")
+    assert [json.loads(line)["id"] for line in read.out.splitlines()] == ["7"]
+    assert "cp1252" in read.err
+    assert "1 record could not be used; the first: new.csv" in read.err
+    assert read.code == 3
+    assert f"predict RUN --file {table}" in inside("predict", run, str(table)).err
+    assert "not both" in inside("predict", run, "a text", "--file", table).err
 
     unknown = inside("forget", run, "--id", "nobody")
     assert unknown.code == 5

@@ -15,7 +15,7 @@ from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_error, print_note
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import print_json, result_console
-from everlearn.errors import InputError
+from everlearn.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from everlearn.stream.source import Rejection
@@ -26,9 +26,10 @@ __all__ = ["predict"]
 
 @examples(
     'everlearn predict runs/desk "where is my invoice?" --top 5',
+    "everlearn predict runs/desk --file new.csv --json",
     "cat new.jsonl | everlearn predict runs/desk - --json",
 )
-@taking("text_field", "id_field", "threads")
+@taking("text_field", "id_field", "threads", "encoding", "delimiter")
 def predict(
     run: options.RunPath,
     texts: Annotated[
@@ -36,6 +37,15 @@ def predict(
         typer.Argument(
             metavar="[TEXT…|-]",
             help="Texts; or - for standard input: JSON lines, or one text a line.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            help="Predict what is in a file, of any kind that learn reads. Default: none.",
             show_default=False,
         ),
     ] = None,
@@ -50,18 +60,20 @@ def predict(
     from everlearn.runtime.commands.predict import predict_stream, predict_texts
 
     rejected = _Rejected()
-    if not texts and sys.stdin.isatty():
+    if file is not None and texts:
+        raise ConfigError("give texts or --file, not both")
+    if not texts and file is None and sys.stdin.isatty():
         print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
     for text in texts or ():
         if text != "-" and _is_file(text):
             name = shlex.quote(text)
             print_note(
-                f"{text} is taken as a text. For what is in that file: everlearn predict RUN - < {name}"
+                f"{text} is taken as a text. For what is in that file: everlearn predict RUN --file {name}"
             )
     given = given_settings(settings)
     if not texts or texts == ["-"]:
         predicted = predict_stream(
-            run, "-", top=top, settings=given, on_rejected=rejected.take, on_note=print_note
+            run, file or "-", top=top, settings=given, on_rejected=rejected.take, on_note=print_note
         )
     else:
         predicted = iter(predict_texts(run, texts, top=top, settings=given, on_note=print_note))
@@ -79,12 +91,12 @@ def predict(
         shown = answer.id if answer.text is None else answer.text
         console.print(f"{ranking}{flag}  [dim]{escape(shown)}[/]")
     if rejected.first is not None:
-        lines = "line" if rejected.count == 1 else "lines"
+        lines = "record" if rejected.count == 1 else "records"
         first = f"{rejected.first.place}: {rejected.first.reason}"
         print_error(f"{rejected.count:,} {lines} could not be used; the first: {first}")
         raise typer.Exit(InputError.exit_code)
     if is_empty:
-        raise InputError("standard input is empty: there is no text to predict")
+        raise InputError(f"{file or 'standard input'} is empty: there is no text to predict")
 
 
 def ranking_of(answer: PredictedText) -> str:
