@@ -91,9 +91,9 @@ def predict(
         shown = answer.id if answer.text is None else answer.text
         console.print(f"{ranking}{flag}  [dim]{escape(shown)}[/]")
     if rejected.first is not None:
-        lines = "record" if rejected.count == 1 else "records"
+        records = "record" if rejected.count == 1 else "records"
         first = f"{rejected.first.place}: {rejected.first.reason}"
-        print_error(f"{rejected.count:,} {lines} could not be used; the first: {first}")
+        print_error(f"{rejected.count:,} {records} could not be used; the first: {first}")
         raise typer.Exit(InputError.exit_code)
     if is_empty:
         raise InputError(f"{file or 'standard input'} is empty: there is no text to predict")

@@ -39,7 +39,6 @@ __all__ = [
     "Solution",
     "TextData",
     "choose",
-    "fit_words",
     "score_sample",
     "settings_from_json",
     "solve",
@@ -267,7 +266,7 @@ def choose(
     sums, num_features, near = learned.sums, config.num_features, due.near
     class_of = {learned.labels[k]: place for place, k in enumerate(order)}
     if due.keep is not None:
-        words, _ = fit_words(learned, class_of, 0, config, is_live=is_live)
+        words, _ = _fit_words(learned, class_of, 0, config, is_live=is_live)
         return CentredGram(sums, num_features, order).solve(*due.keep.shrinkage), words, due.keep
     data = learned.sample(config.sample_size if near is None else config.sample_size // 4)
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
@@ -275,7 +274,7 @@ def choose(
         _bayes_scores_without_self(learned.counts, order, data, classes_S, config.smoothing),
         *_means_scores_without_self(learned.means, order, data, classes_S),
     ]
-    words, words_SC = fit_words(learned, class_of, len(classes_S), config, is_live=is_live)
+    words, words_SC = _fit_words(learned, class_of, len(classes_S), config, is_live=is_live)
     if words is not None:
         others.append(words_SC)
     if num_features > SEARCH_FEATURES:
@@ -307,7 +306,7 @@ def choose(
     return ridge, words, Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
 
 
-def fit_words(
+def _fit_words(
     learned: Learned,
     class_of: Mapping[str, int],
     num_judged: int,
@@ -362,7 +361,7 @@ def score_sample(
     ridge_SC = ridge.scores_without_self(data.features_SM, own).double().cpu().numpy()
     others = _means_scores_without_self(learned.means, order, data, classes_S)
     if learned.texts is not None:
-        others.append(fit_words(learned, class_of, len(classes_S), config)[1])
+        others.append(_fit_words(learned, class_of, len(classes_S), config)[1])
     probabilities_SC = settings.mixture.probabilities(ridge_SC, bayes_SC, *others)
     return SampleScores(ids, labels, classes_S, bayes_SC, probabilities_SC)
 

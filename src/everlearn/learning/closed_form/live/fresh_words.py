@@ -24,7 +24,7 @@ from everlearn.types import FloatArray
 
 __all__ = ["FreshWords", "SeenWords"]
 
-_MOST_LAST = 64
+_MOST_LAST = 64  # rows behind the others: joining them is a pass over all
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class FreshWords:
     def __init__(self, base: WordRidge | None, dtype: torch.dtype = torch.float32) -> None:
         self._base = base
         self._inputs = _Rows.none()
-        self._last_inputs = _Rows.none()  # behind them; joined now and then, since it takes a pass over all
+        self._last_inputs = _Rows.none()  # behind them
         self._solved = SignedRows(torch.zeros(0, dtype=dtype))
 
     @classmethod
@@ -118,7 +118,8 @@ class FreshWords:
         residuals_BC[torch.arange(len(classes_B)), torch.from_numpy(classes_B)] += 1
         block_BB = self._tensor(seen.rows.products(seen.rows)).div_(STRENGTH)
         # One is added to the diagonal of a matrix without negative eigenvalues: it cannot fail.
-        assert self._solved.append(seen.half_RB, block_BB, residuals_BC)
+        is_added = self._solved.append(seen.half_RB, block_BB, residuals_BC)
+        assert is_added
         self._last_inputs = self._last_inputs.joined(seen.rows)
         if len(self._last_inputs) > _MOST_LAST:
             self._inputs, self._last_inputs = self._inputs.joined(self._last_inputs), _Rows.none()

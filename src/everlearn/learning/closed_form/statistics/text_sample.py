@@ -13,7 +13,7 @@ import numpy as np
 from everlearn.memory.hash_sample import HashSample, Sampled
 from everlearn.types import Code
 
-__all__ = ["TextSample"]
+__all__ = ["TextSample", "bare"]
 
 _TIMES = 16
 _RESERVE_TIMES = 4
@@ -29,9 +29,10 @@ class TextSample:
 
     def __init__(self, sample: HashSample) -> None:
         self._sample = sample
-        self._own = self._empty()
+        self._own = self.empty()
 
-    def _empty(self) -> HashSample:
+    def empty(self) -> HashSample:
+        """Something to fill, for ``replace``."""
         return HashSample(_TIMES * self._sample.size, _RESERVE_TIMES * self._sample.size)
 
     @property
@@ -75,16 +76,12 @@ class TextSample:
 
     def replace(self, own: HashSample) -> None:
         """Hold this, if the other sample does not hold everything."""
-        self._own = self._empty() if self._sample.has_all else own
-
-    def empty(self) -> HashSample:
-        """Something to fill, for ``replace``."""
-        return self._empty()
+        self._own = self.empty() if self._sample.has_all else own
 
     def _all(self) -> HashSample:
         if not self._sample.has_all:
             return self._own
-        made = self._empty()
+        made = self.empty()
         made.load([bare(member) for member in self._sample.members()], None)
         return made
 
