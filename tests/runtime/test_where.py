@@ -20,6 +20,7 @@ from everlearn.journal.database import Database
 from everlearn.journal.journal import Journal
 from everlearn.journal.records import Arrival, Change, NewStep
 from everlearn.journal.rows.selection import Condition, select_where
+from everlearn.label_set import written_set
 from everlearn.runtime.deletion.forget import forget_in_run
 from everlearn.runtime.deletion.matching import offsets_where
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -173,3 +174,25 @@ def test_the_present_target_counts(tmp_path: Path) -> None:
         journal.append(NewStep(changes=[Change(2, "correction", "a", "b")]), keep_text=False)
         assert select_where(journal, [Condition("target", "a", "target")]) == [1, 3]
         assert select_where(journal, [Condition("label", "b", "target")]) == [2]
+
+
+def test_a_set_is_chosen_by_each_of_its_labels(tmp_path: Path) -> None:
+    targets = [["joy"], ["anger", "joy"], ["joyful"], [], ['a"b', "é"]]
+    with Journal.create(tmp_path / "journal.sqlite") as journal:
+        arrivals = [
+            Arrival(Example(id=f"m{k}", text="t", target=written_set(one))) for k, one in enumerate(targets)
+        ]
+        journal.append(NewStep(arrivals=arrivals, learned=(1, len(arrivals))), keep_text=False)
+        changed = Change(1, "correction", written_set(["joy"]), written_set(["é"]))
+        journal.append(NewStep(changes=[changed]), keep_text=False)
+
+        def chosen_by(value: str, *, in_sets: bool = True) -> list[int]:
+            return select_where(journal, [Condition("label", value, "target", in_sets)])
+
+        assert chosen_by("joy") == [2]
+        assert chosen_by("é") == [1, 5]
+        assert chosen_by('a"b') == [5]
+        assert chosen_by('["anger","joy"]') == [2]
+        assert chosen_by("[]") == [4]
+        assert chosen_by("jo") == []
+        assert chosen_by("joy", in_sets=False) == []

@@ -39,6 +39,7 @@ class Task(ABC):
         learns_targets: Whether another target for a known example is news; else it is a duplicate.
         predicts: Whether what is predicted of an example before it is learned is an answer to it.
         counts_by_label: Whether examples are told apart by their targets; else by their domains.
+        targets_are_sets: Whether a target is a set of labels, written as ``everlearn.label_set`` does.
         scores_name_examples: Whether what is saved of scores names examples.
         version_scores: Figures of a summary that a version bears.
     """
@@ -48,6 +49,7 @@ class Task(ABC):
     learns_targets: ClassVar[bool] = True
     predicts: ClassVar[bool] = True
     counts_by_label: ClassVar[bool] = False
+    targets_are_sets: ClassVar[bool] = False
     scores_name_examples: ClassVar[bool] = False
     version_scores: ClassVar[tuple[str, ...]] = ()
 

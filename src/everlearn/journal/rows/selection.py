@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from everlearn.journal.journal import Journal
 from everlearn.journal.rows.example_rows import verified
+from everlearn.label_set import labels_in
 from everlearn.types import Json
 
 __all__ = ["COLUMNS", "Column", "Condition", "has_field", "known_fields", "select_where"]
@@ -42,17 +43,29 @@ class Condition:
         field: The name of the field in the records.
         value: The value.
         column: What the field stands for in a record that has none of this name of its own; None: nothing.
+        in_sets: A target that is a set of labels also equals each of its labels.
     """
 
     field: str
     value: str
     column: Column | None = None
+    in_sets: bool = False
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether it holds of an example: its columns, and ``fields``."""
         if self.field in row["fields"]:
             return self.equals(row["fields"][self.field])
-        return self.column is not None and row[self.column] in self._spellings
+        if self.column is None:
+            return False
+        found = row[self.column]
+        return found in self._spellings or (self._is_label and found is not None and self._is_in(found))
+
+    def _is_in(self, target: str) -> bool:
+        return not self._spellings.isdisjoint(labels_in(target))
+
+    @property
+    def _is_label(self) -> bool:
+        return self.in_sets and self.column == "target"
 
     def equals(self, found: Json) -> bool:
         """Whether a value of a record is the one that is meant."""
@@ -99,13 +112,22 @@ class Condition:
         own, values = self._own_sql()
         if self.column is None:
             return own, values
-        marks = ", ".join("?" * len(self._spellings))
-        ways = [own, f"e.{self.column} IN ({marks})"]
-        values += sorted(self._spellings)
+        found, columns = self._column_sql(f"e.{self.column}")
+        ways = [own, found]
+        values += columns
         if self.column == "target":
-            ways.append(f"e.offset IN (SELECT offset FROM changes WHERE target IN ({marks}))")
-            values += sorted(self._spellings)
+            found, columns = self._column_sql("target")
+            ways.append(f"e.offset IN (SELECT offset FROM changes WHERE {found})")
+            values += columns
         return f"({' OR '.join(ways)})", values
+
+    def _column_sql(self, column: str) -> tuple[str, list[object]]:
+        spellings = sorted(self._spellings)
+        ways, values = [f"{column} IN ({', '.join('?' * len(spellings))})"], [*spellings]
+        if self._is_label:  # sets are written as JSON lists
+            ways += [f"instr({column}, ?)"] * len(spellings)
+            values += [json.dumps(spelling, ensure_ascii=False) for spelling in spellings]
+        return f"({' OR '.join(ways)})", [*values]
 
     def _own_sql(self) -> tuple[str, list[object]]:
         if any(mark in self.field for mark in ('"', "\\", "\0")):

@@ -102,8 +102,10 @@ def sitting_notes(
             f"{_records_were(rejections.num_duplicates)} already learned (same id); "
             "rejected.jsonl says where."
         )
-    if rejections.num_rejected:
-        notes.append(f"{_records_were(rejections.num_rejected)} rejected; rejected.jsonl says where and why.")
+    if rejections.num_rejected and rejections.first is not None:
+        first = f"{rejections.first.place}: {rejections.first.reason}"
+        more = "" if rejections.num_rejected == 1 else "; rejected.jsonl lists all"
+        notes.append(f"{_records_were(rejections.num_rejected)} rejected; the first: {first}{more}.")
     notes += session.folder.task.notes(
         session.live.learner, session.live.scores, session.config, is_over=not interrupted
     )

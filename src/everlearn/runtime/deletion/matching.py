@@ -46,13 +46,15 @@ def offsets_where(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[i
 
     A field is looked for among the record's own. In a record that has none of this name it is what the name
     stands for: id, target, domain or time, by that name, by the one it had in the file (``--domain-field``
-    and the like), or by a usual one (label, intent, category; date, timestamp).
+    and the like), or by a usual one (label, intent, category; date, timestamp). A target that is a set of
+    labels is chosen by each of them, and by its JSON.
 
     Raises:
         ConfigError: No record of the run has such a field.
     """
     journal, names = folder.journal, _names_of(folder)
-    conditions = [Condition(field, value, names.get(field)) for field, value in where]
+    in_sets = folder.task.targets_are_sets
+    conditions = [Condition(field, value, names.get(field), in_sets) for field, value in where]
     found = select_where(journal, conditions)
     if not found:
         for condition in conditions:

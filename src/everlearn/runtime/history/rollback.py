@@ -80,7 +80,8 @@ def _roll_back(folder: RunFolder, version: int | None, keep_learned: bool, reaso
     num_changed = 0
     with folder.saving(), folder.journal.transaction():
         last = folder.journal.last_step
-        folder.decide("rollback", f"went back to version {version}", reason, {}, chosen.step + 1)
+        verdict = f"{'serves' if keep_learned else 'went back to'} version {version}"
+        folder.decide("rollback", verdict, reason, {}, chosen.step + 1)
         generation = folder.checkpoints.generation_of(str(chosen.file))
         switches = generation != folder.journal.generation
         if not keep_learned and (last > chosen.step or switches):

@@ -10,7 +10,6 @@ class).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,11 @@ from everlearn.types import FloatArray
 __all__ = ["FreshBayes"]
 
 IntArray = npt.NDArray[np.int64]
+
+_CLASSES = 1 << 24
+"""A column and a class are one number: column times this, plus class."""
+_MOST_DENSE = 1 << 16
+"""Numbers of a matrix up to which a sparse one takes longer to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,10 @@ class FreshBayes:
         self._starts: IntArray = np.append(by_column.indptr[filled], by_column.indptr[-1]).astype(np.int64)
         self._classes: IntArray = by_column.indices.astype(np.int64)
         self._sums: FloatArray = by_column.data.astype(np.float64)
-        self._since: dict[int, dict[int, float]] = {}
+        # What came since: sums by column and class, which are one number, ascending. Replaced, never changed.
+        self._since_keys: IntArray = np.zeros(0, np.int64)
+        self._since_sums: FloatArray = np.zeros(0)
+        self._last: tuple[IntArray, _Entries] | None = None  # of the columns that were asked for last
         self._class_totals: FloatArray = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
         everything = self._entries(self._columns_K)
         unseen = self._num_columns - len(filled)
@@ -82,7 +89,6 @@ class FreshBayes:
         """As it is now; it stays so while this one learns."""
         copy = FreshBayes.__new__(FreshBayes)
         copy.__dict__.update(self.__dict__)
-        copy._since = dict(self._since)  # what it holds is replaced, never changed
         return copy
 
     def add(self, counts_BH: sp.csr_matrix, classes_B: IntArray, num_classes: int, sign: int = 1) -> None:
@@ -103,44 +109,67 @@ class FreshBayes:
                 self._class_totals.copy(),
                 self._correction_sums.copy(),
             )
-        columns = np.unique(counts_BH.indices)
-        self._count(self._entries(columns), -1)
+        columns_U = np.unique(counts_BH.indices)
+        self._count(self._known_entries(columns_U), -1)
+        self._last = None
         rows_E = np.repeat(classes_B, np.diff(counts_BH.indptr))
         values_E = sign * counts_BH.data.astype(np.float64)
         np.add.at(self._class_totals, rows_E, values_E)
-        for column, class_, value in zip(
-            counts_BH.indices.tolist(), rows_E.tolist(), values_E.tolist(), strict=True
-        ):
-            before = self._since.get(column, {})
-            self._since[column] = {**before, class_: before.get(class_, 0.0) + value}
-        self._count(self._entries(columns), 1)
+        keys_E = counts_BH.indices.astype(np.int64) * _CLASSES + rows_E
+        keys, places_E = np.unique(keys_E, return_inverse=True)
+        self._add_since(keys, _summed(places_E, values_E, len(keys)))
+        self._count(self._entries(columns_U), 1)
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
         """Scores (B, C), centred over the classes; 0 for texts without grams."""
         columns_U, places = np.unique(counts_BH.indices, return_inverse=True)
-        entries = self._entries(columns_U)
+        entries = self._known_entries(columns_U)
+        self._last = columns_U, entries
         num_classes = len(self._class_totals)
         counts_BU = sp.csr_matrix(
             (counts_BH.data.astype(np.float64), places, counts_BH.indptr),
             shape=(counts_BH.shape[0], len(columns_U)),
         )
-        corrections_UC = sp.csr_matrix(
-            (entries.corrections(self._alpha), (entries.places_E, entries.classes_E)),
-            shape=(len(columns_U), num_classes),
-        )
+        shape = (len(columns_U), num_classes)
+        corrections_UC: sp.csr_matrix | FloatArray
+        if shape[0] * shape[1] <= _MOST_DENSE:
+            corrections_UC = np.zeros(shape)
+            corrections_UC[entries.places_E, entries.classes_E] = entries.corrections(self._alpha)
+        else:
+            at = (entries.places_E, entries.classes_E)
+            corrections_UC = sp.csr_matrix((entries.corrections(self._alpha), at), shape=shape)
         denominators_C = np.log(
             self._class_totals.sum() - self._class_totals + self._alpha * self._num_columns
         )
         norms_C = denominators_C - (self._log_sum + self._correction_sums) / self._num_columns
         lengths_B = np.asarray(counts_BU.sum(axis=1)).ravel()
         log_totals_B = counts_BU @ np.log(entries.totals_U + self._alpha)
-        own_BC = (counts_BU @ corrections_UC).toarray()
+        own_BC = counts_BU @ corrections_UC
+        own_BC = own_BC.toarray() if sp.issparse(own_BC) else np.asarray(own_BC)
         return complement_scores(lengths_B, denominators_C, log_totals_B, own_BC, norms_C)
+
+    def _add_since(self, keys: IntArray, sums: FloatArray) -> None:
+        """Add sums by key (unique, ascending)."""
+        at = np.searchsorted(self._since_keys, keys)
+        is_there = at < len(self._since_keys)
+        is_there[is_there] = self._since_keys[at[is_there]] == keys[is_there]
+        together = self._since_sums.copy()
+        together[at[is_there]] += sums[is_there]
+        is_new = ~is_there
+        self._since_keys = np.insert(self._since_keys, at[is_new], keys[is_new])
+        self._since_sums = np.insert(together, at[is_new], sums[is_new])
 
     def _count(self, entries: _Entries, sign: int) -> None:
         """Let what these columns add to the norms count, or no longer."""
         self._log_sum += sign * float((np.log(entries.totals_U + self._alpha) - np.log(self._alpha)).sum())
         np.add.at(self._correction_sums, entries.classes_E, sign * entries.corrections(self._alpha))
+
+    def _known_entries(self, columns_U: IntArray) -> _Entries:
+        """As ``_entries``; those of the texts that were asked for last are known."""
+        last = self._last  # another thread may ask for others
+        if last is not None and np.array_equal(last[0], columns_U):
+            return last[1]
+        return self._entries(columns_U)
 
     def _entries(self, columns_U: IntArray) -> _Entries:
         """The sums of some columns (unique, ascending)."""
@@ -150,28 +179,29 @@ class FreshBayes:
         is_known_U[is_known_U] = self._columns_K[at_U[is_known_U]] == columns_U[is_known_U]
         starts_U = np.where(is_known_U, self._starts[np.minimum(at_U, len(self._columns_K))], 0)
         stops_U = np.where(is_known_U, self._starts[np.minimum(at_U + 1, len(self._columns_K))], 0)
-        lengths_U = stops_U - starts_U
-        places_E = np.repeat(np.arange(len(columns_U)), lengths_U)
-        offsets_E = np.arange(len(places_E)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
-        from_E = np.repeat(starts_U, lengths_U) + offsets_E
+        places_E, from_E = _ranges(starts_U, stops_U)
         classes_E, sums_E = self._classes[from_E], self._sums[from_E]
-        if self._since and (since := list(self._of_since(columns_U.tolist()))):
-            new = np.array(since)
-            width = len(self._class_totals) or 1
-            keys = np.append(places_E, new[:, 0].astype(np.int64)) * width
-            keys += np.append(classes_E, new[:, 1].astype(np.int64))
+        since_keys = self._since_keys
+        bounds_2U = np.searchsorted(since_keys, [columns_U * _CLASSES, (columns_U + 1) * _CLASSES])
+        new_places, new_from = _ranges(*bounds_2U)
+        if len(new_from):
+            keys = np.append(places_E, new_places) * _CLASSES
+            keys += np.append(classes_E, since_keys[new_from] % _CLASSES)
             unique, which = np.unique(keys, return_inverse=True)
-            sums_E = _summed(which, np.append(sums_E, new[:, 2]), len(unique))
-            places_E, classes_E = unique // width, unique % width
+            sums_E = _summed(which, np.append(sums_E, self._since_sums[new_from]), len(unique))
+            places_E, classes_E = unique // _CLASSES, unique % _CLASSES
             is_left = sums_E != 0.0
             places_E, classes_E, sums_E = places_E[is_left], classes_E[is_left], sums_E[is_left]
         totals_U = _summed(places_E, sums_E, len(columns_U))
         return _Entries(totals_U, places_E, classes_E, sums_E)
 
-    def _of_since(self, columns: list[int]) -> Iterator[tuple[int, int, float]]:
-        for place, column in enumerate(columns):
-            for class_, value in self._since.get(column, {}).items():
-                yield place, class_, value
+
+def _ranges(starts_U: IntArray, stops_U: IntArray) -> tuple[IntArray, IntArray]:
+    """Which range each number of some ranges is of, and the number, range by range."""
+    lengths_U = stops_U - starts_U
+    places_E = np.repeat(np.arange(len(lengths_U)), lengths_U)
+    offsets_E = np.arange(len(places_E)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
+    return places_E, np.repeat(starts_U, lengths_U) + offsets_E
 
 
 def _summed(places_E: IntArray, values_E: FloatArray, num_places: int) -> FloatArray:

@@ -25,6 +25,7 @@ from everlearn.types import FloatArray
 __all__ = ["FreshWords", "SeenWords"]
 
 _MOST_LAST = 64  # rows behind the others: joining them is a pass over all
+_FEW = 8  # of so many texts products are taken one by one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,30 +169,32 @@ class _Rows:
     def products(self, others: _Rows) -> npt.NDArray[np.float32]:
         """With each of the others (R, B)."""
         num, vectors = len(self.columns_K), others.vectors_RK
+        shape = (num, vectors.shape[0])
         if not num or not len(others.columns_K):
-            return np.zeros((self.vectors_RK.shape[0], vectors.shape[0]), np.float32)
+            return np.zeros((len(self), shape[1]), np.float32)
         places = np.minimum(np.searchsorted(self.columns_K, others.columns_K), num - 1)
         is_shared = (self.columns_K[places] == others.columns_K)[vectors.indices]
-        rows = np.repeat(np.arange(vectors.shape[0]), np.diff(vectors.indptr))[is_shared]
-        columns = places[vectors.indices[is_shared]]
-        shape = (num, vectors.shape[0])
-        transposed_KB = sp.csr_matrix((vectors.data[is_shared], (columns, rows)), shape=shape)
-        return np.asarray((self.vectors_RK @ transposed_KB).toarray())
+        rows = np.repeat(np.arange(shape[1]), np.diff(vectors.indptr))[is_shared]
+        columns, values = places[vectors.indices[is_shared]], vectors.data[is_shared]
+        if shape[1] <= _FEW:
+            # A sparse matrix takes longer to make than to multiply.
+            dense_KB = np.zeros(shape, np.float32)
+            dense_KB[columns, rows] = values
+            return np.asarray(self.vectors_RK @ dense_KB)
+        return np.asarray((self.vectors_RK @ sp.csr_matrix((values, (columns, rows)), shape=shape)).toarray())
 
-    def joined(self, others: _Rows) -> _Rows:
+    def joined(self, *others: _Rows) -> _Rows:
         """These, and the others behind them."""
-        if not len(self):
-            return others
-        columns_K = np.union1d(self.columns_K, others.columns_K)
-        parts = [
-            sp.csr_matrix(
-                (
-                    one.vectors_RK.data,
-                    np.searchsorted(columns_K, one.columns_K)[one.vectors_RK.indices],
-                    one.vectors_RK.indptr,
-                ),
-                shape=(one.vectors_RK.shape[0], len(columns_K)),
-            )
-            for one in (self, others)
+        rows = [one for one in (self, *others) if len(one)]
+        if len(rows) < 2:
+            return rows[0] if rows else self
+        columns_K = np.unique(np.concatenate([one.columns_K for one in rows]))
+        vectors = [one.vectors_RK for one in rows]
+        columns = [
+            np.searchsorted(columns_K, one.columns_K)[one.vectors_RK.indices].astype(np.int32) for one in rows
         ]
-        return _Rows(columns_K, sp.vstack(parts, format="csr"))
+        lengths = np.concatenate([np.diff(one.indptr) for one in vectors])
+        starts = np.append(0, np.cumsum(lengths)).astype(np.int32)
+        data = np.concatenate([one.data for one in vectors])
+        shape = (len(lengths), len(columns_K))
+        return _Rows(columns_K, sp.csr_matrix((data, np.concatenate(columns), starts), shape=shape))

@@ -29,6 +29,7 @@ class MultiLabel(Classification):
     """See the module. A target is a set of labels as ``everlearn.label_set`` writes it."""
 
     name = "multilabel"
+    targets_are_sets = True
     version_scores = ("prequential_micro_f1", "prequential_subset_accuracy", "test_micro_f1")
 
     def source_config(
