@@ -1,7 +1,7 @@
 """Accuracy while a stream is learned, and what it costs, beside simple learners of the same codes.
 
 Run: ``python -m benchmarks.freshness [--data DIR] [--sets NAME ...] [--orders random by-class]
-[--batches 1 16 256] [--first N] [--rivals] [--chart FILE.svg]``
+[--batches 1 16 256] [--first N] [--rivals] [--chart FILE.svg] [--courses FILE.svg]``
 
 Texts are encoded once. Each batch is predicted, then learned, on one thread; the time of both is counted,
 that of encoding is not. Beside it:
@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,6 +49,11 @@ _STYLES = {
     "neighbour": ("#55a868", "2 3"),
     "logistic": ("#c44e52", "6 3"),
 }
+
+
+_LEAST_POWER = -2
+_COST_TICKS = ("0.01", "0.1", "1", "10", "100")
+_COST_TITLE = "Prequential accuracy in %, and milliseconds that predicting and learning an example take"
 
 
 class Learner(Protocol):
@@ -183,11 +189,13 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 256])
     parser.add_argument("--first", type=int, default=0, help="only so many examples of each; 0: all")
     parser.add_argument("--rivals", nargs="*", choices=[*_STYLES][1:], default=["class mean", "neighbour"])
-    parser.add_argument("--chart", type=Path, help="draw the courses into this SVG file")
+    parser.add_argument("--chart", type=Path, help="draw cost against accuracy into this SVG file")
+    parser.add_argument("--courses", type=Path, help="draw the course of the accuracy into this one")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(environment_line(), flush=True)
     panels: list[Panel] = []
+    all_figures: list[dict[str, Any]] = []
     for name, order, stream in streams(options):
         for batch in options.batches:
             lines = []
@@ -207,9 +215,32 @@ def main() -> None:
                     "ms_an_example": round(milliseconds, 2),
                 }
                 print(json.dumps(figures), flush=True)
+                all_figures.append(figures)
             panels.append(Panel(f"{name}, {order}, batches of {batch}", lines))
     if options.chart is not None:
-        write_chart(options.chart, panels, _STYLES, "Accuracy so far while a stream is learned, in %")
+        write_chart(options.chart, cost_panels(all_figures), _STYLES, _COST_TITLE)
+    if options.courses is not None:
+        write_chart(options.courses, panels, _STYLES, "Accuracy so far while a stream is learned, in %")
+
+
+def cost_panels(figures: Sequence[Mapping[str, Any]]) -> list[Panel]:
+    """A panel a stream: milliseconds that an example costs, on a scale of powers of ten, and the accuracy.
+
+    A learner's points are its batches, the largest first: from left to right where smaller ones cost more.
+    """
+    streams: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
+    for one in figures:
+        across = max(0.0, math.log10(max(one["ms_an_example"], 1e-9)) - _LEAST_POWER)
+        of_stream = streams.setdefault(f"{one['set']}, {one['order']}", {})
+        of_stream.setdefault(one["learner"], []).append((-one["batch"], across, one["accuracy"]))
+    return [
+        Panel(
+            f"{name}: accuracy (%) by ms an example",
+            [Line(learner, [point[1:] for point in sorted(points)]) for learner, points in learners.items()],
+            ticks=_COST_TICKS,
+        )
+        for name, learners in streams.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ _COLUMNS = 3
 _STEPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Between the lines of the grid."""
 _MOST_LINES = 9
+_FEW = 4
 Style = tuple[str, str]
 """Colour and dashes of a line."""
 
@@ -26,11 +27,11 @@ class Line:
 
     Attributes:
         name: One of the styles' names.
-        points: Across and up.
+        points: Across and up. Few points are marked.
     """
 
     name: str
-    points: Sequence[tuple[int, float]]
+    points: Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style]
 def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     points = [point for line in panel.lines for point in line.points]
     last = max(at for at, _ in points)
+    if panel.ticks is not None:
+        last = max(last, len(panel.ticks) - 1)
     least, most = min(nats for _, nats in points), max(nats for _, nats in points)
     step = next(one for one in _STEPS if most - least <= _MOST_LINES * one)
     low, high = math.floor(least / step) * step, math.ceil(most / step) * step
@@ -123,10 +126,16 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     for line in panel.lines:
         drawn = " ".join(f"{x(at):.1f},{y(nats):.1f}" for at, nats in line.points)
         parts.append(f'<polyline points="{drawn}" fill="none" {_stroke(styles[line.name])}/>')
+        if len(line.points) <= _FEW:
+            colour = styles[line.name][0]
+            parts += [
+                f'<circle cx="{x(at):.1f}" cy="{y(nats):.1f}" r="3" fill="{colour}"/>'
+                for at, nats in line.points
+            ]
     return parts
 
 
-def _ticks(panel: Panel, last: int) -> list[tuple[float, str]]:
+def _ticks(panel: Panel, last: float) -> list[tuple[float, str]]:
     if panel.ticks is not None:
         return [(float(place), word) for place, word in enumerate(panel.ticks)]
     return [(last * quarter / 4, f"{last * quarter / 4:,.0f}") for quarter in range(1, 5)]

@@ -15,7 +15,7 @@ from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device,
 from everlearn.models.storage.folder import find_model_folder, weights_sha256
 from everlearn.models.storage.quiet import quiet_transformers
 
-__all__ = ["Trunk", "load_trunk"]
+__all__ = ["Trunk", "attention_of", "load_trunk", "read_layout"]
 
 # Tokenizers that know no limit say 10**30; sequences beyond this are no single forward pass of an encoder.
 _NO_LIMIT = 1_000_000
@@ -71,7 +71,7 @@ def load_trunk(spec: str = "minilm", *, dtype: DtypeName = "auto", device: Devic
     place = choose_device(device)
     number_format = choose_dtype(dtype, place)
     name, root = find_model_folder(spec)
-    folder, pooling, max_length = _read_layout(root)
+    folder, pooling, max_length = read_layout(root)
     if not (folder / "config.json").is_file():
         raise ModelError(f"model {spec!r}: {folder} holds no config.json")
     sha256 = weights_sha256(folder)
@@ -96,8 +96,6 @@ def load_trunk(spec: str = "minilm", *, dtype: DtypeName = "auto", device: Devic
 def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    # bfloat16 attention by plain matrix products is the quicker one on CPUs, at any length.
-    attention = {"attn_implementation": "eager"} if (device.type, dtype) == ("cpu", torch.bfloat16) else {}
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -111,7 +109,7 @@ def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.devic
                 local_files_only=True,
                 use_safetensors=True,
                 output_loading_info=True,
-                **attention,
+                **attention_of(dtype, device),
             )
     except ModelError:
         raise
@@ -133,6 +131,11 @@ def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.devic
     return model, tokenizer
 
 
+def attention_of(dtype: torch.dtype, device: torch.device) -> dict[str, str]:
+    """How attention is computed, as transformers is told: bfloat16 by plain products is quicker on CPUs."""
+    return {"attn_implementation": "eager"} if (device.type, dtype) == ("cpu", torch.bfloat16) else {}
+
+
 def _num_positions(model: Any) -> int | None:
     """Tokens that have a position embedding; None where the configuration names no limit."""
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -143,8 +146,12 @@ def _num_positions(model: Any) -> int | None:
     return positions
 
 
-def _read_layout(root: Path) -> tuple[Path, PoolingName, int | None]:
-    """Folder of the transformer, pooling and length, as a sentence-transformers folder says them."""
+def read_layout(root: Path) -> tuple[Path, PoolingName, int | None]:
+    """Folder of the transformer, pooling and length, as a sentence-transformers folder says them.
+
+    Raises:
+        ModelError: It has a module or a pooling that is not supported, or cannot be read.
+    """
     if not (root / "modules.json").is_file():
         return root, "mean", None
     folder, max_length = root, None

@@ -1,0 +1,36 @@
+"""What sharing costs and saves.
+
+Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--processes 8] [--predictions 1000]``
+
+* ``memory``: processes that predict on one trunk, and as many with a copy each; see ``memory.py``.
+
+Each part prints one line of JSON for each figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from benchmarks.environment import environment_line
+from benchmarks.sharing import memory
+
+PARTS = {"memory": memory.figures}
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--predictions", type=int, default=1000, help="of each process")
+    options = parser.parse_args()
+    print(environment_line(), flush=True)
+    for part in options.parts:
+        for figure in PARTS[part](options):
+            print(json.dumps({"part": part, **figure}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
