@@ -3,6 +3,7 @@
 Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--processes 8] [--predictions 1000]``
 
 * ``memory``: processes that predict on one trunk, and as many with a copy each; see ``memory.py``.
+* ``publish``: versions published while readers predict and are killed; see ``publish.py``.
 
 Each part prints one line of JSON for each figure.
 """
@@ -13,9 +14,9 @@ import argparse
 import json
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import memory
+from benchmarks.sharing import memory, publish
 
-PARTS = {"memory": memory.figures}
+PARTS = {"memory": memory.figures, "publish": publish.figures}
 
 
 def main() -> None:
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--predictions", type=int, default=1000, help="of each process")
+    parser.add_argument("--publishes", type=int, default=10_000)
     options = parser.parse_args()
     print(environment_line(), flush=True)
     for part in options.parts:

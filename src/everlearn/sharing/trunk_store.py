@@ -20,12 +20,14 @@ from typing import Any
 import torch
 
 from everlearn.errors import ModelError, StateError
-from everlearn.journal.durable_files import fsync_folder, make_folder, sha256_of, storage_errors, write_json
+from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
 from everlearn.models.encoder.load import Trunk, attention_of, load_trunk, read_layout
-from everlearn.models.language.causal import LanguageModel, load_language_model
+from everlearn.models.language.causal import LanguageModel
+from everlearn.models.language.seq2seq import Seq2SeqModel
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.storage.folder import find_model_folder
 from everlearn.models.storage.gguf_folder import cache_folder
+from everlearn.models.storage.pretrained import KindName, Pretrained, load_pretrained
 from everlearn.models.storage.quiet import quiet_transformers
 from everlearn.models.storage.skeleton import all_weights, assembled
 from everlearn.sharing.weight_file import MappedWeights, map_weights, write_weights
@@ -39,6 +41,7 @@ _REMEDY = (
     "It needs as much room as the model; give another folder, or remove what is not used (everlearn trunks "
     "--remove-unused)."
 )
+_OF_ENCODERS = ("pooling", "max_length", "num_layers", "hidden_size", "sha256")
 _DTYPE_NAMES: dict[torch.dtype, DtypeName] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -141,20 +144,51 @@ class TrunkStore:
             StateError: A file of weights is truncated, or was changed.
             StorageError: There is no room for it.
         """
+        loaded = self._generating("causal", spec, dtype, device, on_message)
+        return LanguageModel(loaded.model, loaded.tokenizer, loaded.name, loaded.sha256, loaded.max_length)
+
+    def seq2seq_model(
+        self,
+        spec: str,
+        *,
+        dtype: DtypeName = "auto",
+        device: DeviceName = "auto",
+        on_message: Callable[[str], None] | None = None,
+    ) -> Seq2SeqModel:
+        """An encoder-decoder without gradients; arguments and errors as of ``load_seq2seq_model``.
+
+        Raises:
+            StateError: A file of weights is truncated, or was changed.
+            StorageError: There is no room for it.
+        """
+        loaded = self._generating("seq2seq", spec, dtype, device, on_message)
+        return Seq2SeqModel(loaded.model, loaded.tokenizer, loaded.name, loaded.sha256, loaded.max_length)
+
+    def _generating(
+        self,
+        kind: KindName,
+        spec: str,
+        dtype: DtypeName,
+        device: DeviceName,
+        on_message: Callable[[str], None] | None,
+    ) -> Pretrained:
         place = choose_device(device)
         number_format = choose_dtype(dtype, place)
         if place.type != "cpu":
-            return load_language_model(spec, dtype=dtype, device=device, on_message=on_message)
+            loaded = load_pretrained(kind, spec, dtype=dtype, device=device, on_message=on_message)
+            loaded.model.requires_grad_(False)
+            return loaded
         name, root = find_model_folder(spec, on_message, verify=False)
 
         def make() -> tuple[torch.nn.Module, dict[str, Json]]:
-            loaded = load_language_model(spec, dtype=_DTYPE_NAMES[number_format], device="cpu")
+            loaded = load_pretrained(kind, spec, dtype=_DTYPE_NAMES[number_format], device="cpu")
             return loaded.model, {"sha256": loaded.sha256, "max_length": loaded.max_length}
 
-        mapped = self._mapped(_Source("causal", name, root, number_format), make)
-        model, tokenizer = _built(mapped, root, "AutoModelForCausalLM", name, number_format)
+        mapped = self._mapped(_Source(kind, name, root, number_format), make)
+        auto_class = "AutoModelForCausalLM" if kind == "causal" else "AutoModelForSeq2SeqLM"
+        model, tokenizer = _built(mapped, root, auto_class, name, number_format)
         about: dict[str, Any] = mapped.about
-        return LanguageModel(model, tokenizer, name, about["sha256"], about["max_length"])
+        return Pretrained(model, tokenizer, name, about["sha256"], about["max_length"])
 
     def stored(self) -> list[StoredWeights]:
         """All files of weights, by name."""
@@ -194,7 +228,7 @@ class TrunkStore:
 
     def verify(self) -> list[StoredWeights]:
         """Read all files, and return those that are not what they were when they were made."""
-        return [one for one in self.stored() if sha256_of(one.path) != one.sha256]
+        return [one for one in self.stored() if not _is_whole(one.path, one.sha256)]
 
     def _mapped(
         self, source: _Source, make: Callable[[], tuple[torch.nn.Module, dict[str, Json]]]
@@ -220,11 +254,12 @@ class TrunkStore:
             return None
         file = self.folder / f"{record['sha256']}{_SUFFIX}"
         try:
-            mapped = map_weights(file)
+            mapped = map_weights(file, needs_name=True)
             status = file.stat()
         except FileNotFoundError:
             return None
-        if [status.st_size, status.st_mtime_ns] != record["status"] and sha256_of(file) != record["sha256"]:
+        is_as_made = [status.st_size, status.st_mtime_ns] == record["status"]
+        if mapped.sha256 != record["sha256"] or not (is_as_made or mapped.verify()):
             raise StateError(f"{file} was changed after it was made; delete it, and it is made anew")
         return mapped
 
@@ -243,7 +278,7 @@ class TrunkStore:
                 os.fsync(file.fileno())
             temporary.chmod(0o444)
             final = self.folder / f"{sha256}{_SUFFIX}"
-            if final.exists() and sha256_of(final) == sha256:  # made of another copy of the same model
+            if final.exists() and _is_whole(final, sha256):  # made of another copy of the same model
                 temporary.unlink()
             else:
                 os.replace(temporary, final)
@@ -260,9 +295,6 @@ class TrunkStore:
             record = _read_record(path)
             if record is not None:
                 yield path, record
-
-
-_OF_ENCODERS = ("pooling", "max_length", "num_layers", "hidden_size", "sha256")
 
 
 def _built(
@@ -319,6 +351,14 @@ def _alone(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        mapped = map_weights(path)
+    except (StateError, FileNotFoundError):
+        return False
+    return mapped.sha256 == sha256 and mapped.verify()
 
 
 def _is_used(path: Path) -> bool:

@@ -7,7 +7,10 @@ model that changes its weights while it computes (RWKV scales them) would end th
 Tensors begin at multiples of 64 bytes, as torch's own do, so that products take the same path and give the
 same bits as with a private copy (files of safetensors have no such room between tensors).
 
-    magic (8 bytes) | length of the header (8 bytes, little-endian) | header (JSON) | tensors
+    magic (8 bytes) | length of the header (8 bytes, little-endian) | header (JSON) | tensors | digest
+
+The digest, SHA-256 of all before it, is the file's name among others of its kind, and tells what is torn or
+was changed.
 
 One mapping holds one file descriptor, however many tensors there are.
 """
@@ -36,6 +39,7 @@ _MAGIC = b"EVERLW01"
 _PREFIX = struct.Struct("<8sQ")
 _ALIGNMENT = 64
 _MOST_HEADER = 64 << 20
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -61,13 +65,23 @@ class MappedWeights:
         path: The file.
         tensors: By name. What is written to them is this process's own.
         about: What was written with them.
+        sha256: Of what was written (hex), as the file says; see ``verify``.
         num_bytes: Length of the file.
+        device_and_inode: Which file it is, whatever its names are by now.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
     about: dict[str, Json]
+    sha256: str
     num_bytes: int
+    device_and_inode: tuple[int, int]
+    _mapping: mmap.mmap
+
+    def verify(self) -> bool:
+        """Whether the file holds what was written; reads all of it."""
+        with memoryview(self._mapping) as whole:
+            return hashlib.sha256(whole[:-_DIGEST_BYTES]).hexdigest() == self.sha256
 
 
 def write_weights(file: IO[bytes], tensors: Mapping[str, torch.Tensor], about: Mapping[str, Json]) -> str:
@@ -79,7 +93,7 @@ def write_weights(file: IO[bytes], tensors: Mapping[str, torch.Tensor], about: M
         about: What to write with them; JSON.
 
     Returns:
-        SHA-256 (hex) of what was written.
+        SHA-256 (hex) of what was written, the digest at its end left out.
 
     Raises:
         StateError: A tensor is of a number format that files do not hold.
@@ -120,14 +134,19 @@ def write_weights(file: IO[bytes], tensors: Mapping[str, torch.Tensor], about: M
     for tensor in parts:
         write(bytes(_aligned(written) - written))
         write(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    file.write(digest.digest())
     return digest.hexdigest()
 
 
-def map_weights(path: Path) -> MappedWeights:
-    """Map a file that ``write_weights`` wrote; its content is not read, only its header and length.
+def map_weights(path: Path, *, needs_name: bool = False) -> MappedWeights:
+    """Map a file that ``write_weights`` wrote. Header and length are checked, the tensors are not read.
 
     The file is locked as in use (shared) until the last tensor is gone, also when its process was killed: the
     mapping keeps the open file.
+
+    Args:
+        path: The file.
+        needs_name: A file that has just lost its name counts as gone.
 
     Raises:
         StateError: It is truncated, or no such file.
@@ -136,10 +155,12 @@ def map_weights(path: Path) -> MappedWeights:
     """
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        if not os.fstat(file.fileno()).st_nlink:
+        if needs_name and not os.fstat(file.fileno()).st_nlink:
             raise FileNotFoundError(f"{path} has just been removed")
         header, start = _read_header(file, path)
-        length, expected = os.fstat(file.fileno()).st_size, start + int(header["num_bytes"])
+        status = os.fstat(file.fileno())
+        length = status.st_size
+        expected = start + int(header["num_bytes"]) + _DIGEST_BYTES
         if length != expected:
             raise StateError(
                 f"{path} has {length:,} bytes and should have {expected:,}: it is truncated or was changed; "
@@ -147,7 +168,9 @@ def map_weights(path: Path) -> MappedWeights:
             )
         mapping = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY)
     tensors = {name: _tensor(mapping, start, entry, path, name) for name, entry in header["tensors"].items()}
-    return MappedWeights(path, tensors, header["about"], length)
+    sha256 = mapping[-_DIGEST_BYTES:].hex()
+    which = (status.st_dev, status.st_ino)
+    return MappedWeights(path, tensors, header["about"], sha256, length, which, mapping)
 
 
 def _read_header(file: IO[bytes], path: Path) -> tuple[dict[str, Any], int]:
