@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from everlearn.models.encoder.gram_sketch import gram_sketches
 from everlearn.models.encoder.lexical import gram_features
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.encoder.quantization import round_unit_vectors
-from everlearn.models.encoder.rows import plan_fixed, plan_packed, plan_single
+from everlearn.models.encoder.rows import RowBatch, plan_fixed, plan_packed, plan_single
 from everlearn.models.encoder.token_limits import may_exceed, token_problem
 from everlearn.models.encoder.vectors import VectorCoder
 from everlearn.types import Code, Example, Json
@@ -125,14 +125,17 @@ class TextCoder:
         if not texts:
             return []
         start = time.perf_counter()
-        dense = round_unit_vectors(self.pool(texts)).flatten(1).numpy()
+        codes = self._codes(texts, self.pool(texts))
+        self.seconds += time.perf_counter() - start
+        return codes
+
+    def _codes(self, texts: Sequence[str], pooled_NKD: torch.Tensor) -> list[Code]:
+        dense = round_unit_vectors(pooled_NKD).flatten(1).numpy()
         words = [gram_features(text, self.config.ngram_max) for text in texts]
         if self.sketch_size:
             dense = np.hstack([dense, gram_sketches(texts, words, self.sketch_size)])
         # A row is copied so that a code that is kept does not keep the whole batch in memory.
-        codes = [Code(row.copy(), *grams) for row, grams in zip(dense, words, strict=True)]
-        self.seconds += time.perf_counter() - start
-        return codes
+        return [Code(row.copy(), *grams) for row, grams in zip(dense, words, strict=True)]
 
     def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
         """Encode the texts of examples; one code an example, in order.
@@ -154,28 +157,42 @@ class TextCoder:
             ModelError: The model gave something that is not a finite number.
         """
         token_ids, owners = self._tokenize(texts)
-        lengths = [len(sequence) for sequence in token_ids]
         forward = self._row_forward()
+        batches = self._plan([len(sequence) for sequence in token_ids], forward)
+        return self._pooled(
+            len(texts),
+            token_ids,
+            owners,
+            ((batch, forward.pooled(batch, token_ids, self._layers)) for batch in batches),
+        )
+
+    def _plan(self, lengths: Sequence[int], forward: RowForward) -> list[RowBatch]:
         if self.config.batch_invariant:
-            batches = plan_fixed(lengths, self.trunk.max_length, spare_row=forward.first_position is None)
-        elif forward.first_position is not None and len(lengths) > 1:
-            batches = plan_packed(lengths, self.config.token_budget, self.trunk.max_length)
-        else:
-            batches = plan_single(lengths, self.config.token_budget, self.trunk.max_length)
+            return plan_fixed(lengths, self.trunk.max_length, spare_row=forward.first_position is None)
+        if forward.first_position is not None and len(lengths) > 1:
+            return plan_packed(lengths, self.config.token_budget, self.trunk.max_length)
+        return plan_single(lengths, self.config.token_budget, self.trunk.max_length)
+
+    def _pooled(
+        self,
+        num_texts: int,
+        token_ids: Sequence[Sequence[int]],
+        owners: Sequence[int],
+        passes: Iterable[tuple[RowBatch, torch.Tensor]],
+    ) -> torch.Tensor:
+        """Vectors of texts, from those of their windows, which come pass by pass."""
         pooled_SKD = torch.empty(
             len(token_ids), len(self._layers), self.trunk.hidden_size, dtype=torch.float32
         )
-        for batch in batches:
-            pooled_SKD[torch.from_numpy(batch.sequences)] = forward.pooled(
-                batch, token_ids, self._layers
-            ).cpu()
+        for batch, pooled_NKD in passes:
+            pooled_SKD[torch.from_numpy(batch.sequences)] = pooled_NKD.cpu()
         if not bool(torch.isfinite(pooled_SKD).all()):
             raise ModelError(f"{self.trunk.name} gave values that are not finite; try dtype float32")
-        if len(token_ids) == len(texts):
+        if len(token_ids) == num_texts:
             return pooled_SKD
         owner_S = torch.tensor(owners)
-        counts_N = torch.bincount(owner_S, minlength=len(texts))
-        sums_NKD = torch.zeros(len(texts), *pooled_SKD.shape[1:], dtype=torch.float32)
+        counts_N = torch.bincount(owner_S, minlength=num_texts)
+        sums_NKD = torch.zeros(num_texts, *pooled_SKD.shape[1:], dtype=torch.float32)
         sums_NKD.index_add_(0, owner_S, pooled_SKD)
         return sums_NKD / counts_N[:, None, None]
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,8 +46,12 @@ class Adapter:
 
     @property
     def rank(self) -> int:
-        """Rows of A."""
-        return len(next(tensor for name, tensor in self.tensors.items() if name.endswith(".lora_A")))
+        """Rows of A, at most."""
+        return max(self.ranks().values())
+
+    def ranks(self) -> dict[str, int]:
+        """Rows of A, by layer."""
+        return {layer: len(self.tensors[f"{layer}.lora_A"]) for layer in self.layers}
 
     @property
     def layers(self) -> list[str]:
@@ -87,11 +94,14 @@ def write_adapter(folder: Path, adapter: Adapter, base_model: str) -> None:
         "bias": "none",
         "inference_mode": True,
     }
+    if others := {layer: rank for layer, rank in adapter.ranks().items() if rank != adapter.rank}:
+        settings["rank_pattern"] = others
+        settings["alpha_pattern"] = {layer: adapter.scaling * rank for layer, rank in others.items()}
     (folder / _SETTINGS).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter that ``write_adapter`` (or peft, for plain LoRA) wrote.
+    """Read an adapter that ``write_adapter`` or peft wrote: LoRA of linear layers, in any ranks.
 
     Raises:
         ModelError: It is missing, damaged, or of a kind that is not known here.
@@ -99,18 +109,48 @@ def read_adapter(folder: Path) -> Adapter:
     try:
         settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         stored = load_file(folder / _WEIGHTS)
-        kind = settings["peft_type"]
-        scaling = float(settings["lora_alpha"]) / int(settings["r"])
+        kind, alpha, rank = settings["peft_type"], float(settings["lora_alpha"]), int(settings["r"])
+        alphas, ranks = dict(settings.get("alpha_pattern") or {}), dict(settings.get("rank_pattern") or {})
+        if rank < 1 or any(int(one) < 1 for one in ranks.values()):
+            raise ValueError("a rank is below 1")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(
             f"the adapter in {folder} cannot be read: {error}. Restore it from a copy of the run."
         ) from error
-    if kind != "LORA" or settings.get("use_dora") or settings.get("use_rslora"):
+    if kind != "LORA" or settings.get("use_dora") or settings.get("modules_to_save"):
         raise ModelError(f"the adapter in {folder} is no plain LoRA adapter")
     tensors = {
         name.removeprefix(_PREFIX).removesuffix(".weight"): tensor.float() for name, tensor in stored.items()
     }
+    layers = {name.removesuffix(".lora_A") for name in tensors if name.endswith(".lora_A")}
+    expected = {f"{layer}.lora_{part}" for layer in layers for part in "AB"}
+    if not layers or (odd := sorted(tensors.keys() ^ expected)):
+        what = odd[0] if layers else "no layer"
+        raise ModelError(f"the adapter in {folder} is no plain LoRA adapter: it has {what}")
+    scaling = _scaling(alpha, rank, settings) or 1.0
+    for layer in layers:
+        try:
+            own_alpha = float(_by_pattern(alphas, layer, alpha))
+            own_rank = float(_by_pattern(ranks, layer, rank))
+        except (ValueError, TypeError, re.error) as error:
+            raise ModelError(f"the adapter in {folder} cannot be read: {error}") from error
+        own = _scaling(own_alpha, own_rank, settings)
+        if own != scaling:  # one factor for all layers is kept
+            tensors[f"{layer}.lora_B"] = tensors[f"{layer}.lora_B"] * (own / scaling)
     return Adapter(tensors, scaling)
+
+
+def _scaling(alpha: float, rank: float, settings: Mapping[str, Any]) -> float:
+    # Kalajdzievski 2023, https://arxiv.org/abs/2312.03732, divides by the root.
+    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _by_pattern(patterns: Mapping[str, Any], layer: str, general: float) -> Any:
+    """What the first pattern says that fits the end of a layer's name, as peft reads it."""
+    for pattern, value in patterns.items():
+        if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", layer):
+            return value
+    return general
 
 
 def merge_adapter(base: Trunk, adapter: Adapter, dtype: torch.dtype) -> Trunk:
