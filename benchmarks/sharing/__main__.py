@@ -3,6 +3,7 @@
 Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--processes 8] [--predictions 1000]``
 
 * ``memory``: processes that predict on one trunk, and as many with a copy each; see ``memory.py``.
+* ``mixed``: texts of 64 adapters in one batch, beside one adapter for all, and peft; see ``mixed.py``.
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
 
 Each part prints one line of JSON for each figure.
@@ -14,9 +15,9 @@ import argparse
 import json
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import memory, publish
+from benchmarks.sharing import memory, mixed, publish
 
-PARTS = {"memory": memory.figures, "publish": publish.figures}
+PARTS = {"memory": memory.figures, "publish": publish.figures, "mixed": mixed.figures}
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--predictions", type=int, default=1000, help="of each process")
     parser.add_argument("--publishes", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     print(environment_line(), flush=True)
     for part in options.parts:

@@ -9,13 +9,14 @@ import torch
 
 from everlearn.models.encoder.adapter_bank import AdapterBank
 from everlearn.models.encoder.coder import CoderConfig, TextCoder
-from everlearn.models.encoder.rows import RowBatch, plan_fixed, plan_single
+from everlearn.models.encoder.forward import RowForward
+from everlearn.models.encoder.rows import SMALLEST_PACKED_WIDTH, RowBatch, plan_packed
 from everlearn.types import Code
 
 __all__ = ["AdaptedCoder"]
 
-_FEW = 4
-"""So many adapters at most are run one after the other: rows hold several texts then."""
+_TEXTS_EACH = 16
+"""Where each adapter has so many texts, one is run after the other: that costs no more than without."""
 
 
 class AdaptedCoder(TextCoder):
@@ -50,7 +51,7 @@ class AdaptedCoder(TextCoder):
         groups: dict[str | None, list[int]] = {}
         for place, name in enumerate(adapters):
             groups.setdefault(name, []).append(place)
-        if len(groups) > _FEW:
+        if len(groups) > 1 and len(texts) < _TEXTS_EACH * len(groups):
             return self._pool_mixed(texts, adapters)
         pooled_NKD = torch.empty(len(texts), len(self._layers), self.trunk.hidden_size)
         for name, places in groups.items():
@@ -64,18 +65,17 @@ class AdaptedCoder(TextCoder):
         of_sequence = [adapters[owner] for owner in owners] if owners else adapters
 
         def passes() -> Iterator[tuple[RowBatch, torch.Tensor]]:
-            for batch in self._plan_mixed([len(sequence) for sequence in token_ids]):
-                names: list[str | None] = [None] * batch.num_rows
-                for sequence, row in zip(batch.sequences.tolist(), batch.rows.tolist(), strict=True):
-                    names[row] = of_sequence[sequence]
-                with self._bank.using_by_row(names):
+            for batch in self._plan_mixed([len(sequence) for sequence in token_ids], forward):
+                names = [of_sequence[sequence] for sequence in batch.sequences.tolist()]
+                with self._bank.using_by_text(names, batch):
                     yield batch, forward.pooled(batch, token_ids, self._layers)
 
         return self._pooled(len(texts), token_ids, owners, passes())
 
-    def _plan_mixed(self, lengths: Sequence[int]) -> list[RowBatch]:
-        """One text a row: a row has one adapter."""
-        if self.config.batch_invariant:
-            spare_row = self._row_forward().first_position is None
-            return plan_fixed(lengths, self.trunk.max_length, spare_row=spare_row)
-        return plan_single(lengths, self.config.token_budget, self.trunk.max_length)
+    def _plan_mixed(self, lengths: Sequence[int], forward: RowForward) -> list[RowBatch]:
+        if self.config.batch_invariant or forward.first_position is None or len(lengths) < 2:
+            return self._plan(lengths, forward)
+        # The fuller a row, the more adapters stand side by side in all rows.
+        usual = int(SMALLEST_PACKED_WIDTH * len(lengths) / sum(lengths))
+        budget, width = self.config.token_budget, self.trunk.max_length
+        return plan_packed(lengths, budget, width, most_in_row=max(2, usual))

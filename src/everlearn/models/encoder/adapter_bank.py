@@ -1,12 +1,13 @@
-"""Low-rank adapters of one trunk, of which every row of a forward pass may use another.
+"""Low-rank adapters of one trunk, of which every text of a forward pass may use another.
 
 The trunk's weights are not changed: a copy of its structure, which shares them, has layers that add
-scaling · B A x to what the trunk's own say (Hu et al. 2021, https://arxiv.org/abs/2106.09685). All rows with
-one adapter take two products; rows with different ones gather A and B row by row, and take two batched
-products (as Punica does on a GPU; Chen et al. 2023, https://arxiv.org/abs/2310.18547). To a row without
-adapter zero is added.
+scaling · B A x to what the trunk's own say (Hu et al. 2021, https://arxiv.org/abs/2106.09685). Where all rows
+have one adapter that takes two products. Else A and B are gathered (as Punica does on a GPU; Chen et al.
+2023, https://arxiv.org/abs/2310.18547), here text by text: the adapters of a row's texts stand side by side
+as one of a higher rank, and each slot of the row keeps the part that is its own text's. That takes two
+batched products, whatever the number of adapters. To a text without adapter zero is added.
 
-Shapes: R rows, W slots a row, S places for adapters, r rank.
+Shapes: R rows, W slots a row, T texts a row at most, P places for adapters, r rank, K inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from everlearn.errors import ModelError
 from everlearn.models.encoder.load import Trunk
+from everlearn.models.encoder.rows import RowBatch
 from everlearn.models.storage.adapters import Adapter
 
 __all__ = ["AdapterBank", "structural_copy"]
@@ -30,10 +33,17 @@ _GROWTH = 1.5
 
 @dataclass(slots=True)
 class _Turn:
-    """Which adapters the rows of the present forward pass use; None: none of them any."""
+    """Which adapters the present forward pass uses; as made, none.
 
-    name: str | None = None  # of all rows
-    rows: Sequence[str | None] | None = None  # or row by row
+    Attributes:
+        name: Of all rows.
+        by_text: Or of each text of each row, R times T.
+        own_RWT: Which slots are of which text; None: each row is of one.
+    """
+
+    name: str | None = None
+    by_text: Sequence[str | None] | None = None
+    own_RWT: torch.Tensor | None = None
 
 
 class AdapterBank:
@@ -85,7 +95,7 @@ class AdapterBank:
             if layer not in self._layers:
                 self._layers[layer] = self._adapted(layer)
             down, up = adapter.tensors[f"{layer}.lora_A"], adapter.tensors[f"{layer}.lora_B"]
-            self._layers[layer].put(name, down.T, adapter.scaling * up.T)
+            self._layers[layer].put(name, down, adapter.scaling * up.T)
         self._held[name] = adapter.layers
 
     def check(self, adapter: Adapter) -> None:
@@ -128,7 +138,36 @@ class AdapterBank:
     @contextmanager
     def using_by_row(self, names: Sequence[str | None]) -> Iterator[None]:
         """Within the block each row (R) uses its own."""
-        with self._taking(_Turn(rows=names)):
+        with self._taking(_Turn(by_text=names)):
+            yield
+
+    @contextmanager
+    def using_by_text(self, names: Sequence[str | None], batch: RowBatch) -> Iterator[None]:
+        """Within the block each text uses its own.
+
+        Args:
+            names: Of each of the batch's sequences.
+            batch: Where they lie.
+        """
+        texts = int(batch.segments.max()) + 1
+        by_text: list[str | None] = [None] * (batch.num_rows * texts)
+        places = (batch.rows * texts + batch.segments).tolist()
+        for place, name in zip(places, names, strict=True):
+            by_text[place] = name
+        own_RWT = None
+        if texts > 1:
+            owners_RW = np.full((batch.num_rows, batch.width), -1)
+            for row, segment, offset, length in zip(
+                batch.rows.tolist(),
+                batch.segments.tolist(),
+                batch.offsets.tolist(),
+                batch.lengths.tolist(),
+                strict=True,
+            ):
+                owners_RW[row, offset : offset + length] = segment
+            own_RWT = torch.from_numpy(owners_RW[:, :, None] == np.arange(texts))
+            own_RWT = own_RWT.to(self.trunk.device, self.trunk.dtype)
+        with self._taking(_Turn(by_text=by_text, own_RWT=own_RWT)):
             yield
 
     @contextmanager
@@ -159,11 +198,12 @@ class _AdaptedLinear(torch.nn.Module):
         self._free: list[int] = []
         # Place 0 is that of rows without adapter: zeros.
         device = linear.weight.device
-        self._down = torch.zeros(1, linear.in_features, 0, dtype=dtype, device=device)
+        self._down = torch.zeros(1, 0, linear.in_features, dtype=dtype, device=device)
         self._up = torch.zeros(1, 0, linear.out_features, dtype=dtype, device=device)
         self._ranks = [0]
         self._chosen: int | torch.Tensor | None = None
         self._rank = 0  # of what is chosen, at most
+        self._own_RWT: torch.Tensor | None = None
 
     @property
     def weight(self) -> torch.Tensor:
@@ -175,18 +215,18 @@ class _AdaptedLinear(torch.nn.Module):
         return self._down.nbytes + self._up.nbytes
 
     def put(self, name: str, down: torch.Tensor, up: torch.Tensor) -> None:
-        """Hold A' (in, r) and B' (r, out)."""
-        rank = down.shape[1]
+        """Hold A (r, K) and B' (r, O)."""
+        rank = len(down)
         if not self._free:
             more = max(1, int(len(self._ranks) * (_GROWTH - 1)))
             self._free = list(range(len(self._ranks) + more - 1, len(self._ranks) - 1, -1))
             self._ranks += [0] * more
-        places, most = len(self._ranks), max(rank, self._down.shape[2])
-        self._down = _with_room(self._down, places, self._down.shape[1], most)
+        places, most = len(self._ranks), max(rank, self._down.shape[1])
+        self._down = _with_room(self._down, places, most, self._down.shape[2])
         self._up = _with_room(self._up, places, most, self._up.shape[2])
         place = self._places[name] = self._free.pop()
         self._ranks[place] = rank
-        self._down[place].zero_()[:, :rank] = down.to(self._dtype)
+        self._down[place].zero_()[:rank] = down.to(self._dtype)
         self._up[place].zero_()[:rank] = up.to(self._dtype)
 
     def drop(self, name: str) -> None:
@@ -195,13 +235,14 @@ class _AdaptedLinear(torch.nn.Module):
         self._free.append(place)
 
     def choose(self, turn: _Turn) -> None:
-        """Which adapters the rows of the next forward passes use."""
-        if turn.rows is None:
+        """Which adapters the next forward passes use."""
+        self._own_RWT = turn.own_RWT
+        if turn.by_text is None:
             place = 0 if turn.name is None else self._places.get(turn.name, 0)
             self._chosen = place or None
             self._rank = self._ranks[place]
             return
-        places = [0 if name is None else self._places.get(name, 0) for name in turn.rows]
+        places = [0 if name is None else self._places.get(name, 0) for name in turn.by_text]
         self._chosen = torch.tensor(places, device=self._down.device) if any(places) else None
         self._rank = max((self._ranks[place] for place in set(places)), default=0)
 
@@ -211,11 +252,16 @@ class _AdaptedLinear(torch.nn.Module):
         if chosen is None:
             return own_RWO
         if isinstance(chosen, int):
-            flat = inputs_RWK.flatten(0, -2) @ self._down[chosen, :, :rank]
+            flat = inputs_RWK.flatten(0, -2) @ self._down[chosen, :rank].T
             return torch.addmm(own_RWO.flatten(0, -2), flat, self._up[chosen, :rank]).view(own_RWO.shape)
-        down_RKr = self._down[:, :, :rank].index_select(0, chosen)
-        up_RrO = self._up[:, :rank].index_select(0, chosen)
-        return torch.baddbmm(own_RWO, torch.bmm(inputs_RWK, down_RKr), up_RrO)
+        num_rows = len(inputs_RWK)
+        down_RtK = self._down[:, :rank].index_select(0, chosen).view(num_rows, -1, self._down.shape[2])
+        up_RtO = self._up[:, :rank].index_select(0, chosen).view(num_rows, -1, self._up.shape[2])
+        low_RWt = torch.bmm(inputs_RWK, down_RtK.transpose(1, 2))
+        if self._own_RWT is not None:
+            by_text_RWTr = low_RWt.view(*self._own_RWT.shape, rank)
+            low_RWt = (by_text_RWTr * self._own_RWT[..., None]).flatten(2)
+        return torch.baddbmm(own_RWO, low_RWt, up_RtO)
 
 
 def structural_copy(model: torch.nn.Module) -> Any:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["RowBatch", "plan_fixed", "plan_packed", "plan_single"]
+__all__ = ["SMALLEST_PACKED_WIDTH", "RowBatch", "plan_fixed", "plan_packed", "plan_single"]
 
 IntArray = npt.NDArray[np.int64]
 
-_SMALLEST_PACKED_WIDTH = 32
+SMALLEST_PACKED_WIDTH = 32
 _FIXED_SLOTS = 512
 # 8, 16, 24, 32, 48, 64, 96, 128, ...: at most a third of a row is padding, in few shapes.
 _WIDTHS = (8, 16, 24, 32, *(step << k for k in range(14) for step in (48, 64)))
@@ -51,7 +51,9 @@ class RowBatch:
     lengths: IntArray
 
 
-def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> list[RowBatch]:
+def plan_packed(
+    lengths: Sequence[int], token_budget: int, max_width: int, most_in_row: int | None = None
+) -> list[RowBatch]:
     """Put several sequences in a row, by best fit in order of decreasing length.
 
     A batch is as wide as its first sequence needs (at least 32) and takes rows until the budget is spent or
@@ -61,6 +63,7 @@ def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> li
         lengths: Tokens of each sequence, all at least 1.
         token_budget: Slots in a batch, at most; one row is always allowed.
         max_width: Tokens that the model takes in a row, at least the longest sequence's.
+        most_in_row: Sequences in a row, at most; None: as many as fit.
     """
     widths: list[int] = []
     num_rows: list[int] = []
@@ -75,16 +78,16 @@ def plan_packed(lengths: Sequence[int], token_budget: int, max_width: int) -> li
             if (
                 not widths
                 or (num_rows[-1] + 1) * widths[-1] > token_budget
-                or widths[-1] > 2 * max(length, _SMALLEST_PACKED_WIDTH // 2)
+                or widths[-1] > 2 * max(length, SMALLEST_PACKED_WIDTH // 2)
             ):
-                widths.append(_width_for(max(length, _SMALLEST_PACKED_WIDTH), max_width))
+                widths.append(_width_for(max(length, SMALLEST_PACKED_WIDTH), max_width))
                 num_rows.append(0)
                 members.append([])
             batch, row, segment = len(widths) - 1, num_rows[-1], 0
             left = widths[-1]
             num_rows[-1] += 1
         members[batch].append((sequence, row, segment, widths[batch] - left, length))
-        if left > length:
+        if left > length and (most_in_row is None or segment + 1 < most_in_row):
             insort(holes, (left - length, batch, row, segment + 1))
     return [
         _row_batch(width, _row_count_for(rows, width, token_budget), batch)
