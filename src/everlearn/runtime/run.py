@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 from typing import Any, Literal, Self, TypeVar
 
 from everlearn.errors import ConfigError, InputError, RunError, StorageError
 from everlearn.learning.run_learner import RunLearner
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
+from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.run_settings import settings_for
@@ -36,15 +38,30 @@ from everlearn.runtime.predictors import Predictors
 from everlearn.runtime.step_outcome import StepOutcome, take_batch
 from everlearn.settings import RunConfig
 from everlearn.tasks.origin import Origin
-from everlearn.tasks.records import RunStatus
+from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of
 from everlearn.types import Example, Json, Prediction
 
-__all__ = ["Run", "StepOutcome"]
+__all__ = ["Held", "Run", "StepOutcome"]
 
 Outcome = TypeVar("Outcome")
 
 _OF_READING = frozenset({"model.name", "model.device"})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a run holds.
+
+    Attributes:
+        num_examples: Learned and not forgotten.
+        num_labels: Of them.
+        learner: What the learner is.
+    """
+
+    num_examples: int
+    num_labels: int
+    learner: LearnerRecord
 
 
 class Run:
@@ -84,6 +101,7 @@ class Run:
         settings: Mapping[str, Any] | None = None,
         *,
         mode: Literal["write", "read"] = "write",
+        models: ModelPool | None = None,
     ) -> Run:
         """Open a run; where there is none, ``mode="write"`` makes one.
 
@@ -95,6 +113,7 @@ class Run:
             settings: By dotted path, as in ``{"task": "lm", "guard.enabled": True}``, or nested. A run
                 keeps those that it was made with; others may be changed.
             mode: "read" predicts and looks, and leaves the folder to others.
+            models: Gives encoders. Runs that are given the same one share them.
 
         Raises:
             ConfigError: A setting is wrong, of no use, or differs from one that the run keeps.
@@ -109,6 +128,7 @@ class Run:
             if useless := sorted(given.keys() - _OF_READING):
                 raise ConfigError(f"{useless[0]} has no effect where a run is read; leave it out")
             folder = RunFolder.open_to_read(path)
+            folder.models = models or folder.models
             return cls(folder, folder.config.with_settings(given), None)
         started, was_there = time.perf_counter(), path.exists()
         with ExitStack() as opened:
@@ -116,7 +136,8 @@ class Run:
             config = settings_for(given, existing, PROGRAM)
             keeps_texts = existing is not None and existing.journal.examples.keep_texts
             check_useful(config, given, keeps_texts=keeps_texts)
-            folder = existing or _made(path, config)
+            folder = existing or _made(path, config, models)
+            folder.models = models or folder.models
             if existing is None:
                 opened.callback(_remove, folder, is_kept=was_there)
             before, learner = folder.config, folder.learner_to_go_on(config)
@@ -154,6 +175,15 @@ class Run:
         batch = given_texts(examples)
         served = self._predictors.now() if version is None else self._predictors.of_version(version)
         return served.predict(batch)
+
+    def predictor(self) -> Served:
+        """What predicts now. It goes on saying the same while the run learns, and after it is closed.
+
+        Raises:
+            RunError: The run's predictions are no answers, or (to read) nothing was saved yet.
+        """
+        self._folder.task.check_predicts(str(self.path))
+        return self._predictors.now()
 
     # Learning
 
@@ -294,6 +324,12 @@ class Run:
                 return self._session.summary()
             saved = RunStatus.model_validate(self._folder.newest_checkpoint().run).summary
             return {**saved, "fingerprint": ""}
+
+    def held(self) -> Held:
+        """How much is learned, and what by; the run is open for writing."""
+        with self._lock:
+            learner, record = self._writing().live.learner, self._folder.learner_record()
+            return Held(learner.num_examples, len(learner.labels), record)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was learned."""
@@ -452,9 +488,9 @@ class Run:
                     yield
 
 
-def _made(path: Path, config: RunConfig) -> RunFolder:
+def _made(path: Path, config: RunConfig, models: ModelPool | None) -> RunFolder:
     """A new run folder for examples that a program gives."""
-    origin = Origin(owner=str(path))
+    origin = Origin(owner=str(path), models=models or ModelPool())
     _, record = task_of(config).new_learner(config, None, origin)
     folder = RunFolder.create(path, config, record)
     folder.models = origin.models  # what was loaded to find out what codes will look like

@@ -42,10 +42,11 @@ class AdaptedCoder(TextCoder):
             return []
         if missing := next((name for name in adapters if name is not None and name not in self._bank), None):
             raise KeyError(missing)
-        start = time.perf_counter()
-        codes = self._codes(texts, self._pool_each(texts, adapters))
-        self.seconds += time.perf_counter() - start
-        return codes
+        with self._lock:
+            start = time.perf_counter()
+            codes = self._codes(texts, self._pool_each(texts, adapters))
+            self.seconds += time.perf_counter() - start
+            return codes
 
     def _pool_each(self, texts: Sequence[str], adapters: Sequence[str | None]) -> torch.Tensor:
         groups: dict[str | None, list[int]] = {}

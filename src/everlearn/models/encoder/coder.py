@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from threading import RLock
 
 import numpy as np
 import torch
@@ -83,6 +84,8 @@ def default_layers(num_layers: int) -> tuple[int, ...]:
 class TextCoder:
     """Encodes texts by a frozen trunk: pooled hidden states rounded to int8, and n-grams hashed and sketched.
 
+    Any thread may use it; one at a time does.
+
     Args:
         trunk: From ``load_trunk``.
         config: Settings.
@@ -112,6 +115,7 @@ class TextCoder:
         self.dense_size = len(self._layers) * trunk.hidden_size + self.sketch_size
         self.leading_size = trunk.hidden_size
         self.seconds = 0.0
+        self._lock = RLock()  # a tokenizer works for one thread at a time
 
     def encode(self, texts: Sequence[str]) -> list[Code]:
         """Encode texts; one code a text, in order.
@@ -124,10 +128,11 @@ class TextCoder:
         """
         if not texts:
             return []
-        start = time.perf_counter()
-        codes = self._codes(texts, self.pool(texts))
-        self.seconds += time.perf_counter() - start
-        return codes
+        with self._lock:
+            start = time.perf_counter()
+            codes = self._codes(texts, self.pool(texts))
+            self.seconds += time.perf_counter() - start
+            return codes
 
     def _codes(self, texts: Sequence[str], pooled_NKD: torch.Tensor) -> list[Code]:
         dense = round_unit_vectors(pooled_NKD).flatten(1).numpy()
@@ -156,6 +161,10 @@ class TextCoder:
         Raises:
             ModelError: The model gave something that is not a finite number.
         """
+        with self._lock:
+            return self._pool(texts)
+
+    def _pool(self, texts: Sequence[str]) -> torch.Tensor:
         token_ids, owners = self._tokenize(texts)
         forward = self._row_forward()
         batches = self._plan([len(sequence) for sequence in token_ids], forward)
@@ -229,7 +238,8 @@ class TextCoder:
         """Why a text cannot be read; None: it can."""
         if not may_exceed(self.trunk.tokenizer, self.trunk.model):
             return None
-        ids = [token for window in self._tokenize([text])[0] for token in window]
+        with self._lock:
+            ids = [token for window in self._tokenize([text])[0] for token in window]
         return token_problem(self.trunk.tokenizer, self.trunk.model, ids)
 
     def _row_forward(self) -> RowForward:

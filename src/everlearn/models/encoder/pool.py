@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Lock
+from threading import RLock
+from typing import Protocol
 
+from everlearn.models.encoder.coder import CoderConfig, TextCoder
 from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.storage.adapters import load_adapted_trunk
 from everlearn.models.storage.dtype import DeviceName, DtypeName
@@ -12,12 +14,26 @@ from everlearn.models.storage.dtype import DeviceName, DtypeName
 __all__ = ["ModelPool"]
 
 
-class ModelPool:
-    """Gives encoders; each is loaded when it is first asked for, and kept. Any thread may ask."""
+class Load(Protocol):
+    """Loads an encoder, as ``load_trunk`` does."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
+    def __call__(self, spec: str, *, dtype: DtypeName, device: DeviceName) -> Trunk:
+        """See ``load_trunk``."""
+        ...
+
+
+class ModelPool:
+    """Gives encoders; each is loaded when it is first asked for, and kept. Any thread may ask.
+
+    Args:
+        load: Loads one that has no adapter.
+    """
+
+    def __init__(self, load: Load = load_trunk) -> None:
+        self._load = load
+        self._lock = RLock()
         self._trunks: dict[tuple[str, str, str, str | None], Trunk] = {}
+        self._coders: dict[tuple[Trunk, CoderConfig], TextCoder] = {}
 
     def trunk(
         self,
@@ -42,8 +58,24 @@ class ModelPool:
         with self._lock:
             if key not in self._trunks:
                 self._trunks[key] = (
-                    load_trunk(name, dtype=dtype, device=device)
+                    self._load(name, dtype=dtype, device=device)
                     if adapter is None
                     else load_adapted_trunk(name, adapter, dtype=dtype, device=device)
                 )
             return self._trunks[key]
+
+    def coder(self, trunk: Trunk, config: CoderConfig) -> TextCoder:
+        """What makes codes by one of the encoders: one for all who ask for the same settings.
+
+        Args:
+            trunk: From here.
+            config: Settings.
+
+        Raises:
+            ConfigError: A setting does not fit the encoder.
+        """
+        with self._lock:
+            key = (trunk, config)
+            if key not in self._coders:
+                self._coders[key] = TextCoder(trunk, config)
+            return self._coders[key]

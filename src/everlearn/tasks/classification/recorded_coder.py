@@ -118,8 +118,9 @@ def load_text_coder(
     recorded = recorded or {}
     dtype = recorded.get("dtype", settings.dtype)
     layers = recorded.get("layers", settings.layers)
-    return TextCoder(
-        models.trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device, adapter=adapter),
+    trunk = models.trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device, adapter=adapter)
+    return models.coder(
+        trunk,
         CoderConfig(
             max_length=recorded.get("max_length", settings.max_length),
             windows=recorded.get("windows", settings.windows),

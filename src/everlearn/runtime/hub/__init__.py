@@ -1,0 +1,5 @@
+"""Many runs on one encoder."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,432 @@
+"""A hub: a folder of runs (tenants) on one encoder, which is in memory once for all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import RLock
+from typing import IO, Any, Self
+
+from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.journal.durable_files import make_folder, storage_errors, write_json
+from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.models.encoder.pool import ModelPool
+from everlearn.runtime.fold.served_learner import Served
+from everlearn.runtime.given import given_settings, given_texts
+from everlearn.runtime.hub.sizes import head_bytes
+from everlearn.runtime.hub.tenants import TenantRecord, Tenants
+from everlearn.runtime.run import Run
+from everlearn.runtime.step_outcome import StepOutcome
+from everlearn.settings import RunConfig
+from everlearn.sharing.residency import Residency
+from everlearn.sharing.trunk_store import TrunkStore
+from everlearn.tasks.classification.recorded_coder import load_text_coder
+from everlearn.types import Example, Json, Prediction
+
+__all__ = ["Hub", "TenantStats"]
+
+_RECORD = "hub.json"
+_FORMAT = 1
+_MOST_OPEN = 16
+"""Runs that are open for learning at once: each holds a journal with its cache, about 5 MB."""
+_TASKS = frozenset({"classify", "multilabel"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantStats:
+    """A tenant, as :meth:`Hub.stats` tells of it.
+
+    Attributes:
+        name: Its name.
+        examples: That its run holds; None: it has learned nothing.
+        labels: That it knows.
+        accuracy: Of predictions before learning, over the last examples; None: there is none yet.
+        is_resident: Whether it predicts from memory.
+        max_examples: Its quota; None: no bound.
+    """
+
+    name: str
+    examples: int | None
+    labels: int | None
+    accuracy: float | None
+    is_resident: bool
+    max_examples: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    served: Served
+    coder: str | None  # fingerprint of what made its codes
+
+
+class Hub:
+    """Many runs that read texts by one encoder. Open it with :meth:`open`, best in a ``with`` block.
+
+    Each tenant is a run of its own: labels, journal, versions, guard; nothing that one learns, forgets or
+    breaks is seen by another. What they share is the encoder, once in the memory of the machine, and the
+    forward pass of a batch, whosever texts are in it.
+
+    What tenants predict by is kept in memory within a budget, and brought back from their folders when it is
+    asked for. One process at a time has a hub; its methods may be called from any thread.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], lock: IO[str], budget: int | None) -> None:
+        self.path = path
+        self._settings = dict(settings)
+        self._config = RunConfig().with_settings(self._settings)
+        self._lock_file = lock
+        self._turns = RLock()
+        self._tenants = Tenants(path)
+        self._models = ModelPool(TrunkStore().trunk)
+        self._heads: Residency[_Head] = Residency(budget)
+        self._open: OrderedDict[str, Run] = OrderedDict()
+        self._is_closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        memory_budget_mb: float | None = None,
+    ) -> Hub:
+        """Open a hub; where there is none, one is made.
+
+        Args:
+            path: The folder.
+            settings: What runs of new tenants are made with, by dotted path or nested, as of ``Run.open``. A
+                hub keeps those that it was made with.
+            memory_budget_mb: For what tenants predict by, all together, in 10⁶ bytes; None: no bound. The
+                encoder comes on top.
+
+        Raises:
+            ConfigError: A setting is wrong, or differs from one that the hub keeps.
+            RunError: The folder is in use, or holds something else.
+            StateError: ``hub.json`` is damaged.
+            StorageError: The folder cannot be made.
+        """
+        path, given = Path(path), given_settings(settings)
+        budget = None
+        if memory_budget_mb is not None:
+            budget = int(memory_budget_mb * 1e6)
+            if budget <= 0:
+                raise ConfigError(f"a memory budget of {memory_budget_mb} MB holds nothing")
+        with ExitStack() as opened:
+            with storage_errors(path):
+                try:
+                    make_folder(path)
+                except FileExistsError:
+                    raise RunError(f"{path} exists and is not a folder; choose another for the hub") from None
+                record = path / _RECORD
+                if not record.exists() and (foreign := _foreign(path)):
+                    raise RunError(f"{path} is not empty and no hub (it holds {foreign}); choose another")
+                lock = opened.enter_context(acquire_lock(path))
+            known = _known_settings(record)
+            if known is None:
+                _check_settings(given)
+                with storage_errors(record):
+                    write_json(record, {"format": _FORMAT, "settings": given}, indent=1)
+                known = given
+            for name, value in given.items():
+                if known.get(name) != value:
+                    has = f"has {known[name]!r}" if name in known else "was made without it"
+                    raise ConfigError(f"{name}: {value!r}, but {path} {has}, and keeps what it was made with")
+            hub = cls(path, known, lock, budget)
+            opened.pop_all()
+            return hub
+
+    # Tenants
+
+    def add(
+        self,
+        tenant: str,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        max_examples: int | None = None,
+    ) -> TenantRecord:
+        """Add a tenant. It takes no memory, and no room but for a line, until it learns.
+
+        Args:
+            tenant: Its name: of one folder.
+            settings: Of its run, beside the hub's.
+            max_examples: Most examples that it may learn; None: no bound.
+
+        Raises:
+            ConfigError: The name is none, or a setting is wrong.
+            RunError: There is one of this name.
+        """
+        with self._turn():
+            given = given_settings(settings)
+            _check_settings({**self._settings, **given})
+            if max_examples is not None and max_examples < 1:
+                raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
+            return self._tenants.add(tenant, given, max_examples)
+
+    def tenants(self) -> list[str]:
+        """All names, sorted."""
+        return self._tenants.names()
+
+    def remove(self, tenant: str) -> None:
+        """Delete a tenant and all that it learned. What it predicted is with whom it was given to.
+
+        Raises:
+            RunError: There is no such tenant, or another process has its run open.
+        """
+        with self._turn():
+            self._tenants.record(tenant)
+            self._put_away(tenant)
+            folder = self._tenants.run_folder(tenant)
+            if not folder.exists():
+                self._tenants.remove(tenant)
+                return
+            with acquire_lock(folder):
+                self._tenants.remove(tenant)
+
+    # Learning
+
+    def learn(self, tenant: str, examples: Iterable[Example]) -> StepOutcome:
+        """Predict and learn a batch, as ``Run.learn`` does.
+
+        Raises:
+            InputError: It is more than the tenant may learn; or see ``Run.learn``.
+            RunError: There is no such tenant.
+        """
+        batch = list(examples)
+        with self._turn():
+            record = self._tenants.record(tenant)
+            run = self._run(record)
+            if record.max_examples is not None:
+                held = run.held().num_examples
+                if held + len(batch) > record.max_examples:
+                    raise InputError(
+                        f"tenant {tenant!r} has {held:,} examples and may have {record.max_examples:,}: "
+                        f"nothing of this batch of {len(batch):,} was taken"
+                    )
+            return run.learn(batch)
+
+    @contextmanager
+    def run(self, tenant: str) -> Iterator[Run]:
+        """A tenant's run, for all that a run can do; it is the hub's to close.
+
+        Raises:
+            RunError: There is no such tenant.
+        """
+        with self._turn():
+            yield self._run(self._tenants.record(tenant))
+
+    # Predicting
+
+    def predict(self, asked: Sequence[tuple[str, Example | str]]) -> list[Prediction]:
+        """What tenants say of examples or texts; texts of all of them are encoded together.
+
+        Args:
+            asked: Tenants and what each is asked.
+
+        Returns:
+            One prediction each, in order. A tenant that has learned nothing says nothing (label None).
+
+        Raises:
+            InputError: A text is empty.
+            RunError: There is no such tenant.
+        """
+        examples = given_texts([example for _, example in asked])
+        places: dict[str, list[int]] = {}
+        for place, (tenant, _) in enumerate(asked):
+            places.setdefault(tenant, []).append(place)
+        with self._turn():
+            heads = {tenant: self._head(tenant) for tenant in places}
+        examples = self._with_codes(examples, [heads[tenant] for tenant, _ in asked])
+        found: list[Prediction | None] = [None] * len(examples)
+        for tenant, own in places.items():
+            head = heads[tenant]
+            said = _nothing(len(own)) if head is None else head.served.predict([examples[k] for k in own])
+            for place, prediction in zip(own, said, strict=True):
+                found[place] = prediction
+        return [prediction for prediction in found if prediction is not None]
+
+    def _with_codes(self, examples: Sequence[Example], heads: Sequence[_Head | None]) -> list[Example]:
+        """Texts of tenants that read by the hub's encoder, encoded in one pass."""
+        ready = list(examples)
+        wanting = [
+            place
+            for place, (example, head) in enumerate(zip(examples, heads, strict=True))
+            if head is not None
+            and head.coder is not None
+            and example.code is None
+            and example.text is not None
+        ]
+        if not wanting:
+            return ready
+        coder = load_text_coder(self._config.model, self._models)
+        own = [place for place in wanting if _coder_of(heads[place]) == coder.fingerprint]
+        codes = coder.encode_examples([examples[place] for place in own])
+        for place, code in zip(own, codes, strict=True):
+            ready[place] = replace(examples[place], code=code)
+        return ready
+
+    # All together
+
+    def stats(self, tenant: str | None = None) -> list[TenantStats]:
+        """Figures of one tenant, or of all."""
+        names = self.tenants() if tenant is None else [tenant]
+        return [self._stats_of(name) for name in names]
+
+    def memory(self) -> dict[str, Json]:
+        """What is in memory: tenants that predict from there, their bytes (estimated), and runs open."""
+        with self._turn():
+            return {
+                "resident_tenants": len(self._heads),
+                "resident_mb": round(self._heads.num_bytes / 1e6, 1),
+                "open_runs": len(self._open),
+            }
+
+    def save(self) -> None:
+        """Write checkpoints of all runs that are open."""
+        with self._turn():
+            for run in self._open.values():
+                run.save()
+
+    def close(self) -> None:
+        """Write checkpoints of what is not saved, and let the folder go. Called twice it does nothing."""
+        with self._turns:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            with ExitStack() as closing:
+                closing.callback(self._lock_file.close)
+                for run in self._open.values():
+                    closing.callback(run.close)
+                self._open.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._turns:
+            if self._is_closed:
+                raise RunError(f"{self.path} is closed here; open it again")
+            yield
+
+    def _run(self, record: TenantRecord) -> Run:
+        """A tenant's run, open; those that were not used for longest are closed."""
+        name = record.name
+        if name not in self._open:
+            settings = {**self._settings, **record.settings}
+            self._open[name] = Run.open(self._tenants.run_folder(name), settings, models=self._models)
+        self._open.move_to_end(name)
+        while len(self._open) > _MOST_OPEN:
+            oldest, run = next(iter(self._open.items()))
+            self._close(oldest, run)
+        self._heads.drop(name)  # what it predicts by changes now
+        return self._open[name]
+
+    def _close(self, name: str, run: Run) -> None:
+        """Close a run, which goes on predicting from memory."""
+        del self._open[name]
+        if run.held().num_examples:
+            self._keep(name, run)
+        run.close()
+
+    def _keep(self, name: str, run: Run) -> _Head:
+        started = time.perf_counter()
+        head, held = _head_of(run), run.held()
+        config = ClosedFormConfig.from_json(held.learner.config)
+        size = head_bytes(held.num_examples, held.num_labels, held.learner.dense_size or 0, config)
+        self._heads.put(name, head, size, cost=max(0.05, time.perf_counter() - started))
+        return head
+
+    def _head(self, name: str) -> _Head | None:
+        """What a tenant predicts by; None: it has learned nothing."""
+        run = self._open.get(name)
+        if run is not None:
+            return _head_of(run) if run.held().num_examples else None
+        head = self._heads.get(name)
+        if head is not None:
+            return head
+        record = self._tenants.record(name)
+        folder = self._tenants.run_folder(name)
+        if not folder.exists():
+            return None
+        # Opened for writing: what a crash left is brought to its newest step.
+        with Run.open(folder, {**self._settings, **record.settings}, models=self._models) as run:
+            return self._keep(name, run) if run.held().num_examples else None
+
+    def _put_away(self, name: str) -> None:
+        self._heads.drop(name)
+        run = self._open.pop(name, None)
+        if run is not None:
+            run.close()
+
+    def _stats_of(self, name: str) -> TenantStats:
+        with self._turn():
+            record = self._tenants.record(name)
+            folder = self._tenants.run_folder(name)
+            run = self._open.get(name)
+            summary: dict[str, Json] = {}
+            if run is not None:
+                summary = run.stats()
+            elif folder.exists():
+                with Run.open(folder, mode="read", models=self._models) as reader:
+                    summary = reader.stats()
+            return TenantStats(
+                name=name,
+                examples=summary.get("examples"),
+                labels=summary.get("classes"),
+                accuracy=summary.get("rolling_accuracy"),
+                is_resident=name in self._heads or name in self._open,
+                max_examples=record.max_examples,
+            )
+
+
+def _head_of(run: Run) -> _Head:
+    return _Head(run.predictor(), run.held().learner.coder_fingerprint)
+
+
+def _coder_of(head: _Head | None) -> str | None:
+    return None if head is None else head.coder
+
+
+def _nothing(num: int) -> list[Prediction]:
+    import numpy as np
+
+    return [Prediction(None, (), np.zeros(0)) for _ in range(num)]
+
+
+def _foreign(path: Path) -> str | None:
+    return next((entry.name for entry in sorted(path.iterdir()) if entry.name != LOCK_NAME), None)
+
+
+def _known_settings(record: Path) -> dict[str, Any] | None:
+    """The settings that a hub was made with; None: there is no hub yet."""
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+        known, number = dict(values["settings"]), values["format"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{record} cannot be read: {error}; restore it from a backup") from error
+    if number != _FORMAT:
+        raise StateError(f"{record} is of format {number}; this everlearn knows {_FORMAT}")
+    return known
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    config = RunConfig().with_settings(settings)
+    if config.task not in _TASKS or config.learner.kind != "closed-form":
+        raise ConfigError(
+            "tenants of a hub classify by the closed-form learner (task classify or multilabel); "
+            f"not task {config.task!r} with learner {config.learner.kind!r}"
+        )

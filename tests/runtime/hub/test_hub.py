@@ -1,0 +1,271 @@
+"""Hubs: each tenant is as if it were alone, whatever the others do; folders, quotas and names are checked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.runtime.hub.hub import Hub
+from everlearn.runtime.run import Run
+from everlearn.types import Example, Prediction
+from tests.runtime.word_pairs import write_encoder
+
+LABELS = ("bill", "card", "loan")
+WORDS = [f"w{k}" for k in range(20)]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    encoder = write_encoder(tmp_path_factory.mktemp("hub") / "encoder")
+    return {
+        "model.name": str(encoder),
+        "model.batch_invariant": True,
+        "learner.closed_form.num_features": 64,
+        "learner.closed_form.gram_bits": 10,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def some(tenant: str, first: int, count: int) -> list[Example]:
+    return [
+        Example(
+            id=f"{tenant}-{k}",
+            text=f"{WORDS[(7 * k + len(tenant)) % 20]} {WORDS[3 * k % 20]} {tenant}",
+            target=LABELS[(k + ord(tenant[-1])) % 3],
+        )
+        for k in range(first, first + count)
+    ]
+
+
+def same(one: Prediction, other: Prediction) -> bool:
+    return (
+        one.label == other.label
+        and one.labels == other.labels
+        and np.array_equal(one.probabilities, other.probabilities)
+        and one.is_outlier == other.is_outlier
+    )
+
+
+def test_a_walk(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for name in ("anna", "ben"):
+            hub.add(name)
+        assert hub.tenants() == ["anna", "ben"]
+        assert hub.predict([("anna", "w1 w2")])[0].label is None
+        outcome = hub.learn("anna", some("anna", 0, 12))
+        assert len(outcome.offsets) == 12
+        hub.learn("ben", some("ben", 0, 9))
+        first = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2"), ("anna", "w3")])
+        assert [prediction.label is not None for prediction in first] == [True] * 3
+        stats = {one.name: one for one in hub.stats()}
+        assert (stats["anna"].examples, stats["ben"].examples) == (12, 9)
+    with Hub.open(tmp_path / "hub") as hub:
+        again = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2"), ("anna", "w3")])
+        assert all(same(one, other) for one, other in zip(first, again, strict=True))
+        hub.remove("anna")
+        assert hub.tenants() == ["ben"]
+        assert same(hub.predict([("ben", "w1 w2")])[0], first[1])
+        with pytest.raises(RunError, match="has no tenant 'anna'; it has: ben"):
+            hub.predict([("anna", "w1")])
+
+
+TENANTS = ("a", "b", "c", "d", "e")
+ACTS = ("learn", "learn", "predict", "forget", "correct", "evict", "reopen", "crash")
+
+
+@settings(max_examples=25)
+@given(
+    acts=st.lists(st.tuples(st.sampled_from(ACTS), st.sampled_from(TENANTS), st.integers(1, 5)), max_size=20),
+    budget=st.sampled_from([None, 0.2, 0.05]),
+)
+def test_each_tenant_is_as_if_it_were_alone(
+    acts: list[tuple[str, str, int]],
+    budget: float | None,
+    options: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("isolation")
+    learned, gone = dict.fromkeys(TENANTS, 0), set[str]()
+    asked: list[tuple[str, Example | str]] = [(name, f"w3 w{k} {name}") for k in range(2) for name in TENANTS]
+    with ExitStack() as opened:
+        alone = {name: opened.enter_context(Run.open(root / "alone" / name, options)) for name in TENANTS}
+        hub = Hub.open(root / "hub0", options, memory_budget_mb=budget)
+        for name in TENANTS:
+            hub.add(name)
+        for number, (act, name, count) in enumerate(acts, start=1):
+            if act == "learn":
+                batch = some(name, learned[name], count)
+                learned[name] += count
+                hub.learn(name, batch)
+                alone[name].learn(batch)
+            elif act in ("forget", "correct") and learned[name]:
+                id_ = f"{name}-{count % learned[name]}"
+                with hub.run(name) as run:
+                    for its_run in (run, alone[name]):
+                        if act == "forget":
+                            its_run.forget([id_])
+                        elif id_ not in gone:
+                            its_run.correct({id_: LABELS[count % 3]})
+                gone |= {id_} if act == "forget" else set()
+            elif act == "evict":
+                hub._put_away(name)
+            elif act == "reopen":
+                hub.close()
+                hub = Hub.open(hub.path, memory_budget_mb=budget)
+            elif act == "crash":  # what is on the disk at this moment
+                copy = root / f"hub{number}"
+                shutil.copytree(hub.path, copy)
+                hub.close()
+                hub = Hub.open(copy, memory_budget_mb=budget)
+            answers = hub.predict(asked)
+            for whose in TENANTS:
+                said = [answer for (one, _), answer in zip(asked, answers, strict=True) if one == whose]
+                texts = [text for one, text in asked if one == whose]
+                if learned[whose]:
+                    for one, other in zip(said, alone[whose].predict(texts), strict=True):
+                        assert same(one, other)
+                else:
+                    assert [answer.label for answer in said] == [None, None]
+        for name in TENANTS:
+            if learned[name]:
+                with hub.run(name) as run:
+                    assert run.fingerprint() == alone[name].fingerprint()
+        hub.close()
+
+
+def test_a_budget_bounds_what_is_resident(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for k in range(20):
+            hub.add(f"t{k}")
+            hub.learn(f"t{k}", some(f"t{k}", 0, 6))
+    with Hub.open(tmp_path / "hub", memory_budget_mb=0.5) as hub:
+        for k in range(20):
+            assert hub.predict([(f"t{k}", "w1")])[0].label is not None
+        memory = hub.memory()
+        assert 0 < memory["resident_mb"] <= 0.5
+        assert 0 < memory["resident_tenants"] < 20
+
+
+def test_a_quota_is_held(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        hub.add("anna", max_examples=5)
+        hub.learn("anna", some("anna", 0, 4))
+        with pytest.raises(
+            InputError, match=r"'anna' has 4 examples and may have 5: nothing of this batch of 2"
+        ):
+            hub.learn("anna", some("anna", 4, 2))
+        assert len(hub.learn("anna", some("anna", 4, 1)).offsets) == 1
+
+
+def test_a_tenant_that_does_not_load_harms_no_other(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for name in ("anna", "ben"):
+            hub.add(name)
+            hub.learn(name, some(name, 0, 6))
+    (tmp_path / "hub" / "runs" / "anna" / "run.json").write_text("{")
+    with Hub.open(tmp_path / "hub") as hub:
+        with pytest.raises((StateError, RunError), match=r"run\.json"):
+            hub.predict([("anna", "w1")])
+        assert hub.predict([("ben", "w1")])[0].label is not None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".lock", "a\\b", "x" * 300, "a\0"])
+def test_names_that_are_paths(tmp_path: Path, options: dict[str, Any], name: str) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        with pytest.raises(ConfigError, match="is no name"):
+            hub.add(name)
+        with pytest.raises(ConfigError, match="is no name"):
+            hub.learn(name, [])
+        assert hub.tenants() == []
+
+
+def test_names_that_look_like_files(tmp_path: Path, options: dict[str, Any]) -> None:
+    names = ["anna", "anna.json", "hub.json", "Ünïcode 東京", "-x"]
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for name in names:
+            hub.add(name)
+            hub.learn(name, some("anna", 0, 3))
+        assert hub.tenants() == sorted(names)
+        with pytest.raises(RunError, match="has a tenant 'anna' already"):
+            hub.add("anna")
+        for name in names:
+            hub.remove(name)
+        assert hub.tenants() == []
+        assert not list((tmp_path / "hub" / "runs").iterdir())
+
+
+def test_two_hubs_on_one_folder(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options):
+        with pytest.raises(RunError, match="open in this process already"):
+            Hub.open(tmp_path / "hub")
+        program = "import sys, everlearn; from everlearn.runtime.hub.hub import Hub; Hub.open(sys.argv[1])"
+        told = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path / "hub")],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stderr
+        assert "in use by another everlearn" in told
+
+
+def test_folders_that_are_none(tmp_path: Path, options: dict[str, Any]) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="not a folder"):
+        Hub.open(tmp_path / "file", options)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("x")
+    with pytest.raises(RunError, match=r"no hub \(it holds notes\.txt\)"):
+        Hub.open(tmp_path / "other", options)
+    with Hub.open(tmp_path / "hub", options):
+        pass
+    (tmp_path / "hub" / "hub.json").write_text("[]")
+    with pytest.raises(StateError, match=r"hub\.json cannot be read"):
+        Hub.open(tmp_path / "hub")
+
+
+def test_settings_are_checked(tmp_path: Path, options: dict[str, Any]) -> None:
+    for wrong, told in (
+        ({"task": "lm"}, "tenants of a hub classify"),
+        ({"learner.kind": "gradient"}, "tenants of a hub classify"),
+        ({"learner.closed_form.nose": 3}, "nose"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            Hub.open(tmp_path / "hub", {**options, **wrong})
+    for budget in (0, -1.5):
+        with pytest.raises(ConfigError, match="holds nothing"):
+            Hub.open(tmp_path / "hub", options, memory_budget_mb=budget)
+    with Hub.open(tmp_path / "hub", options) as hub:
+        with pytest.raises(ConfigError, match="nose"):
+            hub.add("anna", {"learner.closed_form.nose": 3})
+        with pytest.raises(ConfigError, match="at least 1"):
+            hub.add("anna", max_examples=0)
+    with pytest.raises(ConfigError, match="64"):
+        Hub.open(tmp_path / "hub", {"learner.closed_form.num_features": 128})
+    with pytest.raises(RunError, match="is closed here"):
+        hub.predict([])
+
+
+def test_tenants_of_several_labels(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", {"model.name": options["model.name"]}) as hub:
+        hub.add("anna", {"task": "multilabel"})
+        hub.add("ben")
+        sets = ['["a","b"]', "[]", '["a"]'] * 3
+        hub.learn("anna", [Example(id=f"{k}", text=f"w{k} w2", target=one) for k, one in enumerate(sets)])
+        hub.learn("ben", some("ben", 0, 6))
+        anna, ben = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2")])
+        assert anna.labels == ("a", "b")
+        assert ben.labels == LABELS
