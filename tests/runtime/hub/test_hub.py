@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.word_pairs import write_encoder
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.run import Run
 from everlearn.types import Example, Prediction
-from tests.runtime.word_pairs import write_encoder
 
 LABELS = ("bill", "card", "loan")
 WORDS = [f"w{k}" for k in range(20)]
