@@ -1,9 +1,9 @@
 """Publishing many versions while readers predict by them, and readers that are killed at random.
 
-A version's head is filled with what its number leaves, so that a reader knows from every product whether it had all of
-one version, and each version is checked against its SHA-256 when it is mapped. A wait is the time that asking
-for the current version takes; one during which the system gave the core to another process says nothing of
-publishing, and is counted by itself. What readers count outlives them.
+A version's head is filled with what its number leaves, so that a reader knows from every product whether it
+had all of one version, and each version is checked against its SHA-256 when it is mapped. A wait is the time
+that asking for the current version takes; one during which the system gave the core to another process says
+nothing of publishing, and is counted by itself. What readers count outlives them.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from everlearn.models import CoderConfig, TextCoder, VectorCoder, load_trunk
     from everlearn.models.language.causal import load_language_model
     from everlearn.models.language.seq2seq import load_seq2seq_model
+    from everlearn.runtime.hub.hub import Hub
     from everlearn.runtime.run import Run, StepOutcome
     from everlearn.stream import open_source
     from everlearn.types import Code, Example, ForgetReport, Learner, Prediction, State, StepReport
@@ -52,6 +53,7 @@ _LAZY = {
     "ForgetReport": "everlearn.types",
     "GradientConfig": "everlearn.learning",
     "GradientLearner": "everlearn.learning",
+    "Hub": "everlearn.runtime.hub.hub",
     "LanguageConfig": "everlearn.learning.language",
     "LanguageLearner": "everlearn.learning.language",
     "Learner": "everlearn.types",
@@ -83,6 +85,7 @@ __all__ = [
     "ForgetReport",
     "GradientConfig",
     "GradientLearner",
+    "Hub",
     "InputError",
     "LanguageConfig",
     "LanguageLearner",

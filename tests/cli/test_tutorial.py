@@ -1,4 +1,4 @@
-"""docs/tutorial.md, run from top to bottom."""
+"""docs/tutorial.md and the walk of docs/sharing.md, run from top to bottom."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -21,7 +23,8 @@ def pattern_of(line: str) -> str:
     return ".*".join(re.escape(part) for part in line.split("…"))
 
 
-def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["tutorial.md", "sharing.md"])
+def test_every_command_of_a_page_does_what_it_says(tmp_path: Path, page: str) -> None:
     program = tmp_path / "bin"
     program.mkdir()
     for name, module in (("everlearn", " -m everlearn"), ("python", "")):
@@ -34,9 +37,12 @@ def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None
         "PATH": f"{program}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "200",
         "PYTHONPATH": os.pathsep.join(sys.path),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     printed = ""
-    for language, content in blocks(TUTORIAL.read_text(encoding="utf-8")):
+    for language, content in blocks((DOCS / page).read_text(encoding="utf-8")):
+        if language == "mermaid":
+            continue
         if language == "sh":
             done = subprocess.run(
                 ["bash", "-e", "-c", f"exec 2>&1\n{content}"],

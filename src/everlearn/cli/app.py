@@ -13,7 +13,7 @@ import typer
 
 from everlearn.cli import failures
 from everlearn.cli.brief_help import BriefHelp
-from everlearn.cli.commands import journal, versions
+from everlearn.cli.commands import hub, journal, versions
 from everlearn.cli.commands.consolidate import consolidate
 from everlearn.cli.commands.demo import demo
 from everlearn.cli.commands.encode import encode
@@ -105,6 +105,22 @@ _journal = typer.Typer(
 for _part in (journal.show, journal.export, journal.compact, journal.repair):
     _journal.command(epilog=getattr(_part, "epilog", None))(failures.reported(_part))
 app.add_typer(_journal, name="journal")
+
+_hub = typer.Typer(
+    help="Many runs on one encoder: add tenants, let each learn, predict by it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+for _name, _part in (
+    ("add", hub.add),
+    ("list", hub.list_),
+    ("learn", hub.learn),
+    ("predict", hub.predict),
+    ("stats", hub.stats),
+    ("remove", hub.remove),
+):
+    _hub.command(_name, epilog=getattr(_part, "epilog", None))(failures.reported(_part))
+app.add_typer(_hub, name="hub")
 
 
 def main() -> None:

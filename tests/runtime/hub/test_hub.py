@@ -71,7 +71,7 @@ def test_a_walk(tmp_path: Path, options: dict[str, Any]) -> None:
         hub.learn("ben", some("ben", 0, 9))
         first = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2"), ("anna", "w3")])
         assert [prediction.label is not None for prediction in first] == [True] * 3
-        stats = {one.name: one for one in hub.stats()}
+        stats = {one.tenant: one for one in hub.stats()}
         assert (stats["anna"].examples, stats["ben"].examples) == (12, 9)
     with Hub.open(tmp_path / "hub") as hub:
         again = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2"), ("anna", "w3")])

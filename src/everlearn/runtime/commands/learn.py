@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import InputError, StoppedError
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.learn_notes import no_example_message, no_target_message, sitting_notes
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
 from everlearn.runtime.folder.rebuild_report import write_reader_files
@@ -87,6 +88,7 @@ def learn_stream(
     stop: StopFlag | None = None,
     observers: Sequence[Observer] = (),
     on_ready: Callable[[], None] = lambda: None,
+    models: ModelPool | None = None,
 ) -> LearnOutcome:
     """Predict and learn a stream, and save everything in a run folder.
 
@@ -99,6 +101,7 @@ def learn_stream(
         stop: Asks for an early end, with everything saved.
         observers: Look at every step beside the run's own.
         on_ready: Is called when everything is loaded, before the first batch.
+        models: Gives encoders; None: the run has its own.
 
     Raises:
         ConfigError: A setting is wrong, or differs from the run's.
@@ -139,13 +142,15 @@ def learn_stream(
         general = None if other is None else task.general_text(other, config)
         listener.stage("loading the model")
         if folder is None:
-            learner, record = task.new_learner(config, source, Origin(owner=str(out)))
+            origin = Origin(owner=str(out), models=models or ModelPool())
+            learner, record = task.new_learner(config, source, origin)
             if test is not None:
                 check_codes(test, record, request.stream)
             folder = RunFolder.create(out, config, record)
         else:
             for stream in (source, *([] if test is None else [test])):
                 check_codes(stream, folder.learner_record(), str(out))
+            folder.models = models or folder.models
             learner = folder.learner_to_go_on(config)
         if general is not None:
             listener.stage("reading the general text")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +11,14 @@ from pathlib import Path
 from threading import RLock
 from typing import IO, Any, Self
 
-from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.journal.durable_files import make_folder, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.learning.closed_form.config import ClosedFormConfig
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.given import given_settings, given_texts
+from everlearn.runtime.hub.looking import FORMAT, RECORD, TenantStats, known_settings, stats_of
 from everlearn.runtime.hub.sizes import head_bytes
 from everlearn.runtime.hub.tenants import TenantRecord, Tenants
 from everlearn.runtime.run import Run
@@ -29,34 +29,11 @@ from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.types import Example, Json, Prediction
 
-__all__ = ["Hub", "TenantStats"]
+__all__ = ["Hub"]
 
-_RECORD = "hub.json"
-_FORMAT = 1
 _MOST_OPEN = 16
 """Runs that are open for learning at once: each holds a journal with its cache, about 5 MB."""
 _TASKS = frozenset({"classify", "multilabel"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TenantStats:
-    """A tenant, as :meth:`Hub.stats` tells of it.
-
-    Attributes:
-        name: Its name.
-        examples: That its run holds; None: it has learned nothing.
-        labels: That it knows.
-        accuracy: Of predictions before learning, over the last examples; None: there is none yet.
-        is_resident: Whether it predicts from memory.
-        max_examples: Its quota; None: no bound.
-    """
-
-    name: str
-    examples: int | None
-    labels: int | None
-    accuracy: float | None
-    is_resident: bool
-    max_examples: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +54,7 @@ class Hub:
 
     Attributes:
         path: The folder.
+        models: Gives the encoder, which all processes of the machine share.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], lock: IO[str], budget: int | None) -> None:
@@ -85,8 +63,8 @@ class Hub:
         self._config = RunConfig().with_settings(self._settings)
         self._lock_file = lock
         self._turns = RLock()
-        self._tenants = Tenants(path)
-        self._models = ModelPool(TrunkStore().trunk)
+        self._tenants = Tenants(path, is_owner=True)
+        self.models = ModelPool(TrunkStore().trunk)
         self._heads: Residency[_Head] = Residency(budget)
         self._open: OrderedDict[str, Run] = OrderedDict()
         self._is_closed = False
@@ -126,15 +104,15 @@ class Hub:
                     make_folder(path)
                 except FileExistsError:
                     raise RunError(f"{path} exists and is not a folder; choose another for the hub") from None
-                record = path / _RECORD
+                record = path / RECORD
                 if not record.exists() and (foreign := _foreign(path)):
                     raise RunError(f"{path} is not empty and no hub (it holds {foreign}); choose another")
                 lock = opened.enter_context(acquire_lock(path))
-            known = _known_settings(record)
+            known = known_settings(path)
             if known is None:
                 _check_settings(given)
                 with storage_errors(record):
-                    write_json(record, {"format": _FORMAT, "settings": given}, indent=1)
+                    write_json(record, {"format": FORMAT, "settings": given}, indent=1)
                 known = given
             for name, value in given.items():
                 if known.get(name) != value:
@@ -190,6 +168,14 @@ class Hub:
                 return
             with acquire_lock(folder):
                 self._tenants.remove(tenant)
+
+    def settings_of(self, tenant: str) -> dict[str, Any]:
+        """What its run is made with, by dotted path. Raises RunError if there is no such tenant."""
+        return {**self._settings, **self._tenants.record(tenant).settings}
+
+    def run_folder(self, tenant: str) -> Path:
+        """Where its run is, or will be. Raises RunError if there is no such tenant."""
+        return self._tenants.run_folder(self._tenants.record(tenant).name)
 
     # Learning
 
@@ -266,7 +252,7 @@ class Hub:
         ]
         if not wanting:
             return ready
-        coder = load_text_coder(self._config.model, self._models)
+        coder = load_text_coder(self._config.model, self.models)
         own = [place for place in wanting if _coder_of(heads[place]) == coder.fingerprint]
         codes = coder.encode_examples([examples[place] for place in own])
         for place, code in zip(own, codes, strict=True):
@@ -276,9 +262,16 @@ class Hub:
     # All together
 
     def stats(self, tenant: str | None = None) -> list[TenantStats]:
-        """Figures of one tenant, or of all."""
-        names = self.tenants() if tenant is None else [tenant]
-        return [self._stats_of(name) for name in names]
+        """Figures of one tenant, or of all.
+
+        Raises:
+            RunError: There is no such tenant.
+        """
+        with self._turn():
+            return [
+                stats_of(self._tenants, name, None if name not in self._open else self._open[name].stats())
+                for name in (self.tenants() if tenant is None else [tenant])
+            ]
 
     def memory(self) -> dict[str, Json]:
         """What is in memory: tenants that predict from there, their bytes (estimated), and runs open."""
@@ -324,14 +317,17 @@ class Hub:
         """A tenant's run, open; those that were not used for longest are closed."""
         name = record.name
         if name not in self._open:
-            settings = {**self._settings, **record.settings}
-            self._open[name] = Run.open(self._tenants.run_folder(name), settings, models=self._models)
+            self._open[name] = self._opened(record)
         self._open.move_to_end(name)
         while len(self._open) > _MOST_OPEN:
             oldest, run = next(iter(self._open.items()))
             self._close(oldest, run)
         self._heads.drop(name)  # what it predicts by changes now
         return self._open[name]
+
+    def _opened(self, record: TenantRecord) -> Run:
+        settings = {**self._settings, **record.settings}
+        return Run.open(self._tenants.run_folder(record.name), settings, models=self.models)
 
     def _close(self, name: str, run: Run) -> None:
         """Close a run, which goes on predicting from memory."""
@@ -361,7 +357,7 @@ class Hub:
         if not folder.exists():
             return None
         # Opened for writing: what a crash left is brought to its newest step.
-        with Run.open(folder, {**self._settings, **record.settings}, models=self._models) as run:
+        with self._opened(record) as run:
             return self._keep(name, run) if run.held().num_examples else None
 
     def _put_away(self, name: str) -> None:
@@ -369,26 +365,6 @@ class Hub:
         run = self._open.pop(name, None)
         if run is not None:
             run.close()
-
-    def _stats_of(self, name: str) -> TenantStats:
-        with self._turn():
-            record = self._tenants.record(name)
-            folder = self._tenants.run_folder(name)
-            run = self._open.get(name)
-            summary: dict[str, Json] = {}
-            if run is not None:
-                summary = run.stats()
-            elif folder.exists():
-                with Run.open(folder, mode="read", models=self._models) as reader:
-                    summary = reader.stats()
-            return TenantStats(
-                name=name,
-                examples=summary.get("examples"),
-                labels=summary.get("classes"),
-                accuracy=summary.get("rolling_accuracy"),
-                is_resident=name in self._heads or name in self._open,
-                max_examples=record.max_examples,
-            )
 
 
 def _head_of(run: Run) -> _Head:
@@ -407,20 +383,6 @@ def _nothing(num: int) -> list[Prediction]:
 
 def _foreign(path: Path) -> str | None:
     return next((entry.name for entry in sorted(path.iterdir()) if entry.name != LOCK_NAME), None)
-
-
-def _known_settings(record: Path) -> dict[str, Any] | None:
-    """The settings that a hub was made with; None: there is no hub yet."""
-    try:
-        values = json.loads(record.read_text(encoding="utf-8"))
-        known, number = dict(values["settings"]), values["format"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{record} cannot be read: {error}; restore it from a backup") from error
-    if number != _FORMAT:
-        raise StateError(f"{record} is of format {number}; this everlearn knows {_FORMAT}")
-    return known
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

@@ -44,10 +44,13 @@ class Tenants:
 
     Args:
         folder: The hub's.
+        is_owner: Whether the hub is open here; others only look.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_owner: bool) -> None:
         self._folder, self._records, self._runs = folder, folder / "tenants", folder / "runs"
+        if not is_owner:
+            return
         with storage_errors(folder):
             make_folder(self._records)
             make_folder(self._runs)

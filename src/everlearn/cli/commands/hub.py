@@ -1,0 +1,181 @@
+"""``everlearn hub``: many runs on one encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from everlearn.cli import options
+from everlearn.cli.collector import passed_over_objects
+from everlearn.cli.commands.predict import ranking_of
+from everlearn.cli.display import ProgressDisplay
+from everlearn.cli.examples import examples
+from everlearn.cli.failures import STOPPED_EXIT_CODE, print_error, print_note
+from everlearn.cli.setting_options import given_settings, taking
+from everlearn.cli.tables import (
+    number,
+    print_columns,
+    print_json,
+    print_result,
+    result_console,
+    score,
+    summary_rows,
+)
+from everlearn.errors import InputError
+
+__all__ = ["add", "learn", "list_", "predict", "remove", "stats"]
+
+HubPath = Annotated[Path, typer.Argument(metavar="HUB", help="The hub's folder.", show_default=False)]
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="A tenant of it.", show_default=False)]
+Tenants = Annotated[
+    list[str], typer.Argument(metavar="TENANT…", help="Names, each of one folder.", show_default=False)
+]
+
+
+@examples("everlearn hub add hubs/support acme globex initech")
+@taking("task", "model")
+def add(hub: HubPath, tenants: Tenants, json_output: options.Json = False, **settings: Any) -> None:
+    """Add tenants to a hub; the first ones make it.
+
+    Options given with the first hold for the hub, later ones for the tenants that they are given with. A
+    tenant takes no memory until it is used.
+    """
+    from everlearn.runtime.commands.hub import add_tenants
+
+    add_tenants(hub, tenants, given_settings(settings))
+    print_result({"added": tenants}, [("added", ", ".join(tenants))], as_json=json_output)
+
+
+@examples("everlearn hub list hubs/support")
+def list_(hub: HubPath, json_output: options.Json = False) -> None:
+    """Name a hub's tenants."""
+    from everlearn.runtime.hub.looking import tenants_at
+
+    names = tenants_at(hub).names()
+    if json_output:
+        print_json({"tenants": names})
+        return
+    console = result_console()
+    for name in names:
+        console.print(escape(name), highlight=False)
+    if not names:
+        print_note("There are no tenants yet.")
+
+
+@examples("everlearn hub learn hubs/support acme acme.csv --text-field body --target-field topic")
+@taking(
+    "text_field",
+    "target_field",
+    "id_field",
+    "domain_field",
+    "time_field",
+    "encoding",
+    "delimiter",
+    "batch_size",
+    "threads",
+)
+def learn(
+    hub: HubPath,
+    tenant: Tenant,
+    stream: Annotated[
+        str,
+        typer.Argument(
+            metavar="STREAM", help="A file of any kind that learn reads, or -.", show_default=False
+        ),
+    ],
+    json_output: options.Json = False,
+    **settings: Any,
+) -> None:
+    """Let a tenant learn a stream, as `everlearn learn` does; again: it goes on.
+
+    Other commands work on its run as on any other: it is in HUB/runs/TENANT.
+    """
+    from everlearn.runtime.commands.hub import learn_tenant
+    from everlearn.runtime.commands.learn import LearnRequest
+    from everlearn.runtime.interruption import stop_on_signals
+
+    request = LearnRequest(stream=stream, settings=given_settings(settings))
+    with (
+        ProgressDisplay() as display,
+        stop_on_signals(display.stopping) as stop,
+        passed_over_objects() as pass_over,
+    ):
+        outcome = learn_tenant(hub, tenant, request, listener=display, stop=stop, on_ready=pass_over)
+    print_note(*outcome.notes)
+    rows = [*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))]
+    figures = outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted}
+    print_result(figures, rows, as_json=json_output)
+    if outcome.interrupted:
+        print_note(f"Stopped. Everything up to here is saved in {outcome.folder}; the same command goes on.")
+        raise typer.Exit(STOPPED_EXIT_CODE)
+    if outcome.loss is not None:
+        print_error(outcome.loss)
+        raise typer.Exit(InputError.exit_code)
+
+
+@examples('everlearn hub predict hubs/support acme "where is my invoice?" --top 5')
+def predict(
+    hub: HubPath,
+    tenant: Tenant,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Texts.", show_default=False)],
+    top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+) -> None:
+    """Predict texts by what a tenant has learned; nothing is learned. The hub may be in use meanwhile."""
+    from everlearn.runtime.commands.hub import predict_tenant
+
+    console = result_console()
+    for answer in predict_tenant(hub, tenant, texts, top=top, on_note=print_note):
+        if json_output:
+            print_json(answer.to_json())
+            continue
+        flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
+        console.print(f"{ranking_of(answer)}{flag}  [dim]{escape(answer.text or answer.id)}[/]")
+
+
+@examples("everlearn hub stats hubs/support", "everlearn hub stats hubs/support acme --json")
+def stats(
+    hub: HubPath,
+    tenant: Annotated[
+        str | None, typer.Argument(metavar="[TENANT]", help="Only this one.", show_default=False)
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a tenant.")] = False,
+) -> None:
+    """Say how many examples and labels each tenant has, and how well it predicts."""
+    from everlearn.runtime.commands.hub import tenant_stats
+
+    found = tenant_stats(hub, tenant)
+    if json_output:
+        for one in found:
+            print_json(one.to_json())
+        return
+    print_columns(
+        ("tenant", "examples", "labels", "accuracy, last examples"),
+        [
+            [
+                one.tenant,
+                "" if one.examples is None else number(one.examples),
+                "" if one.labels is None else number(one.labels),
+                "" if one.accuracy is None else score("rolling_accuracy", one.accuracy),
+            ]
+            for one in found
+        ],
+    )
+
+
+@examples("everlearn hub remove hubs/support initech --yes")
+def remove(
+    hub: HubPath,
+    tenants: Tenants,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete tenants with everything that they learned; this cannot be undone."""
+    from everlearn.runtime.commands.hub import remove_tenants
+
+    if not yes:
+        typer.confirm(f"Delete {', '.join(tenants)} from {hub} with everything learned?", abort=True)
+    remove_tenants(hub, tenants)
+    print_note(f"Removed {', '.join(tenants)}.")

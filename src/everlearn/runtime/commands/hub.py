@@ -1,0 +1,106 @@
+"""What the commands of ``everlearn hub`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import RunError
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
+from everlearn.runtime.commands.predict import predict_texts
+from everlearn.runtime.hub.hub import Hub
+from everlearn.runtime.hub.looking import TenantStats, stats_of, tenants_at
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.listener import SILENT, Listener
+from everlearn.tasks.answer import PredictedText
+
+__all__ = ["add_tenants", "learn_tenant", "predict_tenant", "remove_tenants", "tenant_stats"]
+
+
+def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Add tenants; a hub that is not there is made with the settings, else they are the tenants' own.
+
+    Raises:
+        ConfigError: A name is none, or a setting is wrong.
+        RunError: There is one of this name, or the folder is in use or holds something else.
+    """
+    try:
+        tenants_at(path)
+        is_new = False
+    except RunError:
+        is_new = True
+    with Hub.open(path, settings if is_new else None) as hub:
+        for tenant in tenants:
+            hub.add(tenant, None if is_new else settings)
+
+
+def learn_tenant(
+    path: Path,
+    tenant: str,
+    request: LearnRequest,
+    *,
+    listener: Listener = SILENT,
+    stop: StopFlag | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> LearnOutcome:
+    """Let a tenant learn a stream; raises as ``learn_stream``, and RunError if there is no such tenant.
+
+    Args:
+        path: The hub.
+        tenant: Its name.
+        request: What to learn; where, is known here.
+        listener: See ``learn_stream``.
+        stop: The same.
+        on_ready: The same.
+    """
+    tenants_at(path)
+    with Hub.open(path) as hub:
+        folder = hub.run_folder(tenant)
+        made_with = {} if folder.exists() else hub.settings_of(tenant)
+        request = replace(request, out=folder, settings={**made_with, **request.settings})
+        return learn_stream(request, listener=listener, stop=stop, on_ready=on_ready, models=hub.models)
+
+
+def predict_tenant(
+    path: Path, tenant: str, texts: Sequence[str], *, top: int, on_note: Callable[[str], None]
+) -> list[PredictedText]:
+    """What a tenant says of texts; the hub may be in use. Raises as ``predict_texts``.
+
+    Args:
+        path: The hub.
+        tenant: Its name.
+        texts: The texts.
+        top: How many labels to name for each.
+        on_note: Is told what of the run was found damaged and passed over.
+    """
+    tenants = tenants_at(path)
+    folder = tenants.run_folder(tenants.record(tenant).name)
+    if not folder.exists():
+        raise RunError(f"tenant {tenant!r} has learned nothing yet: everlearn hub learn {path} {tenant} FILE")
+    return predict_texts(folder, texts, top=top, on_note=on_note)
+
+
+def tenant_stats(path: Path, tenant: str | None) -> list[TenantStats]:
+    """Figures of one tenant, or of all; the hub may be in use.
+
+    Raises:
+        RunError: There is no hub, or no such tenant.
+    """
+    tenants = tenants_at(path)
+    return [stats_of(tenants, name) for name in (tenants.names() if tenant is None else [tenant])]
+
+
+def remove_tenants(path: Path, tenants: Sequence[str]) -> None:
+    """Delete tenants with all that they learned.
+
+    Raises:
+        RunError: There is no such hub or tenant (then nothing was removed), or one is in use.
+    """
+    known = tenants_at(path)
+    for tenant in tenants:
+        known.record(tenant)
+    with Hub.open(path) as hub:
+        for tenant in tenants:
+            hub.remove(tenant)

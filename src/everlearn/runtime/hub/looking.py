@@ -1,0 +1,98 @@
+"""What can be seen of a hub without opening it: another process may have it meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import RunError, StateError
+from everlearn.runtime.hub.tenants import Tenants
+from everlearn.runtime.run import Run
+from everlearn.types import Json
+
+__all__ = ["FORMAT", "RECORD", "TenantStats", "known_settings", "stats_of", "tenants_at"]
+
+RECORD = "hub.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantStats:
+    """Figures of a tenant; all but its name None: it has learned nothing.
+
+    Attributes:
+        tenant: Its name.
+        examples: That its run has taken.
+        labels: That it knows.
+        accuracy: Of predictions before learning, over the last examples; of sets of labels, micro-F1.
+        max_examples: Its quota, whether it has learned or not; None: no bound.
+    """
+
+    tenant: str
+    examples: int | None
+    labels: int | None
+    accuracy: float | None
+    max_examples: int | None
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``hub stats --json``."""
+        return asdict(self)
+
+
+def known_settings(path: Path) -> dict[str, Any] | None:
+    """The settings that a hub was made with; None: there is no hub.
+
+    Raises:
+        StateError: Its record is damaged, or of another format version.
+    """
+    record = path / RECORD
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+        known, number = dict(values["settings"]), values["format"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{record} cannot be read: {error}; restore it from a backup") from error
+    if number != FORMAT:
+        raise StateError(f"{record} is of format {number}; this everlearn knows {FORMAT}")
+    return known
+
+
+def tenants_at(path: Path) -> Tenants:
+    """The tenants of a hub, to look at.
+
+    Raises:
+        RunError: There is no hub.
+        StateError: Its record is damaged.
+    """
+    if known_settings(path) is None:
+        raise RunError(f"{path} is no hub; everlearn hub add {path} TENANT makes one")
+    return Tenants(path, is_owner=False)
+
+
+def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = None) -> TenantStats:
+    """Figures of a tenant.
+
+    Args:
+        tenants: Of a hub.
+        name: The tenant's.
+        summary: Of its run, where that is open; None: as it was saved last.
+
+    Raises:
+        RunError: There is no such tenant.
+    """
+    record, folder = tenants.record(name), tenants.run_folder(name)
+    if summary is None and folder.exists():
+        with Run.open(folder, mode="read") as run:
+            summary = run.stats()
+    found = summary or {}
+    return TenantStats(
+        tenant=name,
+        examples=found.get("examples"),
+        labels=found.get("classes"),
+        accuracy=found.get("rolling_accuracy", found.get("rolling_micro_f1")),
+        max_examples=record.max_examples,
+    )
