@@ -27,6 +27,7 @@ from everlearn.cli.commands.predict import predict
 from everlearn.cli.commands.replay import replay
 from everlearn.cli.commands.report import report
 from everlearn.cli.commands.review import review
+from everlearn.cli.commands.trunks import trunks
 from everlearn.cli.commands.verify import verify
 from everlearn.cli.setting_options import has_many_settings
 from everlearn.cli.terminal import check_arguments, prepare_output
@@ -93,6 +94,7 @@ _COMMANDS = (
     verify,
     merge,
     report,
+    trunks,
     demo,
 )
 for _command in _COMMANDS:

@@ -38,8 +38,8 @@ __all__ = ["StoredWeights", "TrunkStore"]
 _FORMAT = 1
 _SUFFIX = ".weights"
 _REMEDY = (
-    "It needs as much room as the model; give another folder, or remove what is not used (everlearn trunks "
-    "--remove-unused)."
+    "It needs as much room as the model; XDG_CACHE_HOME says where. What is not used goes with: everlearn "
+    "trunks --remove-unused"
 )
 _OF_ENCODERS = ("pooling", "max_length", "num_layers", "hidden_size", "sha256")
 _DTYPE_NAMES: dict[torch.dtype, DtypeName] = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -62,6 +62,16 @@ class StoredWeights:
     num_bytes: int
     models: tuple[str, ...]
     is_used: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``trunks --json``."""
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "bytes": self.num_bytes,
+            "models": list(self.models),
+            "in_use": self.is_used,
+        }
 
 
 @dataclass(frozen=True, slots=True)
