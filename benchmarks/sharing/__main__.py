@@ -4,6 +4,7 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 
 * ``memory``: processes that predict on one trunk, and as many with a copy each; see ``memory.py``.
 * ``mixed``: texts of 64 adapters in one batch, beside one adapter for all, and peft; see ``mixed.py``.
+* ``learners``: language models that learn with adapters on one base; see ``learners.py``.
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
 
 Each part prints one line of JSON for each figure.
@@ -15,9 +16,14 @@ import argparse
 import json
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import memory, mixed, publish
+from benchmarks.sharing import learners, memory, mixed, publish
 
-PARTS = {"memory": memory.figures, "publish": publish.figures, "mixed": mixed.figures}
+PARTS = {
+    "memory": memory.figures,
+    "publish": publish.figures,
+    "mixed": mixed.figures,
+    "learners": learners.figures,
+}
 
 
 def main() -> None:
@@ -30,6 +36,7 @@ def main() -> None:
     parser.add_argument("--publishes", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--learners", type=int, default=8)
     options = parser.parse_args()
     print(environment_line(), flush=True)
     for part in options.parts:

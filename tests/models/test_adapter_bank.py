@@ -18,9 +18,10 @@ from tests.runtime.word_pairs import write_encoder
 from everlearn.errors import ModelError
 from everlearn.models import CoderConfig, TextCoder, load_trunk
 from everlearn.models.encoder.adapted_coder import AdaptedCoder
-from everlearn.models.encoder.adapter_bank import AdapterBank, structural_copy
+from everlearn.models.encoder.adapter_bank import AdapterBank
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.storage.adapters import Adapter, merge_adapter, read_adapter, write_adapter
+from everlearn.models.storage.skeleton import structural_copy
 
 QUERY_VALUE = ["query", "value"]
 ALL_LINEAR = ["query", "key", "value", "dense"]

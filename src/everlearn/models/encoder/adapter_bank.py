@@ -12,7 +12,6 @@ Shapes: R rows, W slots a row, T texts a row at most, P places for adapters, r r
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,8 +24,9 @@ from everlearn.errors import ModelError
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.encoder.rows import RowBatch
 from everlearn.models.storage.adapters import Adapter
+from everlearn.models.storage.skeleton import structural_copy
 
-__all__ = ["AdapterBank", "structural_copy"]
+__all__ = ["AdapterBank"]
 
 _GROWTH = 1.5
 
@@ -262,13 +262,6 @@ class _AdaptedLinear(torch.nn.Module):
             by_text_RWTr = low_RWt.view(*self._own_RWT.shape, rank)
             low_RWt = (by_text_RWTr * self._own_RWT[..., None]).flatten(2)
         return torch.baddbmm(own_RWO, low_RWt, up_RtO)
-
-
-def structural_copy(model: torch.nn.Module) -> Any:
-    """A copy of a model's structure that has the very same parameters and buffers."""
-    same: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()}
-    same |= {id(buffer): buffer for buffer in model.buffers()}
-    return copy.deepcopy(model, same)
 
 
 def _with_room(tensor: torch.Tensor, *sizes: int) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""A model's structure without weights, and weights put into it without a copy."""
+"""A model's structure by itself: with weights put into it, or as another one on the same weights."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from everlearn.errors import ModelError
 
-__all__ = ["all_weights", "assembled"]
+__all__ = ["all_weights", "assembled", "structural_copy"]
 
 
 def all_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -54,3 +55,14 @@ def assembled(build: Callable[[], Any], weights: Mapping[str, torch.Tensor], nam
         if any(vars(module)[key].is_meta for key in kept):
             raise ModelError(f"{name} cannot be shared: {prefix}{kept[0]} is neither parameter nor buffer")
     return model.eval()
+
+
+def structural_copy(model: torch.nn.Module) -> Any:
+    """A copy of a model's structure that has the very same parameters and buffers.
+
+    What is added to one (adapters, say) the other has not; what is trained of the weights themselves is
+    trained for all of them.
+    """
+    same: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()}
+    same |= {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, same)
