@@ -6,6 +6,7 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 * ``mixed``: texts of 64 adapters in one batch, beside one adapter for all, and peft; see ``mixed.py``.
 * ``learners``: language models that learn with adapters on one base; see ``learners.py``.
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
+* ``residency``: what stays in memory, simulated beside LRU and LFU; see ``residency.py``.
 
 Each part prints one line of JSON for each figure.
 """
@@ -16,13 +17,14 @@ import argparse
 import json
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import learners, memory, mixed, publish
+from benchmarks.sharing import learners, memory, mixed, publish, residency
 
 PARTS = {
     "memory": memory.figures,
     "publish": publish.figures,
     "mixed": mixed.figures,
     "learners": learners.figures,
+    "residency": residency.figures,
 }
 
 
