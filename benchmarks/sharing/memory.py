@@ -1,6 +1,7 @@
 """Memory of several processes that encode on one trunk, beside as many with a copy of their own.
 
-Every process encodes so many texts, one by one, on one thread. When all have done so, and are still there,
+Every process attaches (or loads) the trunk, one after the other, and encodes so many texts, one by one, on one
+thread. When all have done so, and are still there,
 each reads its own ``smaps``: PSS (its share of pages, those of several processes divided among them) of the
 mapped weights, and of everything. Codes are compared to the bit with those of a private copy.
 """
@@ -51,10 +52,9 @@ def figures(options: Namespace) -> Iterator[dict[str, Any]]:
 
 def _with_processes(num: int, store: Path | None, dtype: str, texts: Sequence[str]) -> list[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
-    everyone, results = context.Barrier(num), context.Queue()
-    workers = [
-        context.Process(target=_work, args=(store, dtype, list(texts), everyone, results)) for _ in range(num)
-    ]
+    everyone, turns, results = context.Barrier(num), context.Lock(), context.Queue()
+    arguments = (store, dtype, list(texts), everyone, turns, results)
+    workers = [context.Process(target=_work, args=arguments) for _ in range(num)]
     for worker in workers:
         worker.start()
     found = [results.get() for _ in workers]
@@ -63,7 +63,7 @@ def _with_processes(num: int, store: Path | None, dtype: str, texts: Sequence[st
     return found
 
 
-def _work(store: Path | None, dtype: Any, texts: list[str], everyone: Any, results: Any) -> None:
+def _work(store: Path | None, dtype: Any, texts: list[str], everyone: Any, turns: Any, results: Any) -> None:
     import torch
 
     from everlearn.models import CoderConfig, TextCoder, load_trunk
@@ -73,9 +73,10 @@ def _work(store: Path | None, dtype: Any, texts: list[str], everyone: Any, resul
     load = load_trunk if store is None else TrunkStore(store).trunk
     load("minilm", dtype=dtype)  # imports what is imported on first use
     everyone.wait()
-    started = time.perf_counter()
-    trunk = load("minilm", dtype=dtype)
-    ready = 1000 * (time.perf_counter() - started)
+    with turns:
+        started = time.perf_counter()
+        trunk = load("minilm", dtype=dtype)
+        ready = 1000 * (time.perf_counter() - started)
     coder = TextCoder(trunk, CoderConfig())
     digest = hashlib.sha256()
     for text in texts:

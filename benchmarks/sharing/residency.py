@@ -2,8 +2,8 @@
 
 1,000 tenants, a budget for 200 of usual size. Traces: Zipf (s = 1), the same with another order of popularity
 every 5,000 requests, and a scan through all tenants between requests of the popular ones. Sizes: all alike,
-or from a tenth to ten times the usual one, with the cost of bringing back in proportion to the size, or alike.
-A figure is the cost that was paid, relative to bringing everything back each time.
+or from a tenth to ten times the usual one, with the cost of bringing back in proportion to it, or alike. A
+figure is the cost that was paid, relative to bringing everything back each time.
 """
 
 from __future__ import annotations
