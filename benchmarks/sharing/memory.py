@@ -1,9 +1,9 @@
 """Memory of several processes that encode on one trunk, beside as many with a copy of their own.
 
-Every process attaches (or loads) the trunk, one after the other, and encodes so many texts, one by one, on one
-thread. When all have done so, and are still there,
-each reads its own ``smaps``: PSS (its share of pages, those of several processes divided among them) of the
-mapped weights, and of everything. Codes are compared to the bit with those of a private copy.
+Every process attaches (or loads) the trunk, one after the other, and encodes so many texts, one by one, on
+one thread. When all have done so, and are still there, each reads its own ``smaps``: PSS (its share of pages,
+those of several processes divided among them) of the mapped weights, and of everything. Codes are compared to
+the bit with those of a private copy.
 """
 
 from __future__ import annotations
