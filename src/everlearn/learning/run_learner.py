@@ -40,6 +40,11 @@ class RunLearner(ABC):
     learns_at_once: ClassVar[bool] = True
 
     @property
+    def coder_fingerprint(self) -> str | None:
+        """Of what makes the codes that it learns from; None: it needs none."""
+        return None
+
+    @property
     @abstractmethod
     def labels(self) -> tuple[str, ...]:
         """Labels known."""

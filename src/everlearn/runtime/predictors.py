@@ -48,7 +48,7 @@ class Predictors:
         if serving is None:
             snapshot = learner.snapshot()
             turns = None if snapshot is not None else self._turns
-            self._published = Served(snapshot or learner, None, turns)
+            self._published = Served(snapshot or learner, None, turns, learner.coder_fingerprint)
         elif is_changed or self._published is None or self._published.version != serving.version:
             self._published = served_of(self._folder, config=self._config)
 

@@ -33,7 +33,7 @@ class Residency(Generic[T]):
     """Things by name, as many as fit. It knows nothing of locks; its owner does.
 
     Args:
-        budget: Bytes of all together; None: no bound. One thing that is larger than all of it is kept alone.
+        budget: Bytes of all together; None: no bound. What is larger than all of it is not kept.
     """
 
     def __init__(self, budget: int | None) -> None:
@@ -65,7 +65,7 @@ class Residency(Generic[T]):
         return entry.value
 
     def put(self, name: str, value: T, num_bytes: int, cost: float) -> list[T]:
-        """Keep a thing, in place of what had its name, and say what had to go for it.
+        """Keep a thing, in place of what had its name, and say what had to go: others, or it itself.
 
         Args:
             name: Its name.
@@ -77,10 +77,12 @@ class Residency(Generic[T]):
         uses = self._uses.pop(name, 0) + 1 if before is None else before.uses
         self.drop(name, keep_uses=False)
         size = max(1, num_bytes)
+        if self._budget is not None and size > self._budget:
+            return [value]
         self._entries[name] = _Entry(value, size, cost, uses, self._clock + uses * cost / size)
         self.num_bytes += size
         gone = []
-        while self._budget is not None and self.num_bytes > self._budget and len(self._entries) > 1:
+        while self._budget is not None and self.num_bytes > self._budget:
             least = min((other for other in self._entries if other != name), key=self._priority)
             self._clock = max(self._clock, self._priority(least))
             gone.append(self._entries[least].value)

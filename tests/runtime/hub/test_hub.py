@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -269,3 +271,73 @@ def test_tenants_of_several_labels(tmp_path: Path, options: dict[str, Any]) -> N
         anna, ben = hub.predict([("anna", "w1 w2"), ("ben", "w1 w2")])
         assert anna.labels == ("a", "b")
         assert ben.labels == LABELS
+
+
+def test_tenants_learn_beside_each_other_and_predictions_wait_for_none(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for name in ("anna", "ben"):
+            hub.add(name)
+            hub.learn(name, some(name, 0, 6))
+        is_held, is_done = Event(), Event()
+
+        def hold() -> None:
+            with hub.run("anna"):
+                is_held.set()
+                assert is_done.wait(60)
+
+        with ThreadPoolExecutor(3) as threads:
+            holding = threads.submit(hold)
+            assert is_held.wait(60)
+            assert hub.predict([("anna", "w1"), ("ben", "w1")])[0].label is not None
+            hub.learn("ben", some("ben", 6, 3))
+            learning = threads.submit(hub.learn, "anna", some("anna", 6, 3))
+            removing = threads.submit(hub.remove, "ben")
+            removing.result(60)
+            assert not learning.done()
+            is_done.set()
+            holding.result(60)
+            learning.result(60)
+        assert hub.tenants() == ["anna"]
+        assert hub.stats("anna")[0].examples == 9
+
+
+def test_many_threads_and_more_tenants_than_may_be_open(tmp_path: Path, options: dict[str, Any]) -> None:
+    names = [f"t{k}" for k in range(20)]  # more than may be open at once
+    with Hub.open(tmp_path / "hub", options, memory_budget_mb=0.4) as hub:
+        for name in names:
+            hub.add(name)
+
+        def work(number: int) -> None:
+            for turn in range(3):
+                for k in range(number, len(names), 4):
+                    hub.learn(names[k], some(names[k], 4 * turn, 4))
+                    said = hub.predict([(names[(k + step) % 20], "w1 w2") for step in range(3)])
+                    assert said[0].label is not None
+
+        with ThreadPoolExecutor(4) as threads:
+            for done in [threads.submit(work, number) for number in range(4)]:
+                done.result(300)
+        assert hub.memory()["open_runs"] <= 20
+        assert {one.examples for one in hub.stats()} == {12}
+        fingerprints = {}
+        for name in names:
+            with hub.run(name) as run:
+                fingerprints[name] = run.fingerprint()
+    for name in names[:3]:
+        with Run.open(tmp_path / "alone" / name, options) as alone:
+            alone.learn(some(name, 0, 12))
+            assert alone.fingerprint() == fingerprints[name]
+
+
+def test_a_tenant_larger_than_the_budget_predicts_all_the_same(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        hub.add("anna")
+        hub.learn("anna", some("anna", 0, 6))
+    with Hub.open(tmp_path / "hub", memory_budget_mb=0.001) as hub:
+        for _ in range(2):
+            assert hub.predict([("anna", "w1")])[0].label is not None
+        assert hub.memory() == {"resident_tenants": 0, "resident_mb": 0, "open_runs": 0, "not_kept": 2}

@@ -127,6 +127,11 @@ class ClosedFormLearner(RunLearner):
         return not self._statistics.is_complete
 
     @property
+    def coder_fingerprint(self) -> str | None:
+        """See RunLearner."""
+        return None if self.coder is None else self.coder.fingerprint
+
+    @property
     def reads_text(self) -> bool:
         """False: it learns from codes."""
         return False

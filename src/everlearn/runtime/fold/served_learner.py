@@ -27,11 +27,13 @@ class Served:
         version: The version that it is; None: the newest state.
         turns: Is held while it predicts, where it is a learner that has other things to do, too; None: any
             number of threads may ask at once.
+        coder: Fingerprint of what makes the codes that it predicts; None: it needs none.
     """
 
     predictor: Predictor
     version: int | None
     turns: RLock | None = None
+    coder: str | None = None
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example, in order."""
@@ -62,7 +64,8 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
     learner = _restored(folder, checkpoint, config)
     learner.solve()
     snapshot = learner.snapshot()
-    return Served(learner, version, RLock()) if snapshot is None else Served(snapshot, version)
+    turns = RLock() if snapshot is None else None
+    return Served(snapshot or learner, version, turns, learner.coder_fingerprint)
 
 
 def open_learner(

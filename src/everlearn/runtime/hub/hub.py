@@ -6,9 +6,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import IO, Any, Self
 
 from everlearn.errors import ConfigError, InputError, RunError
@@ -36,12 +36,6 @@ _MOST_OPEN = 16
 _TASKS = frozenset({"classify", "multilabel"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    served: Served
-    coder: str | None  # fingerprint of what made its codes
-
-
 class Hub:
     """Many runs that read texts by one encoder. Open it with :meth:`open`, best in a ``with`` block.
 
@@ -50,7 +44,8 @@ class Hub:
     forward pass of a batch, whosever texts are in it.
 
     What tenants predict by is kept in memory within a budget, and brought back from their folders when it is
-    asked for. One process at a time has a hub; its methods may be called from any thread.
+    asked for. One process at a time has a hub. Its methods may be called from any thread: tenants learn
+    beside each other, and predictions wait for no learning.
 
     Attributes:
         path: The folder.
@@ -62,11 +57,13 @@ class Hub:
         self._settings = dict(settings)
         self._config = RunConfig().with_settings(self._settings)
         self._lock_file = lock
-        self._turns = RLock()
+        self._turns = Lock()  # for what follows; held for moments only
+        self._of_tenant: dict[str, RLock] = {}  # held while a tenant's run is opened, changed or closed
         self._tenants = Tenants(path, is_owner=True)
         self.models = ModelPool(TrunkStore().trunk)
-        self._heads: Residency[_Head] = Residency(budget)
+        self._heads: Residency[Served] = Residency(budget)
         self._open: OrderedDict[str, Run] = OrderedDict()
+        self._num_not_kept = 0
         self._is_closed = False
 
     @classmethod
@@ -142,11 +139,11 @@ class Hub:
             ConfigError: The name is none, or a setting is wrong.
             RunError: There is one of this name.
         """
-        with self._turn():
-            given = given_settings(settings)
-            _check_settings({**self._settings, **given})
-            if max_examples is not None and max_examples < 1:
-                raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
+        given = given_settings(settings)
+        _check_settings({**self._settings, **given})
+        if max_examples is not None and max_examples < 1:
+            raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
+        with self._turn(tenant):
             return self._tenants.add(tenant, given, max_examples)
 
     def tenants(self) -> list[str]:
@@ -154,12 +151,12 @@ class Hub:
         return self._tenants.names()
 
     def remove(self, tenant: str) -> None:
-        """Delete a tenant and all that it learned. What it predicted is with whom it was given to.
+        """Delete a tenant and all that it learned. It waits for what the tenant is doing.
 
         Raises:
             RunError: There is no such tenant, or another process has its run open.
         """
-        with self._turn():
+        with self._turn(tenant):
             self._tenants.record(tenant)
             self._put_away(tenant)
             folder = self._tenants.run_folder(tenant)
@@ -187,7 +184,7 @@ class Hub:
             RunError: There is no such tenant.
         """
         batch = list(examples)
-        with self._turn():
+        with self._turn(tenant):
             record = self._tenants.record(tenant)
             run = self._run(record)
             if record.max_examples is not None:
@@ -206,7 +203,7 @@ class Hub:
         Raises:
             RunError: There is no such tenant.
         """
-        with self._turn():
+        with self._turn(tenant):
             yield self._run(self._tenants.record(tenant))
 
     # Predicting
@@ -228,18 +225,19 @@ class Hub:
         places: dict[str, list[int]] = {}
         for place, (tenant, _) in enumerate(asked):
             places.setdefault(tenant, []).append(place)
-        with self._turn():
-            heads = {tenant: self._head(tenant) for tenant in places}
+        with self._turns:
+            self._check_open()
+        heads = {tenant: self._head(tenant) for tenant in places}
         examples = self._with_codes(examples, [heads[tenant] for tenant, _ in asked])
         found: list[Prediction | None] = [None] * len(examples)
         for tenant, own in places.items():
             head = heads[tenant]
-            said = _nothing(len(own)) if head is None else head.served.predict([examples[k] for k in own])
+            said = _nothing(len(own)) if head is None else head.predict([examples[k] for k in own])
             for place, prediction in zip(own, said, strict=True):
                 found[place] = prediction
         return [prediction for prediction in found if prediction is not None]
 
-    def _with_codes(self, examples: Sequence[Example], heads: Sequence[_Head | None]) -> list[Example]:
+    def _with_codes(self, examples: Sequence[Example], heads: Sequence[Served | None]) -> list[Example]:
         """Texts of tenants that read by the hub's encoder, encoded in one pass."""
         ready = list(examples)
         wanting = [
@@ -267,26 +265,35 @@ class Hub:
         Raises:
             RunError: There is no such tenant.
         """
-        with self._turn():
-            return [
-                stats_of(self._tenants, name, None if name not in self._open else self._open[name].stats())
-                for name in (self.tenants() if tenant is None else [tenant])
-            ]
+        with self._turns:
+            runs = dict(self._open)
+        return [
+            stats_of(self._tenants, name, None if name not in runs else runs[name].stats())
+            for name in (self.tenants() if tenant is None else [tenant])
+        ]
 
     def memory(self) -> dict[str, Json]:
-        """What is in memory: tenants that predict from there, their bytes (estimated), and runs open."""
-        with self._turn():
+        """What is in memory: tenants that predict from there, their bytes (estimated), and runs open.
+
+        ``not_kept`` counts how often a tenant was larger than the whole budget, and was not kept for that.
+        """
+        with self._turns:
             return {
                 "resident_tenants": len(self._heads),
-                "resident_mb": round(self._heads.num_bytes / 1e6, 1),
+                "resident_mb": round(self._heads.num_bytes / 1e6, 3),
                 "open_runs": len(self._open),
+                "not_kept": self._num_not_kept,
             }
 
     def save(self) -> None:
         """Write checkpoints of all runs that are open."""
-        with self._turn():
-            for run in self._open.values():
-                run.save()
+        with self._turns:
+            names = list(self._open)
+        for name in names:
+            with self._turn(name):
+                run = self._open.get(name)
+                if run is not None:
+                    run.save()
 
     def close(self) -> None:
         """Write checkpoints of what is not saved, and let the folder go. Called twice it does nothing."""
@@ -294,11 +301,11 @@ class Hub:
             if self._is_closed:
                 return
             self._is_closed = True
-            with ExitStack() as closing:
-                closing.callback(self._lock_file.close)
-                for run in self._open.values():
-                    closing.callback(run.close)
-                self._open.clear()
+            runs = list(self._open.items())
+        with ExitStack() as closing:
+            closing.callback(self._lock_file.close)
+            for name, run in runs:
+                closing.callback(self._let_go, name, run)
 
     def __enter__(self) -> Self:
         return self
@@ -306,72 +313,114 @@ class Hub:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
+    def _let_go(self, name: str, run: Run) -> None:
+        with self._of_tenant[name]:
+            run.close()
+
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, tenant: str) -> Iterator[None]:
+        """One at a time changes a tenant."""
         with self._turns:
-            if self._is_closed:
-                raise RunError(f"{self.path} is closed here; open it again")
-            yield
+            self._check_open()
+            own = self._of_tenant.setdefault(tenant, RLock())
+        with own:
+            with self._turns:
+                self._check_open()  # it may have been closed meanwhile
+            try:
+                yield
+            finally:
+                if tenant not in self._tenants:
+                    with self._turns:
+                        self._of_tenant.pop(tenant, None)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RunError(f"{self.path} is closed here; open it again")
 
     def _run(self, record: TenantRecord) -> Run:
-        """A tenant's run, open; those that were not used for longest are closed."""
+        """A tenant's run, open, in its turn; runs that were not used for longest are closed."""
         name = record.name
-        if name not in self._open:
-            self._open[name] = self._opened(record)
-        self._open.move_to_end(name)
-        while len(self._open) > _MOST_OPEN:
-            oldest, run = next(iter(self._open.items()))
-            self._close(oldest, run)
-        self._heads.drop(name)  # what it predicts by changes now
-        return self._open[name]
+        run = self._open.get(name)
+        if run is None:
+            run = self._opened(record)
+        with self._turns:
+            self._open[name] = run
+            self._open.move_to_end(name)
+            self._heads.drop(name)  # what it predicts by changes now
+            others = list(self._open)[: max(0, len(self._open) - _MOST_OPEN)]
+        for other in others:
+            own = self._of_tenant[other]
+            if other != name and own.acquire(blocking=False):  # else it is used after all
+                try:
+                    self._close(other)
+                finally:
+                    own.release()
+        return run
 
     def _opened(self, record: TenantRecord) -> Run:
-        settings = {**self._settings, **record.settings}
-        return Run.open(self._tenants.run_folder(record.name), settings, models=self.models)
+        folder = self._tenants.run_folder(record.name)
+        settings = {} if folder.exists() else {**self._settings, **record.settings}
+        return Run.open(folder, settings, models=self.models)
 
-    def _close(self, name: str, run: Run) -> None:
+    def _close(self, name: str) -> None:
         """Close a run, which goes on predicting from memory."""
-        del self._open[name]
-        if run.held().num_examples:
-            self._keep(name, run)
+        run = self._open.get(name)
+        if run is None:
+            return
+        head = self._kept(name, run) if run.held().num_examples else None
+        with self._turns:
+            del self._open[name]
+        if head is None:
+            self._put_away(name)
         run.close()
 
-    def _keep(self, name: str, run: Run) -> _Head:
+    def _kept(self, name: str, run: Run) -> Served:
+        """What a run predicts by, in memory from now on if there is room."""
         started = time.perf_counter()
-        head, held = _head_of(run), run.held()
+        head, held = run.predictor(), run.held()
         config = ClosedFormConfig.from_json(held.learner.config)
         size = head_bytes(held.num_examples, held.num_labels, held.learner.dense_size or 0, config)
-        self._heads.put(name, head, size, cost=max(0.05, time.perf_counter() - started))
+        with self._turns:
+            gone = self._heads.put(name, head, size, cost=max(0.05, time.perf_counter() - started))
+            self._num_not_kept += any(one is head for one in gone)
         return head
 
-    def _head(self, name: str) -> _Head | None:
+    def _head(self, name: str) -> Served | None:
         """What a tenant predicts by; None: it has learned nothing."""
-        run = self._open.get(name)
-        if run is not None:
-            return _head_of(run) if run.held().num_examples else None
-        head = self._heads.get(name)
-        if head is not None:
-            return head
-        record = self._tenants.record(name)
-        folder = self._tenants.run_folder(name)
-        if not folder.exists():
-            return None
-        # Opened for writing: what a crash left is brought to its newest step.
-        with self._opened(record) as run:
-            return self._keep(name, run) if run.held().num_examples else None
+        found = self._in_memory(name)
+        if found is not None:
+            return found
+        with self._turn(name):
+            record = self._tenants.record(name)
+            found = self._in_memory(name)  # another thread may have brought it back
+            if found is not None or not self._tenants.run_folder(name).exists():
+                return found
+            if name in self._open:
+                return None
+            # Opened for writing: what a crash left is brought to its newest step.
+            with self._opened(record) as run:
+                return self._kept(name, run) if run.held().num_examples else None
+
+    def _in_memory(self, name: str) -> Served | None:
+        with self._turns:
+            self._check_open()
+            run = self._open.get(name)
+            if run is None:
+                return self._heads.get(name)
+        try:
+            return run.predictor()  # beside whatever it learns
+        except RunError:
+            return None  # it has just been closed
 
     def _put_away(self, name: str) -> None:
-        self._heads.drop(name)
-        run = self._open.pop(name, None)
+        with self._turns:
+            self._heads.drop(name)
+            run = self._open.pop(name, None)
         if run is not None:
             run.close()
 
 
-def _head_of(run: Run) -> _Head:
-    return _Head(run.predictor(), run.held().learner.coder_fingerprint)
-
-
-def _coder_of(head: _Head | None) -> str | None:
+def _coder_of(head: Served | None) -> str | None:
     return None if head is None else head.coder
 
 

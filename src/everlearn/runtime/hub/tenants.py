@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import RunError, StateError
+from everlearn.errors import ConfigError, RunError, StateError
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
 from everlearn.sharing.publication import check_name
 from everlearn.types import Json
@@ -63,6 +63,10 @@ class Tenants:
         return sorted(path.name.removesuffix(_SUFFIX) for path in self._records.glob(f"*{_SUFFIX}"))
 
     def __contains__(self, name: str) -> bool:
+        try:
+            check_name(name)
+        except ConfigError:
+            return False
         return self._record(name).is_file()
 
     def run_folder(self, name: str) -> Path:
