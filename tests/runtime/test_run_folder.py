@@ -142,7 +142,9 @@ def test_one_writer_at_a_time_and_readers_beside_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", source, str(tmp_path / "run")]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert f"in use by another everlearn (process {os.getpid()} on " in printed
-    with pytest.raises(RunError, match="open in this process already; use that Run, or close it first"):
+    with pytest.raises(
+        RunError, match="open in this process already; use what opened it, or close that first"
+    ):
         RunFolder.open_to_write(tmp_path / "run")
     folder.close()
     RunFolder.open_to_write(tmp_path / "run").close()

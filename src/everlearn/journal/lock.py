@@ -63,7 +63,7 @@ def _described(text: str) -> str:
     try:
         owner = json.loads(text)
         if (owner["process"], owner["host"]) == (os.getpid(), platform.node()):
-            return "open in this process already; use that Run, or close it first"
+            return "open in this process already; use what opened it, or close that first"
         who = (
             f" (process {owner['process']} on {owner['host']}, {owner['command']!r}, since {owner['since']})"
         )

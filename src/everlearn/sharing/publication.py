@@ -170,8 +170,17 @@ def _is_whole(path: Path) -> bool:
 
 
 def check_name(name: str) -> None:
-    """Refuse what is no name of one file. Raises ConfigError."""
-    if not name or name.startswith(".") or len(name.encode()) > 200 or any(mark in name for mark in "/\\\0"):
+    """Refuse what is no name of one file that can be read on a line. Raises ConfigError."""
+    is_name = (
+        isinstance(name, str)
+        and bool(name.strip())
+        and name.isprintable()
+        and not name.startswith(".")
+        and not any(mark in name for mark in "/\\")
+        and len(name.encode("utf-8", "replace")) <= 200
+    )
+    if not is_name:
         raise ConfigError(
-            f"{name!r} is no name: give 1 to 200 bytes without slashes, not beginning with a dot"
+            f"{name!r} is no name: give 1 to 200 bytes of printable text without slashes, not beginning with "
+            "a dot"
         )

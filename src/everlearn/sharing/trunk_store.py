@@ -2,7 +2,8 @@
 
 A folder holds files of weights, named by their SHA-256, and a record for each model that was asked for, which
 says what it was made of. Where model, number format and files are as before, the weights are found by that
-record, and nothing is read but headers. What is in the folder is derived: it may be deleted at any time.
+record, and nothing is read but headers. What is in the folder is derived: it may be deleted at any time, and
+a file that is truncated or was changed is made anew, with a warning in the log.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +21,7 @@ from typing import Any
 
 import torch
 
-from everlearn.errors import ModelError, StateError
+from everlearn.errors import ModelError, StateError, StorageError
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
 from everlearn.models.encoder.load import Trunk, attention_of, load_trunk, read_layout
 from everlearn.models.language.causal import LanguageModel
@@ -35,6 +37,7 @@ from everlearn.types import Json
 
 __all__ = ["StoredWeights", "TrunkStore"]
 
+_logger = logging.getLogger(__name__)
 _FORMAT = 1
 _SUFFIX = ".weights"
 _REMEDY = (
@@ -112,7 +115,6 @@ class TrunkStore:
         """An encoder; arguments and errors as of ``load_trunk``. On a GPU it is the process's own.
 
         Raises:
-            StateError: A file of weights is truncated, or was changed.
             StorageError: There is no room for it.
         """
         place = choose_device(device)
@@ -151,7 +153,6 @@ class TrunkStore:
         """A causal language model without gradients; arguments and errors as of ``load_language_model``.
 
         Raises:
-            StateError: A file of weights is truncated, or was changed.
             StorageError: There is no room for it.
         """
         loaded = self._generating("causal", spec, dtype, device, on_message)
@@ -168,7 +169,6 @@ class TrunkStore:
         """An encoder-decoder without gradients; arguments and errors as of ``load_seq2seq_model``.
 
         Raises:
-            StateError: A file of weights is truncated, or was changed.
             StorageError: There is no room for it.
         """
         loaded = self._generating("seq2seq", spec, dtype, device, on_message)
@@ -249,7 +249,12 @@ class TrunkStore:
         if (found := self._found(path)) is not None:
             return found
         with storage_errors(self.folder, _REMEDY):
-            make_folder(self.folder)
+            try:
+                make_folder(self.folder)
+            except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+                raise StorageError(
+                    f"cannot make {self.folder}: {error.strerror}; XDG_CACHE_HOME says where it is"
+                ) from error
             with _alone(self.folder / f".making-{key}.lock"):
                 # Another process may have made it meanwhile.
                 while (found := self._found(path)) is None:
@@ -258,7 +263,7 @@ class TrunkStore:
                 return found
 
     def _found(self, path: Path) -> MappedWeights | None:
-        """The weights that a record names; None: there are none."""
+        """The weights that a record names; None: there are none, or they are damaged."""
         record = _read_record(path)
         if record is None:
             return None
@@ -268,9 +273,13 @@ class TrunkStore:
             status = file.stat()
         except FileNotFoundError:
             return None
+        except StateError as error:
+            _logger.warning("%s", error)
+            return None
         is_as_made = [status.st_size, status.st_mtime_ns] == record["status"]
         if mapped.sha256 != record["sha256"] or not (is_as_made or mapped.verify()):
-            raise StateError(f"{file} was changed after it was made; delete it, and it is made anew")
+            _logger.warning("%s was changed after it was made, and is made anew", file)
+            return None
         return mapped
 
     def _write(

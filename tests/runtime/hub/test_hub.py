@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.runtime.word_pairs import write_encoder
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.runtime.commands.hub import add_tenants, tenant_stats
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.run import Run
 from everlearn.types import Example, Prediction
@@ -185,8 +186,10 @@ def test_a_tenant_that_does_not_load_harms_no_other(tmp_path: Path, options: dic
         assert hub.predict([("ben", "w1")])[0].label is not None
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", ".lock", "a\\b", "x" * 300, "a\0"])
-def test_names_that_are_paths(tmp_path: Path, options: dict[str, Any], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", " ", ".", "..", "a/b", "../x", ".lock", "a\\b", "x" * 300, "a\0", "two\nlines", 5]
+)
+def test_names_that_are_paths(tmp_path: Path, options: dict[str, Any], name: Any) -> None:
     with Hub.open(tmp_path / "hub", options) as hub:
         with pytest.raises(ConfigError, match="is no name"):
             hub.add(name)
@@ -341,3 +344,58 @@ def test_a_tenant_larger_than_the_budget_predicts_all_the_same(
         for _ in range(2):
             assert hub.predict([("anna", "w1")])[0].label is not None
         assert hub.memory() == {"resident_tenants": 0, "resident_mb": 0, "open_runs": 0, "not_kept": 2}
+
+
+def test_what_is_in_use_is_not_removed(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        hub.add("anna")
+        hub.learn("anna", some("anna", 0, 6))
+        with hub.run("anna") as run, hub.run("anna"):
+            with pytest.raises(RunError, match="the run of 'anna' is in use"):
+                hub.remove("anna")
+            run.learn(some("anna", 6, 2))
+        hub.remove("anna")
+        assert hub.tenants() == []
+
+
+def test_figures_of_others_are_told_beside_a_damaged_tenant(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for name in ("anna", "ben", "carl"):
+            hub.add(name)
+            hub.learn(name, some(name, 0, 6))
+    (tmp_path / "hub" / "runs" / "anna" / "run.json").write_text("{")
+    (tmp_path / "hub" / "tenants" / "carl.json").write_text("{")
+    told = {one.tenant: one for one in tenant_stats(tmp_path / "hub", None)}
+    assert "run.json" in str(told["anna"].problem)
+    assert "carl.json" in str(told["carl"].problem)
+    assert (told["ben"].examples, told["ben"].problem) == (6, None)
+
+
+def test_all_or_none_of_several_names_are_added(tmp_path: Path, options: dict[str, Any]) -> None:
+    hub = tmp_path / "hub"
+    add_tenants(hub, ["anna"], options)
+    for names, told in (
+        (["ben", "anna"], "has a tenant 'anna' already"),
+        (["ben", "../x"], "is no name"),
+        (["ben", "ben"], "named twice"),
+    ):
+        with pytest.raises((RunError, ConfigError), match=told):
+            add_tenants(hub, names, {})
+    (hub / "runs" / "stranger").mkdir()
+    with pytest.raises(RunError, match="is there already, and of no tenant"):
+        add_tenants(hub, ["stranger"], {})
+    with Hub.open(hub) as opened:
+        assert opened.tenants() == ["anna"]
+
+
+def test_wrong_arguments(tmp_path: Path, options: dict[str, Any]) -> None:
+    wrong: Any = "5"
+    with pytest.raises(ConfigError, match="must be a number"):
+        Hub.open(tmp_path / "hub", options, memory_budget_mb=wrong)
+    with pytest.raises(ConfigError, match="nonsense"):
+        Hub.open(tmp_path / "hub", {"nonsense": 1})
+    assert not (tmp_path / "hub").exists()
+    with Hub.open(tmp_path / "hub", options) as hub:
+        for asked in (["a"], "ab", [("a", "b", "c")]):
+            with pytest.raises(InputError, match="pairs of a tenant and a text"):
+                hub.predict(asked)  # type: ignore[arg-type]

@@ -164,6 +164,7 @@ def stats(
             for one in found
         ],
     )
+    print_note(*(f"{one.tenant}: {one.problem}" for one in found if one.problem is not None))
 
 
 @examples("everlearn hub remove hubs/support initech --yes")

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import RunError
+from everlearn.errors import ConfigError, EverlearnError, RunError
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.hub.hub import Hub
-from everlearn.runtime.hub.looking import TenantStats, stats_of, tenants_at
+from everlearn.runtime.hub.looking import TenantStats, known_settings, stats_of, tenants_at
+from everlearn.runtime.hub.tenants import Tenants
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import SILENT, Listener
+from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.tasks.answer import PredictedText
 
 __all__ = ["add_tenants", "learn_tenant", "predict_tenant", "remove_tenants", "tenant_stats"]
@@ -26,11 +29,12 @@ def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any])
         ConfigError: A name is none, or a setting is wrong.
         RunError: There is one of this name, or the folder is in use or holds something else.
     """
-    try:
-        tenants_at(path)
-        is_new = False
-    except RunError:
-        is_new = True
+    is_new = known_settings(path) is None
+    names = Tenants(path, is_owner=False)
+    for k, tenant in enumerate(tenants):
+        names.check_new(tenant)
+        if tenant in tenants[:k]:
+            raise ConfigError(f"{tenant!r} is named twice; nothing was added")
     with Hub.open(path, settings if is_new else None) as hub:
         for tenant in tenants:
             hub.add(tenant, None if is_new else settings)
@@ -79,7 +83,8 @@ def predict_tenant(
     folder = tenants.run_folder(tenants.record(tenant).name)
     if not folder.exists():
         raise RunError(f"tenant {tenant!r} has learned nothing yet: everlearn hub learn {path} {tenant} FILE")
-    return predict_texts(folder, texts, top=top, on_note=on_note)
+    models = ModelPool(TrunkStore().trunk)
+    return predict_texts(folder, texts, top=top, on_note=on_note, models=models)
 
 
 def tenant_stats(path: Path, tenant: str | None) -> list[TenantStats]:
@@ -89,7 +94,18 @@ def tenant_stats(path: Path, tenant: str | None) -> list[TenantStats]:
         RunError: There is no hub, or no such tenant.
     """
     tenants = tenants_at(path)
-    return [stats_of(tenants, name) for name in (tenants.names() if tenant is None else [tenant])]
+    if tenant is not None:
+        return [stats_of(tenants, tenant)]
+    return [_told_of(tenants, name) for name in tenants.names()]
+
+
+def _told_of(tenants: Tenants, name: str) -> TenantStats:
+    try:
+        return stats_of(tenants, name)
+    except EverlearnError as error:  # one of many: the others are told of all the same
+        return TenantStats(
+            tenant=name, examples=None, labels=None, accuracy=None, max_examples=None, problem=str(error)
+        )
 
 
 def remove_tenants(path: Path, tenants: Sequence[str]) -> None:
@@ -102,5 +118,5 @@ def remove_tenants(path: Path, tenants: Sequence[str]) -> None:
     for tenant in tenants:
         known.record(tenant)
     with Hub.open(path) as hub:
-        for tenant in tenants:
+        for tenant in dict.fromkeys(tenants):
             hub.remove(tenant)

@@ -9,6 +9,7 @@ from typing import Any
 
 from everlearn.errors import ConfigError, InputError
 from everlearn.learning.run_learner import RunLearner
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.reading import read_batches
 from everlearn.runtime.fold.served_learner import open_learner
 from everlearn.runtime.folder.run_folder import RunFolder
@@ -35,6 +36,7 @@ def predict_texts(
     top: int = 3,
     settings: Mapping[str, Any] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
+    models: ModelPool | None = None,
 ) -> list[PredictedText]:
     """Predict texts by a run, with everything it has learned.
 
@@ -44,6 +46,7 @@ def predict_texts(
         top: How many labels to name for each.
         settings: Dotted settings in place of the run's; none of how records are read.
         on_note: Is told what of the run was found damaged and passed over.
+        models: Gives encoders; None: the run has its own.
 
     Raises:
         RunError: Not a usable run folder, or a language model's.
@@ -59,7 +62,7 @@ def predict_texts(
     empty = next((k for k, text in enumerate(texts, start=1) if not text.strip()), None)
     if empty is not None:
         raise InputError(f"text {empty} is empty: there is nothing to predict")
-    with _served(run, settings or {}, on_note) as (folder, _, learner):
+    with _served(run, settings or {}, on_note, models) as (folder, _, learner):
         task = folder.task
     learner.solve()
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
@@ -108,12 +111,15 @@ def predict_stream(
 
 @contextmanager
 def _served(
-    run: Path, settings: Mapping[str, Any], on_note: Callable[[str], None]
+    run: Path,
+    settings: Mapping[str, Any],
+    on_note: Callable[[str], None],
+    models: ModelPool | None = None,
 ) -> Iterator[tuple[RunFolder, RunConfig, RunLearner]]:
     """The run, open for the time of the block, its settings with others in their place, and its learner."""
     with RunFolder.open_to_read(run) as folder:
         folder.task.check_predicts(str(run))  # before anything is loaded
-    folder, learner = open_learner(run, on_note=on_note)
+    folder, learner = open_learner(run, on_note=on_note, models=models)
     with folder:
         config = folder.config.with_settings(settings)
         use_threads(config.run.threads)

@@ -10,6 +10,7 @@ from threading import RLock
 from everlearn.errors import RunError
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.learning.run_learner import RunLearner
+from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_checkpoint, served_version
 from everlearn.settings import RunConfig
@@ -69,7 +70,11 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
 
 
 def open_learner(
-    path: Path, config: RunConfig | None = None, *, on_note: Callable[[str], None] = lambda _: None
+    path: Path,
+    config: RunConfig | None = None,
+    *,
+    on_note: Callable[[str], None] = lambda _: None,
+    models: ModelPool | None = None,
 ) -> tuple[RunFolder, RunLearner]:
     """A run for reading, and the learner that it serves. Another process may go on writing the run.
 
@@ -77,6 +82,7 @@ def open_learner(
         path: The run folder.
         config: Settings to use in place of the run's own (for another device, say).
         on_note: Is told what was found damaged and passed over.
+        models: Gives encoders; None: the run has its own.
 
     Raises:
         RunError: Not a run folder, of another format version, or nothing was learned yet.
@@ -84,6 +90,7 @@ def open_learner(
         ModelError: The run's model cannot be loaded.
     """
     folder = RunFolder.open_to_read(path)
+    folder.models = models or folder.models
     try:
         # The state is verified before a model is loaded: damage is told at once.
         learner = _restored(folder, served_checkpoint(folder), config)

@@ -63,6 +63,7 @@ class Hub:
         self.models = ModelPool(TrunkStore().trunk)
         self._heads: Residency[Served] = Residency(budget)
         self._open: OrderedDict[str, Run] = OrderedDict()
+        self._lent: set[str] = set()  # whose runs somebody has within a block
         self._num_not_kept = 0
         self._is_closed = False
 
@@ -92,10 +93,14 @@ class Hub:
         path, given = Path(path), given_settings(settings)
         budget = None
         if memory_budget_mb is not None:
+            if isinstance(memory_budget_mb, bool) or not isinstance(memory_budget_mb, int | float):
+                raise ConfigError(f"memory_budget_mb must be a number, not {memory_budget_mb!r}")
             budget = int(memory_budget_mb * 1e6)
             if budget <= 0:
                 raise ConfigError(f"a memory budget of {memory_budget_mb} MB holds nothing")
         with ExitStack() as opened:
+            if not (path / RECORD).exists():
+                _check_settings(given)
             with storage_errors(path):
                 try:
                     make_folder(path)
@@ -107,7 +112,6 @@ class Hub:
                 lock = opened.enter_context(acquire_lock(path))
             known = known_settings(path)
             if known is None:
-                _check_settings(given)
                 with storage_errors(record):
                     write_json(record, {"format": FORMAT, "settings": given}, indent=1)
                 known = given
@@ -158,6 +162,10 @@ class Hub:
         """
         with self._turn(tenant):
             self._tenants.record(tenant)
+            if tenant in self._lent:
+                raise RunError(
+                    f"{self.path}: the run of {tenant!r} is in use; end the block that has it first"
+                )
             self._put_away(tenant)
             folder = self._tenants.run_folder(tenant)
             if not folder.exists():
@@ -204,7 +212,13 @@ class Hub:
             RunError: There is no such tenant.
         """
         with self._turn(tenant):
-            yield self._run(self._tenants.record(tenant))
+            run, is_first = self._run(self._tenants.record(tenant)), tenant not in self._lent
+            self._lent.add(tenant)
+            try:
+                yield run
+            finally:
+                if is_first:
+                    self._lent.discard(tenant)
 
     # Predicting
 
@@ -221,6 +235,7 @@ class Hub:
             InputError: A text is empty.
             RunError: There is no such tenant.
         """
+        asked = [_pair(one) for one in asked]
         examples = given_texts([example for _, example in asked])
         places: dict[str, list[int]] = {}
         for place, (tenant, _) in enumerate(asked):
@@ -418,6 +433,12 @@ class Hub:
             run = self._open.pop(name, None)
         if run is not None:
             run.close()
+
+
+def _pair(asked: tuple[str, Example | str]) -> tuple[str, Example | str]:
+    if not isinstance(asked, tuple | list) or len(asked) != 2:
+        raise InputError(f"give pairs of a tenant and a text or example, not {asked!r}")
+    return asked[0], asked[1]
 
 
 def _coder_of(head: Served | None) -> str | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import RunError, StateError
+from everlearn.errors import EverlearnError, RunError, StateError
 from everlearn.runtime.hub.tenants import Tenants
 from everlearn.runtime.run import Run
 from everlearn.types import Json
@@ -29,6 +29,7 @@ class TenantStats:
         labels: That it knows.
         accuracy: Of predictions before learning, over the last examples; of sets of labels, micro-F1.
         max_examples: Its quota, whether it has learned or not; None: no bound.
+        problem: Why nothing more can be told of it; None: nothing is wrong.
     """
 
     tenant: str
@@ -36,6 +37,7 @@ class TenantStats:
     labels: int | None
     accuracy: float | None
     max_examples: int | None
+    problem: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """As printed by ``hub stats --json``."""
@@ -69,7 +71,8 @@ def tenants_at(path: Path) -> Tenants:
         StateError: Its record is damaged.
     """
     if known_settings(path) is None:
-        raise RunError(f"{path} is no hub; everlearn hub add {path} TENANT makes one")
+        makes = "" if path.exists() else f"; everlearn hub add {path} TENANT makes one"
+        raise RunError(f"{path} is no hub{makes}")
     return Tenants(path, is_owner=False)
 
 
@@ -83,11 +86,16 @@ def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = N
 
     Raises:
         RunError: There is no such tenant.
+        StateError: Its record is damaged.
     """
     record, folder = tenants.record(name), tenants.run_folder(name)
+    problem = None
     if summary is None and folder.exists():
-        with Run.open(folder, mode="read") as run:
-            summary = run.stats()
+        try:
+            with Run.open(folder, mode="read") as run:
+                summary = run.stats()
+        except EverlearnError as error:  # one of many: the others are told of all the same
+            problem = str(error)
     found = summary or {}
     return TenantStats(
         tenant=name,
@@ -95,4 +103,5 @@ def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = N
         labels=found.get("classes"),
         accuracy=found.get("rolling_accuracy", found.get("rolling_micro_f1")),
         max_examples=record.max_examples,
+        problem=problem,
     )

@@ -81,9 +81,7 @@ class Tenants:
             RunError: There is one of this name.
             StorageError: It cannot be written.
         """
-        check_name(name)
-        if name in self or self.run_folder(name).exists():
-            raise RunError(f"{self._folder} has a tenant {name!r} already")
+        self.check_new(name)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         values = {
             "format": _FORMAT,
@@ -94,6 +92,16 @@ class Tenants:
         with storage_errors(self._record(name)):
             write_json(self._record(name), values)
         return TenantRecord(name=name, created=created, settings=dict(settings), max_examples=max_examples)
+
+    def check_new(self, name: str) -> None:
+        """Whether a tenant of this name can be added. Raises as ``add``."""
+        check_name(name)
+        if name in self:
+            raise RunError(f"{self._folder} has a tenant {name!r} already")
+        if self.run_folder(name).exists():
+            raise RunError(
+                f"{self.run_folder(name)} is there already, and of no tenant: move it, or choose another name"
+            )
 
     def record(self, name: str) -> TenantRecord:
         """What is recorded.
@@ -108,7 +116,11 @@ class Tenants:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            known = ", ".join(self.names()[:10]) or "none"
+            names = self.names()
+            known = (
+                ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
+                or "none"
+            )
             raise RunError(f"{self._folder} has no tenant {name!r}; it has: {known}") from None
         except (OSError, ValueError) as error:
             raise StateError(f"{path} cannot be read: {error}; restore it from a backup") from error
