@@ -153,6 +153,11 @@ class Run:
             opened.pop_all()  # from here on the folder is the run's to close
             return run
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, by ``close`` or because it could not be brought back after a failure."""
+        return self._is_closed
+
     # Predicting
 
     def predict(self, examples: Sequence[Example | str], *, version: int | None = None) -> list[Prediction]:

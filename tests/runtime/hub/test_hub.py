@@ -399,3 +399,13 @@ def test_wrong_arguments(tmp_path: Path, options: dict[str, Any]) -> None:
         for asked in (["a"], "ab", [("a", "b", "c")]):
             with pytest.raises(InputError, match="pairs of a tenant and a text"):
                 hub.predict(asked)  # type: ignore[arg-type]
+
+
+def test_a_run_that_closed_itself_is_opened_again(tmp_path: Path, options: dict[str, Any]) -> None:
+    with Hub.open(tmp_path / "hub", options) as hub:
+        hub.add("anna")
+        hub.learn("anna", some("anna", 0, 6))
+        with hub.run("anna") as run:
+            run.close()
+        assert hub.predict([("anna", "w1")])[0].label is not None
+        assert len(hub.learn("anna", some("anna", 6, 2)).offsets) == 2

@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import IO, Any, Self
 
+import numpy as np
+
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.journal.durable_files import make_folder, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
@@ -33,6 +35,8 @@ __all__ = ["Hub"]
 
 _MOST_OPEN = 16
 """Runs that are open for learning at once: each holds a journal with its cache, about 5 MB."""
+_SECONDS, _SECONDS_EACH = 0.03, 0.0005
+"""About what it takes to bring a tenant back: by itself, and for each of its examples."""
 _TASKS = frozenset({"classify", "multilabel"})
 
 
@@ -356,7 +360,7 @@ class Hub:
         """A tenant's run, open, in its turn; runs that were not used for longest are closed."""
         name = record.name
         run = self._open.get(name)
-        if run is None:
+        if run is None or run.is_closed:  # it closes itself where it cannot be brought back after a failure
             run = self._opened(record)
         with self._turns:
             self._open[name] = run
@@ -382,21 +386,28 @@ class Hub:
         run = self._open.get(name)
         if run is None:
             return
-        head = self._kept(name, run) if run.held().num_examples else None
+        head = None
+        if not run.is_closed and (num := run.held().num_examples):
+            head = self._kept(name, run, _SECONDS + num * _SECONDS_EACH)
         with self._turns:
             del self._open[name]
         if head is None:
             self._put_away(name)
         run.close()
 
-    def _kept(self, name: str, run: Run) -> Served:
-        """What a run predicts by, in memory from now on if there is room."""
-        started = time.perf_counter()
+    def _kept(self, name: str, run: Run, seconds: float) -> Served:
+        """What a run predicts by, in memory from now on if there is room.
+
+        Args:
+            name: The tenant's.
+            run: Its run.
+            seconds: What it takes to bring it back.
+        """
         head, held = run.predictor(), run.held()
         config = ClosedFormConfig.from_json(held.learner.config)
         size = head_bytes(held.num_examples, held.num_labels, held.learner.dense_size or 0, config)
         with self._turns:
-            gone = self._heads.put(name, head, size, cost=max(0.05, time.perf_counter() - started))
+            gone = self._heads.put(name, head, size, cost=seconds)
             self._num_not_kept += any(one is head for one in gone)
         return head
 
@@ -410,11 +421,12 @@ class Hub:
             found = self._in_memory(name)  # another thread may have brought it back
             if found is not None or not self._tenants.run_folder(name).exists():
                 return found
-            if name in self._open:
-                return None
+            self._put_away(name)  # a run that closed itself
+            started = time.perf_counter()
             # Opened for writing: what a crash left is brought to its newest step.
             with self._opened(record) as run:
-                return self._kept(name, run) if run.held().num_examples else None
+                seconds = time.perf_counter() - started
+                return self._kept(name, run, seconds) if run.held().num_examples else None
 
     def _in_memory(self, name: str) -> Served | None:
         with self._turns:
@@ -446,8 +458,6 @@ def _coder_of(head: Served | None) -> str | None:
 
 
 def _nothing(num: int) -> list[Prediction]:
-    import numpy as np
-
     return [Prediction(None, (), np.zeros(0)) for _ in range(num)]
 
 
