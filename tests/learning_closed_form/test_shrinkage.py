@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import random
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everlearn.learning.closed_form.features import FeatureMap
-from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
+from everlearn.learning.closed_form.shrinkage import FLOAT32_CONDITION, Shrinkage, ShrinkageGrid
 
 
 def test_without_a_sketch_there_is_one_weight() -> None:
@@ -62,3 +63,19 @@ def test_features_of_the_sketch_are_where_they_are_said_to_be() -> None:
     assert features(code)[0, features.sketched].tolist() == list(range(1, 9))
     assert int((features(code) != 0).sum()) == 8
     assert len(FeatureMap(40, 10, 0, 60, seed=0, device=torch.device("cpu")).sketched) == 0
+
+
+@pytest.mark.parametrize("strength", [0.003, 0.01, 1.0, 10.0])
+@pytest.mark.parametrize("num_examples", [1, 6_000, 20_001, 2_000_000, 19_999_999])
+def test_a_kept_strength_is_raised_as_far_as_float32_asks(strength: float, num_examples: int) -> None:
+    found = Shrinkage(strength, 0.3).for_float32(num_examples)
+    assert found.sketch_weight == 0.3
+    assert num_examples / found.strength <= FLOAT32_CONDITION
+    if num_examples / strength <= FLOAT32_CONDITION:
+        assert found.strength == strength
+    else:
+        assert num_examples / found.strength > 0.999 * FLOAT32_CONDITION
+
+
+def test_beyond_the_largest_strength_float64_takes_over() -> None:
+    assert Shrinkage(10.0).for_float32(10**9) == Shrinkage(10.0)

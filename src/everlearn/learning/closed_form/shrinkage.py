@@ -35,6 +35,17 @@ class Shrinkage(NamedTuple):
     strength: float
     sketch_weight: float = 1.0
 
+    def for_float32(self, num_examples: int) -> Shrinkage:
+        """As it is or, where so many examples ask for more, with the least λ that a float32 factor bears.
+
+        A λ that was chosen stays until the stream has doubled, and may be too small meanwhile by half. A
+        factor in float64 would take twice the memory and time for that.
+        """
+        least = (1 + 1e-9) * num_examples / FLOAT32_CONDITION
+        if num_examples / self.strength <= FLOAT32_CONDITION or least > _STRENGTHS[-1]:
+            return self
+        return self._replace(strength=least)
+
     def penalties(self, sketched: torch.Tensor, num_features: int) -> torch.Tensor:
         """λ of each of the leading features (m,), float64.
 

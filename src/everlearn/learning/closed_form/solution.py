@@ -267,7 +267,8 @@ def choose(
     class_of = {learned.labels[k]: place for place, k in enumerate(order)}
     if due.keep is not None:
         words, _ = _fit_words(learned, class_of, 0, config, is_live=is_live)
-        return CentredGram(sums, num_features, order).solve(*due.keep.shrinkage), words, due.keep
+        gram = CentredGram(sums, num_features, order)
+        return gram.solve(*due.keep.shrinkage.for_float32(gram.num_examples)), words, due.keep
     data = learned.sample(config.sample_size if near is None else config.sample_size // 4)
     classes_S = np.array([class_of[label] for label in data.labels], dtype=np.int64)
     others = [

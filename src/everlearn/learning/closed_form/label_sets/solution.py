@@ -146,7 +146,7 @@ def choose_of_sums(
     """
     gram = CentredGram(sums, config.num_features, order, every=0)
     if due.keep is not None:
-        return gram.solve(*due.keep.shrinkage), due.keep
+        return gram.solve(*due.keep.shrinkage.for_float32(gram.num_examples)), due.keep
     is_small = config.num_features <= SEARCH_FEATURES
     search = gram if is_small else CentredGram(sums, SEARCH_FEATURES, order, every=0)
     grid = ShrinkageGrid.of(gram.num_examples, has_sketch=len(gram.sketched) > 0)
