@@ -12,7 +12,7 @@ import everlearn
 
 PUBLIC = {
     "CarryConfig", "ClosedFormConfig", "ClosedFormLearner", "Code", "CoderConfig", "ConfigError",
-    "EverlearnError", "Example", "ForgetReport", "GradientConfig", "GradientLearner", "InputError",
+    "EverlearnError", "Example", "ForgetReport", "GradientConfig", "GradientLearner", "Hub", "InputError",
     "LanguageConfig", "LanguageLearner", "Learner", "MissingExtraError", "ModelError", "Prediction",
     "Run", "RunError", "Seq2SeqConfig", "Seq2SeqLearner", "State", "StateError", "StepOutcome", "StepReport",
     "StorageError",
