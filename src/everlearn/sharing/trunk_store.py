@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from everlearn.errors import ModelError, StateError, StorageError
+from everlearn.errors import StateError, StorageError
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
 from everlearn.models.encoder.load import Trunk, attention_of, load_trunk, read_layout
 from everlearn.models.language.causal import LanguageModel
@@ -30,7 +30,7 @@ from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device,
 from everlearn.models.storage.folder import find_model_folder
 from everlearn.models.storage.gguf_folder import cache_folder
 from everlearn.models.storage.pretrained import KindName, Pretrained, load_pretrained
-from everlearn.models.storage.quiet import quiet_transformers
+from everlearn.models.storage.quiet import loading
 from everlearn.models.storage.skeleton import all_weights, assembled
 from everlearn.sharing.weight_file import MappedWeights, map_weights, write_weights
 from everlearn.types import Json
@@ -322,26 +322,18 @@ def _built(
     """Model and tokenizer."""
     import transformers
 
-    try:
-        with quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            attention = attention_of(dtype, torch.device("cpu")) if auto_class == "AutoModel" else {}
+    with loading(f"{name} cannot be made of {mapped.path}"):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        attention = attention_of(dtype, torch.device("cpu")) if auto_class == "AutoModel" else {}
 
-            def build() -> Any:
-                return getattr(transformers, auto_class).from_config(config, dtype=dtype, **attention)
+        def build() -> Any:
+            return getattr(transformers, auto_class).from_config(config, dtype=dtype, **attention)
 
-            model = assembled(build, mapped.tensors, name)
-            if model.can_generate() and (folder / "generation_config.json").is_file():
-                model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
-            return model, tokenizer
-    except ModelError:
-        raise
-    except Exception as error:  # transformers raises whatever its file readers raise
-        first_line = str(error).strip().splitlines()[:1] or [""]
-        raise ModelError(
-            f"{name} cannot be made of {mapped.path}: {type(error).__name__}: {first_line[0]}"
-        ) from error
+        model = assembled(build, mapped.tensors, name)
+        if model.can_generate() and (folder / "generation_config.json").is_file():
+            model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
+        return model, tokenizer
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:

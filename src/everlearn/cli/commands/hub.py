@@ -10,10 +10,11 @@ from rich.markup import escape
 
 from everlearn.cli import options
 from everlearn.cli.collector import passed_over_objects
-from everlearn.cli.commands.predict import ranking_of
+from everlearn.cli.commands.learn import show_outcome
+from everlearn.cli.commands.predict import line_of
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.examples import examples
-from everlearn.cli.failures import STOPPED_EXIT_CODE, print_error, print_note
+from everlearn.cli.failures import print_note
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import (
     number,
@@ -22,9 +23,7 @@ from everlearn.cli.tables import (
     print_result,
     result_console,
     score,
-    summary_rows,
 )
-from everlearn.errors import InputError
 
 __all__ = ["add", "learn", "list_", "predict", "remove", "stats"]
 
@@ -104,16 +103,7 @@ def learn(
         passed_over_objects() as pass_over,
     ):
         outcome = learn_tenant(hub, tenant, request, listener=display, stop=stop, on_ready=pass_over)
-    print_note(*outcome.notes)
-    rows = [*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))]
-    figures = outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted}
-    print_result(figures, rows, as_json=json_output)
-    if outcome.interrupted:
-        print_note(f"Stopped. Everything up to here is saved in {outcome.folder}; the same command goes on.")
-        raise typer.Exit(STOPPED_EXIT_CODE)
-    if outcome.loss is not None:
-        print_error(outcome.loss)
-        raise typer.Exit(InputError.exit_code)
+    show_outcome(outcome, "The same command goes on.", json_output=json_output)
 
 
 @examples('everlearn hub predict hubs/support acme "where is my invoice?" --top 5')
@@ -132,8 +122,7 @@ def predict(
         if json_output:
             print_json(answer.to_json())
             continue
-        flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
-        console.print(f"{ranking_of(answer)}{flag}  [dim]{escape(answer.text or answer.id)}[/]")
+        console.print(line_of(answer))
 
 
 @examples("everlearn hub stats hubs/support", "everlearn hub stats hubs/support acme --json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,10 @@ from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import print_result, summary_rows
 from everlearn.errors import InputError
 
-__all__ = ["learn"]
+if TYPE_CHECKING:
+    from everlearn.runtime.commands.learn import LearnOutcome
+
+__all__ = ["learn", "show_outcome"]
 
 _EXAMPLES = {
     "classify": (
@@ -94,15 +97,19 @@ def learn(
         passed_over_objects() as pass_over,
     ):
         outcome = learn_stream(request, listener=display, stop=stop, on_ready=pass_over)
+    again = options.command_again(context, out=str(outcome.folder))
+    piped = " What is piped counts as new text: pipe what was not read yet." if stream == "-" else ""
+    show_outcome(outcome, f"Go on with: {again}{piped}", json_output=json_output)
+
+
+def show_outcome(outcome: LearnOutcome, how_to_go_on: str, *, json_output: bool) -> None:
+    """Print how a ``learn`` ended, and end the program as it ended."""
     print_note(*outcome.notes)
     rows = [*summary_rows(outcome.summary), ("report", str(outcome.folder / "report.html"))]
     figures = outcome.summary | {"run": str(outcome.folder), "interrupted": outcome.interrupted}
     print_result(figures, rows, as_json=json_output)
     if outcome.interrupted:
-        saved = f"Stopped. Everything up to here is saved in {outcome.folder}."
-        again = options.command_again(context, out=str(outcome.folder))
-        piped = " What is piped counts as new text: pipe what was not read yet." if stream == "-" else ""
-        print_note(f"{saved} Go on with: {again}{piped}")
+        print_note(f"Stopped. Everything up to here is saved in {outcome.folder}. {how_to_go_on}")
         raise typer.Exit(STOPPED_EXIT_CODE)
     if outcome.loss is not None:
         print_error(outcome.loss)

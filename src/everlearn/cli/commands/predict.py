@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from everlearn.stream.source import Rejection
     from everlearn.tasks.answer import PredictedText
 
-__all__ = ["predict"]
+__all__ = ["line_of", "predict"]
 
 
 @examples(
@@ -86,10 +86,7 @@ def predict(
         if answer.is_translation:
             print(answer.top[0][0], flush=True)
             continue
-        ranking = ranking_of(answer)
-        flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
-        shown = answer.id if answer.text is None else answer.text
-        console.print(f"{ranking}{flag}  [dim]{escape(shown)}[/]")
+        console.print(line_of(answer))
     if rejected.first is not None:
         records = "record" if rejected.count == 1 else "records"
         first = f"{rejected.first.place}: {rejected.first.reason}"
@@ -97,6 +94,13 @@ def predict(
         raise typer.Exit(InputError.exit_code)
     if is_empty:
         raise InputError(f"{file or 'standard input'} is empty: there is no text to predict")
+
+
+def line_of(answer: PredictedText) -> str:
+    """What is said of a text, and the text, in markup."""
+    flag = "  [yellow](unlike anything learned)[/]" if answer.is_outlier else ""
+    shown = answer.id if answer.text is None else answer.text
+    return f"{ranking_of(answer)}{flag}  [dim]{escape(shown)}[/]"
 
 
 def ranking_of(answer: PredictedText) -> str:

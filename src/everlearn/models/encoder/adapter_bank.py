@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from everlearn.errors import ModelError
 from everlearn.models.encoder.load import Trunk
+from everlearn.models.encoder.pooling import slots_of
 from everlearn.models.encoder.rows import RowBatch
 from everlearn.models.storage.adapters import Adapter
 from everlearn.models.storage.skeleton import structural_copy
@@ -156,17 +156,11 @@ class AdapterBank:
             by_text[place] = name
         own_RWT = None
         if texts > 1:
-            owners_RW = np.full((batch.num_rows, batch.width), -1)
-            for row, segment, offset, length in zip(
-                batch.rows.tolist(),
-                batch.segments.tolist(),
-                batch.offsets.tolist(),
-                batch.lengths.tolist(),
-                strict=True,
-            ):
-                owners_RW[row, offset : offset + length] = segment
-            own_RWT = torch.from_numpy(owners_RW[:, :, None] == np.arange(texts))
-            own_RWT = own_RWT.to(self.trunk.device, self.trunk.dtype)
+            rows, segments, slots = slots_of(batch)
+            own_RWT = torch.zeros(
+                batch.num_rows, batch.width, texts, dtype=self.trunk.dtype, device=self.trunk.device
+            )
+            own_RWT[rows, slots, segments] = 1
         with self._taking(_Turn(by_text=by_text, own_RWT=own_RWT)):
             yield
 

@@ -13,7 +13,7 @@ from everlearn.errors import ModelError
 from everlearn.models.encoder.pooling import PoolingName
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.storage.folder import find_model_folder, weights_sha256
-from everlearn.models.storage.quiet import quiet_transformers
+from everlearn.models.storage.quiet import loading
 
 __all__ = ["Trunk", "attention_of", "load_trunk", "read_layout"]
 
@@ -96,30 +96,22 @@ def load_trunk(spec: str = "minilm", *, dtype: DtypeName = "auto", device: Devic
 def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            if config.is_encoder_decoder:
-                raise ModelError(f"model {spec!r} is an encoder-decoder; give an encoder")
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, loading = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                **attention_of(dtype, device),
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # transformers raises whatever its file readers raise
-        first_line = str(error).strip().splitlines()[:1] or [""]
-        raise ModelError(
-            f"model {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {first_line[0]}"
-        ) from error
+    with loading(f"model {spec!r} cannot be loaded from {folder}"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if config.is_encoder_decoder:
+            raise ModelError(f"model {spec!r} is an encoder-decoder; give an encoder")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **attention_of(dtype, device),
+        )
     # A pooler is not used, and checkpoints of other heads lack it; anything else would run on random numbers.
-    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise ModelError(
             f"model {spec!r}: the weights in {folder} lack {len(missing)} parts, first {missing[0]}"

@@ -12,7 +12,7 @@ import torch
 
 from everlearn.models.encoder.rows import RowBatch
 
-__all__ = ["Pooler", "PoolingName"]
+__all__ = ["Pooler", "PoolingName", "slots_of"]
 
 PoolingName = Literal["mean", "cls", "max"]
 
@@ -32,14 +32,14 @@ class Pooler:
         if pooling == "mean":
             # A product with a (segments x slots) matrix a row: cheaper than gathering the slots of each text.
             weights = np.zeros((batch.num_rows, int(batch.segments.max()) + 1, batch.width), np.float32)
-            rows, segments, slots = _slots(batch)
+            rows, segments, slots = slots_of(batch)
             weights[rows, segments, slots] = np.repeat(1 / batch.lengths, batch.lengths)
             self._weights = torch.from_numpy(weights).to(device)
             self._segments = torch.from_numpy(batch.segments).to(device)
         elif pooling == "cls":
             self._offsets = torch.from_numpy(batch.offsets).to(device)
         else:
-            rows, _, slots = _slots(batch)
+            rows, _, slots = slots_of(batch)
             self._flat_slots = torch.from_numpy(rows * batch.width + slots).to(device)
             self._lengths = torch.from_numpy(batch.lengths).to(device)
 
@@ -53,7 +53,7 @@ class Pooler:
         return torch.segment_reduce(tokens, "max", lengths=self._lengths)
 
 
-def _slots(batch: RowBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def slots_of(batch: RowBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, segment and slot of every token, sequence by sequence."""
     lengths = batch.lengths
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -12,7 +12,7 @@ import torch
 from everlearn.errors import ModelError
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.storage.folder import find_model_folder, weights_sha256
-from everlearn.models.storage.quiet import quiet_transformers
+from everlearn.models.storage.quiet import loading
 
 __all__ = ["KindName", "Pretrained", "load_pretrained", "max_length_of"]
 
@@ -83,27 +83,19 @@ def _load_parts(kind: KindName, spec: str, folder: Path, dtype: torch.dtype) -> 
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     auto_model: Any = AutoModelForCausalLM if kind == "causal" else AutoModelForSeq2SeqLM
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            _check_kind(kind, spec, config)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model, loading = auto_model.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    except ModelError:
-        raise
-    except Exception as error:  # transformers raises whatever its file readers raise
-        first_line = str(error).strip().splitlines()[:1] or [""]
-        raise ModelError(
-            f"model {spec!r} cannot be loaded from {folder}: {type(error).__name__}: {first_line[0]}"
-        ) from error
-    lacking = sorted([*loading["missing_keys"], *(str(key) for key in loading["mismatched_keys"])])
+    with loading(f"model {spec!r} cannot be loaded from {folder}"):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        _check_kind(kind, spec, config)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = auto_model.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    lacking = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
     if lacking:
         raise ModelError(
             f"model {spec!r}: the weights in {folder} lack {len(lacking)} parts, first {lacking[0]}"

@@ -1,4 +1,4 @@
-"""Keeping what transformers prints while it loads out of the terminal."""
+"""How transformers is made to load: nothing is printed, and whatever it raises is one kind of error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["quiet_transformers"]
+from everlearn.errors import ModelError
+
+__all__ = ["loading", "quiet_transformers"]
 
 
 @contextmanager
@@ -25,3 +27,23 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def loading(failure: str) -> Iterator[None]:
+    """Load quietly within the block.
+
+    Args:
+        failure: How the message begins where that fails.
+
+    Raises:
+        ModelError: It failed; transformers raises whatever its file readers raise.
+    """
+    try:
+        with quiet_transformers():
+            yield
+    except ModelError:
+        raise
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[:1] or [""]
+        raise ModelError(f"{failure}: {type(error).__name__}: {first_line[0]}") from error

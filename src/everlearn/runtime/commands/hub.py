@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from everlearn.errors import ConfigError, EverlearnError, RunError
+from everlearn.errors import ConfigError, RunError
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.commands.predict import predict_texts
@@ -94,18 +94,7 @@ def tenant_stats(path: Path, tenant: str | None) -> list[TenantStats]:
         RunError: There is no hub, or no such tenant.
     """
     tenants = tenants_at(path)
-    if tenant is not None:
-        return [stats_of(tenants, tenant)]
-    return [_told_of(tenants, name) for name in tenants.names()]
-
-
-def _told_of(tenants: Tenants, name: str) -> TenantStats:
-    try:
-        return stats_of(tenants, name)
-    except EverlearnError as error:  # one of many: the others are told of all the same
-        return TenantStats(
-            tenant=name, examples=None, labels=None, accuracy=None, max_examples=None, problem=str(error)
-        )
+    return [stats_of(tenants, name) for name in (tenants.names() if tenant is None else [tenant])]
 
 
 def remove_tenants(path: Path, tenants: Sequence[str]) -> None:

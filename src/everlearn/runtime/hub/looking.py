@@ -85,23 +85,23 @@ def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = N
         summary: Of its run, where that is open; None: as it was saved last.
 
     Raises:
-        RunError: There is no such tenant.
-        StateError: Its record is damaged.
+        RunError: There is no such tenant. (What is damaged is told as its problem: others are told of too.)
     """
-    record, folder = tenants.record(name), tenants.run_folder(name)
-    problem = None
-    if summary is None and folder.exists():
-        try:
+    if name not in tenants:
+        tenants.record(name)  # says which there are
+    max_examples, problem, found = None, None, dict(summary or {})
+    try:
+        max_examples, folder = tenants.record(name).max_examples, tenants.run_folder(name)
+        if summary is None and folder.exists():
             with Run.open(folder, mode="read") as run:
-                summary = run.stats()
-        except EverlearnError as error:  # one of many: the others are told of all the same
-            problem = str(error)
-    found = summary or {}
+                found = run.stats()
+    except EverlearnError as error:
+        problem = str(error)
     return TenantStats(
         tenant=name,
         examples=found.get("examples"),
         labels=found.get("classes"),
         accuracy=found.get("rolling_accuracy", found.get("rolling_micro_f1")),
-        max_examples=record.max_examples,
+        max_examples=max_examples,
         problem=problem,
     )
