@@ -1,6 +1,6 @@
-"""Peak memory after 20,000 and after 200,000 streamed examples with the same classes.
+"""Peak memory after streams of several lengths with the same classes.
 
-Run: ``python -m benchmarks.memory [--data DIR] [--small 20000] [--large 200000]``
+Run: ``python -m benchmarks.memory [--data DIR] [--examples 20000 60000 200000]``
 
 The texts are those of CLINC150's training part in turn, each time with other ids and one other word in
 ten, so that codes, grams and ids keep being new while the classes stay.
@@ -21,24 +21,22 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Stream both lengths and print the ratio."""
+    """Stream each length and print by how much the peak has grown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
-    parser.add_argument("--small", type=int, default=20_000)
-    parser.add_argument("--large", type=int, default=200_000)
+    parser.add_argument("--examples", type=int, nargs="+", default=[20_000, 60_000, 200_000])
     options = parser.parse_args()
     print(environment_line(), flush=True)
     folder = scratch_folder()
-    peaks = []
-    for num in (options.small, options.large):
+    peaks: list[float] = []
+    for num in options.examples:
         path = folder / f"{num}.jsonl"
         _write_stream(path, num, options.data)
         summary = run_json(["learn", path, "--out", folder / str(num), "--id-field", "id"])
         peaks.append(summary["peak_memory_mb"])
-        print(
-            f"{num:7} examples: peak {peaks[-1]:.1f} MB, {summary['examples_per_second']:.0f}/s", flush=True
-        )
-    print(f"growth {100 * (peaks[1] / peaks[0] - 1):.2f} %")
+        grown = "" if len(peaks) == 1 else f", {100 * (peaks[-1] / peaks[-2] - 1):.2f} % more"
+        rate = summary["examples_per_second"]
+        print(f"{num:7} examples: peak {peaks[-1]:.1f} MB{grown}, {rate:.0f}/s", flush=True)
 
 
 def _write_stream(path: Path, num: int, data: str | None) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "ConfigError",
     "ConfigFileError",
     "EverlearnError",
+    "InUseError",
     "InputError",
     "MissingExtraError",
     "ModelError",
@@ -51,6 +52,10 @@ class RunError(EverlearnError):
     """A run folder is missing, in use, of another format version, or does not fit the command."""
 
     exit_code = 5
+
+
+class InUseError(RunError):
+    """Another process, or another part of this one, has the folder open for writing."""
 
 
 class StateError(EverlearnError):

@@ -43,7 +43,7 @@ def test_it_is_the_solution_of_the_sums(
     monkeypatch.setattr(Solver, "is_remade", False)
     monkeypatch.setattr(ridge, "FLOAT32_CONDITION", 0.0)  # in double precision
     summed = settled(examples, sketch_size=sketch_size)
-    mine, other = few.frozen()._solution, summed.frozen()._solution
+    mine, other = few.frozen().solution, summed.frozen().solution
     assert isinstance(mine, FewSolution)
     assert isinstance(other, Solution)
     assert mine.settings.shrinkage == other.settings.shrinkage
@@ -91,5 +91,5 @@ def test_its_bits_depend_on_the_set_alone(num: int, seed: int, more: int) -> Non
 
 def test_more_examples_than_features_are_solved_from_the_sums() -> None:
     config = ClosedFormConfig.of_size(64, gram_bits=12, sample_size=100)
-    kinds = [type(settled(make_examples(num), config).frozen()._solution) for num in (63, 64, 100, 101)]
+    kinds = [type(settled(make_examples(num), config).frozen().solution) for num in (63, 64, 100, 101)]
     assert kinds == [FewSolution, Solution, Solution, Solution]

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from everlearn.errors import RunError
+from everlearn.errors import InUseError, RunError
 
 __all__ = ["LOCK_NAME", "acquire_lock"]
 
@@ -23,7 +23,8 @@ def acquire_lock(folder: Path) -> IO[str]:
     """Lock a run folder for writing; closing the returned file lets go of it.
 
     Raises:
-        RunError: Another process holds it; the message names it.
+        InUseError: Another process holds it; the message names it.
+        RunError: The folder was removed meanwhile.
         OSError: The folder cannot be written.
     """
     lock = (folder / LOCK_NAME).open("a+", encoding="utf-8")
@@ -33,7 +34,7 @@ def acquire_lock(folder: Path) -> IO[str]:
         lock.seek(0)
         holder = _described(lock.read())
         lock.close()
-        raise RunError(f"{folder} is {holder}") from None
+        raise InUseError(f"{folder} is {holder}") from None
     try:
         is_gone = not os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK_NAME).stat())
     except FileNotFoundError:

@@ -98,6 +98,22 @@ class RunLearner(ABC):
         """
         return None
 
+    def packed(self, predictor: Predictor) -> State | None:
+        """What a snapshot, of this learner or another of its kind, predicts by; None: nothing can be packed.
+
+        It is derived, for the same version of everlearn to take up (``unpacked``) without computing anything.
+        """
+        return None
+
+    def unpacked(self, state: State) -> Predictor:
+        """A snapshot that was packed: it predicts by the tensors as they are given, which are not copied.
+
+        Raises:
+            ConfigError: It is of other sizes or of another coder.
+            KeyError, ValueError: It is none, or of another version of everlearn.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing that can be packed")
+
     def refresh(self) -> None:
         """Do now what the next prediction would have to do first."""
 

@@ -15,6 +15,7 @@ from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
+from everlearn.runtime.fold.published import publish_head
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
@@ -87,6 +88,7 @@ class Run:
         self._lock = RLock()
         self._predictors = Predictors(folder, config, self._lock, self._reading)
         self._is_changing = False
+        self._published: Served | None = None  # to other processes
         self._keeps_folder = True
         self._is_closed = False
         # A crash may have come between the newest step and its checkpoint.
@@ -189,6 +191,23 @@ class Run:
         """
         self._folder.task.check_predicts(str(self.path))
         return self._predictors.now()
+
+    def publish(self) -> bool:
+        """Write what predicts now to a file that other processes predict by, see ``everlearn.Hub``.
+
+        It is withdrawn before the run changes. The run is open for writing.
+
+        Returns:
+            False: what predicts is no file's to hold: it learns by gradients, or nothing was learned.
+
+        Raises:
+            StorageError: It cannot be written; nothing is published then.
+        """
+        with self._turn() as session:
+            served = self.predictor()
+            if self._published is not served:
+                self._published = served if publish_head(self._folder, session.live.learner, served) else None
+            return self._published is not None
 
     # Learning
 
@@ -376,6 +395,7 @@ class Run:
 
     def _change(self, work: Callable[[LearnSession], StepOutcome]) -> StepOutcome:
         with self._turn() as session:
+            self._withdraw()
             before = self._newest_version()
             try:
                 outcome = work(session)
@@ -411,6 +431,7 @@ class Run:
             of_the_folder: It leaves the session's own learner alone.
         """
         with self._turn() as session:
+            self._withdraw()
             before = self._history()
             try:
                 outcome = work(session)
@@ -423,6 +444,12 @@ class Run:
             if self._history() != before:
                 self._restart()
             return outcome
+
+    def _withdraw(self) -> None:
+        """Let no process take up any more what predicts now."""
+        if self._published is not None:
+            self._folder.withdraw_published()
+            self._published = None
 
     @contextmanager
     def _turn(self) -> Iterator[LearnSession]:

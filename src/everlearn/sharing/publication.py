@@ -140,6 +140,10 @@ class Publication:
         self._path = folder / _CURRENT / name
         self._known: tuple[tuple[int, int], MappedWeights] | None = None
 
+    def exists(self) -> bool:
+        """Whether there is a current version."""
+        return self._path.exists()
+
     def now(self) -> MappedWeights | None:
         """The current version, verified; the same object as long as it is current. None: there is none.
 

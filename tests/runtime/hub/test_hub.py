@@ -11,20 +11,17 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.hub.tenants import LABELS, same, some
 from tests.runtime.word_pairs import write_encoder
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
 from everlearn.runtime.commands.hub import add_tenants, tenant_stats
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.run import Run
-from everlearn.types import Example, Prediction
-
-LABELS = ("bill", "card", "loan")
-WORDS = [f"w{k}" for k in range(20)]
+from everlearn.types import Example
 
 
 @pytest.fixture(scope="module")
@@ -41,26 +38,6 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def some(tenant: str, first: int, count: int) -> list[Example]:
-    return [
-        Example(
-            id=f"{tenant}-{k}",
-            text=f"{WORDS[(7 * k + len(tenant)) % 20]} {WORDS[3 * k % 20]} {tenant}",
-            target=LABELS[(k + ord(tenant[-1])) % 3],
-        )
-        for k in range(first, first + count)
-    ]
-
-
-def same(one: Prediction, other: Prediction) -> bool:
-    return (
-        one.label == other.label
-        and one.labels == other.labels
-        and np.array_equal(one.probabilities, other.probabilities)
-        and one.is_outlier == other.is_outlier
-    )
 
 
 def test_a_walk(tmp_path: Path, options: dict[str, Any]) -> None:
@@ -343,7 +320,13 @@ def test_a_tenant_larger_than_the_budget_predicts_all_the_same(
     with Hub.open(tmp_path / "hub", memory_budget_mb=0.001) as hub:
         for _ in range(2):
             assert hub.predict([("anna", "w1")])[0].label is not None
-        assert hub.memory() == {"resident_tenants": 0, "resident_mb": 0, "open_runs": 0, "not_kept": 2}
+        assert hub.memory() == {
+            "resident_tenants": 0,
+            "resident_mb": 0,
+            "open_runs": 0,
+            "not_kept": 2,
+            "process_ids": [],
+        }
 
 
 def test_what_is_in_use_is_not_removed(tmp_path: Path, options: dict[str, Any]) -> None:

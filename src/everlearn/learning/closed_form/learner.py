@@ -23,13 +23,14 @@ from everlearn.learning.closed_form.live.added_rows import Batch
 from everlearn.learning.closed_form.live.live_ridge import LiveRidge
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.serving import Serving, Settled
+from everlearn.learning.closed_form.packing import pack, unpack
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
 from everlearn.learning.closed_form.solution import SampleScores
 from everlearn.learning.closed_form.solver import Solver
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.run_learner import RunLearner
 from everlearn.memory.hash_sample import Sampled
-from everlearn.types import Example, ForgetReport, Json, Prediction, State, StepReport
+from everlearn.types import Example, ForgetReport, Json, Prediction, Predictor, State, StepReport
 
 __all__ = ["ClosedFormLearner", "Coder"]
 
@@ -167,6 +168,19 @@ class ClosedFormLearner(RunLearner):
     def snapshot(self) -> ClosedFormPredictor | SetPredictor:
         """See RunLearner: solved as ``refresh`` would, which then need not solve again."""
         return self._frozen(self._serving.snapshot())
+
+    def packed(self, predictor: Predictor) -> State | None:
+        """See RunLearner."""
+        assert isinstance(predictor, ClosedFormPredictor | SetPredictor)
+        if predictor.solution is None:
+            return None
+        packed = pack(predictor.solution)
+        return State(packed.tensors, {**packed.data, "identity": self._identity()})
+
+    def unpacked(self, state: State) -> ClosedFormPredictor | SetPredictor:
+        """See RunLearner."""
+        saved_state.require_same(self._identity(), state.data["identity"])
+        return self._predictor(unpack(state), self._coding.features)
 
     def _frozen(self, solution: Settled | LiveRidge[Any] | None) -> ClosedFormPredictor | SetPredictor:
         if isinstance(solution, LiveRidge):

@@ -24,6 +24,9 @@ class ClosedFormPredictor:
         gram_bits: Of the learner.
         codes: Gives the codes of examples.
         featurize: Gives int8 features (B, M) of codes.
+
+    Attributes:
+        solution: As given.
     """
 
     def __init__(
@@ -33,14 +36,14 @@ class ClosedFormPredictor:
         codes: Callable[[Sequence[Example]], list[Code]],
         featurize: Callable[[Sequence[Code]], torch.Tensor],
     ) -> None:
-        self._solution = solution
+        self.solution = solution
         self._gram_bits = gram_bits
         self._codes = codes
         self._featurize = featurize
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example; label None while nothing is learned."""
-        solution = self._solution
+        solution = self.solution
         if not examples or solution is None:
             return [Prediction(None, (), np.zeros(0)) for _ in examples]
         codes = self._codes(examples)

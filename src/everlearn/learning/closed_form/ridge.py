@@ -17,10 +17,12 @@ import torch
 from everlearn.errors import StateError
 from everlearn.learning.closed_form.gram_sums import PANEL_ROWS, GramSums
 from everlearn.learning.closed_form.shrinkage import FLOAT32_CONDITION, Shrinkage
+from everlearn.process_memory import return_free_memory
 
 __all__ = ["CentredGram", "RidgeSolution"]
 
 _BLOCK = 256
+_MANY_FEATURES = 2048
 
 
 class CentredGram:
@@ -36,6 +38,8 @@ class CentredGram:
     def __init__(
         self, sums: GramSums, num_features: int, class_order: list[int], every: int | None = None
     ) -> None:
+        if num_features > _MANY_FEATURES:
+            return_free_memory()  # a matrix of all features, and then its factor: memory peaks here
         self.num_features = num_features
         self.num_examples = sums.num_examples if every is None else int(sums.class_counts_C[every])
         self.sketched = sums.sketched
@@ -122,6 +126,11 @@ class RidgeSolution:
     def num_features(self) -> int:
         """m, the leading features that the solution uses."""
         return len(self.mean_m)
+
+    @property
+    def num_bytes(self) -> int:
+        """How much memory weights and factor take."""
+        return self.weights_mC.nbytes + self.factor_mm.nbytes
 
     def trimmed(self, num_features: int) -> RidgeSolution:
         """The same solution with the factor's leading block only; leverages need no more."""

@@ -25,7 +25,6 @@ from everlearn.learning.closed_form.ridge import CentredGram, RidgeSolution
 from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
 from everlearn.learning.closed_form.statistics.count_sums import CountSums
 from everlearn.learning.closed_form.word_ridge import WordRidge, WordTexts, fit_many
-from everlearn.process_memory import return_free_memory
 from everlearn.types import FloatArray, Json
 
 __all__ = [
@@ -278,8 +277,6 @@ def choose(
     words, words_SC = _fit_words(learned, class_of, len(classes_S), config, is_live=is_live)
     if words is not None:
         others.append(words_SC)
-    if num_features > SEARCH_FEATURES:
-        return_free_memory()  # what follows is where memory peaks
     gram = CentredGram(sums, num_features, order)
     # Left out, the only example of a class is always misjudged; it says nothing of the settings.
     counts_C = np.asarray(sums.class_counts_C)[order]

@@ -7,6 +7,7 @@ checkpoints/*.safetensors states after some steps, so that a start need not fold
 certificates/*.json       of deletions; they name nobody
 trunks/generation-*/      adapters that consolidations tuned, in peft's format
 consolidation/            a tuning that goes on
+published/                what the run predicts by, for other processes to map
 rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for readers
 ```
 """
@@ -48,6 +49,7 @@ __all__ = [
     "GENERAL_FILE",
     "JOURNAL",
     "METRICS",
+    "PUBLISHED",
     "REJECTED",
     "RunFolder",
     "is_run_folder",
@@ -59,6 +61,7 @@ CHECKPOINTS = "checkpoints"
 CERTIFICATES = "certificates"
 TRUNKS = "trunks"
 CONSOLIDATION = "consolidation"
+PUBLISHED = "published"
 METRICS = "metrics.parquet"
 REJECTED = "rejected.jsonl"
 GENERAL_FILE = "general.json"
@@ -164,6 +167,7 @@ class RunFolder:
             opened.callback(found.journal.close)
             folder = cls(path, record, found.journal, lock)
             folder.notes += found.notes
+            folder.withdraw_published()
             folder.remove_leftovers()
             opened.pop_all()
         return folder
@@ -406,6 +410,12 @@ class RunFolder:
         with self.saving():
             self.checkpoints.remove_outdated(always=self._version_files())
 
+    def withdraw_published(self) -> None:
+        """Let nobody take up any more what the run predicts by; who has it goes on with it."""
+        with self.saving():
+            if (self.path / PUBLISHED).exists():
+                shutil.rmtree(self.path / PUBLISHED)
+
     def _version_files(self) -> list[str]:
         return [version.file for version in self.history.versions() if version.file is not None]
 
@@ -424,7 +434,7 @@ class RunFolder:
 
 
 def _remove_own(path: Path) -> None:
-    for name in (CHECKPOINTS, TRUNKS, CONSOLIDATION):
+    for name in (CHECKPOINTS, TRUNKS, CONSOLIDATION, PUBLISHED):
         shutil.rmtree(path / name, ignore_errors=True)
     for entry in path.iterdir():
         temporary = entry.name.startswith(".") and entry.name.endswith(".tmp")

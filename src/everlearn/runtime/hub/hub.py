@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock, RLock
 from typing import IO, Any, Self
 
-import numpy as np
-
-from everlearn.errors import ConfigError, InputError, RunError
+from everlearn.errors import ConfigError, InputError, InUseError, RunError, StateError, StorageError
 from everlearn.journal.durable_files import make_folder, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
-from everlearn.learning.closed_form.config import ClosedFormConfig
+from everlearn.models.encoder.coder import TextCoder
 from everlearn.models.encoder.pool import ModelPool
+from everlearn.runtime.fold.published import publication_of
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.given import given_settings, given_texts
+from everlearn.runtime.hub.asking import Asked, checked_pairs, predict_together
+from everlearn.runtime.hub.heads import Heads
 from everlearn.runtime.hub.looking import FORMAT, RECORD, TenantStats, known_settings, stats_of
-from everlearn.runtime.hub.sizes import head_bytes
+from everlearn.runtime.hub.pool import PredictionPool
 from everlearn.runtime.hub.tenants import TenantRecord, Tenants
 from everlearn.runtime.run import Run
 from everlearn.runtime.step_outcome import StepOutcome
 from everlearn.settings import RunConfig
-from everlearn.sharing.residency import Residency
 from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.types import Example, Json, Prediction
 
 __all__ = ["Hub"]
 
+_LOG = logging.getLogger(__name__)
+
 _MOST_OPEN = 16
 """Runs that are open for learning at once: each holds a journal with its cache, about 5 MB."""
-_SECONDS, _SECONDS_EACH = 0.03, 0.0005
-"""About what it takes to bring a tenant back: by itself, and for each of its examples."""
+_MOST_PROCESSES = 256
 _TASKS = frozenset({"classify", "multilabel"})
 
 
@@ -47,16 +47,23 @@ class Hub:
     breaks is seen by another. What they share is the encoder, once in the memory of the machine, and the
     forward pass of a batch, whosever texts are in it.
 
-    What tenants predict by is kept in memory within a budget, and brought back from their folders when it is
-    asked for. One process at a time has a hub. Its methods may be called from any thread: tenants learn
-    beside each other, and predictions wait for no learning.
+    What tenants predict by is mapped from their folders, within a budget, when it is asked for. One process
+    at a time has a hub. Its methods may be called from any thread: tenants learn beside each other, and
+    predictions wait for no learning.
 
     Attributes:
         path: The folder.
         models: Gives the encoder, which all processes of the machine share.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], lock: IO[str], budget: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Mapping[str, Any],
+        lock: IO[str],
+        budget: int | None,
+        pool: PredictionPool | None = None,
+    ) -> None:
         self.path = path
         self._settings = dict(settings)
         self._config = RunConfig().with_settings(self._settings)
@@ -65,10 +72,10 @@ class Hub:
         self._of_tenant: dict[str, RLock] = {}  # held while a tenant's run is opened, changed or closed
         self._tenants = Tenants(path, is_owner=True)
         self.models = ModelPool(TrunkStore().trunk)
-        self._heads: Residency[Served] = Residency(budget)
+        self._heads = Heads(budget, self.models)
+        self._pool = pool
         self._open: OrderedDict[str, Run] = OrderedDict()
         self._lent: set[str] = set()  # whose runs somebody has within a block
-        self._num_not_kept = 0
         self._is_closed = False
 
     @classmethod
@@ -78,6 +85,7 @@ class Hub:
         settings: Mapping[str, Any] | None = None,
         *,
         memory_budget_mb: float | None = None,
+        processes: int = 0,
     ) -> Hub:
         """Open a hub; where there is none, one is made.
 
@@ -86,7 +94,10 @@ class Hub:
             settings: What runs of new tenants are made with, by dotted path or nested, as of ``Run.open``. A
                 hub keeps those that it was made with.
             memory_budget_mb: For what tenants predict by, all together, in 10⁶ bytes; None: no bound. The
-                encoder comes on top.
+                encoder comes on top, and what the tenants that learned last learn with.
+            processes: Prediction processes, each of one thread; 0: predictions are made in this one, whose
+                threads then have to be shared with what learns. They map the encoder, which is not loaded
+                once more.
 
         Raises:
             ConfigError: A setting is wrong, or differs from one that the hub keeps.
@@ -95,6 +106,9 @@ class Hub:
             StorageError: The folder cannot be made.
         """
         path, given = Path(path), given_settings(settings)
+        is_number = isinstance(processes, int) and not isinstance(processes, bool)
+        if not is_number or not 0 <= processes <= _MOST_PROCESSES:
+            raise ConfigError(f"processes must be from 0 to {_MOST_PROCESSES}, not {processes!r}")
         budget = None
         if memory_budget_mb is not None:
             if isinstance(memory_budget_mb, bool) or not isinstance(memory_budget_mb, int | float):
@@ -123,7 +137,8 @@ class Hub:
                 if known.get(name) != value:
                     has = f"has {known[name]!r}" if name in known else "was made without it"
                     raise ConfigError(f"{name}: {value!r}, but {path} {has}, and keeps what it was made with")
-            hub = cls(path, known, lock, budget)
+            pool = PredictionPool(path, processes, budget) if processes else None
+            hub = cls(path, known, lock, budget, pool)
             opened.pop_all()
             return hub
 
@@ -206,7 +221,10 @@ class Hub:
                         f"tenant {tenant!r} has {held:,} examples and may have {record.max_examples:,}: "
                         f"nothing of this batch of {len(batch):,} was taken"
                     )
-            return run.learn(batch)
+            try:
+                return run.learn(batch)
+            finally:
+                self._publish_to_pool(run)
 
     @contextmanager
     def run(self, tenant: str) -> Iterator[Run]:
@@ -223,10 +241,11 @@ class Hub:
             finally:
                 if is_first:
                     self._lent.discard(tenant)
+                self._publish_to_pool(run)
 
     # Predicting
 
-    def predict(self, asked: Sequence[tuple[str, Example | str]]) -> list[Prediction]:
+    def predict(self, asked: Asked) -> list[Prediction]:
         """What tenants say of examples or texts; texts of all of them are encoded together.
 
         Args:
@@ -239,42 +258,54 @@ class Hub:
             InputError: A text is empty.
             RunError: There is no such tenant.
         """
-        asked = [_pair(one) for one in asked]
-        examples = given_texts([example for _, example in asked])
-        places: dict[str, list[int]] = {}
-        for place, (tenant, _) in enumerate(asked):
-            places.setdefault(tenant, []).append(place)
+        pairs = checked_pairs(asked)
+        examples = given_texts([example for _, example in pairs])
+        tenants = [tenant for tenant, _ in pairs]
         with self._turns:
             self._check_open()
-        heads = {tenant: self._head(tenant) for tenant in places}
-        examples = self._with_codes(examples, [heads[tenant] for tenant, _ in asked])
-        found: list[Prediction | None] = [None] * len(examples)
-        for tenant, own in places.items():
-            head = heads[tenant]
-            said = _nothing(len(own)) if head is None else head.predict([examples[k] for k in own])
-            for place, prediction in zip(own, said, strict=True):
-                found[place] = prediction
-        return [prediction for prediction in found if prediction is not None]
+        if self._pool is None:
+            return self._predict_here(tenants, examples)
+        return self._predict_in_pool(self._pool, tenants, examples)
 
-    def _with_codes(self, examples: Sequence[Example], heads: Sequence[Served | None]) -> list[Example]:
-        """Texts of tenants that read by the hub's encoder, encoded in one pass."""
-        ready = list(examples)
-        wanting = [
-            place
-            for place, (example, head) in enumerate(zip(examples, heads, strict=True))
-            if head is not None
-            and head.coder is not None
-            and example.code is None
-            and example.text is not None
-        ]
-        if not wanting:
-            return ready
-        coder = load_text_coder(self._config.model, self.models)
-        own = [place for place in wanting if _coder_of(heads[place]) == coder.fingerprint]
-        codes = coder.encode_examples([examples[place] for place in own])
-        for place, code in zip(own, codes, strict=True):
-            ready[place] = replace(examples[place], code=code)
-        return ready
+    def _predict_here(self, tenants: Sequence[str], examples: Sequence[Example]) -> list[Prediction]:
+        heads = {tenant: self._head(tenant) for tenant in dict.fromkeys(tenants)}
+        return predict_together(tenants, examples, heads, self._coder)
+
+    def _predict_in_pool(
+        self, pool: PredictionPool, tenants: Sequence[str], examples: Sequence[Example]
+    ) -> list[Prediction]:
+        """By prediction processes, where they can: what is learning at the moment predicts here."""
+        is_ready = {tenant: self._is_published(tenant) for tenant in dict.fromkeys(tenants)}
+        there, here = list[int](), list[int]()
+        for place, (tenant, example) in enumerate(zip(tenants, examples, strict=True)):
+            is_text = example.text is not None and example.code is None
+            (there if is_text and is_ready[tenant] else here).append(place)
+        found: dict[int, Prediction] = {}
+        if there:
+            answers = pool.predict([(tenants[k], str(examples[k].text)) for k in there])
+            for place, answer in zip(there, answers, strict=True):
+                if answer is None:  # it has begun to learn meanwhile
+                    here.append(place)
+                else:
+                    found[place] = answer
+        if here:
+            found |= zip(
+                here, self._predict_here([tenants[k] for k in here], [examples[k] for k in here]), strict=True
+            )
+        return [found[place] for place in range(len(tenants))]
+
+    def _is_published(self, tenant: str) -> bool:
+        """Whether other processes can predict for a tenant; it is seen to where it is at rest."""
+        with self._turns:
+            if tenant in self._open:
+                return self._is_there(tenant)
+        return self._is_there(tenant) or (self._head(tenant) is not None and self._is_there(tenant))
+
+    def _is_there(self, tenant: str) -> bool:
+        return tenant in self._tenants and publication_of(self._tenants.run_folder(tenant)).exists()
+
+    def _coder(self) -> TextCoder:
+        return load_text_coder(self._config.model, self.models)
 
     # All together
 
@@ -295,13 +326,15 @@ class Hub:
         """What is in memory: tenants that predict from there, their bytes (estimated), and runs open.
 
         ``not_kept`` counts how often a tenant was larger than the whole budget, and was not kept for that.
+        ``process_ids`` are of the prediction processes that nobody is asking at the moment.
         """
         with self._turns:
             return {
                 "resident_tenants": len(self._heads),
                 "resident_mb": round(self._heads.num_bytes / 1e6, 3),
                 "open_runs": len(self._open),
-                "not_kept": self._num_not_kept,
+                "not_kept": self._heads.num_not_kept,
+                "process_ids": [] if self._pool is None else self._pool.process_ids(),
             }
 
     def save(self) -> None:
@@ -323,6 +356,8 @@ class Hub:
             runs = list(self._open.items())
         with ExitStack() as closing:
             closing.callback(self._lock_file.close)
+            if self._pool is not None:
+                closing.callback(self._pool.close)
             for name, run in runs:
                 closing.callback(self._let_go, name, run)
 
@@ -334,6 +369,8 @@ class Hub:
 
     def _let_go(self, name: str, run: Run) -> None:
         with self._of_tenant[name]:
+            if not run.is_closed:
+                self._publish(run)
             run.close()
 
     @contextmanager
@@ -365,7 +402,7 @@ class Hub:
         with self._turns:
             self._open[name] = run
             self._open.move_to_end(name)
-            self._heads.drop(name)  # what it predicts by changes now
+            self._heads.drop(name)  # what it predicts by is the run's from here on
             others = list(self._open)[: max(0, len(self._open) - _MOST_OPEN)]
         for other in others:
             own = self._of_tenant[other]
@@ -382,34 +419,25 @@ class Hub:
         return Run.open(folder, settings, models=self.models)
 
     def _close(self, name: str) -> None:
-        """Close a run, which goes on predicting from memory."""
+        """Close a run; what it predicts by stays published."""
         run = self._open.get(name)
         if run is None:
             return
-        head = None
-        if not run.is_closed and (num := run.held().num_examples):
-            head = self._kept(name, run, _SECONDS + num * _SECONDS_EACH)
+        if not run.is_closed:
+            self._publish(run)
         with self._turns:
             del self._open[name]
-        if head is None:
-            self._put_away(name)
         run.close()
 
-    def _kept(self, name: str, run: Run, seconds: float) -> Served:
-        """What a run predicts by, in memory from now on if there is room.
+    def _publish(self, run: Run) -> None:
+        try:
+            run.publish()
+        except StorageError as error:  # it is opened again, then, for each prediction
+            _LOG.warning("%s", error)
 
-        Args:
-            name: The tenant's.
-            run: Its run.
-            seconds: What it takes to bring it back.
-        """
-        head, held = run.predictor(), run.held()
-        config = ClosedFormConfig.from_json(held.learner.config)
-        size = head_bytes(held.num_examples, held.num_labels, held.learner.dense_size or 0, config)
-        with self._turns:
-            gone = self._heads.put(name, head, size, cost=seconds)
-            self._num_not_kept += any(one is head for one in gone)
-        return head
+    def _publish_to_pool(self, run: Run) -> None:
+        if self._pool is not None and not run.is_closed:
+            self._publish(run)
 
     def _head(self, name: str) -> Served | None:
         """What a tenant predicts by; None: it has learned nothing."""
@@ -418,26 +446,34 @@ class Hub:
             return found
         with self._turn(name):
             record = self._tenants.record(name)
-            found = self._in_memory(name)  # another thread may have brought it back
-            if found is not None or not self._tenants.run_folder(name).exists():
+            found, folder = self._in_memory(name), self._tenants.run_folder(name)
+            if found is not None or not folder.exists():  # another thread may have brought it back
                 return found
             self._put_away(name)  # a run that closed itself
-            started = time.perf_counter()
-            # Opened for writing: what a crash left is brought to its newest step.
-            with self._opened(record) as run:
-                seconds = time.perf_counter() - started
-                return self._kept(name, run, seconds) if run.held().num_examples else None
+            try:
+                # Opened for writing: what a crash left is brought to its newest step.
+                with self._opened(record) as run:
+                    served = run.predictor() if run.held().num_examples else None
+                    self._publish(run)
+            except InUseError:  # another process changes it at the moment
+                with Run.open(folder, mode="read", models=self.models) as run:
+                    return run.predictor()
+            return self._heads.get(name, folder) or served
 
     def _in_memory(self, name: str) -> Served | None:
+        """By an open run, or by what a closed one has published."""
         with self._turns:
             self._check_open()
             run = self._open.get(name)
-            if run is None:
-                return self._heads.get(name)
         try:
-            return run.predictor()  # beside whatever it learns
+            if run is not None:
+                return run.predictor()  # beside whatever it learns
+            return self._heads.get(name, self._tenants.run_folder(name)) if name in self._tenants else None
         except RunError:
             return None  # it has just been closed
+        except StateError as error:
+            _LOG.warning("%s", error)  # it is made anew
+            return None
 
     def _put_away(self, name: str) -> None:
         with self._turns:
@@ -445,20 +481,6 @@ class Hub:
             run = self._open.pop(name, None)
         if run is not None:
             run.close()
-
-
-def _pair(asked: tuple[str, Example | str]) -> tuple[str, Example | str]:
-    if not isinstance(asked, tuple | list) or len(asked) != 2:
-        raise InputError(f"give pairs of a tenant and a text or example, not {asked!r}")
-    return asked[0], asked[1]
-
-
-def _coder_of(head: Served | None) -> str | None:
-    return None if head is None else head.coder
-
-
-def _nothing(num: int) -> list[Prediction]:
-    return [Prediction(None, (), np.zeros(0)) for _ in range(num)]
 
 
 def _foreign(path: Path) -> str | None:

@@ -23,6 +23,9 @@ class SetPredictor:
         solution: The solution; None while nothing is learned.
         codes: Gives the codes of examples.
         featurize: Gives int8 features (B, M) of codes.
+
+    Attributes:
+        solution: As given.
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class SetPredictor:
         codes: Callable[[Sequence[Example]], list[Code]],
         featurize: Callable[[Sequence[Code]], torch.Tensor],
     ) -> None:
-        self._solution = solution
+        self.solution = solution
         self._codes = codes
         self._featurize = featurize
 
@@ -40,7 +43,7 @@ class SetPredictor:
 
         Probabilities are of each label by itself, and do not sum to 1.
         """
-        solution = self._solution
+        solution = self.solution
         if not examples or solution is None:
             return [Prediction(None, (), np.zeros(0)) for _ in examples]
         features_BM = self._featurize(self._codes(examples))

@@ -8,7 +8,7 @@ Legend: B examples, S members of the sample, M features, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,18 +67,24 @@ class SetSolution:
     Attributes:
         labels: By name.
         counts_C: Examples of each class.
-        ridge: Gives scores (B, C) of features.
-        outliers: Gives outlier scores (B,) of features.
+        ridge: Ridge expert.
+        outliers: The one that outliers are told by.
         settings: Chosen settings.
-        num_bytes: About how much memory it takes.
+        leverage_features: Leading features that a solution of the sums tells outliers by.
     """
 
     labels: tuple[str, ...]
     counts_C: npt.NDArray[np.int64]
-    ridge: Callable[[torch.Tensor], torch.Tensor]
-    outliers: Callable[[torch.Tensor], torch.Tensor]
+    ridge: RidgeSolution | FreshRidge
+    outliers: RidgeSolution | FreshRidge
     settings: SetSettings
-    num_bytes: int
+    leverage_features: int
+
+    @property
+    def num_bytes(self) -> int:
+        """About how much memory it takes."""
+        experts = {id(one): one for one in (self.ridge, self.outliers)}
+        return sum(one.num_bytes for one in experts.values())
 
     @classmethod
     def of_sums(
@@ -87,15 +93,7 @@ class SetSolution:
     ) -> SetSolution:  # fmt: skip
         """By a solution of the sums."""
         trimmed = ridge.trimmed(leverage_features)
-        size = trimmed.weights_mC.nbytes + trimmed.factor_mm.nbytes
-        return cls(
-            tuple(names[1:]),
-            counts_C,
-            trimmed.scores,
-            lambda features: trimmed.leverages(features, leverage_features),
-            settings,
-            size,
-        )
+        return cls(tuple(names[1:]), counts_C, trimmed, trimmed, settings, leverage_features)
 
     @classmethod
     def of_few(
@@ -103,14 +101,7 @@ class SetSolution:
         leading: FreshRidge, settings: SetSettings,
     ) -> SetSolution:  # fmt: skip
         """By the examples themselves, and by their leading features."""
-        return cls(
-            tuple(names[1:]),
-            counts_C,
-            lambda features: ridge.scores(ridge.see(features)),
-            lambda features: leading.leverages(leading.see(features)),
-            settings,
-            ridge.num_bytes + leading.num_bytes,
-        )
+        return cls(tuple(names[1:]), counts_C, ridge, leading, settings, 0)
 
     def assess(self, features_BM: torch.Tensor, counts_BH: sp.csr_matrix) -> tuple[FloatArray, FloatArray]:
         """Probabilities (B, C) of the labels, and outlier scores (B,)."""
@@ -118,10 +109,21 @@ class SetSolution:
         probabilities, outliers = [], []
         for start in range(0, len(features_BM), _ROWS_AT_ONCE):
             part = features_BM[start : start + _ROWS_AT_ONCE]
-            scores_BC = self.ridge(part).double().cpu().numpy()[:, 1:]
+            scores_BC = self._scores(part).double().cpu().numpy()[:, 1:]
             probabilities.append(self.settings.calibration.probabilities(scores_BC, self.labels, shares_C))
-            outliers.append(self.outliers(part).double().cpu().numpy())
+            outliers.append(self._leverages(part).double().cpu().numpy())
         return np.concatenate(probabilities), np.concatenate(outliers)
+
+    def _scores(self, features_BM: torch.Tensor) -> torch.Tensor:
+        ridge = self.ridge
+        if isinstance(ridge, RidgeSolution):
+            return ridge.scores(features_BM)
+        return ridge.scores(ridge.see(features_BM))
+
+    def _leverages(self, features_BM: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.outliers, RidgeSolution):
+            return self.outliers.leverages(features_BM, self.leverage_features)
+        return self.outliers.leverages(self.outliers.see(features_BM))
 
 
 def choose_of_sums(

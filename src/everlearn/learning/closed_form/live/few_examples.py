@@ -17,12 +17,30 @@ from everlearn.learning.closed_form.live.fresh_words import FreshWords
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts
 from everlearn.learning.closed_form.mixture import Mixture, fit_mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
-from everlearn.learning.closed_form.remade import Remade
+from everlearn.learning.closed_form.remade import Kept, Remade
 from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
 from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import FloatArray
 
-__all__ = ["FewExamples", "Judged"]
+__all__ = ["FeatureRows", "FewExamples", "Judged"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRows:
+    """Gives features of examples, or the leading ones of them.
+
+    Attributes:
+        features: All of them, int8 (N, M).
+        num_features: How many; None: all.
+    """
+
+    features: Remade[torch.Tensor] | Kept[torch.Tensor]
+    num_features: int | None = None
+
+    def __call__(self) -> torch.Tensor:
+        """int8 (N, m)."""
+        features_NM = self.features.get()
+        return features_NM if self.num_features is None else features_NM[:, : self.num_features]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +75,10 @@ class FewExamples:
 
     def products(self, num_features: int | None = None) -> ExactProducts:
         """Products of the features, or of the leading ones."""
-        features = self.features
+        rows = FeatureRows(self.features, num_features)
         if num_features is None:
-            return ExactProducts(features.get, self.sketched)
-        sketched = self.sketched[self.sketched < num_features]
-        return ExactProducts(lambda: features.get()[:, :num_features], sketched)
+            return ExactProducts(rows, self.sketched)
+        return ExactProducts(rows, self.sketched[self.sketched < num_features])
 
     def ridge(self, products: ExactProducts, shrinkage: Shrinkage, scale: float | None = None) -> FreshRidge:
         """The ridge expert.

@@ -64,16 +64,17 @@ class FreshBayes:
         self._num_columns = sums_CH.shape[1]
         by_column = sums_CH.tocsc()
         filled = np.flatnonzero(np.diff(by_column.indptr))
-        self._columns_K: IntArray = filled.astype(np.int64)
-        self._starts: IntArray = np.append(by_column.indptr[filled], by_column.indptr[-1]).astype(np.int64)
-        self._classes: IntArray = by_column.indices.astype(np.int64)
-        self._sums: FloatArray = by_column.data.astype(np.float64)
+        # As small as they may be: this grows with the words that were seen, of which there is no end.
+        self._columns_K = filled.astype(np.int32)
+        self._starts = _small(np.append(by_column.indptr[filled], by_column.indptr[-1]))
+        self._classes = _small(by_column.indices)
+        self._sums = _small(by_column.data)
         # What came since: sums by column and class, which are one number, ascending. Replaced, never changed.
         self._since_keys: IntArray = np.zeros(0, np.int64)
         self._since_sums: FloatArray = np.zeros(0)
         self._last: tuple[IntArray, _Entries] | None = None  # of the columns that were asked for last
         self._class_totals: FloatArray = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
-        everything = self._entries(self._columns_K)
+        everything = self._entries(filled)
         unseen = self._num_columns - len(filled)
         self._log_sum = float(np.log(everything.totals_U + self._alpha).sum() + unseen * np.log(self._alpha))
         self._correction_sums = _summed(
@@ -174,13 +175,13 @@ class FreshBayes:
     def _entries(self, columns_U: IntArray) -> _Entries:
         """The sums of some columns (unique, ascending)."""
         columns_U = columns_U.astype(np.int64)
-        at_U = np.searchsorted(self._columns_K, columns_U)
+        at_U = np.searchsorted(self._columns_K, columns_U.astype(np.int32))
         is_known_U = at_U < len(self._columns_K)
         is_known_U[is_known_U] = self._columns_K[at_U[is_known_U]] == columns_U[is_known_U]
         starts_U = np.where(is_known_U, self._starts[np.minimum(at_U, len(self._columns_K))], 0)
         stops_U = np.where(is_known_U, self._starts[np.minimum(at_U + 1, len(self._columns_K))], 0)
         places_E, from_E = _ranges(starts_U, stops_U)
-        classes_E, sums_E = self._classes[from_E], self._sums[from_E]
+        classes_E, sums_E = self._classes[from_E].astype(np.int64), self._sums[from_E].astype(np.float64)
         since_keys = self._since_keys
         bounds_2U = np.searchsorted(since_keys, [columns_U * _CLASSES, (columns_U + 1) * _CLASSES])
         new_places, new_from = _ranges(*bounds_2U)
@@ -202,6 +203,12 @@ def _ranges(starts_U: IntArray, stops_U: IntArray) -> tuple[IntArray, IntArray]:
     places_E = np.repeat(np.arange(len(lengths_U)), lengths_U)
     offsets_E = np.arange(len(places_E)) - np.repeat(np.cumsum(lengths_U) - lengths_U, lengths_U)
     return places_E, np.repeat(starts_U, lengths_U) + offsets_E
+
+
+def _small(numbers: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Whole numbers, none of them negative, in 32 bits if they go in."""
+    largest = int(numbers.max(initial=0))
+    return numbers.astype(np.int32 if largest < 2**31 else np.int64)
 
 
 def _summed(places_E: IntArray, values_E: FloatArray, num_places: int) -> FloatArray:

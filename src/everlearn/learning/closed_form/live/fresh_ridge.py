@@ -85,6 +85,15 @@ class FreshRidge:
         copy._rows = self._rows.frozen()
         return copy
 
+    def trimmed(self) -> Self:
+        """As it is now, in buffers without room for more."""
+        copy = self.frozen()
+        copy._rows = self._rows.trimmed()
+        num_since = len(self._rows) - self._num_own
+        copy._means = self._means[:num_since].clone()
+        copy._inputs = None if self._inputs is None or not num_since else self._inputs[:num_since].clone()
+        return copy
+
     def see(self, features_BM: torch.Tensor) -> Seen:
         """Look at examples, given as int8 features."""
         vectors = self._base.vectors(features_BM)

@@ -22,7 +22,7 @@ from everlearn.learning.closed_form.live.signed_rows import SignedRows
 from everlearn.learning.closed_form.word_ridge import STRENGTH, WordRidge, compact
 from everlearn.types import FloatArray
 
-__all__ = ["FreshWords", "SeenWords"]
+__all__ = ["FreshWords", "GramRows", "SeenWords"]
 
 _MOST_LAST = 64  # rows behind the others: joining them is a pass over all
 _FEW = 8  # of so many texts products are taken one by one
@@ -38,7 +38,7 @@ class SeenWords:
         half_RB: Projected onto the rows.
     """
 
-    rows: _Rows
+    rows: GramRows
     base_BC: torch.Tensor
     half_RB: torch.Tensor
 
@@ -53,8 +53,8 @@ class FreshWords:
 
     def __init__(self, base: WordRidge | None, dtype: torch.dtype = torch.float32) -> None:
         self._base = base
-        self._inputs = _Rows.none()
-        self._last_inputs = _Rows.none()  # behind them
+        self._inputs = GramRows.none()
+        self._last_inputs = GramRows.none()  # behind them
         self._solved = SignedRows(torch.zeros(0, dtype=dtype))
 
     @classmethod
@@ -92,7 +92,7 @@ class FreshWords:
             base_BC = self._base.scores(counts_BH)
             openness = np.sqrt(self._base.openness(columns)).astype(np.float32)
             vectors.data *= openness[vectors.indices]
-        rows = _Rows(columns, vectors)
+        rows = GramRows(columns, vectors)
         products = [self._inputs.products(rows), self._last_inputs.products(rows)]
         kernel_RB = self._tensor(np.concatenate(products)).div_(STRENGTH)
         return SeenWords(rows, self._tensor(base_BC), self._solved.project(kernel_RB))
@@ -123,7 +123,7 @@ class FreshWords:
         assert is_added
         self._last_inputs = self._last_inputs.joined(seen.rows)
         if len(self._last_inputs) > _MOST_LAST:
-            self._inputs, self._last_inputs = self._inputs.joined(self._last_inputs), _Rows.none()
+            self._inputs, self._last_inputs = self._inputs.joined(self._last_inputs), GramRows.none()
 
     def without_self(self, classes_S: npt.NDArray[np.int64]) -> FloatArray:
         """Leave-one-out scores (S, C) of the first of few examples, of the given classes."""
@@ -143,7 +143,7 @@ class FreshWords:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
+class GramRows:
     """Sparse vectors, of the columns that they have.
 
     Attributes:
@@ -155,7 +155,8 @@ class _Rows:
     vectors_RK: sp.csr_matrix
 
     @classmethod
-    def none(cls) -> _Rows:
+    def none(cls) -> GramRows:
+        """No rows."""
         return cls(np.zeros(0, np.int64), sp.csr_matrix((0, 0), dtype=np.float32))
 
     def __len__(self) -> int:
@@ -163,10 +164,11 @@ class _Rows:
 
     @property
     def num_bytes(self) -> int:
+        """How much memory they take."""
         vectors = self.vectors_RK
         return int(self.columns_K.nbytes + vectors.data.nbytes + vectors.indices.nbytes)
 
-    def products(self, others: _Rows) -> npt.NDArray[np.float32]:
+    def products(self, others: GramRows) -> npt.NDArray[np.float32]:
         """With each of the others (R, B)."""
         num, vectors = len(self.columns_K), others.vectors_RK
         shape = (num, vectors.shape[0])
@@ -183,7 +185,7 @@ class _Rows:
             return np.asarray(self.vectors_RK @ dense_KB)
         return np.asarray((self.vectors_RK @ sp.csr_matrix((values, (columns, rows)), shape=shape)).toarray())
 
-    def joined(self, *others: _Rows) -> _Rows:
+    def joined(self, *others: GramRows) -> GramRows:
         """These, and the others behind them."""
         rows = [one for one in (self, *others) if len(one)]
         if len(rows) < 2:
@@ -197,4 +199,4 @@ class _Rows:
         starts = np.append(0, np.cumsum(lengths)).astype(np.int32)
         data = np.concatenate([one.data for one in vectors])
         shape = (len(lengths), len(columns_K))
-        return _Rows(columns_K, sp.csr_matrix((data, np.concatenate(columns), starts), shape=shape))
+        return GramRows(columns_K, sp.csr_matrix((data, np.concatenate(columns), starts), shape=shape))

@@ -64,6 +64,15 @@ class SignedRows:
         copy.__dict__.update(self.__dict__)
         return copy
 
+    def trimmed(self) -> Self:
+        """The rows of now, in buffers without room for more, which say the same to the bit."""
+        copy, rows = self.frozen(), self._num_rows
+        # A triangle that is the corner of a buffer is solved in another way: it stays one.
+        columns = rows + (self._factor.shape[1] > rows)
+        copy._factor = self._factor[:rows, :columns].clone()
+        copy._signs, copy._solved = self._signs[:rows].clone(), self._solved[:rows].clone()
+        return copy
+
     def project(self, kernel_RB: torch.Tensor) -> torch.Tensor:
         """L⁻¹ k (R, B) of examples, of whose covariances with the rows ``kernel_RB`` is made: O(R²) each."""
         rows = self._num_rows

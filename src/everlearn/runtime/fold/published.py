@@ -1,0 +1,123 @@
+"""What a run predicts by, as a file that any number of processes map: a head.
+
+A head is derived and complete: nothing of the journal or of a saved state is read to predict by it. It is
+published by who has the run open for writing, and withdrawn before the run is changed and when it is opened
+for writing again. So while there is one it says what the run says, whatever became of the process that
+published it, and nothing outlives here what the run has forgotten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock
+
+from everlearn.errors import StateError
+from everlearn.learning.run_learner import RunLearner
+from everlearn.models.encoder.pool import ModelPool
+from everlearn.runtime.fold.served_learner import Served
+from everlearn.runtime.folder.run_folder import PUBLISHED, RunFolder
+from everlearn.settings import RunConfig
+from everlearn.sharing.publication import Publication, Publisher
+from everlearn.sharing.weight_file import MappedWeights
+from everlearn.tasks.origin import Origin
+from everlearn.tasks.records import LearnerRecord
+from everlearn.tasks.table import task_of
+from everlearn.types import Json, State
+from everlearn.version import __version__
+
+__all__ = ["HeadOpener", "publication_of", "publish_head"]
+
+_HEAD = "head"
+_MOST_LEARNERS = 64
+
+
+def publish_head(folder: RunFolder, learner: RunLearner, served: Served) -> bool:
+    """Publish what a run, which is open for writing, predicts by.
+
+    Args:
+        folder: The run.
+        learner: Its learner.
+        served: What predicts.
+
+    Returns:
+        False: it cannot be a file: it is a learner itself, or reads by another trunk than the run learns by.
+
+    Raises:
+        StorageError: It cannot be written; nothing is published then.
+    """
+    if served.turns is not None or served.coder != learner.coder_fingerprint:
+        return False
+    packed = learner.packed(served.predictor)
+    if packed is None:
+        return False
+    adapter = folder.adapter_folder()
+    about: dict[str, Json] = {
+        "everlearn": __version__,
+        "version": served.version,
+        "coder": served.coder,
+        "config": folder.config.to_mapping(),
+        "learner": folder.learner_record().model_dump(mode="json"),
+        "adapter": None if adapter is None else adapter.relative_to(folder.path).as_posix(),
+        "head": dict(packed.data),
+    }
+    Publisher(folder.path / PUBLISHED).publish(_HEAD, packed.tensors, about)
+    return True
+
+
+def publication_of(run: Path) -> Publication:
+    """What a run publishes, to a reader."""
+    return Publication(run / PUBLISHED, _HEAD)
+
+
+class HeadOpener:
+    """Takes up what runs have published. Any thread may use it.
+
+    What heads are alike in, as those of a hub's tenants are, is made once for all of them.
+
+    Args:
+        models: Gives encoders.
+    """
+
+    def __init__(self, models: ModelPool) -> None:
+        self._models = models
+        self._lock = Lock()
+        self._learners: OrderedDict[str, RunLearner] = OrderedDict()
+
+    def served(self, run: Path, head: MappedWeights) -> Served | None:
+        """What predicts by a head; None: another version of everlearn wrote it.
+
+        Raises:
+            StateError: It is damaged.
+            ConfigError: See ``Task.learner``.
+        """
+        about = head.about
+        if about.get("everlearn") != __version__:
+            return None
+        try:
+            learner = self._learner(run, about)
+            predictor = learner.unpacked(State(head.tensors, about["head"]))
+            version, coder = about["version"], about["coder"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(f"{head.path} is no head: {error}; delete it, and it is made anew") from error
+        return Served(predictor, version, None, coder)
+
+    def _learner(self, run: Path, about: dict[str, Json]) -> RunLearner:
+        """An empty one of the kind that the head is of."""
+        adapter = None if about["adapter"] is None else run / about["adapter"]
+        key = json.dumps([about["config"], about["learner"], None if adapter is None else str(adapter)])
+        with self._lock:
+            known = self._learners.get(key)
+            if known is not None:
+                self._learners.move_to_end(key)
+                return known
+        config = RunConfig.from_mapping(about["config"], place=str(run))
+        record = LearnerRecord.model_validate(about["learner"])
+        origin = Origin(owner=str(run), adapter=adapter, models=self._models)
+        learner = task_of(config).learner(config, record, origin)
+        with self._lock:
+            self._learners[key] = learner
+            while len(self._learners) > _MOST_LEARNERS:
+                self._learners.popitem(last=False)
+        return learner

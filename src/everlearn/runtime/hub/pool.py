@@ -1,0 +1,162 @@
+"""Prediction processes of a hub, which map one encoder and the same heads."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import everlearn
+from everlearn import errors
+from everlearn.errors import EverlearnError, RunError
+from everlearn.runtime.hub.frames import predictions_from, read_frame, write_frame
+from everlearn.types import FloatArray, Json, Prediction
+
+__all__ = ["PredictionPool"]
+
+_LEAST_TEXTS = 4
+"""Of so many a batch is divided among processes: passing them on costs something, too."""
+_SECONDS_TO_END = 5.0
+
+
+class PredictionPool:
+    """Processes that predict for a hub. Any thread may ask; a batch is divided among those that are free.
+
+    A process that was killed is started again, and what it was asked is asked again.
+
+    Args:
+        path: The hub's folder.
+        num_processes: How many.
+        budget: Bytes of heads that each keeps mapped; None: no bound. (Pages are shared, so it is not used as
+            many times.)
+
+    Raises:
+        EverlearnError: They cannot start; the message says why.
+    """
+
+    def __init__(self, path: Path, num_processes: int, budget: int | None = None) -> None:
+        self._arguments = [str(path.resolve())] + ([] if budget is None else [str(budget)])
+        self._num_processes = num_processes
+        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(num_processes, thread_name_prefix="everlearn-pool")
+        started = [_Process(self._arguments) for _ in range(num_processes)]
+        try:
+            for process in started:
+                process.wait_until_ready()
+        except BaseException:
+            for process in started:
+                process.end()
+            raise
+        for process in started:
+            self._free.put(process)
+
+    def predict(self, asked: Sequence[tuple[str, str]]) -> list[Prediction | None]:
+        """What tenants say of texts by what they have published; None where one has published nothing.
+
+        Raises:
+            EverlearnError: As ``HubReader.predict_published``.
+        """
+        num_parts = max(1, min(self._num_processes, len(asked) // _LEAST_TEXTS))
+        if num_parts == 1:
+            return self._ask(asked)
+        parts = list(self._threads.map(self._ask, _parts_of_equal_work(asked, num_parts)))
+        found: list[Prediction | None] = [None] * len(asked)
+        for part, predictions in enumerate(parts):
+            found[part::num_parts] = predictions
+        return found
+
+    def process_ids(self) -> list[int]:
+        """Of the processes that nobody is asking at the moment."""
+        with suppress(queue.Empty):
+            free: list[_Process] = []
+            while True:
+                free.append(self._free.get_nowait())
+        for process in free:
+            self._free.put(process)
+        return sorted(process.pid for process in free)
+
+    def close(self) -> None:
+        """End the processes, each when it has answered."""
+        for _ in range(self._num_processes):
+            self._free.get().end()
+        self._threads.shutdown()
+
+    def _ask(self, asked: Sequence[tuple[str, str]]) -> list[Prediction | None]:
+        process = self._free.get()
+        try:
+            answer = process.ask({"asked": [list(pair) for pair in asked]})
+            if answer is None:  # it was killed
+                process.end()
+                process = _Process(self._arguments)
+                process.wait_until_ready()
+                answer = process.ask({"asked": [list(pair) for pair in asked]})
+            if answer is None:
+                raise RunError("a prediction process ended twice while it was asked; its error is above")
+        finally:
+            self._free.put(process)
+        message, probabilities = answer
+        if "error" in message:
+            raise _error(message)
+        return predictions_from(message["said"], probabilities)
+
+
+class _Process:
+    def __init__(self, arguments: Sequence[str]) -> None:
+        source = str(Path(everlearn.__file__).parent.parent)
+        path = os.environ.get("PYTHONPATH")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "everlearn.runtime.hub.worker", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": source if not path else f"{source}{os.pathsep}{path}"},
+            start_new_session=True,  # Ctrl-C is for the hub to deal with
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_ready(self) -> None:
+        answer = read_frame(self._answers)
+        if answer is None:
+            raise RunError("a prediction process could not be started; its error is above")
+        if "error" in answer[0]:
+            raise _error(answer[0])
+
+    def ask(self, question: Json) -> tuple[Json, FloatArray] | None:
+        """Its answer; None: it has ended."""
+        try:
+            write_frame(self._questions, question)
+        except (BrokenPipeError, ValueError):
+            return None
+        return read_frame(self._answers)
+
+    def end(self) -> None:
+        with suppress(BrokenPipeError):
+            self._questions.close()
+        try:
+            self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._answers.close()
+
+
+def _parts_of_equal_work(asked: Sequence[tuple[str, str]], num_parts: int) -> list[Sequence[tuple[str, str]]]:
+    """Every so manieth: neighbours are often alike in length."""
+    return [asked[part::num_parts] for part in range(num_parts)]
+
+
+def _error(message: Json) -> EverlearnError:
+    kind = getattr(errors, str(message["error"]), None)
+    if not isinstance(kind, type) or not issubclass(kind, EverlearnError):
+        kind = EverlearnError
+    return kind(message["message"])

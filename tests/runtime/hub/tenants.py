@@ -1,0 +1,33 @@
+"""What tenants of a test's hub learn, and what is compared of their predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from everlearn.types import Example, Prediction
+
+LABELS = ("bill", "card", "loan")
+WORDS = [f"w{k}" for k in range(20)]
+
+
+def some(tenant: str, first: int, count: int) -> list[Example]:
+    """So many examples of a tenant's, from one number on."""
+    return [
+        Example(
+            id=f"{tenant}-{k}",
+            text=f"{WORDS[(7 * k + len(tenant)) % 20]} {WORDS[3 * k % 20]} {tenant}",
+            target=LABELS[(k + ord(tenant[-1])) % 3],
+        )
+        for k in range(first, first + count)
+    ]
+
+
+def same(one: Prediction, other: Prediction) -> bool:
+    """Whether two predictions are equal to the bit."""
+    return (
+        one.label == other.label
+        and one.labels == other.labels
+        and np.array_equal(one.probabilities, other.probabilities)
+        and one.outlier_score == other.outlier_score
+        and one.is_outlier == other.is_outlier
+    )
