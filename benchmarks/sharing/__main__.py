@@ -6,6 +6,8 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 * ``mixed``: texts of 64 adapters in one batch, beside one adapter for all, and peft; see ``mixed.py``.
 * ``learners``: language models that learn with adapters on one base; see ``learners.py``.
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
+* ``tenants``: a thousand tenants: memory, latency, traffic in less memory; see ``tenants.py``.
+* ``pool``: prediction processes; see ``pool.py``.
 * ``residency``: what stays in memory, simulated beside LRU and LFU; see ``residency.py``.
 
 Each part prints one line of JSON for each figure.
@@ -17,13 +19,15 @@ import argparse
 import json
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import learners, memory, mixed, publish, residency
+from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants
 
 PARTS = {
     "memory": memory.figures,
     "publish": publish.figures,
     "mixed": mixed.figures,
     "learners": learners.figures,
+    "tenants": tenants.figures,
+    "pool": pool.figures,
     "residency": residency.figures,
 }
 
@@ -38,6 +42,7 @@ def main() -> None:
     parser.add_argument("--publishes", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--tenants", type=int, default=1000)
     parser.add_argument("--learners", type=int, default=8)
     options = parser.parse_args()
     print(environment_line(), flush=True)

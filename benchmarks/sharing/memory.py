@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.command_line import scratch_folder
 from benchmarks.datasets import load_rows
 
-__all__ = ["figures"]
+__all__ = ["figures", "pss_mb"]
 
 
 def figures(options: Namespace) -> Iterator[dict[str, Any]]:
@@ -82,16 +82,16 @@ def _work(store: Path | None, dtype: Any, texts: list[str], everyone: Any, turns
     for text in texts:
         digest.update(coder.encode([text])[0].dense.tobytes())
     everyone.wait()
-    weights, everything = _pss()
+    weights, everything = pss_mb()
     everyone.wait()
     results.put({"weights_mb": weights, "all_mb": everything, "ready_ms": ready, "codes": digest.hexdigest()})
 
 
-def _pss() -> tuple[float, float]:
-    """Of mapped weights, and of everything, in 10⁶ bytes."""
+def pss_mb(process: int | str = "self") -> tuple[float, float]:
+    """PSS of mapped weights, and of everything, in 10⁶ bytes."""
     weights = everything = 0
     is_weights = False
-    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+    for line in Path(f"/proc/{process}/smaps").read_text(encoding="utf-8").splitlines():
         name, _, rest = line.partition(":")
         if "-" in name and " " in name:  # the head of a mapping: addresses, rights, …, path
             is_weights = line.endswith(".weights")

@@ -158,6 +158,12 @@ def test_a_tenant_that_does_not_load_harms_no_other(tmp_path: Path, options: dic
             hub.learn(name, some(name, 0, 6))
     (tmp_path / "hub" / "runs" / "anna" / "run.json").write_text("{")
     with Hub.open(tmp_path / "hub") as hub:
+        assert hub.predict([("anna", "w1")])[0].label is not None  # by what is published, which is whole
+        with pytest.raises((StateError, RunError), match=r"run\.json"):
+            hub.learn("anna", some("anna", 6, 1))
+        assert hub.predict([("ben", "w1")])[0].label is not None
+    shutil.rmtree(tmp_path / "hub" / "runs" / "anna" / "published")
+    with Hub.open(tmp_path / "hub") as hub:
         with pytest.raises((StateError, RunError), match=r"run\.json"):
             hub.predict([("anna", "w1")])
         assert hub.predict([("ben", "w1")])[0].label is not None

@@ -11,7 +11,7 @@ from everlearn.learning.closed_form.label_sets.settings import SetSettings, set_
 from everlearn.learning.closed_form.solution import DueSolve, Settings, settings_from_json
 from everlearn.types import Json
 
-__all__ = ["SolveSchedule"]
+__all__ = ["AnySettings", "SolveSchedule", "any_settings_from_json", "settings_to_json"]
 
 MOST_ROWS = 1024
 """Rows behind a base of many examples: each costs more the more there are, and a base is dear."""
@@ -66,7 +66,7 @@ class SolveSchedule:
     def to_json(self) -> dict[str, Json]:
         """What must be kept so that the next solve comes when it would have come."""
         return {
-            "settings": None if self.settings is None else asdict(self.settings),
+            "settings": None if self.settings is None else settings_to_json(self.settings),
             "chosen_examples": self._chosen_examples,
             "chosen_labels": self._chosen_labels,
         }
@@ -79,10 +79,16 @@ class SolveSchedule:
             settings: Those of the solution that was saved with it: earlier formats have them only there.
         """
         own = saved.get("settings")
-        self.settings = settings if own is None else _from_json(own)
+        self.settings = settings if own is None else any_settings_from_json(own)
         self._chosen_examples = int(saved.get("chosen_examples", saved.get("solved_examples", 0)))
         self._chosen_labels = int(saved.get("chosen_labels", len(saved.get("solved_labels", ()))))
 
 
-def _from_json(saved: Mapping[str, Json]) -> AnySettings:
+def settings_to_json(settings: AnySettings) -> dict[str, Json]:
+    """Settings of either kind, for ``any_settings_from_json``."""
+    return asdict(settings)
+
+
+def any_settings_from_json(saved: Mapping[str, Json]) -> AnySettings:
+    """The inverse of ``settings_to_json``."""
     return set_settings_from_json(saved) if "calibration" in saved else settings_from_json(saved)

@@ -17,7 +17,12 @@ from everlearn.learning.closed_form.few_solution import FewSolution
 from everlearn.learning.closed_form.label_sets.solution import SetSolution
 from everlearn.learning.closed_form.live.added_rows import AddedRows, Batch
 from everlearn.learning.closed_form.live.live_ridge import LiveRidge
-from everlearn.learning.closed_form.live.schedule import SolveSchedule
+from everlearn.learning.closed_form.live.schedule import (
+    AnySettings,
+    SolveSchedule,
+    any_settings_from_json,
+    settings_to_json,
+)
 from everlearn.learning.closed_form.remade import Kept, Remade
 from everlearn.learning.closed_form.saved_solution import solution_from_state, solution_to_state
 from everlearn.learning.closed_form.solution import DueSolve, SampleScores, Solution
@@ -77,6 +82,9 @@ class Serving:
         )
         self._live: _Live | None = None  # where it is not
         self._ahead: LiveRidge[Any] | None = None  # what the next solve will come to, where it was asked for
+        self._settings_ahead: AnySettings | None = (
+            None  # of few: what it will come to
+        )
         self._rows = AddedRows()
         self._schedule = SolveSchedule(self._config)
 
@@ -96,7 +104,7 @@ class Serving:
 
     def note(self, batch: Batch) -> None:
         """Something was learned or taken out: the predictor is to get it before the next prediction."""
-        self._solution = self._ahead = None
+        self._solution = self._ahead = self._settings_ahead = None
         if self._live is not None:
             self._rows.pending.append(batch)
 
@@ -121,7 +129,7 @@ class Serving:
         """Choose settings and solve at full size, so that predictions use everything learned."""
         if self.is_settled:
             return
-        self._live = self._ahead = None  # its memory is needed
+        self._live = self._ahead = self._settings_ahead = None  # their memory is needed
         self._rows = AddedRows()
         if self._solver.is_remade:
             again = self._solver.settled_again()
@@ -148,7 +156,8 @@ class Serving:
         if due is None:
             return
         ahead, self._ahead, self._live = self._ahead, None, None  # their memory is needed for the next
-        live = self._solver.live(due) if ahead is None else ahead
+        live = self._made_ahead(due) if ahead is None else ahead
+        self._settings_ahead = None
         self._rows = AddedRows(len(self._statistics.labels), self._statistics.is_few)
         self._live = self._live_again().holding(live) if self._rows.is_few else Kept(live)
         self._note_solve(due, live)
@@ -170,8 +179,13 @@ class Serving:
         if due is None:
             return self.current
         if self._ahead is None:
-            self._ahead = self._solver.live(due)
+            self._ahead = self._made_ahead(due)
         return self._ahead
+
+    def _made_ahead(self, due: DueSolve[Any]) -> LiveRidge[Any]:
+        """What the next solve comes to; where its settings are known, nothing is chosen once more."""
+        known = self._settings_ahead
+        return self._solver.live(due if known is None else DueSolve(keep=known))
 
     def to_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Json]]:
         """The solved predictor, which is derived but goes on as it is, and what the live one is made of."""
@@ -182,6 +196,9 @@ class Serving:
             "solution": None,
             "live": None,
         }
+        ahead = self._settings_ahead if self._ahead is None else self._ahead.settings
+        if ahead is not None and self._statistics.is_few:
+            data["ahead"] = settings_to_json(ahead)
         if isinstance(self._solution, Kept):  # of few examples it is made again
             solved, data["solution"] = solution_to_state(self._solution.get())
             tensors = {f"{_SOLUTION}{name}": tensor for name, tensor in solved.items()}
@@ -203,6 +220,8 @@ class Serving:
             }
             solution = solution_from_state(solved, data["solution"], device)
         self._schedule.restore(data["schedule"], None if solution is None else solution.settings)
+        if (ahead := data.get("ahead")) is not None:
+            self._settings_ahead = any_settings_from_json(ahead)
         # In an earlier format a solution might be behind what was learned since.
         if solution is not None and data.get("is_settled", True):
             self._solution = Kept(solution)
