@@ -11,8 +11,7 @@ from threading import Lock, RLock
 from typing import IO, Any, Self
 
 from everlearn.errors import ConfigError, InputError, InUseError, RunError, StateError, StorageError
-from everlearn.journal.durable_files import make_folder, storage_errors, write_json
-from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.lock import acquire_lock
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.fold.published import publication_of
@@ -20,7 +19,13 @@ from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.given import given_settings, given_texts
 from everlearn.runtime.hub.asking import Asked, checked_pairs, predict_together
 from everlearn.runtime.hub.heads import Heads
-from everlearn.runtime.hub.looking import FORMAT, RECORD, TenantStats, known_settings, stats_of
+from everlearn.runtime.hub.looking import TenantStats, stats_of
+from everlearn.runtime.hub.opening import (
+    budget_bytes,
+    check_processes,
+    check_tenants_settings,
+    open_folder,
+)
 from everlearn.runtime.hub.pool import PredictionPool
 from everlearn.runtime.hub.tenants import TenantRecord, Tenants
 from everlearn.runtime.run import Run
@@ -36,8 +41,6 @@ _LOG = logging.getLogger(__name__)
 
 _MOST_OPEN = 16
 """Runs that are open for learning at once: each holds a journal with its cache, about 5 MB."""
-_MOST_PROCESSES = 256
-_TASKS = frozenset({"classify", "multilabel"})
 
 
 class Hub:
@@ -106,37 +109,11 @@ class Hub:
             StorageError: The folder cannot be made.
         """
         path, given = Path(path), given_settings(settings)
-        is_number = isinstance(processes, int) and not isinstance(processes, bool)
-        if not is_number or not 0 <= processes <= _MOST_PROCESSES:
-            raise ConfigError(f"processes must be from 0 to {_MOST_PROCESSES}, not {processes!r}")
-        budget = None
-        if memory_budget_mb is not None:
-            if isinstance(memory_budget_mb, bool) or not isinstance(memory_budget_mb, int | float):
-                raise ConfigError(f"memory_budget_mb must be a number, not {memory_budget_mb!r}")
-            budget = int(memory_budget_mb * 1e6)
-            if budget <= 0:
-                raise ConfigError(f"a memory budget of {memory_budget_mb} MB holds nothing")
+        check_processes(processes)
+        budget = budget_bytes(memory_budget_mb)
         with ExitStack() as opened:
-            if not (path / RECORD).exists():
-                _check_settings(given)
-            with storage_errors(path):
-                try:
-                    make_folder(path)
-                except FileExistsError:
-                    raise RunError(f"{path} exists and is not a folder; choose another for the hub") from None
-                record = path / RECORD
-                if not record.exists() and (foreign := _foreign(path)):
-                    raise RunError(f"{path} is not empty and no hub (it holds {foreign}); choose another")
-                lock = opened.enter_context(acquire_lock(path))
-            known = known_settings(path)
-            if known is None:
-                with storage_errors(record):
-                    write_json(record, {"format": FORMAT, "settings": given}, indent=1)
-                known = given
-            for name, value in given.items():
-                if known.get(name) != value:
-                    has = f"has {known[name]!r}" if name in known else "was made without it"
-                    raise ConfigError(f"{name}: {value!r}, but {path} {has}, and keeps what it was made with")
+            known, lock = open_folder(path, given)
+            opened.callback(lock.close)
             pool = PredictionPool(path, processes, budget) if processes else None
             hub = cls(path, known, lock, budget, pool)
             opened.pop_all()
@@ -163,7 +140,7 @@ class Hub:
             RunError: There is one of this name.
         """
         given = given_settings(settings)
-        _check_settings({**self._settings, **given})
+        check_tenants_settings({**self._settings, **given})
         if max_examples is not None and max_examples < 1:
             raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
         with self._turn(tenant):
@@ -481,16 +458,3 @@ class Hub:
             run = self._open.pop(name, None)
         if run is not None:
             run.close()
-
-
-def _foreign(path: Path) -> str | None:
-    return next((entry.name for entry in sorted(path.iterdir()) if entry.name != LOCK_NAME), None)
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    config = RunConfig().with_settings(settings)
-    if config.task not in _TASKS or config.learner.kind != "closed-form":
-        raise ConfigError(
-            "tenants of a hub classify by the closed-form learner (task classify or multilabel); "
-            f"not task {config.task!r} with learner {config.learner.kind!r}"
-        )

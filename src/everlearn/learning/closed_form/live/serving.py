@@ -82,9 +82,7 @@ class Serving:
         )
         self._live: _Live | None = None  # where it is not
         self._ahead: LiveRidge[Any] | None = None  # what the next solve will come to, where it was asked for
-        self._settings_ahead: AnySettings | None = (
-            None  # of few: what it will come to
-        )
+        self._settings_ahead: AnySettings | None = None  # of few: what it will come to
         self._rows = AddedRows()
         self._schedule = SolveSchedule(self._config)
 
