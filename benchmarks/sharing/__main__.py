@@ -8,6 +8,7 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
 * ``tenants``: a thousand tenants: memory, latency, traffic in less memory; see ``tenants.py``.
 * ``pool``: prediction processes; see ``pool.py``.
+* ``tied``: encoders whose layers share weights; see ``tied.py``.
 * ``residency``: what stays in memory, simulated beside LRU and LFU; see ``residency.py``.
 
 Each part prints one line of JSON for each figure.
@@ -17,9 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants
+from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants, tied
 
 PARTS = {
     "memory": memory.figures,
@@ -28,6 +30,7 @@ PARTS = {
     "learners": learners.figures,
     "tenants": tenants.figures,
     "pool": pool.figures,
+    "tied": tied.figures,
     "residency": residency.figures,
 }
 
@@ -43,6 +46,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tenants", type=int, default=1000)
+    parser.add_argument("--unique", type=int, nargs="+", default=[6, 4, 3, 2], help="layers with own weights")
+    parser.add_argument("--ranks", type=int, nargs="+", default=[0, 16])
+    parser.add_argument("--steps", type=int, default=2000, help="of healing")
+    parser.add_argument("--hub", type=Path, help="a hub that an earlier run of that part has made")
     parser.add_argument("--learners", type=int, default=8)
     options = parser.parse_args()
     print(environment_line(), flush=True)

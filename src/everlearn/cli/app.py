@@ -27,6 +27,7 @@ from everlearn.cli.commands.predict import predict
 from everlearn.cli.commands.replay import replay
 from everlearn.cli.commands.report import report
 from everlearn.cli.commands.review import review
+from everlearn.cli.commands.tie import tie
 from everlearn.cli.commands.trunks import trunks
 from everlearn.cli.commands.verify import verify
 from everlearn.cli.setting_options import has_many_settings
@@ -94,6 +95,7 @@ _COMMANDS = (
     verify,
     merge,
     report,
+    tie,
     trunks,
     demo,
 )

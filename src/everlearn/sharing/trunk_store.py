@@ -32,6 +32,7 @@ from everlearn.models.storage.gguf_folder import cache_folder
 from everlearn.models.storage.pretrained import KindName, Pretrained, load_pretrained
 from everlearn.models.storage.quiet import loading
 from everlearn.models.storage.skeleton import all_weights, assembled
+from everlearn.models.tying.structure import tied_structure
 from everlearn.sharing.weight_file import MappedWeights, map_weights, write_weights
 from everlearn.types import Json
 
@@ -328,7 +329,7 @@ def _built(
         attention = attention_of(dtype, torch.device("cpu")) if auto_class == "AutoModel" else {}
 
         def build() -> Any:
-            return getattr(transformers, auto_class).from_config(config, dtype=dtype, **attention)
+            return tied_structure(getattr(transformers, auto_class), config, dtype=dtype, **attention)
 
         model = assembled(build, mapped.tensors, name)
         if model.can_generate() and (folder / "generation_config.json").is_file():

@@ -23,6 +23,7 @@ from torch import Tensor
 from everlearn.errors import ModelError
 from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_dtype
+from everlearn.models.tying.shared_linear import SharedLinear
 
 __all__ = ["Adapter", "load_adapted_trunk", "merge_adapter", "read_adapter", "write_adapter"]
 
@@ -168,7 +169,12 @@ def merge_adapter(base: Trunk, adapter: Adapter, dtype: torch.dtype) -> Trunk:
         for name in adapter.layers:
             down, up = adapter.tensors[f"{name}.lora_A"], adapter.tensors[f"{name}.lora_B"]
             try:
-                weight = base.model.get_submodule(name).weight
+                layer = base.model.get_submodule(name)
+                if isinstance(layer, SharedLinear):
+                    raise ModelError(
+                        f"{base.name} has tied layers: what is added to {name} would be added to others, too"
+                    )
+                weight = layer.weight
                 assert isinstance(weight, Tensor)
                 weight += (adapter.scaling * (up @ down)).to(weight.device)
             except (AttributeError, RuntimeError) as error:

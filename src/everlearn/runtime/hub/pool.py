@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import everlearn
@@ -61,13 +62,19 @@ class PredictionPool:
         Raises:
             EverlearnError: As ``HubReader.predict_published``.
         """
-        num_parts = max(1, min(self._num_processes, len(asked) // _LEAST_TEXTS))
+        # Where others are asking, too, each request is for one process: dividing them all gains nothing.
+        num_parts = max(1, min(self._free.qsize(), len(asked) // _LEAST_TEXTS))
         if num_parts == 1:
             return self._ask(asked)
-        parts = list(self._threads.map(self._ask, _parts_of_equal_work(asked, num_parts)))
+        # A tenant's texts stay together as far as that goes: each tenant has a price of its own.
+        order = sorted(range(len(asked)), key=lambda place: asked[place][0])
+        cuts = [len(order) * k // num_parts for k in range(num_parts + 1)]
+        parts = [order[start:stop] for start, stop in pairwise(cuts)]
+        answers = self._threads.map(self._ask, [[asked[place] for place in part] for part in parts])
         found: list[Prediction | None] = [None] * len(asked)
-        for part, predictions in enumerate(parts):
-            found[part::num_parts] = predictions
+        for part, predictions in zip(parts, answers, strict=True):
+            for place, prediction in zip(part, predictions, strict=True):
+                found[place] = prediction
         return found
 
     def process_ids(self) -> list[int]:
@@ -148,11 +155,6 @@ class _Process:
             self._process.kill()
             self._process.wait()
         self._answers.close()
-
-
-def _parts_of_equal_work(asked: Sequence[tuple[str, str]], num_parts: int) -> list[Sequence[tuple[str, str]]]:
-    """Every so manieth: neighbours are often alike in length."""
-    return [asked[part::num_parts] for part in range(num_parts)]
 
 
 def _error(message: Json) -> EverlearnError:

@@ -1,0 +1,3 @@
+"""Training of models whose layers share weights."""
+
+__all__: list[str] = []

@@ -1,0 +1,164 @@
+"""Healing of a tied encoder: it learns, from texts without labels, to say what the original says.
+
+After each layer its hidden states are to be those of the original (as in TinyBERT, Jiao et al. 2020,
+https://arxiv.org/abs/1909.10351): the loss is the squared distance in units of the original's own variance,
+the mean over all layers. Embeddings stay as they are; all else is trained by AdamW (Loshchilov and Hutter
+2019) with a warm-up and a cosine to zero.
+
+Shapes: B texts, T tokens, L layers, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from everlearn.errors import ConfigError, ModelError
+from everlearn.learning.gradient.schedules import learning_rate_factor
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.tying.structure import layer_stack
+from everlearn.types import State
+
+__all__ = ["Healing", "HealingConfig"]
+
+_BETAS = (0.9, 0.98)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealingConfig:
+    """How to heal.
+
+    Attributes:
+        num_steps: Steps in all, which the learning rate falls over.
+        batch_size: Texts a step.
+        learning_rate: Peak.
+        max_tokens: Most tokens of a text that are looked at.
+        warmup_share: Share of the steps over which the rate rises.
+        weight_decay: Of AdamW.
+    """
+
+    num_steps: int
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    max_tokens: int = 128
+    warmup_share: float = 0.05
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "batch_size", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < 1:
+            raise ConfigError(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
+
+
+class Healing:
+    """Heals step by step. Between steps its state can be saved.
+
+    Args:
+        original: The trunk that it was made of, in float32; stays as it is.
+        model: The tied model, in float32; is trained in place.
+        config: How.
+
+    Attributes:
+        model: As given.
+        num_steps: Steps made.
+    """
+
+    def __init__(self, original: Trunk, model: Any, config: HealingConfig) -> None:
+        self._original, self.model, self._config = original, model, config
+        self.num_steps = 0
+        own = set(layer_stack(model).parameters())
+        self._trained: dict[str, torch.nn.Parameter] = {}
+        for name, parameter in model.named_parameters():  # each once
+            parameter.requires_grad_(parameter in own)
+            if parameter in own:
+                self._trained[name] = parameter
+        self._optimizer = torch.optim.AdamW(
+            self._trained.values(),
+            lr=config.learning_rate,
+            betas=_BETAS,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def step(self, texts: Sequence[str]) -> float:
+        """Learn from texts (B); gives the loss before.
+
+        Raises:
+            ModelError: The loss is not a number any more: the learning rate is too high.
+        """
+        config = self._config
+        factor = learning_rate_factor(
+            self.num_steps,
+            "cosine",
+            warmup_steps=max(1, round(config.warmup_share * config.num_steps)),
+            total_steps=config.num_steps + 1,
+            final_factor=0.0,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+        self.model.train(False)  # what is random in training is no part of what is to be said
+        loss = self._loss(texts)
+        if not bool(torch.isfinite(loss)):
+            step = self.num_steps + 1
+            raise ModelError(f"healing diverged at step {step}: the loss is no number; take a lower rate")
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._trained.values(), 1.0)
+        self._optimizer.step()
+        self.num_steps += 1
+        return float(loss.detach())
+
+    @torch.inference_mode()
+    def loss(self, texts: Sequence[str]) -> float:
+        """How far the tied model's hidden states are from the original's; 0: not at all."""
+        return float(self._loss(texts))
+
+    def state(self) -> State:
+        """All that the next step depends on."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, parameter in self._trained.items():
+            tensors[f"weights.{name}"] = parameter.detach().clone()
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}.{name}"] = value.detach().clone()
+        return State(tensors, {"num_steps": self.num_steps})
+
+    def restore(self, state: State) -> None:
+        """Replace the state by a saved one.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: It is of another model, or damaged.
+        """
+        moments: dict[int, Mapping[str, torch.Tensor]] = {}
+        with torch.no_grad():
+            for place, (name, parameter) in enumerate(self._trained.items()):
+                parameter.copy_(state.tensors[f"weights.{name}"])
+                moments[place] = {
+                    key: state.tensors[f"{key}.{name}"].clone()
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{key}.{name}" in state.tensors
+                }
+        saved = self._optimizer.state_dict()
+        saved["state"] = {place: dict(own) for place, own in moments.items() if own}
+        self._optimizer.load_state_dict(saved)
+        self.num_steps = int(state.data["num_steps"])
+
+    def _loss(self, texts: Sequence[str]) -> torch.Tensor:
+        tokenizer = self._original.tokenizer
+        limit = min(self._config.max_tokens, self._original.max_length)
+        inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        inputs = inputs.to(self._original.device)
+        is_token = inputs["attention_mask"].bool()
+        with torch.inference_mode():
+            wanted = self._original.model(**inputs, output_hidden_states=True).hidden_states[1:]
+        said = self.model(**inputs, output_hidden_states=True).hidden_states[1:]
+        losses = []
+        for one, other in zip(said, wanted, strict=True):
+            target = other[is_token].clone()  # made without gradients, and to be used with them
+            spread = target.var(dim=0).mean().clamp(min=1e-6)
+            losses.append((one[is_token] - target).square().mean() / spread)
+        return torch.stack(losses).mean()

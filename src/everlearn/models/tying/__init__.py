@@ -1,0 +1,3 @@
+"""Models some of whose layers compute with the same weights."""
+
+__all__: list[str] = []

@@ -1,0 +1,336 @@
+"""``tie``: an encoder whose layers share weights, made of one whose layers do not, and healed.
+
+A folder in which a tying goes on has ``tying.json`` (what is tied, and how) and ``tying.safetensors`` (all
+that the next step depends on). When it is done they give way to the model, whose ``config.json`` is written
+last.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch.nn import functional
+
+from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
+from everlearn.journal.lock import LOCK_NAME, acquire_lock
+from everlearn.journal.state_files import read_state_file, write_state_file
+from everlearn.learning.tying.healing import Healing, HealingConfig
+from everlearn.models.encoder.load import Trunk, load_trunk
+from everlearn.models.tying.folder import save_tied
+from everlearn.models.tying.structure import Tying, layer_stack
+from everlearn.models.tying.tie import StartName, layer_bytes, tied
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.listener import SILENT, Listener, Progress
+from everlearn.runtime.threads import use_threads
+from everlearn.settings import RunConfig
+from everlearn.stream.notes import reading_notes
+from everlearn.stream.open import open_source
+from everlearn.stream.source import EndOfStream
+from everlearn.tasks.table import task_of
+from everlearn.types import Json, State
+
+__all__ = ["TieOutcome", "TieRequest", "tie_model"]
+
+_RECORD, _STATE, _KEY = "tying.json", "tying.safetensors", "everlearn.tying"
+_FORMAT = 1
+_HELD_OUT = 256
+"""Texts at the stream's beginning that are measured on, and never learned."""
+_SAVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieRequest:
+    """What to tie.
+
+    Attributes:
+        model: The encoder; see ``load_trunk``.
+        out: Folder of the result; or of a tying that is to go on.
+        unique: How many layers have weights of their own.
+        rank: See ``Tying``.
+        start: See ``tied``.
+        stream: Texts to heal on; None: it is not healed.
+        steps: Steps of healing; the stream is read again where it is too short.
+        batch_size: Texts a step.
+        learning_rate: Peak.
+        settings: Dotted settings of how the stream is read.
+        threads: See ``use_threads``.
+    """
+
+    model: str
+    out: Path
+    unique: int
+    rank: int = 16
+    start: StartName = "mean"
+    stream: str | None = None
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 5e-4
+    settings: dict[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieOutcome:
+    """What came of it.
+
+    Attributes:
+        out: The folder.
+        is_done: Whether the model is there; else the same command goes on.
+        steps: Steps of healing made.
+        layer_mb: Memory of the layers in float32, in 10⁶ bytes.
+        share: The same relative to the original's.
+        loss_before: Of the texts that were held out, before healing; None: there were none.
+        loss_after: The same, now.
+        cosine: Mean cosine of their vectors with the original's, now.
+        notes: How the stream was read.
+    """
+
+    out: Path
+    is_done: bool
+    steps: int
+    layer_mb: float
+    share: float
+    loss_before: float | None
+    loss_after: float | None
+    cosine: float | None
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Json]:
+        """As printed by ``--json``."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+def tie_model(
+    request: TieRequest, *, listener: Listener = SILENT, stop: StopFlag | None = None
+) -> TieOutcome:
+    """Tie a model's layers, heal it, and write it; goes on where it was interrupted.
+
+    Raises:
+        ConfigError: A setting is wrong, or differs from those of the tying that is to go on.
+        RunError: The folder holds something else.
+        ModelError: The model cannot be loaded, or its layers cannot be tied.
+        InputError: The stream cannot be read, or has too few texts.
+        StateError: What was saved of the tying is damaged.
+        StorageError: The folder cannot be written.
+    """
+    use_threads(request.threads)
+    config = HealingConfig(
+        num_steps=request.steps, batch_size=request.batch_size, learning_rate=request.learning_rate
+    )
+    listener.stage("loading the model")
+    original = load_trunk(request.model, dtype="float32")
+    num_layers = len(layer_stack(original.model))
+    tying = Tying.even(num_layers, request.unique, request.rank)
+    out = request.out
+    record = _described(request, original, tying, config)
+    with ExitStack() as opened:
+        with storage_errors(out):
+            make_folder(out)
+            opened.enter_context(acquire_lock(out))
+            saved = _saved(out, record)
+            write_json(out / _RECORD, record, indent=1)
+        model = tied(original.model, tying, request.start)
+        share = layer_bytes(model) / layer_bytes(original.model)
+        work = _Work(request, original, Healing(original, model, config), saved, listener, stop or StopFlag())
+        work.run()
+        if work.is_done:
+            listener.stage("writing the model")
+            with storage_errors(out):
+                _finish(out, original, model)
+        return TieOutcome(
+            out=out,
+            is_done=work.is_done,
+            steps=work.healing.num_steps,
+            layer_mb=layer_bytes(model) / 1e6,
+            share=share,
+            loss_before=work.loss_before,
+            loss_after=work.loss_now(),
+            cosine=work.cosine(),
+            notes=work.notes,
+        )
+
+
+class _Work:
+    """Healing from where it stands to its end, or until it is asked to stop."""
+
+    def __init__(
+        self,
+        request: TieRequest,
+        original: Trunk,
+        healing: Healing,
+        saved: State | None,
+        listener: Listener,
+        stop: StopFlag,
+    ) -> None:
+        self._request, self._original, self.healing = request, original, healing
+        self._listener, self._stop = listener, stop
+        self._held_out: list[str] = []
+        self.notes: list[str] = []
+        self.loss_before: float | None = None
+        self.is_done = request.stream is None
+        if saved is not None:
+            try:
+                healing.restore(saved)
+                self.loss_before = float(saved.data["loss_before"])
+            except (KeyError, ValueError, RuntimeError, TypeError) as error:
+                raise StateError(
+                    f"{request.out / _STATE} is damaged: {error}; delete {request.out} and begin anew"
+                ) from error
+
+    def run(self) -> None:
+        """Make the steps that are left."""
+        request, healing = self._request, self.healing
+        if request.stream is None:
+            return
+        texts = self._texts(request.stream)
+        self._held_out = list(islice(texts, _HELD_OUT))
+        if len(self._held_out) < _HELD_OUT:
+            raise InputError(
+                f"{request.stream} has {len(self._held_out)} texts: {_HELD_OUT} are held out to measure by, "
+                "so give a stream with more"
+            )
+        if self.loss_before is None:
+            self.loss_before = self.loss_now()
+        self._listener.stage("healing")
+        for _ in range(healing.num_steps):
+            list(islice(texts, request.batch_size))
+        saved_at = time.monotonic()
+        while healing.num_steps < request.steps and not self._stop.requested:
+            started = time.monotonic()
+            loss = healing.step(list(islice(texts, request.batch_size)))
+            now = time.monotonic()
+            self._listener.progress(
+                Progress(
+                    examples=healing.num_steps,
+                    total=request.steps,
+                    examples_per_second=request.batch_size / max(now - started, 1e-9),
+                    rolling_text=f"loss {loss:.4f}",
+                )
+            )
+            if now - saved_at > _SAVE_SECONDS:
+                self._save()
+                saved_at = now
+        self.is_done = healing.num_steps >= request.steps
+        if not self.is_done:
+            self._save()
+
+    def loss_now(self) -> float | None:
+        """Of the texts that are held out."""
+        return self.healing.loss(self._held_out) if self._held_out else None
+
+    def cosine(self) -> float | None:
+        """Of their mean-pooled last hidden states with the original's."""
+        if not self._held_out:
+            return None
+        models = self.healing.model, self._original.model
+        own, other = (_vectors(self._original, model, self._held_out) for model in models)
+        return float(functional.cosine_similarity(own, other).mean())
+
+    def _texts(self, spec: str) -> Iterator[str]:
+        """The stream's texts, from its beginning again where it ends."""
+        config = RunConfig().with_settings(self._request.settings)
+        source = open_source(spec, task_of(config).source_config(config.stream, with_targets=False))
+        while True:
+            reader, num_texts = source.open(), 0
+            try:
+                while True:
+                    for example in reader.next_batch(256):
+                        if example.text is not None:
+                            num_texts += 1
+                            yield example.text
+            except EndOfStream:
+                pass
+            finally:
+                reader.close()
+            self.notes = list(reading_notes(source))
+            if num_texts <= _HELD_OUT:
+                return
+
+    def _save(self) -> None:
+        state, path = self.healing.state(), self._request.out / _STATE
+        data = {**state.data, "loss_before": self.loss_before}
+        with storage_errors(path), replacing(path) as temporary:
+            write_state_file(temporary, _KEY, data, state.tensors)
+
+
+@torch.inference_mode()
+def _vectors(trunk: Trunk, model: Any, texts: list[str]) -> torch.Tensor:
+    limit = min(128, trunk.max_length)
+    inputs = trunk.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+    inputs = inputs.to(trunk.device)
+    states, mask = model(**inputs)[0], inputs["attention_mask"][:, :, None]
+    return torch.as_tensor((states * mask).sum(dim=1) / mask.sum(dim=1))
+
+
+def _described(request: TieRequest, original: Trunk, tying: Tying, config: HealingConfig) -> dict[str, Json]:
+    """What the result depends on, as JSON reads it back."""
+    return {
+        "format": _FORMAT,
+        "model": original.name,
+        "sha256": original.sha256,
+        "groups": list(tying.groups),
+        "rank": tying.rank,
+        "start": request.start,
+        "stream": request.stream,
+        "healing": None if request.stream is None else asdict(config),
+    }
+
+
+def _saved(out: Path, record: dict[str, Json]) -> State | None:
+    """What was saved of the same tying; None: nothing was.
+
+    Raises:
+        ConfigError: Another one goes on in the folder.
+        RunError: The folder holds something else.
+        StateError: It is damaged.
+    """
+    if not (out / _RECORD).exists():
+        foreign = next((entry.name for entry in sorted(out.iterdir()) if entry.name != LOCK_NAME), None)
+        if foreign is not None:
+            raise RunError(f"{out} is not empty (it holds {foreign}); choose another folder with --out")
+        return None
+    try:
+        known = json.loads((out / _RECORD).read_text(encoding="utf-8"))
+        differing = next((key for key in record if known.get(key) != record[key]), None)
+        if differing is not None:
+            raise ConfigError(
+                f"in {out} another tying goes on, with {differing} {known.get(differing)!r} and not "
+                f"{record[differing]!r}: give the same, or choose another folder with --out"
+            )
+        if not (out / _STATE).exists():
+            return None
+        data, tensors = read_state_file(out / _STATE, _KEY)
+        return State(tensors, data)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise StateError(f"what is saved in {out} is damaged: {error}; delete it and begin anew") from error
+
+
+def _finish(out: Path, original: Trunk, model: Any) -> None:
+    """Write the model as an encoder with pooling and length; then nothing is left of the tying."""
+    mode = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[original.pooling]
+    make_folder(out / "1_Pooling")
+    write_json(out / "1_Pooling" / "config.json", {f"pooling_mode_{mode}": True})
+    write_json(out / "sentence_bert_config.json", {"max_seq_length": original.max_length})
+    parts = {"Transformer": "", "Pooling": "1_Pooling"}
+    write_json(
+        out / "modules.json",
+        [
+            {"idx": k, "name": str(k), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for k, (kind, path) in enumerate(parts.items())
+        ],
+    )
+    save_tied(out, model, original.tokenizer)
+    for name in (_STATE, _RECORD, LOCK_NAME):
+        (out / name).unlink(missing_ok=True)
