@@ -23,6 +23,7 @@ from everlearn.models.storage.adapters import load_adapted_trunk
 from everlearn.runtime.commands.evaluate import evaluate_run
 from everlearn.runtime.commands.learn import LearnRequest, learn_stream
 from everlearn.runtime.commands.predict import predict_texts
+from everlearn.runtime.commands.tie import TieRequest, tie_model
 from everlearn.runtime.consolidation.consolidate import ConsolidateOutcome, consolidate_run
 from everlearn.runtime.consolidation.trunk_tuning import TuningStoppedError
 from everlearn.runtime.deletion.forget import forget_in_run
@@ -454,3 +455,11 @@ def test_stopped_while_encoding(material: Path, run: Path, adopted: tuple[Path, 
         consolidate_run(run, CONFIG, stop=stop, listener=Impatient())
     assert fingerprint(material, run) == fingerprint(material, material / "learned")
     assert consolidate_run(run, CONFIG).fingerprint_after == adopted[1].fingerprint_after
+
+
+def test_an_encoder_whose_layers_share_weights_is_not_tuned(material: Path, tmp_path: Path) -> None:
+    """What is tuned could not be merged: it is told before anything is."""
+    tie_model(TieRequest(model=str(material / "encoder"), out=tmp_path / "tied", unique=1))
+    learn(material, "train.jsonl", tmp_path / "run", **{"model.name": str(tmp_path / "tied")})
+    with pytest.raises(RunError, match="share weights"):
+        consolidate_run(tmp_path / "run", QUICK)

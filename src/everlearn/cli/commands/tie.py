@@ -44,13 +44,17 @@ def tie(
     ] = 16,
     start: Annotated[
         Literal["mean", "first", "middle"],
-        typer.Option("--start", help="What shared weights are begun from: of the layers that share them."),
+        typer.Option(
+            "--start",
+            metavar="KIND",
+            help="What shared weights are begun from: of the layers that share them.",
+        ),
     ] = "mean",
     heal: Annotated[
         str | None,
         typer.Option(
             "--heal",
-            metavar="STREAM",
+            metavar="FILE",
             help="Texts to learn on what the original says. Default: none.",
             show_default=False,
         ),
@@ -62,7 +66,7 @@ def tie(
         int, typer.Option("--batch-size", metavar="N", help="Texts a step.", rich_help_panel=_HEALING)
     ] = 32,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="X", help="Peak rate.", rich_help_panel=_HEALING)
+        float, typer.Option("--learning-rate", metavar="RATE", help="Peak rate.", rich_help_panel=_HEALING)
     ] = 5e-4,
     json_output: options.Json = False,
     **settings: Any,
@@ -71,7 +75,7 @@ def tie(
 
     Neighbouring layers get the same weights, once in memory, and a small part each for themselves. Healing
     lets the result learn, on texts without labels, what the original says of them. The folder is an encoder
-    as any other: --model FOLDER. After Ctrl-C the same command goes on.
+    as any other. After Ctrl-C the same command goes on.
     """
     from everlearn.runtime.commands.tie import TieRequest, tie_model
     from everlearn.runtime.interruption import stop_on_signals

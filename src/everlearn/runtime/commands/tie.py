@@ -124,6 +124,9 @@ def tie_model(
         StorageError: The folder cannot be written.
     """
     use_threads(request.threads)
+    if request.stream is None and request.settings:
+        useless = next(iter(request.settings))
+        raise ConfigError(f"{useless} has no effect where nothing is healed; leave it out")
     config = HealingConfig(
         num_steps=request.steps, batch_size=request.batch_size, learning_rate=request.learning_rate
     )
@@ -131,7 +134,7 @@ def tie_model(
     original = load_trunk(request.model, dtype="float32")
     num_layers = len(layer_stack(original.model))
     tying = Tying.even(num_layers, request.unique, request.rank)
-    out = request.out
+    texts, out = _HealingTexts(request), request.out
     record = _described(request, original, tying, config)
     with ExitStack() as opened:
         with storage_errors(out):
@@ -141,7 +144,8 @@ def tie_model(
             write_json(out / _RECORD, record, indent=1)
         model = tied(original.model, tying, request.start)
         share = layer_bytes(model) / layer_bytes(original.model)
-        work = _Work(request, original, Healing(original, model, config), saved, listener, stop or StopFlag())
+        healing = Healing(original, model, config)
+        work = _Work(request, original, healing, texts, saved, listener, stop or StopFlag())
         work.run()
         if work.is_done:
             listener.stage("writing the model")
@@ -150,94 +154,46 @@ def tie_model(
         return TieOutcome(
             out=out,
             is_done=work.is_done,
-            steps=work.healing.num_steps,
+            steps=healing.num_steps,
             layer_mb=layer_bytes(model) / 1e6,
             share=share,
             loss_before=work.loss_before,
             loss_after=work.loss_now(),
             cosine=work.cosine(),
-            notes=work.notes,
+            notes=texts.notes,
         )
 
 
-class _Work:
-    """Healing from where it stands to its end, or until it is asked to stop."""
+class _HealingTexts:
+    """Texts of the stream: those that are held out, then the others, from the beginning again at its end.
 
-    def __init__(
-        self,
-        request: TieRequest,
-        original: Trunk,
-        healing: Healing,
-        saved: State | None,
-        listener: Listener,
-        stop: StopFlag,
-    ) -> None:
-        self._request, self._original, self.healing = request, original, healing
-        self._listener, self._stop = listener, stop
-        self._held_out: list[str] = []
+    Args:
+        request: Names the stream; None: there are none.
+
+    Raises:
+        InputError: It cannot be read, or has too few.
+
+    Attributes:
+        held_out: The first ones.
+        notes: How the stream was read, once it has been read to its end.
+    """
+
+    def __init__(self, request: TieRequest) -> None:
+        self._request = request
         self.notes: list[str] = []
-        self.loss_before: float | None = None
-        self.is_done = request.stream is None
-        if saved is not None:
-            try:
-                healing.restore(saved)
-                self.loss_before = float(saved.data["loss_before"])
-            except (KeyError, ValueError, RuntimeError, TypeError) as error:
-                raise StateError(
-                    f"{request.out / _STATE} is damaged: {error}; delete {request.out} and begin anew"
-                ) from error
-
-    def run(self) -> None:
-        """Make the steps that are left."""
-        request, healing = self._request, self.healing
-        if request.stream is None:
-            return
-        texts = self._texts(request.stream)
-        self._held_out = list(islice(texts, _HELD_OUT))
-        if len(self._held_out) < _HELD_OUT:
+        self._texts = iter(()) if request.stream is None else self._read(request.stream)
+        self.held_out = list(islice(self._texts, _HELD_OUT))
+        if request.stream is not None and len(self.held_out) < _HELD_OUT:
             raise InputError(
-                f"{request.stream} has {len(self._held_out)} texts: {_HELD_OUT} are held out to measure by, "
+                f"{request.stream} has {len(self.held_out)} texts: {_HELD_OUT} are held out to measure by, "
                 "so give a stream with more"
             )
-        if self.loss_before is None:
-            self.loss_before = self.loss_now()
-        self._listener.stage("healing")
-        for _ in range(healing.num_steps):
-            list(islice(texts, request.batch_size))
-        saved_at = time.monotonic()
-        while healing.num_steps < request.steps and not self._stop.requested:
-            started = time.monotonic()
-            loss = healing.step(list(islice(texts, request.batch_size)))
-            now = time.monotonic()
-            self._listener.progress(
-                Progress(
-                    examples=healing.num_steps,
-                    total=request.steps,
-                    examples_per_second=request.batch_size / max(now - started, 1e-9),
-                    rolling_text=f"loss {loss:.4f}",
-                )
-            )
-            if now - saved_at > _SAVE_SECONDS:
-                self._save()
-                saved_at = now
-        self.is_done = healing.num_steps >= request.steps
-        if not self.is_done:
-            self._save()
 
-    def loss_now(self) -> float | None:
-        """Of the texts that are held out."""
-        return self.healing.loss(self._held_out) if self._held_out else None
+    def next_batch(self) -> list[str]:
+        """Texts of a step."""
+        return list(islice(self._texts, self._request.batch_size))
 
-    def cosine(self) -> float | None:
-        """Of their mean-pooled last hidden states with the original's."""
-        if not self._held_out:
-            return None
-        models = self.healing.model, self._original.model
-        own, other = (_vectors(self._original, model, self._held_out) for model in models)
-        return float(functional.cosine_similarity(own, other).mean())
-
-    def _texts(self, spec: str) -> Iterator[str]:
-        """The stream's texts, from its beginning again where it ends."""
+    def _read(self, spec: str) -> Iterator[str]:
         config = RunConfig().with_settings(self._request.settings)
         source = open_source(spec, task_of(config).source_config(config.stream, with_targets=False))
         while True:
@@ -256,8 +212,80 @@ class _Work:
             if num_texts <= _HELD_OUT:
                 return
 
+
+class _Work:
+    """Healing from where it stands to its end, or until it is asked to stop."""
+
+    def __init__(
+        self,
+        request: TieRequest,
+        original: Trunk,
+        healing: Healing,
+        texts: _HealingTexts,
+        saved: State | None,
+        listener: Listener,
+        stop: StopFlag,
+    ) -> None:
+        self._request, self._original, self._healing = request, original, healing
+        self._texts = texts
+        self._listener, self._stop = listener, stop
+        self.loss_before: float | None = None
+        self.is_done = request.stream is None
+        if saved is not None:
+            try:
+                healing.restore(saved)
+                self.loss_before = float(saved.data["loss_before"])
+            except (KeyError, ValueError, RuntimeError, TypeError) as error:
+                raise StateError(
+                    f"{request.out / _STATE} is damaged: {error}; delete {request.out} and begin anew"
+                ) from error
+
+    def run(self) -> None:
+        """Make the steps that are left."""
+        request, healing = self._request, self._healing
+        if request.stream is None:
+            return
+        if self.loss_before is None:
+            self.loss_before = self.loss_now()
+        self._listener.stage("healing")
+        for _ in range(healing.num_steps):
+            self._texts.next_batch()  # learned before the interruption
+        saved_at = time.monotonic()
+        while healing.num_steps < request.steps and not self._stop.requested:
+            started = time.monotonic()
+            loss = healing.step(self._texts.next_batch())
+            now = time.monotonic()
+            self._listener.progress(
+                Progress(
+                    examples=healing.num_steps,
+                    total=request.steps,
+                    examples_per_second=request.batch_size / max(now - started, 1e-9),
+                    rolling_text=f"loss {loss:.4f}",
+                )
+            )
+            if now - saved_at > _SAVE_SECONDS:
+                self._save()
+                saved_at = now
+        self.is_done = healing.num_steps >= request.steps
+        if not self.is_done:
+            self._save()
+
+    def loss_now(self) -> float | None:
+        """Of the texts that are held out."""
+        held_out = self._texts.held_out
+        return self._healing.loss(held_out) if held_out else None
+
+    def cosine(self) -> float | None:
+        """Of their mean-pooled last hidden states with the original's."""
+        held_out = self._texts.held_out
+        if not held_out:
+            return None
+        models = self._healing.model, self._original.model
+        own, other = (_vectors(self._original, model, held_out) for model in models)
+        return float(functional.cosine_similarity(own, other).mean())
+
     def _save(self) -> None:
-        state, path = self.healing.state(), self._request.out / _STATE
+        state, path = self._healing.state(), self._request.out / _STATE
         data = {**state.data, "loss_before": self.loss_before}
         with storage_errors(path), replacing(path) as temporary:
             write_state_file(temporary, _KEY, data, state.tensors)

@@ -20,6 +20,7 @@ from everlearn.learning.consolidation import ConsolidationConfig, EpochReport, T
 from everlearn.memory.hash_sample import hash_id
 from everlearn.models.encoder.load import load_trunk
 from everlearn.models.storage.adapters import read_adapter
+from everlearn.models.tying.structure import tying_of
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.tuning_store import TuningRecord, TuningStore
 from everlearn.runtime.interruption import StopFlag
@@ -178,6 +179,11 @@ def _tuning(
     trunk = load_trunk(
         folder.config.model_name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device
     )
+    if tying_of(trunk.model.config) is not None:
+        raise RunError(
+            f"the layers of {trunk.name} share weights (everlearn tie): what is tuned cannot be merged into "
+            "single ones, so runs on it are not consolidated"
+        )
     adapter_folder = folder.adapter_folder(record.generation)
     start = None if record.from_scratch or adapter_folder is None else read_adapter(adapter_folder)
     return TrunkTuning(

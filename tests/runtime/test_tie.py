@@ -1,0 +1,180 @@
+"""Tying and healing an encoder: it comes nearer, and an interruption changes nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.runtime.word_pairs import write_encoder
+
+from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
+from everlearn.learning.tying.healing import Healing, HealingConfig
+from everlearn.models import load_trunk
+from everlearn.models.encoder.load import Trunk
+from everlearn.models.tying.structure import Tying
+from everlearn.models.tying.tie import tied
+from everlearn.runtime.commands.tie import TieRequest, tie_model
+from everlearn.runtime.interruption import StopFlag
+from everlearn.runtime.listener import Progress, SilentListener
+from everlearn.runtime.run import Run
+from everlearn.types import Example
+
+
+class StopsAfter(SilentListener):
+    """Asks to stop after so many steps."""
+
+    def __init__(self, flag: StopFlag, num_steps: int) -> None:
+        self._flag, self._num_steps = flag, num_steps
+
+    def progress(self, progress: Progress) -> None:
+        self._flag.requested = progress.examples >= self._num_steps
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoder(tmp_path_factory.mktemp("tie") / "encoder")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.txt"
+    lines = (" ".join(f"w{draw.randrange(60)}" for _ in range(draw.randint(2, 12))) for _ in range(700))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def request_(encoder: Path, texts: Path, tmp_path: Path) -> TieRequest:
+    return TieRequest(
+        model=str(encoder),
+        out=tmp_path / "tied",
+        unique=1,
+        rank=2,
+        stream=str(texts),
+        steps=30,
+        batch_size=16,
+        learning_rate=3e-3,
+    )
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load_trunk(str(folder), dtype="float32").model.named_parameters())
+
+
+def test_healing_brings_it_nearer_and_goes_on_to_the_bit(encoder: Path) -> None:
+    trunk = load_trunk(str(encoder), dtype="float32")
+    draw = random.Random(1)
+    batches = [[f"w{draw.randrange(60)} w{draw.randrange(60)} left1" for _ in range(16)] for _ in range(20)]
+
+    def fresh() -> Healing:
+        made = tied(trunk.model, Tying.even(2, 1, 2))
+        return Healing(trunk, made, HealingConfig(num_steps=20, learning_rate=3e-3))
+
+    undisturbed, first, second = fresh(), fresh(), fresh()
+    before = undisturbed.loss(batches[-1])
+    losses = [undisturbed.step(batch) for batch in batches]
+    assert undisturbed.loss(batches[-1]) < 0.6 * before
+    resumed = [first.step(batch) for batch in batches[:9]]
+    second.restore(first.state())
+    resumed += [second.step(batch) for batch in batches[9:]]
+    assert resumed == losses
+    for one, other in zip(undisturbed.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_numbers_that_are_none_are_told(encoder: Path) -> None:
+    trunk = load_trunk(str(encoder), dtype="float32")
+    made = tied(trunk.model, Tying.even(2, 1, 0))
+    healing = Healing(trunk, made, HealingConfig(num_steps=5))
+    healing.step(["w1 w2"])
+    with torch.no_grad():
+        made.encoder.layer[1].output.dense.bias[3] = float("nan")
+    with pytest.raises(ModelError, match=r"diverged at step 2: .* lower rate"):
+        healing.step(["w1 w2"])
+
+
+def test_of_full_rank_there_is_nothing_to_heal(encoder: Path) -> None:
+    trunk = load_trunk(str(encoder), dtype="float32")
+    healing = Healing(trunk, tied(trunk.model, Tying.even(2, 1, 32)), HealingConfig(num_steps=1))
+    assert healing.loss(["w1 w2", "w3"]) < 1e-8
+
+
+def test_the_result_is_an_encoder_and_an_interruption_changes_nothing(
+    request_: TieRequest, tmp_path: Path
+) -> None:
+    whole = tie_model(request_)
+    assert whole.is_done
+    assert whole.loss_before is not None
+    assert whole.loss_after is not None
+    assert whole.loss_after < 0.8 * whole.loss_before
+    assert whole.share < 0.7
+    other = replace(request_, out=tmp_path / "interrupted")
+    for num_steps in (7, 19):
+        flag = StopFlag()
+        outcome = tie_model(other, listener=StopsAfter(flag, num_steps), stop=flag)
+        assert (outcome.is_done, outcome.steps) == (False, num_steps)
+        with pytest.raises(ModelError, match=r"config\.json"):
+            load_trunk(str(other.out))
+    again = tie_model(other)
+    assert (again.is_done, again.loss_before, again.loss_after) == (True, whole.loss_before, whole.loss_after)
+    mine, its = weights_of(request_.out), weights_of(other.out)
+    assert mine.keys() == its.keys()
+    assert all(torch.equal(mine[name], its[name]) for name in mine)
+    assert not list(request_.out.glob("tying.*"))
+    with Run.open(tmp_path / "run", {"model.name": str(request_.out)}) as run:
+        run.learn([Example(id=str(k), text=f"w{k} left{k % 2}", target=f"t{k % 2}") for k in range(20)])
+        assert run.predict(["w3 left1"])[0].label == "t1"
+
+
+def test_pooling_and_length_are_kept(encoder: Path, tmp_path: Path) -> None:
+    trunk = load_trunk(str(encoder))
+    done = tie_model(TieRequest(model=str(encoder), out=tmp_path / "tied", unique=1))
+    assert (done.is_done, done.steps, done.loss_after) == (True, 0, None)
+    made: Trunk = load_trunk(str(tmp_path / "tied"))
+    assert (made.pooling, made.max_length, made.hidden_size) == ("mean", trunk.max_length, 32)
+
+
+def test_what_is_wrong_is_told(request_: TieRequest, tmp_path: Path) -> None:
+    def refused(kind: type[Exception], match: str, **changes: Any) -> None:
+        with pytest.raises(kind, match=match):
+            tie_model(replace(request_, **changes))
+
+    refused(ConfigError, "unique must be from 1 to 2", unique=3)
+    refused(ConfigError, "rank must be at least 0", rank=-1)
+    refused(ConfigError, "learning_rate", learning_rate=0.0)
+    refused(ConfigError, "num_steps", steps=0)
+    refused(ModelError, "no such folder", model="./nowhere")
+    few = tmp_path / "few.txt"
+    few.write_text("one\ntwo\n")
+    refused(InputError, "has 2 texts: 256 are held out", stream=str(few), out=tmp_path / "few")
+    refused(InputError, "nowhere", stream=str(tmp_path / "nowhere.txt"), out=tmp_path / "no")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    refused(RunError, "is not empty", out=tmp_path / "full")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "x"
+
+
+def test_another_tying_and_damage_are_refused(request_: TieRequest) -> None:
+    flag = StopFlag()
+    tie_model(request_, listener=StopsAfter(flag, 5), stop=flag)
+    with pytest.raises(ConfigError, match="another tying goes on, with rank 2 and not 1"):
+        tie_model(replace(request_, rank=1))
+    state = request_.out / "tying.safetensors"
+    content = state.read_bytes()
+    state.write_bytes(content[:1000])
+    with pytest.raises(StateError, match="damaged"):
+        tie_model(request_)
+    state.write_bytes(content)
+    record = request_.out / "tying.json"
+    told = json.loads(record.read_text())
+    record.write_text("{")
+    with pytest.raises(StateError, match="damaged"):
+        tie_model(request_)
+    record.write_text(json.dumps(told))
+    assert tie_model(request_).is_done
