@@ -20,6 +20,7 @@ from tests.runtime.word_pairs import write_encoder
 
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.runtime.hub.hub import Hub
+from everlearn.runtime.hub.pool import PredictionPool
 from everlearn.runtime.hub.reader import HubReader
 from everlearn.runtime.run import Run
 from everlearn.types import Example, Prediction
@@ -101,6 +102,16 @@ def test_what_is_wrong_is_told(path: Path) -> None:
     for wrong in (-1, 1.5, True):
         with pytest.raises(ConfigError, match="processes must be from 0"):
             Hub.open(path, processes=wrong)  # type: ignore[arg-type]
+
+
+def test_a_closed_pool_says_so(path: Path) -> None:
+    pool = PredictionPool(path, 1)
+    assert pool.predict([("anna", "w1")])[0] is not None
+    pool.close()
+    pool.close()
+    for _ in range(2):
+        with pytest.raises(RunError, match="closed"):
+            pool.predict([("anna", "w1")])
 
 
 def test_killed_ones_are_started_again(path: Path) -> None:

@@ -43,7 +43,7 @@ class PredictionPool:
     def __init__(self, path: Path, num_processes: int, budget: int | None = None) -> None:
         self._arguments = [str(path.resolve())] + ([] if budget is None else [str(budget)])
         self._num_processes = num_processes
-        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()  # None: it is closed
         self._threads = ThreadPoolExecutor(num_processes, thread_name_prefix="everlearn-pool")
         started = [_Process(self._arguments) for _ in range(num_processes)]
         try:
@@ -52,6 +52,7 @@ class PredictionPool:
         except BaseException:
             for process in started:
                 process.end()
+            self._threads.shutdown()
             raise
         for process in started:
             self._free.put(process)
@@ -79,22 +80,29 @@ class PredictionPool:
 
     def process_ids(self) -> list[int]:
         """Of the processes that nobody is asking at the moment."""
+        taken: list[_Process | None] = []
         with suppress(queue.Empty):
-            free: list[_Process] = []
             while True:
-                free.append(self._free.get_nowait())
-        for process in free:
+                taken.append(self._free.get_nowait())
+        for process in taken:
             self._free.put(process)
-        return sorted(process.pid for process in free)
+        return sorted(process.pid for process in taken if process is not None)
 
     def close(self) -> None:
         """End the processes, each when it has answered."""
         for _ in range(self._num_processes):
-            self._free.get().end()
+            process = self._free.get()
+            if process is None:  # it is closed already
+                break
+            process.end()
+        self._free.put(None)
         self._threads.shutdown()
 
     def _ask(self, asked: Sequence[tuple[str, str]]) -> list[Prediction | None]:
         process = self._free.get()
+        if process is None:
+            self._free.put(None)  # for others who wait
+            raise RunError("the hub is closed here; open it again")
         try:
             answer = process.ask({"asked": [list(pair) for pair in asked]})
             if answer is None:  # it was killed
