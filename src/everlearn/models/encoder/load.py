@@ -13,9 +13,8 @@ from everlearn.errors import ModelError
 from everlearn.models.encoder.pooling import PoolingName
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.storage.folder import find_model_folder, weights_sha256
+from everlearn.models.storage.model_folder import read_model
 from everlearn.models.storage.quiet import loading
-from everlearn.models.tying.folder import load_tied
-from everlearn.models.tying.structure import tying_of
 
 __all__ = ["Trunk", "attention_of", "load_trunk", "read_layout"]
 
@@ -103,19 +102,7 @@ def _load_parts(spec: str, folder: Path, dtype: torch.dtype, device: torch.devic
         if config.is_encoder_decoder:
             raise ModelError(f"model {spec!r} is an encoder-decoder; give an encoder")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        report: dict[str, Any] = {"missing_keys": ()}
-        if tying_of(config) is not None:
-            model: Any = load_tied(folder, AutoModel, config, dtype, **attention_of(dtype, device))
-        else:
-            model, report = AutoModel.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                **attention_of(dtype, device),
-            )
+        model, report = read_model(folder, AutoModel, config, dtype, **attention_of(dtype, device))
     # A pooler is not used, and checkpoints of other heads lack it; anything else would run on random numbers.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:

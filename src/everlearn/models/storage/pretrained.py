@@ -12,9 +12,8 @@ import torch
 from everlearn.errors import ModelError
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
 from everlearn.models.storage.folder import find_model_folder, weights_sha256
+from everlearn.models.storage.model_folder import read_model
 from everlearn.models.storage.quiet import loading
-from everlearn.models.tying.folder import load_tied
-from everlearn.models.tying.structure import tying_of
 
 __all__ = ["KindName", "Pretrained", "load_pretrained", "max_length_of"]
 
@@ -89,18 +88,7 @@ def _load_parts(kind: KindName, spec: str, folder: Path, dtype: torch.dtype) -> 
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         _check_kind(kind, spec, config)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        report: dict[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
-        if tying_of(config) is not None:
-            model: Any = load_tied(folder, auto_model, config, dtype)
-        else:
-            model, report = auto_model.from_pretrained(
-                folder,
-                config=config,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+        model, report = read_model(folder, auto_model, config, dtype)
     lacking = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
     if lacking:
         raise ModelError(
