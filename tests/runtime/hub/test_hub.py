@@ -398,3 +398,37 @@ def test_a_run_that_closed_itself_is_opened_again(tmp_path: Path, options: dict[
             run.close()
         assert hub.predict([("anna", "w1")])[0].label is not None
         assert len(hub.learn("anna", some("anna", 6, 2)).offsets) == 2
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"guard.enabled": True, "guard.every": 16},
+        {"stream.delay": 5},
+        {"task": "multilabel"},
+        {"run.keep_text": True, "learner.closed_form.sample_size": 32},
+    ],
+)
+def test_heads_of_all_kinds_of_runs_say_what_the_run_says(
+    own: dict[str, Any], tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """With a guard (whose version is served), with late targets, of sets, of more than the sample holds."""
+    given = {**options, **own}
+    if own.get("task") == "multilabel":
+        del given["learner.closed_form.gram_bits"]
+    texts = ["w3 w0 anna", "w3 w1 anna"]
+    with Run.open(tmp_path / "alone", given) as alone:
+        for again in range(2):
+            with Hub.open(tmp_path / "hub", given if not again else None) as hub:
+                if not again:
+                    hub.add("anna")
+                for start in range(80 * again, 80 * (again + 1), 8):
+                    hub.learn("anna", some("anna", start, 8))
+                    alone.learn(some("anna", start, 8))
+                expected = alone.predict(texts)
+                said = hub.predict([("anna", text) for text in texts])
+                hub._close("anna")
+                published = hub.predict([("anna", text) for text in texts])
+                assert hub.memory()["resident_tenants"] == 1
+            assert all(same(one, other) for one, other in zip(expected, said, strict=True))
+            assert all(same(one, other) for one, other in zip(expected, published, strict=True))
