@@ -45,6 +45,9 @@ def int8_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """
     if left.shape[0] == 0 or right.shape[1] == 0 or left.shape[1] == 0:
         return torch.zeros(left.shape[0], right.shape[1], dtype=torch.int32, device=left.device)
+    if left.shape[1] == 1:
+        # torch 2.13 leaves the result of _int_mm unwritten there, on processors with instructions for it.
+        return left.to(torch.int32) * right.to(torch.int32)
     if _is_native_best(left.device.type):
         return _native(left, right)
     return _by_float32(left, right)
