@@ -153,11 +153,32 @@ def test_what_is_wrong_is_told(request_: TieRequest, tmp_path: Path) -> None:
     few = tmp_path / "few.txt"
     few.write_text("one\ntwo\n")
     refused(InputError, "has 2 texts: 256 are held out", stream=str(few), out=tmp_path / "few")
+    few.write_text("word\n" * 256)  # nothing would be left to learn
+    refused(InputError, "has 256 texts", stream=str(few), out=tmp_path / "few")
+    refused(InputError, "in place of standard input", stream="-", out=tmp_path / "few")
     refused(InputError, "nowhere", stream=str(tmp_path / "nowhere.txt"), out=tmp_path / "no")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     refused(RunError, "is not empty", out=tmp_path / "full")
     assert (tmp_path / "full" / "mine.txt").read_text() == "x"
+
+
+def test_what_is_held_out_is_never_learned(request_: TieRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the stream is read more than once."""
+    learned: list[str] = []
+    step = Healing.step
+
+    def noting(self: Healing, texts: list[str]) -> float:
+        learned.extend(texts)
+        return step(self, texts)
+
+    monkeypatch.setattr(Healing, "step", noting)
+    lines = [f"w{k % 60} w{k // 60} left{k % 2}" for k in range(300)]
+    Path(str(request_.stream)).with_name("short.txt").write_text("\n".join(lines) + "\n")
+    short = Path(str(request_.stream)).with_name("short.txt")
+    tie_model(replace(request_, stream=str(short), steps=8))
+    assert len(learned) == 8 * 16
+    assert set(learned) == set(lines[256:])
 
 
 def test_another_tying_and_damage_are_refused(request_: TieRequest) -> None:

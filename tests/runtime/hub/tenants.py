@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+from tests.runtime.word_pairs import write_encoder
 
 from everlearn.types import Example, Prediction
 
 LABELS = ("bill", "card", "loan")
 WORDS = [f"w{k}" for k in range(20)]
+
+
+def hub_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a small hub, whose encoder is written into the folder."""
+    return {
+        "model.name": str(write_encoder(folder / "encoder")),
+        "model.batch_invariant": True,
+        "learner.closed_form.num_features": 64,
+        "learner.closed_form.gram_bits": 10,
+    }
 
 
 def some(tenant: str, first: int, count: int) -> list[Example]:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.hub.tenants import LABELS, same, some
-from tests.runtime.word_pairs import write_encoder
+from tests.runtime.hub.tenants import LABELS, hub_settings, same, some
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
 from everlearn.runtime.commands.hub import add_tenants, tenant_stats
@@ -26,13 +25,7 @@ from everlearn.types import Example
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    encoder = write_encoder(tmp_path_factory.mktemp("hub") / "encoder")
-    return {
-        "model.name": str(encoder),
-        "model.batch_invariant": True,
-        "learner.closed_form.num_features": 64,
-        "learner.closed_form.gram_bits": 10,
-    }
+    return hub_settings(tmp_path_factory.mktemp("hub"))
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.hub.tenants import LABELS, same, some
-from tests.runtime.word_pairs import write_encoder
+from tests.runtime.hub.tenants import LABELS, hub_settings, same, some
 
 from everlearn.errors import ConfigError, InputError, RunError
 from everlearn.runtime.hub.hub import Hub
@@ -31,13 +30,7 @@ ASKED: list[tuple[str, Example | str]] = [(name, f"w{k} w{k + 2} {name}") for k 
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    encoder = write_encoder(tmp_path_factory.mktemp("processes") / "encoder")
-    return {
-        "model.name": str(encoder),
-        "model.batch_invariant": True,
-        "learner.closed_form.num_features": 64,
-        "learner.closed_form.gram_bits": 10,
-    }
+    return hub_settings(tmp_path_factory.mktemp("processes"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import typer
 from everlearn.cli import options
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.examples import examples
-from everlearn.cli.failures import print_note
+from everlearn.cli.failures import STOPPED_EXIT_CODE, print_note
 from everlearn.cli.setting_options import given_settings, taking
 from everlearn.cli.tables import number, percent, print_json, print_table
 
@@ -111,4 +111,4 @@ def tie(
         rows.append(("folder", str(outcome.out)))
         print_table(rows)
     if not outcome.is_done:
-        raise typer.Exit(130)
+        raise typer.Exit(STOPPED_EXIT_CODE)

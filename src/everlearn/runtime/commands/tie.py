@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,14 @@ from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.tying.folder import save_tied
 from everlearn.models.tying.structure import Tying, layer_stack
 from everlearn.models.tying.tie import StartName, layer_bytes, tied
+from everlearn.runtime.commands.reading import read_batches
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.threads import use_threads
 from everlearn.settings import RunConfig
 from everlearn.stream.notes import reading_notes
 from everlearn.stream.open import open_source
-from everlearn.stream.source import EndOfStream
+from everlearn.stream.source import Rejection, Source
 from everlearn.tasks.table import task_of
 from everlearn.types import Json, State
 
@@ -46,6 +47,7 @@ _FORMAT = 1
 _HELD_OUT = 256
 """Texts at the stream's beginning that are measured on, and never learned."""
 _SAVE_SECONDS = 60.0
+_READ_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,13 +183,23 @@ class _HealingTexts:
     def __init__(self, request: TieRequest) -> None:
         self._request = request
         self.notes: list[str] = []
-        self._texts = iter(()) if request.stream is None else self._read(request.stream)
-        self.held_out = list(islice(self._texts, _HELD_OUT))
-        if request.stream is not None and len(self.held_out) < _HELD_OUT:
+        self.held_out: list[str] = []
+        self._texts: Iterator[str] = iter(())
+        if request.stream is None:
+            return
+        if request.stream == "-":
+            raise InputError(
+                "healing reads its texts again where it needs more: give a file in place of standard input"
+            )
+        texts = self._read(request.stream)
+        self.held_out = list(islice(texts, _HELD_OUT))
+        first = next(texts, None)
+        if first is None:
             raise InputError(
                 f"{request.stream} has {len(self.held_out)} texts: {_HELD_OUT} are held out to measure by, "
                 "so give a stream with more"
             )
+        self._texts = chain([first], texts)
 
     def next_batch(self) -> list[str]:
         """Texts of a step."""
@@ -196,21 +208,24 @@ class _HealingTexts:
     def _read(self, spec: str) -> Iterator[str]:
         config = RunConfig().with_settings(self._request.settings)
         source = open_source(spec, task_of(config).source_config(config.stream, with_targets=False))
+        yield from self._read_once(source)
         while True:
-            reader, num_texts = source.open(), 0
-            try:
-                while True:
-                    for example in reader.next_batch(256):
-                        if example.text is not None:
-                            num_texts += 1
-                            yield example.text
-            except EndOfStream:
-                pass
-            finally:
-                reader.close()
-            self.notes = list(reading_notes(source))
-            if num_texts <= _HELD_OUT:
+            again = islice(self._read_once(source), _HELD_OUT, None)  # what is held out is never learned
+            first = next(again, None)
+            if first is None:
                 return
+            yield first
+            yield from again
+
+    def _read_once(self, source: Source) -> Iterator[str]:
+        rejected: list[Rejection] = []
+        for batch, passed_over in read_batches(source, _READ_AT_ONCE):
+            rejected += passed_over
+            yield from (example.text for example in batch if example.text is not None)
+        self.notes = list(reading_notes(source))
+        if rejected:
+            first = f"{rejected[0].place}: {rejected[0].reason}"
+            self.notes.append(f"{len(rejected):,} records could not be used; the first: {first}")
 
 
 class _Work:
@@ -253,7 +268,12 @@ class _Work:
         saved_at = time.monotonic()
         while healing.num_steps < request.steps and not self._stop.requested:
             started = time.monotonic()
-            loss = healing.step(self._texts.next_batch())
+            batch = self._texts.next_batch()
+            if not batch:
+                raise InputError(
+                    f"{request.stream} has fewer texts than when it was read first; give it whole"
+                )
+            loss = healing.step(batch)
             now = time.monotonic()
             self._listener.progress(
                 Progress(
