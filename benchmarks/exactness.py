@@ -1,9 +1,9 @@
 """One fingerprint, whatever the order, batch size, threads and number of merged learners.
 
-Run: ``python -m benchmarks.exactness [--data DIR] [--set clinc150] [--texts N] [--parts 1 2 3 4]``
+Run: ``python -m benchmarks.exactness [--data DIR] [--set clinc150] [--examples N] [--texts N] [--parts …]``
 
-1. ``everlearn encode`` once; the codes are learned in three orders, at batch sizes 1, 32 and 256,
-   with 1 and 2 threads, and as four runs merged.
+1. ``everlearn encode`` once; the codes (N examples from all over the set, 0: all) are learned in three
+   orders, at batch sizes 1, 32 and 256, with 1 and 2 threads, and as four runs merged.
 2. 500 random ids are forgotten; the fingerprint must be that of a run without them.
 3. The same from texts with ``--batch-invariant`` (the first N texts, 0: all of them), and what that
    costs.
@@ -47,15 +47,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", help="folder of data sets (default: $EVERLEARN_DATA or ../shared/data)")
     parser.add_argument("--set", default="clinc150")
-    parser.add_argument("--texts", type=int, default=0)
+    parser.add_argument("--texts", type=int, default=0, help="only so many in part 3; 0: all")
     parser.add_argument("--parts", type=int, nargs="+", choices=(1, 2, 3, 4), default=[1, 2, 3, 4])
-    parser.add_argument("--examples", type=int, default=0, help="only so many in part 4; 0: all")
+    parser.add_argument("--examples", type=int, default=0, help="only so many in parts 1, 2 and 4; 0: all")
     options = parser.parse_args()
     print(environment_line(), flush=True)
     folder = scratch_folder()
     train = split_path(options.set, "train", options.data)
-    codes = folder / "codes.parquet"
-    run_json(["encode", train, "--out", codes])
+    codes = _encoded(train, folder, options.examples)
     same = True
     if 1 in options.parts:
         same &= _from_codes(codes, folder)
@@ -64,9 +63,24 @@ def main() -> None:
     if 3 in options.parts:
         same &= _from_texts(train, folder, options.texts)
     if 4 in options.parts:
-        same &= mixed(codes, folder, num_examples=options.examples)
+        same &= mixed(codes, folder)
     print("all equal" if same else "FINGERPRINTS DIFFER")
     sys.exit(0 if same else 1)
+
+
+def _encoded(train: Path, folder: Path, num_examples: int) -> Path:
+    """The codes of a set's first examples (0: of all), as a file.
+
+    The sets lie class by class, so what is taken is spread over the whole of them.
+    """
+    codes = folder / "codes.parquet"
+    run_json(["encode", train, "--out", codes])
+    if not num_examples:
+        return codes
+    examples = read_codes(codes)
+    some = folder / "some.parquet"
+    write_codes(some, examples[:: max(1, len(examples) // num_examples)][:num_examples], CodesSource(codes))
+    return some
 
 
 def _learn(stream: Path, out: Path, *extra: str) -> str:
@@ -164,7 +178,6 @@ def mixed(
     folder: Path,
     mixtures: Sequence[Mixture] = MIXTURES,
     *,
-    num_examples: int = 0,
     learner: Mapping[str, object] | None = None,
 ) -> bool:
     """Part 4; returns whether everything holds.
@@ -173,11 +186,10 @@ def mixed(
         codes: The codes file.
         folder: For the runs.
         mixtures: How it is taken.
-        num_examples: Only so many of its examples; 0: all.
         learner: Settings of the learner.
     """
     print("\nlate targets, corrections, delays, deletions")
-    examples = read_codes(codes)[: num_examples or None]
+    examples = read_codes(codes)
     gone = random.Random(0).sample([one.id for one in examples], len(examples) // 20)
     sizes = dict(learner or {})
     guard = {"guard.enabled": True, "guard.every": max(50, len(examples) // 20)}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.runtime.word_pairs import write_encoder, write_texts
 
+from everlearn import Hub
 from everlearn.errors import RunError
 from everlearn.journal.generations import Generations
 from everlearn.journal.standing.held import held_examples
@@ -463,3 +464,42 @@ def test_an_encoder_whose_layers_share_weights_is_not_tuned(material: Path, tmp_
     learn(material, "train.jsonl", tmp_path / "run", **{"model.name": str(tmp_path / "tied")})
     with pytest.raises(RunError, match="share weights"):
         consolidate_run(tmp_path / "run", QUICK)
+
+
+def test_a_consolidated_tenant_of_a_hub_reads_by_the_encoder_that_all_share(
+    tmp_path: Path, material: Path, tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    texts = ["w1 w2 left0 w3 w4 right0 w5 w6", "w1 w2 left1 w3 w4 right0 w5 w6"]
+    settings = {name: value for name, value in SETTINGS.items() if name != "run.threads"}
+    with Hub.open(tmp_path / "hub", {**settings, "model.name": str(material / "encoder")}) as hub:
+        for name, run in (("tuned", tuned), ("plain", material / "learned")):
+            hub.add(name)
+            shutil.copytree(run, hub.run_folder(name))
+        said = hub.predict([(name, text) for name in ("tuned", "plain") for text in texts])
+        assert [one.label for one in said[:2]] == ["same", "different"]
+        assert len(hub.models._trunks) == 1
+        (held,) = hub.models._banks.values()
+        assert len(held.bank) == 1
+    for name, run in (("tuned", tuned), ("plain", material / "learned")):
+        for text, answer in zip(
+            predict_texts(run, texts), said[:2] if name == "tuned" else said[2:], strict=True
+        ):
+            assert answer.label == text.top[0][0]
+            assert float(answer.probabilities.max()) == pytest.approx(text.top[0][1], abs=0.02)
+
+
+def test_a_given_adapter_is_where_tuning_starts(tmp_path: Path, material: Path, tuned: Path) -> None:
+    # What one run was tuned to is given to another: also from scratch it is from there.
+    given, own = tmp_path / "given", tmp_path / "own"
+    shutil.copytree(tuned / "trunks" / "generation-0001", given)
+    learn(material, "train.jsonl", own, **{"model.adapter": str(given)})
+    shutil.rmtree(given)
+    assert accuracy(material, own) > 0.95
+    before = []
+    for rank, from_scratch in ((CONFIG.rank + 2, False), (CONFIG.rank + 2, True), (1, True)):
+        quick = CONFIG.replace(epochs=1, rank=rank, learning_rate=1e-6)
+        before.append(consolidate_run(own, quick, from_scratch=from_scratch).epochs[0].exam_loss)
+        assert accuracy(material, own) > 0.95
+    # It does not fit into an adapter of rank 1, which starts from the bare encoder.
+    assert before[0] == before[1] != before[2]

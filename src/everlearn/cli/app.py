@@ -5,8 +5,10 @@ Nothing here imports torch: a command imports the runtime when it runs, so help 
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -99,15 +101,27 @@ _COMMANDS = (
     trunks,
     demo,
 )
+
+
+def _take(program: typer.Typer, command: Callable[..., None], name: str | None = None) -> None:
+    """Make a function a command of a program; its docstring is the help, whose paragraphs flow."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    program.command(
+        name,
+        cls=BriefHelp if has_many_settings(command) else None,
+        help="\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs),
+        epilog=getattr(command, "epilog", None),
+    )(failures.reported(command))
+
+
 for _command in _COMMANDS:
-    _kind = BriefHelp if has_many_settings(_command) else None
-    app.command(cls=_kind, epilog=getattr(_command, "epilog", None))(failures.reported(_command))
+    _take(app, _command)
 
 _journal = typer.Typer(
     help="Show, export, compact or repair a run's journal.", no_args_is_help=True, rich_markup_mode="rich"
 )
 for _part in (journal.show, journal.export, journal.compact, journal.repair):
-    _journal.command(epilog=getattr(_part, "epilog", None))(failures.reported(_part))
+    _take(_journal, _part)
 app.add_typer(_journal, name="journal")
 
 _hub = typer.Typer(
@@ -123,7 +137,7 @@ for _name, _part in (
     ("stats", hub.stats),
     ("remove", hub.remove),
 ):
-    _hub.command(_name, epilog=getattr(_part, "epilog", None))(failures.reported(_part))
+    _take(_hub, _part, _name)
 app.add_typer(_hub, name="hub")
 
 

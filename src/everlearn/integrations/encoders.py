@@ -119,7 +119,7 @@ _LOADING = Lock()  # a cache alone would let two threads load an encoder twice
 
 @cache
 def _coder(model: str, max_length: int, dtype: DtypeName) -> SharedCoder:
-    return SharedCoder(TextCoder(_MODELS.trunk(model, dtype=dtype), CoderConfig(max_length=max_length)))
+    return SharedCoder(_MODELS.coder(model, CoderConfig(max_length=max_length), dtype=dtype))
 
 
 def _size(code: Code) -> int:

@@ -11,6 +11,7 @@ from everlearn.runtime.fold.served_learner import Served, served_of
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_state, served_version
 from everlearn.settings import RunConfig
+from everlearn.tasks.classification.closed_form import coder_of
 
 __all__ = ["Predictors"]
 
@@ -48,7 +49,7 @@ class Predictors:
         if serving is None:
             snapshot = learner.snapshot()
             turns = None if snapshot is not None else self._turns
-            self._published = Served(snapshot or learner, None, turns, learner.coder_fingerprint)
+            self._published = Served(snapshot or learner, None, turns, coder_of(learner))
         elif is_changed or self._published is None or self._published.version != serving.version:
             self._published = served_of(self._folder, config=self._config)
 

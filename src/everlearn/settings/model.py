@@ -26,6 +26,10 @@ class ModelSettings(Section, panel="Model"):
     )
     """minilm, smollm2, a folder, or a name on the Hugging Face hub. A package with a model in it is called
     package:NAME. It is an encoder for labels, else a language model or an encoder-decoder."""
+    adapter: str | None = setting(
+        None, "--adapter", "FOLDER", min_length=1, default_text="none", needs=CLOSED_FORM
+    )
+    """A LoRA adapter of the encoder, in peft's format, to read texts with. The run keeps a copy."""
     max_length: int = setting(256, "--max-length", "TOKENS", ge=8, le=32_768, needs=OF_LABELS)
     """Longer texts are cut."""
     windows: int = setting(1, "--windows", "N", ge=1, le=1_000, needs=CLOSED_FORM)

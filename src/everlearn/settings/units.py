@@ -31,5 +31,6 @@ UNITS = {
     "TEXT": "text",
     "FIELD=VALUE": "a field's name and value",
     "CHARACTER": "one character",
+    "FOLDER": "a folder",
 }
 """Others stand for a file, or one of the words that the option's own text lists."""

@@ -35,12 +35,12 @@ Tenants = Annotated[
 
 
 @examples("everlearn hub add hubs/support acme globex initech")
-@taking("task", "model")
+@taking("task", "model", "adapter")
 def add(hub: HubPath, tenants: Tenants, json_output: options.Json = False, **settings: Any) -> None:
     """Add tenants to a hub; the first ones make it.
 
-    Options given with the first hold for the hub, later ones for the tenants that they are given with. A
-    tenant takes no memory until it is used.
+    Options given with the first hold for the hub, later ones for the tenants that they are given with; an
+    adapter is always theirs. A tenant takes no memory until it is used.
     """
     from everlearn.runtime.commands.hub import add_tenants
 

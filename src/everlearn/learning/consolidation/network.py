@@ -38,7 +38,8 @@ class AdaptedNetwork:
         trunk: The base trunk; not changed.
         rank: Of the adapters.
         seed: Of their start.
-        start: An adapter to start from; None: from no change at all.
+        start: An adapter to start from, if it has no more ranks and no other layers than what is trained;
+            None: from no change at all.
 
     Raises:
         MissingExtraError: peft is not installed.
@@ -68,7 +69,7 @@ class AdaptedNetwork:
                     weight.data = weight.data.float()
                     weight.requires_grad_(True)
                     self._weights[f"{name}.{part}"] = weight
-        if start is not None:
+        if start is not None and self._holds(start):
             self.load(start)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -80,11 +81,19 @@ class AdaptedNetwork:
         return Adapter({name: weight.detach().cpu().clone() for name, weight in self._weights.items()})
 
     def load(self, adapter: Adapter) -> None:
-        """Put the numbers of an adapter of the same rank in place."""
+        """Put the numbers of an adapter in place; of a lower rank, or fewer layers, beside what is there."""
         with torch.no_grad():
-            for name, weight in self._weights.items():
+            for name, numbers in adapter.tensors.items():
                 factor = adapter.scaling if name.endswith(".lora_B") else 1.0
-                weight.copy_(adapter.tensors[name].to(weight.device) * factor)
+                rows, columns = numbers.shape
+                self._weights[name][:rows, :columns] = numbers.to(self._trunk.device) * factor
+
+    def _holds(self, adapter: Adapter) -> bool:
+        return all(
+            name in self._weights
+            and all(own <= most for own, most in zip(numbers.shape, self._weights[name].shape, strict=True))
+            for name, numbers in adapter.tensors.items()
+        )
 
     def unit_vectors(self, token_ids: Sequence[Sequence[int]], layers: Sequence[int]) -> list[Tensor]:
         """Pooled unit vectors float32 (B, D) of each of these layers."""

@@ -102,7 +102,6 @@ class TrunkTuning:
         width = min(config.max_length, trunk.max_length)
         texts = [str(example.text) for example in examples]
         self._texts = TokenizedTexts(trunk.tokenizer, texts, width, config)
-        start = start if start is not None and start.rank == config.rank else None
         self._network = AdaptedNetwork(trunk, config.rank, config.seed, start)
         pooled = (len(layers), trunk.hidden_size)
         means = _class_means(examples[num_exam:], self._classes_N[num_exam:], pooled, len(labels))

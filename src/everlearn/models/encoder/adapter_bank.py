@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from everlearn.errors import ModelError
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.encoder.pooling import slots_of
 from everlearn.models.encoder.rows import RowBatch
-from everlearn.models.storage.adapters import Adapter
+from everlearn.models.storage.adapters import Adapter, check_fits
 from everlearn.models.storage.skeleton import structural_copy
 
 __all__ = ["AdapterBank"]
@@ -54,6 +55,7 @@ class AdapterBank:
 
     Attributes:
         trunk: As given, but for a model that can use the adapters.
+        turns: Held by who uses it, where there are several threads.
     """
 
     def __init__(self, trunk: Trunk) -> None:
@@ -65,7 +67,9 @@ class AdapterBank:
             for name, module in trunk.model.named_modules()
             if isinstance(module, torch.nn.Linear)
         }
+        self._plain = trunk
         self.trunk = replace(trunk, model=structural_copy(trunk.model))
+        self.turns = RLock()
 
     def __contains__(self, name: str) -> bool:
         return name in self._held
@@ -90,39 +94,13 @@ class AdapterBank:
         """
         if name in self:
             raise ModelError(f"an adapter {name!r} is held already")
-        self.check(adapter)
+        check_fits(adapter, self._plain)
         for layer in adapter.layers:
             if layer not in self._layers:
                 self._layers[layer] = self._adapted(layer)
             down, up = adapter.tensors[f"{layer}.lora_A"], adapter.tensors[f"{layer}.lora_B"]
             self._layers[layer].put(name, down, adapter.scaling * up.T)
         self._held[name] = adapter.layers
-
-    def check(self, adapter: Adapter) -> None:
-        """Whether an adapter fits. Raises ModelError."""
-        trunk = self.trunk.name
-        for layer in adapter.layers:
-            if layer not in self._linear:
-                raise ModelError(
-                    f"the adapter does not fit {trunk}: it is of another model, one with a layer {layer}"
-                )
-            linear = self._linear[layer]
-            try:
-                down, up = adapter.tensors[f"{layer}.lora_A"], adapter.tensors[f"{layer}.lora_B"]
-            except KeyError as error:
-                raise ModelError(f"the adapter lacks {error.args[0]}") from error
-            if (
-                down.dim() != 2
-                or up.dim() != 2
-                or (down.shape[1], up.shape[0], up.shape[1])
-                != (linear.in_features, linear.out_features, len(down))
-            ):
-                raise ModelError(
-                    f"the adapter does not fit {trunk}: {layer} has {linear.in_features} inputs and "
-                    f"{linear.out_features} outputs, A is {tuple(down.shape)}, B {tuple(up.shape)}"
-                )
-            if not bool(torch.isfinite(down).all() and torch.isfinite(up).all()):
-                raise ModelError(f"the adapter has numbers in {layer} that are not finite")
 
     def remove(self, name: str) -> None:
         """Let an adapter go. Raises KeyError if it is not held."""

@@ -212,7 +212,7 @@ class TextCoder:
             identity = {
                 "code_version": _CODE_VERSION,
                 "weights": self.trunk.sha256,
-                "vocabulary": _vocabulary_sha256(self.trunk),
+                "vocabulary": self._vocabulary_sha256(),
                 **{key: value for key, value in self.config_json().items() if key != "model"},
             }
             self._fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -241,6 +241,10 @@ class TextCoder:
         with self._lock:
             ids = [token for window in self._tokenize([text])[0] for token in window]
         return token_problem(self.trunk.tokenizer, self.trunk.model, ids)
+
+    def _vocabulary_sha256(self) -> str:
+        vocabulary = sorted(self.trunk.tokenizer.get_vocab().items())
+        return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
 
     def _row_forward(self) -> RowForward:
         if self._forward is None:  # costs a few forward passes, which a run from codes never needs
@@ -272,8 +276,3 @@ class TextCoder:
             if seen[owner] <= windows:
                 kept.append(sequence)
         return [token_ids[i] for i in kept], [owners[i] for i in kept]
-
-
-def _vocabulary_sha256(trunk: Trunk) -> str:
-    vocabulary = sorted(trunk.tokenizer.get_vocab().items())
-    return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()

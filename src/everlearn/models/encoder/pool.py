@@ -25,6 +25,8 @@ class Load(Protocol):
 class ModelPool:
     """Gives encoders; each is loaded when it is first asked for, and kept. Any thread may ask.
 
+    An adapter is merged into weights of its own; see ``AdapterPool`` where many are used.
+
     Args:
         load: Loads one that has no adapter.
     """
@@ -64,18 +66,30 @@ class ModelPool:
                 )
             return self._trunks[key]
 
-    def coder(self, trunk: Trunk, config: CoderConfig) -> TextCoder:
-        """What makes codes by one of the encoders: one for all who ask for the same settings.
+    def coder(
+        self,
+        name: str,
+        config: CoderConfig,
+        *,
+        dtype: DtypeName = "auto",
+        device: DeviceName = "auto",
+        adapter: Path | None = None,
+    ) -> TextCoder:
+        """What makes codes by an encoder: one for all who ask for the same settings.
 
         Args:
-            trunk: From here.
+            name: As of ``trunk``.
             config: Settings.
+            dtype: As of ``trunk``.
+            device: The same.
+            adapter: The same.
 
         Raises:
+            ModelError: As ``trunk``.
             ConfigError: A setting does not fit the encoder.
         """
         with self._lock:
-            key = (trunk, config)
+            key = (self.trunk(name, dtype=dtype, device=device, adapter=adapter), config)
             if key not in self._coders:
-                self._coders[key] = TextCoder(trunk, config)
+                self._coders[key] = TextCoder(*key)
             return self._coders[key]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +26,17 @@ from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_dtype
 from everlearn.models.tying.shared_linear import SharedLinear
 
-__all__ = ["Adapter", "load_adapted_trunk", "merge_adapter", "read_adapter", "write_adapter"]
+__all__ = [
+    "Adapter",
+    "adapted_sha256",
+    "check_fits",
+    "copy_adapter",
+    "load_adapted_trunk",
+    "merge_adapter",
+    "read_adapter",
+    "stored_bytes",
+    "write_adapter",
+]
 
 _WEIGHTS = "adapter_model.safetensors"
 _SETTINGS = "adapter_config.json"
@@ -154,6 +165,66 @@ def _by_pattern(patterns: Mapping[str, Any], layer: str, general: float) -> Any:
     return general
 
 
+def copy_adapter(source: Path, target: Path) -> None:
+    """Copy what there is of an adapter to a folder that is not there yet, and see to it that it stays.
+
+    Raises:
+        ModelError: There is no adapter.
+        OSError: Copying failed.
+    """
+    files = [source / name for name in (_SETTINGS, _WEIGHTS)]
+    if missing := next((file for file in files if not file.is_file()), None):
+        raise ModelError(f"{source} holds no adapter: {missing.name} is missing")
+    target.mkdir(parents=True)
+    for file in files:
+        with (target / file.name).open("wb") as copy:
+            copy.write(file.read_bytes())
+            copy.flush()
+            os.fsync(copy.fileno())
+
+
+def stored_bytes(folder: Path) -> int:
+    """How large an adapter's numbers are, as they are stored; 0: there are none."""
+    try:
+        return (folder / _WEIGHTS).stat().st_size
+    except OSError:
+        return 0
+
+
+def check_fits(adapter: Adapter, trunk: Trunk) -> None:
+    """Whether a trunk can use an adapter.
+
+    Raises:
+        ModelError: It is of another model, incomplete, or has numbers that are none.
+    """
+    linear = {
+        name: module for name, module in trunk.model.named_modules() if isinstance(module, torch.nn.Linear)
+    }
+    for layer in adapter.layers:
+        if layer not in linear:
+            raise ModelError(
+                f"the adapter does not fit {trunk.name}: it is of another model, one with a layer {layer}"
+            )
+        own = linear[layer]
+        try:
+            down, up = adapter.tensors[f"{layer}.lora_A"], adapter.tensors[f"{layer}.lora_B"]
+        except KeyError as error:
+            raise ModelError(f"the adapter lacks {error.args[0]}") from error
+        wanted = (own.in_features, own.out_features, len(down))
+        if down.dim() != 2 or up.dim() != 2 or (down.shape[1], up.shape[0], up.shape[1]) != wanted:
+            raise ModelError(
+                f"the adapter does not fit {trunk.name}: {layer} has {own.in_features} inputs and "
+                f"{own.out_features} outputs, A is {tuple(down.shape)}, B {tuple(up.shape)}"
+            )
+        if not bool(torch.isfinite(down).all() and torch.isfinite(up).all()):
+            raise ModelError(f"the adapter has numbers in {layer} that are not finite")
+
+
+def adapted_sha256(trunk: Trunk, adapter: Adapter) -> str:
+    """SHA-256 (hex) of a trunk's weights with an adapter's added."""
+    return hashlib.sha256(f"{trunk.sha256} {adapter.sha256()}".encode()).hexdigest()
+
+
 def merge_adapter(base: Trunk, adapter: Adapter, dtype: torch.dtype) -> Trunk:
     """Add an adapter to a trunk's weights, in place, then bring them to another number format.
 
@@ -163,27 +234,24 @@ def merge_adapter(base: Trunk, adapter: Adapter, dtype: torch.dtype) -> Trunk:
         dtype: Number format of the result.
 
     Raises:
-        ModelError: The trunk has no such layers.
+        ModelError: It does not fit the trunk, or the trunk's layers share weights.
     """
+    check_fits(adapter, base)
     with torch.no_grad():
         for name in adapter.layers:
             down, up = adapter.tensors[f"{name}.lora_A"], adapter.tensors[f"{name}.lora_B"]
-            try:
-                layer = base.model.get_submodule(name)
-                if isinstance(layer, SharedLinear):
-                    raise ModelError(
-                        f"{base.name} has tied layers: what is added to {name} would be added to others, too"
-                    )
-                weight = layer.weight
-                assert isinstance(weight, Tensor)
-                weight += (adapter.scaling * (up @ down)).to(weight.device)
-            except (AttributeError, RuntimeError) as error:
-                raise ModelError(f"the adapter does not fit {base.name}: {name}: {error}") from error
+            layer = base.model.get_submodule(name)
+            if isinstance(layer, SharedLinear):
+                raise ModelError(
+                    f"{base.name} has tied layers: what is added to {name} would be added to others, too"
+                )
+            weight = layer.weight
+            assert isinstance(weight, Tensor)
+            weight += (adapter.scaling * (up @ down)).to(weight.device)
     model: Any = base.model.to(dtype=dtype)
     if (base.device.type, dtype) == ("cpu", torch.bfloat16):
         model.set_attn_implementation("eager")  # the quicker one there, as in load_trunk
-    digest = hashlib.sha256(f"{base.sha256} {adapter.sha256()}".encode()).hexdigest()
-    return replace(base, model=model, sha256=digest, dtype=dtype)
+    return replace(base, model=model, sha256=adapted_sha256(base, adapter), dtype=dtype)
 
 
 def load_adapted_trunk(

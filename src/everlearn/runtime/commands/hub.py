@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from everlearn.errors import ConfigError, RunError
-from everlearn.models.encoder.pool import ModelPool
+from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
 from everlearn.runtime.commands.predict import predict_texts
 from everlearn.runtime.hub.hub import Hub
@@ -22,11 +22,16 @@ from everlearn.tasks.answer import PredictedText
 __all__ = ["add_tenants", "learn_tenant", "predict_tenant", "remove_tenants", "tenant_stats"]
 
 
+_OF_TENANTS = frozenset({"model.adapter"})
+"""Settings that are never a hub's."""
+
+
 def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Add tenants; a hub that is not there is made with the settings, else they are the tenants' own.
 
     Raises:
         ConfigError: A name is none, or a setting is wrong.
+        ModelError: An adapter cannot be read, or is of another model.
         RunError: There is one of this name, or the folder is in use or holds something else.
     """
     is_new = known_settings(path) is None
@@ -35,9 +40,11 @@ def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any])
         names.check_new(tenant)
         if tenant in tenants[:k]:
             raise ConfigError(f"{tenant!r} is named twice; nothing was added")
-    with Hub.open(path, settings if is_new else None) as hub:
+    own = {name: value for name, value in settings.items() if not is_new or name in _OF_TENANTS}
+    of_hub = {name: value for name, value in settings.items() if name not in own} if is_new else None
+    with Hub.open(path, of_hub) as hub:
         for tenant in tenants:
-            hub.add(tenant, None if is_new else settings)
+            hub.add(tenant, own)
 
 
 def learn_tenant(
@@ -83,7 +90,7 @@ def predict_tenant(
     folder = tenants.run_folder(tenants.record(tenant).name)
     if not folder.exists():
         raise RunError(f"tenant {tenant!r} has learned nothing yet: everlearn hub learn {path} {tenant} FILE")
-    models = ModelPool(TrunkStore().trunk)
+    models = AdapterPool(TrunkStore().trunk)
     return predict_texts(folder, texts, top=top, on_note=on_note, models=models)
 
 

@@ -175,7 +175,7 @@ def _tuning(
     learner = folder.learner_record(record.generation)
     coder_config = learner.coder_config or {}
     settings = folder.config.model
-    # The base trunk: an adapter that is in use already is where tuning starts, not part of it.
+    # The bare trunk: an adapter that is in use already, or was given, is where tuning starts, not part of it.
     trunk = load_trunk(
         folder.config.model_name, dtype=coder_config.get("dtype", settings.dtype), device=settings.device
     )
@@ -185,7 +185,7 @@ def _tuning(
             "single ones, so runs on it are not consolidated"
         )
     adapter_folder = folder.adapter_folder(record.generation)
-    start = None if record.from_scratch or adapter_folder is None else read_adapter(adapter_folder)
+    start = None if adapter_folder is None else read_adapter(adapter_folder)
     return TrunkTuning(
         trunk,
         coder_config["layers"],

@@ -21,6 +21,7 @@ from everlearn.runtime.folder.run_folder import PUBLISHED, RunFolder
 from everlearn.settings import RunConfig
 from everlearn.sharing.publication import Publication, Publisher
 from everlearn.sharing.weight_file import MappedWeights
+from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
 from everlearn.tasks.table import task_of
@@ -47,7 +48,8 @@ def publish_head(folder: RunFolder, learner: RunLearner, served: Served) -> bool
     Raises:
         StorageError: It cannot be written; nothing is published then.
     """
-    if served.turns is not None or served.coder != learner.coder_fingerprint:
+    coder = None if served.coder is None else served.coder.fingerprint
+    if served.turns is not None or coder != learner.coder_fingerprint:
         return False
     packed = learner.packed(served.predictor)
     if packed is None:
@@ -56,7 +58,7 @@ def publish_head(folder: RunFolder, learner: RunLearner, served: Served) -> bool
     about: dict[str, Json] = {
         "everlearn": __version__,
         "version": served.version,
-        "coder": served.coder,
+        "coder": coder,
         "config": folder.config.to_mapping(),
         "learner": folder.learner_record().model_dump(mode="json"),
         "adapter": None if adapter is None else adapter.relative_to(folder.path).as_posix(),
@@ -98,26 +100,32 @@ class HeadOpener:
         try:
             learner = self._learner(run, about)
             predictor = learner.unpacked(State(head.tensors, about["head"]))
-            version, coder = about["version"], about["coder"]
+            version = about["version"]
+            if learner.coder_fingerprint != about["coder"]:
+                raise ValueError("it is of another coder than its record")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateError(f"{head.path} is no head: {error}; delete it, and it is made anew") from error
-        return Served(predictor, version, None, coder)
+        return Served(predictor, version, None, coder_of(learner))
 
     def _learner(self, run: Path, about: dict[str, Json]) -> RunLearner:
         """An empty one of the kind that the head is of."""
-        adapter = None if about["adapter"] is None else run / about["adapter"]
-        key = json.dumps([about["config"], about["learner"], None if adapter is None else str(adapter)])
+        if about["adapter"] is not None:  # which is in memory for as long as its learner is
+            return self._made(run, about, run / about["adapter"])
+        key = json.dumps([about["config"], about["learner"]])
         with self._lock:
             known = self._learners.get(key)
             if known is not None:
                 self._learners.move_to_end(key)
                 return known
-        config = RunConfig.from_mapping(about["config"], place=str(run))
-        record = LearnerRecord.model_validate(about["learner"])
-        origin = Origin(owner=str(run), adapter=adapter, models=self._models)
-        learner = task_of(config).learner(config, record, origin)
+        learner = self._made(run, about, None)
         with self._lock:
             self._learners[key] = learner
             while len(self._learners) > _MOST_LEARNERS:
                 self._learners.popitem(last=False)
         return learner
+
+    def _made(self, run: Path, about: dict[str, Json], adapter: Path | None) -> RunLearner:
+        config = RunConfig.from_mapping(about["config"], place=str(run))
+        record = LearnerRecord.model_validate(about["learner"])
+        origin = Origin(owner=str(run), adapter=adapter, models=self._models)
+        return task_of(config).learner(config, record, origin)

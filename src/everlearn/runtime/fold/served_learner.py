@@ -14,6 +14,8 @@ from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_checkpoint, served_version
 from everlearn.settings import RunConfig
+from everlearn.tasks.classification.closed_form import coder_of
+from everlearn.tasks.classification.recorded_coder import RecordedCoder
 from everlearn.types import Example, Prediction, Predictor
 
 __all__ = ["Served", "open_learner", "served_of"]
@@ -28,13 +30,13 @@ class Served:
         version: The version that it is; None: the newest state.
         turns: Is held while it predicts, where it is a learner that has other things to do, too; None: any
             number of threads may ask at once.
-        coder: Fingerprint of what makes the codes that it predicts; None: it needs none.
+        coder: Makes the codes that it predicts by; None: it needs none, or whoever asks brings them.
     """
 
     predictor: Predictor
     version: int | None
     turns: RLock | None = None
-    coder: str | None = None
+    coder: RecordedCoder | None = None
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example, in order."""
@@ -66,7 +68,7 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
     learner.solve()
     snapshot = learner.snapshot()
     turns = RLock() if snapshot is None else None
-    return Served(snapshot or learner, version, turns, learner.coder_fingerprint)
+    return Served(snapshot or learner, version, turns, coder_of(learner))
 
 
 def open_learner(

@@ -5,7 +5,7 @@ run.json                  what the run is: settings and learner
 journal.sqlite            examples, codes, steps, versions, decisions (see everlearn.journal)
 checkpoints/*.safetensors states after some steps, so that a start need not fold from the beginning
 certificates/*.json       of deletions; they name nobody
-trunks/generation-*/      adapters that consolidations tuned, in peft's format
+trunks/generation-*/      adapters that texts are read with, in peft's format; 0 was given, others were tuned
 consolidation/            a tuning that goes on
 published/                what the run predicts by, for other processes to map
 rejected.jsonl metrics.parquet confusion.json matrix.json report.html     for readers
@@ -33,6 +33,7 @@ from everlearn.journal.rows.rejections import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
+from everlearn.models.storage.adapters import copy_adapter, read_adapter
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
 from everlearn.settings import RunConfig
@@ -113,11 +114,20 @@ class RunFolder:
         self._written_rejections: Extent | None = None
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, learner: LearnerRecord) -> RunFolder:
+    def create(
+        cls, path: Path, config: RunConfig, learner: LearnerRecord, adapter: Path | None = None
+    ) -> RunFolder:
         """Make a new run folder.
+
+        Args:
+            path: The folder.
+            config: Settings.
+            learner: What the learner is built from again.
+            adapter: Folder that an adapter is copied from; None: from where the settings say, if they do.
 
         Raises:
             RunError: The folder exists and holds something else, or is in use.
+            ModelError: There is no adapter where one is said to be.
             StorageError: It cannot be made.
         """
         with storage_errors(path, "Nothing was learned yet."):
@@ -144,6 +154,8 @@ class RunFolder:
             lock = opened.enter_context(acquire_lock(path))
             _remove_own(path)
             make_folder(path / CHECKPOINTS)
+            if config.model.adapter is not None:
+                copy_adapter(adapter or Path(config.model.adapter), _adapter_folder(path, 0))
             journal = Journal.create(path / JOURNAL)
             opened.callback(journal.close)
             write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)
@@ -220,7 +232,9 @@ class RunFolder:
     def adapter_folder(self, generation: int | None = None) -> Path | None:
         """The adapter that makes codes of a generation; None: the trunk makes them as it came."""
         wanted = self.journal.generation if generation is None else generation
-        return self.path / TRUNKS / f"generation-{wanted:04d}" if wanted else None
+        if not wanted and self.config.model.adapter is None:
+            return None
+        return _adapter_folder(self.path, wanted)
 
     def fresh_learner(self, generation: int | None = None, config: RunConfig | None = None) -> RunLearner:
         """The run's learner without its state, for codes of a generation. Raises as ``Task.learner``.
@@ -234,14 +248,26 @@ class RunFolder:
         """The run's learner without its state, for settings that it will keep.
 
         Raises:
-            RunError: Another model is named than the run's, and it is not that one at another place.
+            RunError: Another model or adapter is named than the run's, and it is not that one at another
+                place.
             ModelError: It cannot be found or loaded.
         """
         learner = self.fresh_learner(config=config)
+        if config.model.adapter not in (None, self.config.model.adapter):
+            self._check_adapter(Path(config.model.adapter))
         if config.model_name != self.config.model_name:
             # It is loaded when a text is read, perhaps long after its name took the place of the run's.
             learner.reading_problem(Example(id="text", text="text"))
         return learner
+
+    def _check_adapter(self, given: Path) -> None:
+        kept, asked = self.adapter_folder(0), read_adapter(given)
+        if kept is None or read_adapter(kept).sha256() != asked.sha256():
+            how = "without an adapter" if kept is None else "with another adapter"
+            raise RunError(
+                f"{self.path} was made {how}, and {given} was given. Leave it out to go on, or learn into a "
+                "new folder."
+            )
 
     def origin(self, generation: int | None = None) -> Origin:
         """What learners for codes of a generation are built with; None: of the one that counts."""
@@ -397,10 +423,11 @@ class RunFolder:
         """Remove what a crash left over: files that nothing names, states that a deletion has outdated."""
         self.checkpoints.remove_leftovers()
         self.remove_outdated()
-        known = {f"generation-{adopted.generation:04d}" for adopted in self.generations.all()}
+        known = {_adapter_folder(self.path, adopted.generation) for adopted in self.generations.all()}
+        known.add(_adapter_folder(self.path, 0))
         with suppress(OSError):
             for entry in self.path.glob(f"{TRUNKS}/*"):
-                if entry.name not in known:
+                if entry not in known:
                     shutil.rmtree(entry, ignore_errors=True)
             for entry in self.path.glob(".*.tmp*"):
                 entry.unlink()
@@ -431,6 +458,10 @@ class RunFolder:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def _adapter_folder(run: Path, generation: int) -> Path:
+    return run / TRUNKS / f"generation-{generation:04d}"
 
 
 def _remove_own(path: Path) -> None:

@@ -30,11 +30,12 @@ __all__ = [
 
 # These make the learner what it is; a run keeps them for life.
 _FIXED = ("task", "seed", "model.", "learner.", "guard.share", "run.rolling_window")
-# Nothing of what was learned depends on these: another place of the model is known by its weights, how many
-# labels there may be is a limit for what comes in, and a changed learning rate is journaled.
+# Nothing of what was learned depends on these: another place of the model or its adapter is known by the
+# weights, how many labels there may be is a limit for what comes in, a changed learning rate is journaled.
 _FREE_ALL_THE_SAME = frozenset(
     {
-        *("model.device", "model.name", "learner.closed_form.max_classes", "learner.gradient.max_classes"),
+        *("model.device", "model.name", "model.adapter"),
+        *("learner.closed_form.max_classes", "learner.gradient.max_classes"),
         *("learner.gradient.learning_rate", "learner.gradient.head_learning_rate"),
     }
 )
@@ -84,6 +85,8 @@ def settings_for(given: Mapping[str, Any], folder: RunFolder | None, key: str) -
     """
     if given.get("model.name") is not None:
         given = {**given, "model.name": lasting_spec(str(given["model.name"]))}
+    if given.get("model.adapter") is not None:
+        given = {**given, "model.adapter": str(Path(str(given["model.adapter"])).expanduser().resolve())}
     if folder is None:
         config = RunConfig().with_settings(given)
         task = task_of(config)

@@ -54,7 +54,8 @@ def merge_runs(runs: Sequence[Path], out: Path) -> dict[str, Json]:
         for folder in folders:
             _check_mergeable(folders[0], folder)
         statuses = [RunStatus.model_validate(folder.newest_checkpoint().run) for folder in folders]
-        merged = RunFolder.create(out, folders[0].config, folders[0].record.learner)
+        first = folders[0]
+        merged = RunFolder.create(out, first.config, first.record.learner, first.adapter_folder(0))
         is_done = False
         try:
             learner = _merged_learner(folders)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from everlearn.errors import InputError
+from everlearn.models.encoder.adapted_coder import encode_together
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.types import Example, Prediction
@@ -37,7 +38,6 @@ def predict_together(
     tenants: Sequence[str],
     examples: Sequence[Example],
     heads: Mapping[str, Served | None],
-    coder: Callable[[], TextCoder],
 ) -> list[Prediction]:
     """One prediction an example.
 
@@ -45,9 +45,8 @@ def predict_together(
         tenants: Whom each example is for.
         examples: The examples.
         heads: What each tenant predicts by; None: it has learned nothing, and says nothing (label None).
-        coder: Gives what makes the codes of those that read by the trunk that all share.
     """
-    ready = _with_codes(tenants, examples, heads, coder)
+    ready = _with_codes(tenants, examples, heads)
     found: list[Prediction | None] = [None] * len(ready)
     for tenant, own in places_by_tenant(list(zip(tenants, ready, strict=True))).items():
         head = heads[tenant]
@@ -62,24 +61,18 @@ def predict_together(
 
 
 def _with_codes(
-    tenants: Sequence[str],
-    examples: Sequence[Example],
-    heads: Mapping[str, Served | None],
-    coder: Callable[[], TextCoder],
+    tenants: Sequence[str], examples: Sequence[Example], heads: Mapping[str, Served | None]
 ) -> list[Example]:
-    """Texts of tenants that read by the trunk that all share, encoded in one pass."""
+    """Texts encoded, those of one trunk in one pass, each with its tenant's adapter."""
     ready = list(examples)
-    coders = [None if (head := heads[tenant]) is None else head.coder for tenant in tenants]
-    wanting = [
-        place
-        for place, example in enumerate(examples)
-        if coders[place] is not None and example.code is None and example.text is not None
-    ]
-    if not wanting:
-        return ready
-    shared = coder()
-    own = [place for place in wanting if coders[place] == shared.fingerprint]
-    codes = shared.encode_examples([examples[place] for place in own])
-    for place, code in zip(own, codes, strict=True):
+    places, texts, coders = list[int](), list[str](), list[TextCoder]()
+    for place, (tenant, example) in enumerate(zip(tenants, examples, strict=True)):
+        head = heads[tenant]
+        if head is None or head.coder is None or example.code is not None or example.text is None:
+            continue
+        places.append(place)
+        texts.append(example.text)
+        coders.append(head.coder.text_coder())
+    for place, code in zip(places, encode_together(texts, coders), strict=True):
         ready[place] = replace(examples[place], code=code)
     return ready

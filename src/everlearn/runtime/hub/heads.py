@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from everlearn.models.encoder.pool import ModelPool
+from everlearn.models.storage.adapters import stored_bytes
 from everlearn.runtime.fold.published import HeadOpener, publication_of
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.sharing.publication import Publication
@@ -77,7 +78,7 @@ class Heads:
                 self._resident.drop(tenant)
                 return None
             head = _Head(publication, mapped, served)
-            size, seconds = mapped.num_bytes + _OBJECTS_BYTES, time.perf_counter() - started
+            size, seconds = _num_bytes(run, mapped), time.perf_counter() - started
             self.num_not_kept += any(
                 gone is head for gone in self._resident.put(tenant, head, size, cost=seconds)
             )
@@ -87,3 +88,8 @@ class Heads:
         """Map a tenant's head no longer."""
         with self._lock:
             self._resident.drop(tenant)
+
+
+def _num_bytes(run: Path, head: MappedWeights) -> int:
+    adapter = head.about["adapter"]
+    return head.num_bytes + _OBJECTS_BYTES + (0 if adapter is None else stored_bytes(run / adapter))

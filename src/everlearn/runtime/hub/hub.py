@@ -12,8 +12,7 @@ from typing import IO, Any, Self
 
 from everlearn.errors import ConfigError, InputError, InUseError, RunError, StateError, StorageError
 from everlearn.journal.lock import acquire_lock
-from everlearn.models.encoder.coder import TextCoder
-from everlearn.models.encoder.pool import ModelPool
+from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.fold.published import publication_of
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.given import given_settings, given_texts
@@ -30,7 +29,6 @@ from everlearn.runtime.hub.pool import PredictionPool
 from everlearn.runtime.hub.tenants import TenantRecord, Tenants
 from everlearn.runtime.run import Run
 from everlearn.runtime.step_outcome import StepOutcome
-from everlearn.settings import RunConfig
 from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.tasks.classification.recorded_coder import load_text_coder
 from everlearn.types import Example, Json, Prediction
@@ -69,12 +67,11 @@ class Hub:
     ) -> None:
         self.path = path
         self._settings = dict(settings)
-        self._config = RunConfig().with_settings(self._settings)
         self._lock_file = lock
         self._turns = Lock()  # for what follows; held for moments only
         self._of_tenant: dict[str, RLock] = {}  # held while a tenant's run is opened, changed or closed
         self._tenants = Tenants(path, is_owner=True)
-        self.models = ModelPool(TrunkStore().trunk)
+        self.models = AdapterPool(TrunkStore().trunk)
         self._heads = Heads(budget, self.models)
         self._pool = pool
         self._open: OrderedDict[str, Run] = OrderedDict()
@@ -132,19 +129,25 @@ class Hub:
 
         Args:
             tenant: Its name: of one folder.
-            settings: Of its run, beside the hub's.
+            settings: Of its run, beside the hub's. ``model.adapter``, a folder, is copied.
             max_examples: Most examples that it may learn; None: no bound.
 
         Raises:
             ConfigError: The name is none, or a setting is wrong.
+            ModelError: Its adapter cannot be read, or is of another model.
             RunError: There is one of this name.
         """
         given = given_settings(settings)
-        check_tenants_settings({**self._settings, **given})
+        config = check_tenants_settings({**self._settings, **given})
+        adapter = given.pop("model.adapter", None)
+        if adapter is not None:
+            load_text_coder(config.model, self.models)  # which reads it, and sees whether it fits
         if max_examples is not None and max_examples < 1:
             raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
         with self._turn(tenant):
-            return self._tenants.add(tenant, given, max_examples)
+            return self._tenants.add(
+                tenant, given, max_examples, None if adapter is None else Path(adapter).expanduser()
+            )
 
     def tenants(self) -> list[str]:
         """All names, sorted."""
@@ -172,7 +175,8 @@ class Hub:
 
     def settings_of(self, tenant: str) -> dict[str, Any]:
         """What its run is made with, by dotted path. Raises RunError if there is no such tenant."""
-        return {**self._settings, **self._tenants.record(tenant).settings}
+        own, adapter = self._tenants.record(tenant).settings, self._tenants.adapter_folder(tenant)
+        return {**self._settings, **own, **({} if adapter is None else {"model.adapter": str(adapter)})}
 
     def run_folder(self, tenant: str) -> Path:
         """Where its run is, or will be. Raises RunError if there is no such tenant."""
@@ -246,7 +250,7 @@ class Hub:
 
     def _predict_here(self, tenants: Sequence[str], examples: Sequence[Example]) -> list[Prediction]:
         heads = {tenant: self._head(tenant) for tenant in dict.fromkeys(tenants)}
-        return predict_together(tenants, examples, heads, self._coder)
+        return predict_together(tenants, examples, heads)
 
     def _predict_in_pool(
         self, pool: PredictionPool, tenants: Sequence[str], examples: Sequence[Example]
@@ -280,9 +284,6 @@ class Hub:
 
     def _is_there(self, tenant: str) -> bool:
         return tenant in self._tenants and publication_of(self._tenants.run_folder(tenant)).exists()
-
-    def _coder(self) -> TextCoder:
-        return load_text_coder(self._config.model, self.models)
 
     # All together
 
@@ -392,7 +393,7 @@ class Hub:
 
     def _opened(self, record: TenantRecord) -> Run:
         folder = self._tenants.run_folder(record.name)
-        settings = {} if folder.exists() else {**self._settings, **record.settings}
+        settings = {} if folder.exists() else self.settings_of(record.name)
         return Run.open(folder, settings, models=self.models)
 
     def _close(self, name: str) -> None:

@@ -35,6 +35,8 @@ def open_folder(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], I
     record = path / RECORD
     if not record.exists():
         check_tenants_settings(given)
+    if given.get("model.adapter") is not None:
+        raise ConfigError("model.adapter: an adapter is a tenant's own; give it with the tenant")
     with ExitStack() as opened:
         with storage_errors(path):
             try:
@@ -57,14 +59,15 @@ def open_folder(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], I
         return known, lock
 
 
-def check_tenants_settings(settings: Mapping[str, Any]) -> None:
-    """Whether runs of tenants can have such settings. Raises ConfigError."""
+def check_tenants_settings(settings: Mapping[str, Any]) -> RunConfig:
+    """Settings, if runs of tenants can have them. Raises ConfigError."""
     config = RunConfig().with_settings(settings)
     if config.task not in _TASKS or config.learner.kind != "closed-form":
         raise ConfigError(
             "tenants of a hub classify by the closed-form learner (task classify or multilabel); "
             f"not task {config.task!r} with learner {config.learner.kind!r}"
         )
+    return config
 
 
 def budget_bytes(memory_budget_mb: float | None) -> int | None:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from everlearn.errors import StateError
-from everlearn.models.encoder.coder import TextCoder
-from everlearn.models.encoder.pool import ModelPool
+from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.given import given_texts
 from everlearn.runtime.hub.asking import Asked, checked_pairs, predict_together
@@ -43,7 +42,7 @@ class HubReader:
     def __init__(self, path: Path, budget: int | None = None) -> None:
         self._tenants = tenants_at(path)
         self._config = RunConfig().with_settings(known_settings(path) or {})
-        self._models = ModelPool(TrunkStore().trunk)
+        self._models = AdapterPool(TrunkStore().trunk)
         self._heads = Heads(budget, self._models)
 
     def predict(self, asked: Asked) -> list[Prediction]:
@@ -58,7 +57,7 @@ class HubReader:
         examples = given_texts([example for _, example in pairs])
         tenants = [tenant for tenant, _ in pairs]
         heads = {tenant: self._head(tenant) for tenant in dict.fromkeys(tenants)}
-        return predict_together(tenants, examples, heads, self._coder)
+        return predict_together(tenants, examples, heads)
 
     def predict_published(self, asked: Sequence[tuple[str, str]]) -> list[Prediction | None]:
         """The same for texts, by what is published alone; None where a tenant has published nothing."""
@@ -69,7 +68,7 @@ class HubReader:
                 heads[tenant] = head
         known = [place for place, (tenant, _) in enumerate(asked) if tenant in heads]
         examples = given_texts([asked[place][1] for place in known])
-        said = predict_together([asked[place][0] for place in known], examples, heads, self._coder)
+        said = predict_together([asked[place][0] for place in known], examples, heads)
         found: list[Prediction | None] = [None] * len(asked)
         for place, prediction in zip(known, said, strict=True):
             found[place] = prediction
@@ -77,10 +76,7 @@ class HubReader:
 
     def prepare(self) -> None:
         """Load the encoder now."""
-        self._coder()
-
-    def _coder(self) -> TextCoder:
-        return load_text_coder(self._config.model, self._models)
+        load_text_coder(self._config.model, self._models)
 
     def _head(self, tenant: str) -> Served | None:
         published, run = self._published(tenant), self._tenants.run_folder(tenant)

@@ -12,6 +12,7 @@ from typing import Any
 
 from everlearn.errors import ConfigError, RunError, StateError
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
+from everlearn.models.storage.adapters import copy_adapter
 from everlearn.sharing.publication import check_name
 from everlearn.types import Json
 
@@ -19,6 +20,7 @@ __all__ = ["TenantRecord", "Tenants"]
 
 _FORMAT = 1
 _SUFFIX = ".json"
+_ADAPTER = ".adapter"
 _GONE = ".gone-"
 
 
@@ -57,6 +59,9 @@ class Tenants:
             for left in self._runs.glob(f"{_GONE}*"):  # of a removal that was interrupted
                 self._record(left.name.removeprefix(_GONE)).unlink(missing_ok=True)
                 shutil.rmtree(left)
+            for adapter in self._records.glob(f"*{_ADAPTER}"):
+                if adapter.name.removesuffix(_ADAPTER) not in self:
+                    shutil.rmtree(adapter)
 
     def names(self) -> list[str]:
         """All names, sorted; nothing is opened."""
@@ -73,15 +78,33 @@ class Tenants:
         """Where its run is, or will be."""
         return self._runs / name
 
-    def add(self, name: str, settings: Mapping[str, Any], max_examples: int | None) -> TenantRecord:
+    def adapter_folder(self, name: str) -> Path | None:
+        """The adapter that it was added with; None: it has none."""
+        folder = self._adapter(name)
+        return folder if folder.is_dir() else None
+
+    def add(
+        self, name: str, settings: Mapping[str, Any], max_examples: int | None, adapter: Path | None = None
+    ) -> TenantRecord:
         """Record a tenant.
+
+        Args:
+            name: Its name.
+            settings: See ``TenantRecord``.
+            max_examples: The same.
+            adapter: Folder of an adapter, which is copied.
 
         Raises:
             ConfigError: The name is none.
+            ModelError: There is no adapter in the folder.
             RunError: There is one of this name.
             StorageError: It cannot be written.
         """
         self.check_new(name)
+        if adapter is not None:
+            with storage_errors(self._adapter(name)):
+                shutil.rmtree(self._adapter(name), ignore_errors=True)
+                copy_adapter(adapter, self._adapter(name))
         created = datetime.now(UTC).isoformat(timespec="seconds")
         values = {
             "format": _FORMAT,
@@ -147,9 +170,13 @@ class Tenants:
             if folder.exists():
                 folder.rename(gone)  # from here on it is gone, also if this is interrupted
             self._record(name).unlink()
+            shutil.rmtree(self._adapter(name), ignore_errors=True)
             fsync_folder(self._records)
             if gone.exists():
                 shutil.rmtree(gone)
+
+    def _adapter(self, name: str) -> Path:
+        return self._records / f"{name}{_ADAPTER}"
 
     def _record(self, name: str) -> Path:
         return self._records / f"{name}{_SUFFIX}"

@@ -20,6 +20,7 @@ __all__ = [
     "KIND",
     "closed_form_learner",
     "closed_form_like",
+    "coder_of",
     "learner_for_coder",
     "new_closed_form_learner",
     "require_closed_form",
@@ -77,6 +78,12 @@ def closed_form_like(config: RunConfig, record: LearnerRecord, origin: Origin) -
 def learner_for_coder(config: RunConfig, record: LearnerRecord, coder: TextCoder) -> ClosedFormLearner:
     """A fresh learner like a run's own, for codes of a coder that is loaded."""
     return _learner(config, RecordedCoder.loaded(coder), ClosedFormConfig.from_json(record.config))
+
+
+def coder_of(learner: RunLearner) -> RecordedCoder | None:
+    """What makes the codes that a learner learns from; None: it needs none."""
+    coder = learner.coder if isinstance(learner, ClosedFormLearner) else None
+    return coder if isinstance(coder, RecordedCoder) else None
 
 
 def require_closed_form(learner: RunLearner, owner: str) -> ClosedFormLearner:

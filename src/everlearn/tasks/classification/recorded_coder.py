@@ -72,6 +72,11 @@ class RecordedCoder:
         with self._lock:
             return self._text_coder().encode_examples(examples)
 
+    def text_coder(self) -> TextCoder:
+        """The coder itself, which is loaded now. Raises as ``encode_examples``."""
+        with self._lock:
+            return self._text_coder()
+
     def reading_problem(self, text: str) -> str | None:
         """Why a text cannot be read; None: it can. Raises as ``encode_examples``."""
         with self._lock:
@@ -109,7 +114,7 @@ def load_text_coder(
         models: Gives the encoder.
         recorded: A recorded coder configuration; what it resolved (number format, layers, lengths) is
             taken over, so that another machine's defaults make the same codes.
-        adapter: Folder of an adapter that is merged into the encoder's weights.
+        adapter: Folder of an adapter that texts are encoded with; None: that of the settings, if any.
 
     Raises:
         ModelError: The model cannot be found or loaded.
@@ -118,16 +123,15 @@ def load_text_coder(
     recorded = recorded or {}
     dtype = recorded.get("dtype", settings.dtype)
     layers = recorded.get("layers", settings.layers)
-    trunk = models.trunk(settings.name or _TRUNK, dtype=dtype, device=settings.device, adapter=adapter)
-    return models.coder(
-        trunk,
-        CoderConfig(
-            max_length=recorded.get("max_length", settings.max_length),
-            windows=recorded.get("windows", settings.windows),
-            layers=None if layers is None else tuple(layers),
-            batch_invariant=recorded.get("batch_invariant", settings.batch_invariant),
-            ngram_max=recorded.get("ngram_max", 2),
-            # Earlier records do not name it: their codes have none.
-            sketch_size=recorded.get("sketch_size", 0) if recorded else settings.sketch_size,
-        ),
+    config = CoderConfig(
+        max_length=recorded.get("max_length", settings.max_length),
+        windows=recorded.get("windows", settings.windows),
+        layers=None if layers is None else tuple(layers),
+        batch_invariant=recorded.get("batch_invariant", settings.batch_invariant),
+        ngram_max=recorded.get("ngram_max", 2),
+        # Earlier records do not name it: their codes have none.
+        sketch_size=recorded.get("sketch_size", 0) if recorded else settings.sketch_size,
     )
+    if adapter is None and settings.adapter is not None:
+        adapter = Path(settings.adapter)
+    return models.coder(settings.name or _TRUNK, config, dtype=dtype, device=settings.device, adapter=adapter)
