@@ -62,14 +62,19 @@ class Healing:
         original: The trunk that it was made of, in float32; stays as it is.
         model: The tied model, in float32; is trained in place.
         config: How.
+        depths: For each layer of the model, after how many layers of the original its states are to be
+            like the original's; None: it has as many layers.
 
     Attributes:
         model: As given.
         num_steps: Steps made.
     """
 
-    def __init__(self, original: Trunk, model: Any, config: HealingConfig) -> None:
+    def __init__(
+        self, original: Trunk, model: Any, config: HealingConfig, depths: Sequence[int] | None = None
+    ) -> None:
         self._original, self.model, self._config = original, model, config
+        self._depths = depths or range(1, len(layer_stack(original.model)) + 1)
         self.num_steps = 0
         own = set(layer_stack(model).parameters())
         self._trained: dict[str, torch.nn.Parameter] = {}
@@ -154,7 +159,8 @@ class Healing:
         inputs = inputs.to(self._original.device)
         is_token = inputs["attention_mask"].bool()
         with torch.inference_mode():
-            wanted = self._original.model(**inputs, output_hidden_states=True).hidden_states[1:]
+            states = self._original.model(**inputs, output_hidden_states=True).hidden_states
+            wanted = [states[depth] for depth in self._depths]
         said = self.model(**inputs, output_hidden_states=True).hidden_states[1:]
         losses = []
         for one, other in zip(said, wanted, strict=True):
