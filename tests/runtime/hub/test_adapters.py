@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.runtime.hub.tenants import hub_settings, same, some
+from tests.runtime.hub.tenants import hub_settings, same, some, write_own_adapter
 from tests.runtime.word_pairs import write_encoder
 from typer.testing import CliRunner
 
@@ -19,8 +19,6 @@ from everlearn import Hub, Run
 from everlearn.cli.app import app
 from everlearn.errors import ConfigError, ModelError, RunError
 from everlearn.models.encoder.adapter_pool import AdapterPool
-from everlearn.models.encoder.load import load_trunk
-from everlearn.models.storage.adapters import Adapter, write_adapter
 from everlearn.runtime.history.merge import merge_runs
 from everlearn.runtime.hub.reader import HubReader
 from everlearn.types import Example, Prediction
@@ -38,28 +36,14 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def adapters(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``soft/`` and ``hard/``."""
     folder = tmp_path_factory.mktemp("given")
-    write(folder / "soft", options, seed=1, rank=2, targets=("query", "value"))
-    write(folder / "hard", options, seed=2, rank=5, targets=("query", "key", "value", "dense"))
+    write_own_adapter(folder / "soft", options, seed=1, rank=2, targets=("query", "value"))
+    write_own_adapter(folder / "hard", options, seed=2, rank=5, targets=("query", "key", "value", "dense"))
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def write(folder: Path, options: dict[str, Any], *, seed: int, rank: int, targets: tuple[str, ...]) -> Path:
-    """An adapter of the options' encoder with made-up numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    trunk = load_trunk(options["model.name"], dtype="float32", device="cpu")
-    for name, module in trunk.model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.split(".")[-1] in targets and "pooler" not in name:
-            for part, shape in (("A", (rank, module.in_features)), ("B", (module.out_features, rank))):
-                tensors[f"{name}.lora_{part}"] = 0.4 * torch.randn(shape, generator=generator)
-    folder.mkdir()
-    write_adapter(folder, Adapter(tensors, 1.5), "encoder")
-    return folder
 
 
 def own(tenant: str, adapters: Path) -> dict[str, Any]:
@@ -293,5 +277,10 @@ def test_on_the_command_line(tmp_path: Path, adapters: Path, options: dict[str, 
         assert result.exit_code == 0, result.output
         said.append(json.loads(result.output))
     assert said[0] != said[1]
+    result = program.invoke(app, ["hub", "predict", hub, "soft", "--file", str(stream), "--json"])
+    assert result.exit_code == 0, result.output
+    assert len(result.output.splitlines()) == 40
     result = program.invoke(app, ["hub", "add", hub, "bad", "--adapter", str(tmp_path / "none")])
     assert result.exit_code == 4
+    result = program.invoke(app, ["hub", "predict", hub, "soft", "w1", "--file", str(stream)])
+    assert result.exit_code == 2

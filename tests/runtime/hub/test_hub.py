@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.hub.tenants import LABELS, hub_settings, same, some
+from tests.runtime.hub.tenants import LABELS, hub_settings, same, some, write_own_adapter
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
-from everlearn.runtime.commands.hub import add_tenants, tenant_stats
+from everlearn.models.encoder.adapter_pool import AdapterPool
+from everlearn.runtime.commands.hub import add_tenants, learn_tenant, tenant_stats
+from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest
+from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.run import Run
 from everlearn.types import Example
@@ -26,6 +30,15 @@ from everlearn.types import Example
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return hub_settings(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture(scope="module")
+def adapters(options: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for each tenant that has one, in a folder of its name."""
+    folder = tmp_path_factory.mktemp("given")
+    for seed, name in enumerate(ADAPTED, start=1):
+        write_own_adapter(folder / name, options, seed=seed, rank=2 * seed, targets=("query", "value"))
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +70,8 @@ def test_a_walk(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 TENANTS = ("a", "b", "c", "d", "e")
+ADAPTED = ("b", "d")
+"""Those of them that read texts with an adapter of their own."""
 ACTS = ("learn", "learn", "predict", "forget", "correct", "evict", "reopen", "crash")
 
 
@@ -69,16 +84,23 @@ def test_each_tenant_is_as_if_it_were_alone(
     acts: list[tuple[str, str, int]],
     budget: float | None,
     options: dict[str, Any],
+    adapters: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     root = tmp_path_factory.mktemp("isolation")
     learned, gone = dict.fromkeys(TENANTS, 0), set[str]()
     asked: list[tuple[str, Example | str]] = [(name, f"w3 w{k} {name}") for k in range(2) for name in TENANTS]
     with ExitStack() as opened:
-        alone = {name: opened.enter_context(Run.open(root / "alone" / name, options)) for name in TENANTS}
+        own = {name: {"model.adapter": str(adapters / name)} if name in ADAPTED else {} for name in TENANTS}
+        alone = {
+            name: opened.enter_context(
+                Run.open(root / "alone" / name, {**options, **own[name]}, models=AdapterPool())
+            )
+            for name in TENANTS
+        }
         hub = Hub.open(root / "hub0", options, memory_budget_mb=budget)
         for name in TENANTS:
-            hub.add(name)
+            hub.add(name, own[name])
         for number, (act, name, count) in enumerate(acts, start=1):
             if act == "learn":
                 batch = some(name, learned[name], count)
@@ -142,6 +164,47 @@ def test_a_quota_is_held(tmp_path: Path, options: dict[str, Any]) -> None:
         ):
             hub.learn("anna", some("anna", 4, 2))
         assert len(hub.learn("anna", some("anna", 4, 1)).offsets) == 1
+
+
+@pytest.mark.parametrize(("batch_size", "delay"), [(4, 0), (50, 0), (4, 3)])
+def test_a_quota_is_held_by_the_program(
+    tmp_path: Path, options: dict[str, Any], batch_size: int, delay: int
+) -> None:
+    stream, more = tmp_path / "first.jsonl", tmp_path / "more.jsonl"
+    for path, examples in ((stream, some("anna", 0, 7)), (more, some("anna", 7, 20))):
+        path.write_text(
+            "".join(
+                json.dumps({"id": one.id, "text": one.text, "label": one.target}) + "\n" for one in examples
+            )
+        )
+    add_tenants(tmp_path / "hub", ["anna"], options, max_examples=10)
+
+    def learn(path: Path) -> LearnOutcome:
+        given = {"stream.batch_size": batch_size, "stream.delay": delay}
+        return learn_tenant(tmp_path / "hub", "anna", LearnRequest(stream=str(path), settings=given))
+
+    assert learn(stream).loss is None
+    outcome = learn(more)
+    assert outcome.summary["examples"] == 10
+    assert "may hold 10 examples, and holds them: what follows" in str(outcome.loss)
+    with pytest.raises(InputError, match="may hold 10 examples, and holds them"):
+        learn(more)
+    with Hub.open(tmp_path / "hub") as hub:
+        assert [one.examples for one in hub.stats()] == [10]
+        with hub.run("anna") as run:
+            run.forget(["anna-0", "anna-1"])
+    # There is room again, for what came after.
+    assert learn(more).summary["examples"] == 12
+    with Hub.open(tmp_path / "hub") as hub, hub.run("anna") as run:
+        assert run.held().num_examples == 10 - delay  # others wait for their turn, and count, too
+        assert verify_run(run.path).is_valid
+
+
+def test_a_stream_that_just_fits_is_no_loss(tmp_path: Path, options: dict[str, Any]) -> None:
+    stream = tmp_path / "first.jsonl"
+    stream.write_text("".join(json.dumps({"text": f"w{k}", "label": LABELS[k % 3]}) + "\n" for k in range(9)))
+    add_tenants(tmp_path / "hub", ["anna"], options, max_examples=9)
+    assert learn_tenant(tmp_path / "hub", "anna", LearnRequest(stream=str(stream))).loss is None
 
 
 def test_a_tenant_that_does_not_load_harms_no_other(tmp_path: Path, options: dict[str, Any]) -> None:

@@ -11,7 +11,13 @@ from rich.markup import escape
 from everlearn.cli import options
 from everlearn.cli.collector import passed_over_objects
 from everlearn.cli.commands.learn import show_outcome
-from everlearn.cli.commands.predict import line_of
+from everlearn.cli.commands.predict import (
+    PredictFile,
+    PredictTexts,
+    RejectedRecords,
+    print_answers,
+    texts_asked,
+)
 from everlearn.cli.display import ProgressDisplay
 from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
@@ -36,7 +42,20 @@ Tenants = Annotated[
 
 @examples("everlearn hub add hubs/support acme globex initech")
 @taking("task", "model", "adapter")
-def add(hub: HubPath, tenants: Tenants, json_output: options.Json = False, **settings: Any) -> None:
+def add(
+    hub: HubPath,
+    tenants: Tenants,
+    max_examples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Most examples that each of them may learn. Default: no bound.",
+            show_default=False,
+        ),
+    ] = None,
+    json_output: options.Json = False,
+    **settings: Any,
+) -> None:
     """Add tenants to a hub; the first ones make it.
 
     Options given with the first hold for the hub, later ones for the tenants that they are given with; an
@@ -44,7 +63,7 @@ def add(hub: HubPath, tenants: Tenants, json_output: options.Json = False, **set
     """
     from everlearn.runtime.commands.hub import add_tenants
 
-    add_tenants(hub, tenants, given_settings(settings))
+    add_tenants(hub, tenants, given_settings(settings), max_examples=max_examples)
     print_result({"added": tenants}, [("added", ", ".join(tenants))], as_json=json_output)
 
 
@@ -106,23 +125,36 @@ def learn(
     show_outcome(outcome, "The same command goes on.", json_output=json_output)
 
 
-@examples('everlearn hub predict hubs/support acme "where is my invoice?" --top 5')
+@examples(
+    'everlearn hub predict hubs/support acme "where is my invoice?" --top 5',
+    "everlearn hub predict hubs/support acme --file new.csv --json",
+)
+@taking("text_field", "id_field", "encoding", "delimiter")
 def predict(
     hub: HubPath,
     tenant: Tenant,
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Texts.", show_default=False)],
+    texts: PredictTexts = None,
+    file: PredictFile = None,
     top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
+    **settings: Any,
 ) -> None:
     """Predict texts by what a tenant has learned; nothing is learned. The hub may be in use meanwhile."""
     from everlearn.runtime.commands.hub import predict_tenant
 
-    console = result_console()
-    for answer in predict_tenant(hub, tenant, texts, top=top, on_note=print_note):
-        if json_output:
-            print_json(answer.to_json())
-            continue
-        console.print(line_of(answer))
+    rejected = RejectedRecords()
+    asked = texts_asked(texts, file, "everlearn hub predict HUB TENANT")
+    predicted = predict_tenant(
+        hub,
+        tenant,
+        asked,
+        file,
+        top=top,
+        settings=given_settings(settings),
+        on_rejected=rejected.take,
+        on_note=print_note,
+    )
+    print_answers(predicted, rejected, file or "standard input", json_output=json_output)
 
 
 @examples("everlearn hub stats hubs/support", "everlearn hub stats hubs/support acme --json")

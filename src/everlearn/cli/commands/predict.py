@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,25 @@ if TYPE_CHECKING:
     from everlearn.stream.source import Rejection
     from everlearn.tasks.answer import PredictedText
 
-__all__ = ["line_of", "predict"]
+__all__ = ["PredictFile", "PredictTexts", "RejectedRecords", "predict", "print_answers", "texts_asked"]
+
+PredictTexts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TEXT…|-]",
+        help="Texts; or - for standard input: JSON lines, or one text a line.",
+        show_default=False,
+    ),
+]
+PredictFile = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="Predict what is in a file, of any kind that learn reads. Default: none.",
+        show_default=False,
+    ),
+]
 
 
 @examples(
@@ -32,23 +51,8 @@ __all__ = ["line_of", "predict"]
 @taking("text_field", "id_field", "threads", "encoding", "delimiter")
 def predict(
     run: options.RunPath,
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT…|-]",
-            help="Texts; or - for standard input: JSON lines, or one text a line.",
-            show_default=False,
-        ),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            metavar="FILE",
-            help="Predict what is in a file, of any kind that learn reads. Default: none.",
-            show_default=False,
-        ),
-    ] = None,
+    texts: PredictTexts = None,
+    file: PredictFile = None,
     top: Annotated[int, typer.Option(metavar="K", help="Labels to name for each text.")] = 3,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a text.")] = False,
     **settings: Any,
@@ -59,24 +63,45 @@ def predict(
     """
     from everlearn.runtime.commands.predict import predict_stream, predict_texts
 
-    rejected = _Rejected()
-    if file is not None and texts:
-        raise ConfigError("give texts or --file, not both")
-    if not texts and file is None and sys.stdin.isatty():
-        print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
-    for text in texts or ():
-        if text != "-" and _is_file(text):
-            name = shlex.quote(text)
-            print_note(
-                f"{text} is taken as a text. For what is in that file: everlearn predict RUN --file {name}"
-            )
-    given = given_settings(settings)
-    if not texts or texts == ["-"]:
+    rejected, given = RejectedRecords(), given_settings(settings)
+    asked = texts_asked(texts, file, "everlearn predict RUN")
+    if asked is None:
         predicted = predict_stream(
             run, file or "-", top=top, settings=given, on_rejected=rejected.take, on_note=print_note
         )
     else:
-        predicted = iter(predict_texts(run, texts, top=top, settings=given, on_note=print_note))
+        predicted = iter(predict_texts(run, asked, top=top, settings=given, on_note=print_note))
+    print_answers(predicted, rejected, file or "standard input", json_output=json_output)
+
+
+def texts_asked(texts: list[str] | None, file: str | None, command: str) -> list[str] | None:
+    """Texts that are given one by one; None: they are in a file, or come from standard input.
+
+    Args:
+        texts: As given.
+        file: The same.
+        command: What to type before ``--file``.
+
+    Raises:
+        ConfigError: Both are given.
+    """
+    if file is not None and texts:
+        raise ConfigError("give texts or --file, not both")
+    if file is not None or not texts or texts == ["-"]:
+        if file is None and not texts and sys.stdin.isatty():
+            print_note("Reading texts from the terminal, one a line; end with Ctrl-D.")
+        return None
+    for text in texts:
+        if text != "-" and _is_file(text):
+            name = shlex.quote(text)
+            print_note(f"{text} is taken as a text. For what is in that file: {command} --file {name}")
+    return texts
+
+
+def print_answers(
+    predicted: Iterator[PredictedText], rejected: RejectedRecords, source: str, *, json_output: bool
+) -> None:
+    """Print answers as they come; then what could not be used is an error, and that there was nothing."""
     console, is_empty = result_console(), True
     for answer in predicted:
         is_empty = False
@@ -93,7 +118,7 @@ def predict(
         print_error(f"{rejected.count:,} {records} could not be used; the first: {first}")
         raise typer.Exit(InputError.exit_code)
     if is_empty:
-        raise InputError(f"{file or 'standard input'} is empty: there is no text to predict")
+        raise InputError(f"{source} is empty: there is no text to predict")
 
 
 def line_of(answer: PredictedText) -> str:
@@ -115,7 +140,7 @@ def ranking_of(answer: PredictedText) -> str:
     return f"[bold]{'  '.join(said) or 'no label'}[/]" + (f"  [dim]({others})[/]" if others else "")
 
 
-class _Rejected:
+class RejectedRecords:
     """Records that could not be used: how many, and the first. A pipe may go on for ever."""
 
     def __init__(self) -> None:

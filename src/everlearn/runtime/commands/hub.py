@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ from typing import Any
 from everlearn.errors import ConfigError, RunError
 from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest, learn_stream
-from everlearn.runtime.commands.predict import predict_texts
+from everlearn.runtime.commands.predict import predict_stream, predict_texts
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.hub.looking import TenantStats, known_settings, stats_of, tenants_at
 from everlearn.runtime.hub.tenants import Tenants
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import SILENT, Listener
 from everlearn.sharing.trunk_store import TrunkStore
+from everlearn.stream.source import Rejection
 from everlearn.tasks.answer import PredictedText
 
 __all__ = ["add_tenants", "learn_tenant", "predict_tenant", "remove_tenants", "tenant_stats"]
@@ -26,8 +27,16 @@ _OF_TENANTS = frozenset({"model.adapter"})
 """Settings that are never a hub's."""
 
 
-def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any]) -> None:
+def add_tenants(
+    path: Path, tenants: Sequence[str], settings: Mapping[str, Any], *, max_examples: int | None = None
+) -> None:
     """Add tenants; a hub that is not there is made with the settings, else they are the tenants' own.
+
+    Args:
+        path: The hub.
+        tenants: Names.
+        settings: By dotted path.
+        max_examples: Most examples that each may learn; None: no bound.
 
     Raises:
         ConfigError: A name is none, or a setting is wrong.
@@ -44,7 +53,7 @@ def add_tenants(path: Path, tenants: Sequence[str], settings: Mapping[str, Any])
     of_hub = {name: value for name, value in settings.items() if name not in own} if is_new else None
     with Hub.open(path, of_hub) as hub:
         for tenant in tenants:
-            hub.add(tenant, own)
+            hub.add(tenant, own, max_examples=max_examples)
 
 
 def learn_tenant(
@@ -70,28 +79,56 @@ def learn_tenant(
     with Hub.open(path) as hub:
         folder = hub.run_folder(tenant)
         made_with = {} if folder.exists() else hub.settings_of(tenant)
-        request = replace(request, out=folder, settings={**made_with, **request.settings})
+        record = tenants_at(path).record(tenant)
+        request = replace(
+            request,
+            out=folder,
+            settings={**made_with, **request.settings},
+            max_examples=record.max_examples,
+        )
         return learn_stream(request, listener=listener, stop=stop, on_ready=on_ready, models=hub.models)
 
 
 def predict_tenant(
-    path: Path, tenant: str, texts: Sequence[str], *, top: int, on_note: Callable[[str], None]
-) -> list[PredictedText]:
-    """What a tenant says of texts; the hub may be in use. Raises as ``predict_texts``.
+    path: Path,
+    tenant: str,
+    texts: Sequence[str] | None,
+    spec: str | None,
+    *,
+    top: int,
+    settings: Mapping[str, Any],
+    on_rejected: Callable[[Rejection], None],
+    on_note: Callable[[str], None],
+) -> Iterator[PredictedText]:
+    """What a tenant says of texts; the hub may be in use. Raises as ``predict_stream``.
 
     Args:
         path: The hub.
         tenant: Its name.
-        texts: The texts.
+        texts: The texts; None: those of a stream.
+        spec: The stream.
         top: How many labels to name for each.
-        on_note: Is told what of the run was found damaged and passed over.
+        settings: Dotted settings of how the stream is read.
+        on_rejected: Is told of each record that could not be used.
+        on_note: Is told what of the run was found damaged and passed over, and how the stream was read.
     """
     tenants = tenants_at(path)
     folder = tenants.run_folder(tenants.record(tenant).name)
     if not folder.exists():
         raise RunError(f"tenant {tenant!r} has learned nothing yet: everlearn hub learn {path} {tenant} FILE")
     models = AdapterPool(TrunkStore().trunk)
-    return predict_texts(folder, texts, top=top, on_note=on_note, models=models)
+    if texts is not None:
+        yield from predict_texts(folder, texts, top=top, settings=settings, on_note=on_note, models=models)
+    else:
+        yield from predict_stream(
+            folder,
+            spec or "-",
+            top=top,
+            settings=settings,
+            on_rejected=on_rejected,
+            on_note=on_note,
+            models=models,
+        )
 
 
 def tenant_stats(path: Path, tenant: str | None) -> list[TenantStats]:

@@ -19,7 +19,7 @@ from everlearn.runtime.folder.stream_keys import source_key
 from everlearn.runtime.folder.useful_settings import check_fits_codes, check_fits_sources, check_useful
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import SILENT, Listener, Progress
-from everlearn.runtime.loop.session import BrokenStreamError, LearnSession
+from everlearn.runtime.loop.session import BrokenStreamError, FullError, LearnSession
 from everlearn.runtime.loop.stream_place import StreamPlace
 from everlearn.runtime.threads import use_threads
 from everlearn.stream.files.codes import CodesSource
@@ -50,6 +50,7 @@ class LearnRequest:
         settings: Settings given for this time, by dotted path.
         config_file: YAML with further settings; those in ``settings`` win.
         test: A held-out set.
+        max_examples: Most examples that the run may hold; what follows is not taken. None: no bound.
         general: Other text, of which the summary says how much worse the model became at it (language models
             and encoder-decoders).
     """
@@ -60,6 +61,7 @@ class LearnRequest:
     config_file: Path | None = None
     test: str | None = None
     general: str | None = None
+    max_examples: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,8 @@ class LearnOutcome:
         summary: Its figures.
         interrupted: Whether it was asked to stop before the stream's end.
         notes: What the user should know, in sentences.
-        loss: Where more records were rejected than ``stream.max_rejected`` allows: how many, in a sentence.
+        loss: What of the stream is missing, in a sentence: more records were rejected than
+            ``stream.max_rejected`` allows, or the run may hold no more.
     """
 
     folder: Path
@@ -160,7 +163,7 @@ def learn_stream(
         session = LearnSession(folder, config, learner, place, started, held_out, observers)
         session.change_learning_rates({**in_file, **request.settings})
         on_ready()
-        return _run(session, place, listener, stop or StopFlag(), general, read[1:])
+        return _run(session, place, listener, stop or StopFlag(), general, read[1:], request.max_examples)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -181,12 +184,18 @@ def _run(
     stop: StopFlag,
     general: GeneralText | None,
     others: Sequence[Source],
+    max_examples: int | None,
 ) -> LearnOutcome:
     before = session.progress.examples
     without_target = session.live.scores.counts.without_target
     listener.stage("learning")
+    interrupted, full = False, None
     try:
-        interrupted = _learn(session, listener, stop)
+        interrupted = _learn(session, listener, stop, max_examples)
+    except FullError as error:
+        if session.progress.examples == before:
+            raise
+        full = str(error)
     except BrokenStreamError as error:
         if session.is_fruitless:
             session.undo()
@@ -222,7 +231,11 @@ def _run(
     notes += [note for other in others for note in reading_notes(other)]
     summary = _finish(session, tested, listener, notes, goes_on=interrupted)
     return LearnOutcome(
-        folder=session.folder.path, summary=summary, interrupted=interrupted, notes=notes, loss=_loss(session)
+        folder=session.folder.path,
+        summary=summary,
+        interrupted=interrupted,
+        notes=notes,
+        loss=full or _loss(session),
     )
 
 
@@ -241,12 +254,14 @@ def _loss(session: LearnSession) -> str | None:
     )
 
 
-def _learn(session: LearnSession, listener: Listener, stop: StopFlag) -> bool:
+def _learn(
+    session: LearnSession, listener: Listener, stop: StopFlag, max_examples: int | None = None
+) -> bool:
     """Take batches until the stream ends (False) or a stop is asked for (True)."""
     total = session.total()
     while True:
         try:
-            num_records = session.step()
+            num_records = session.step(max_examples)
         except EndOfStream:
             return False
         scores = session.live.scores

@@ -80,6 +80,7 @@ def predict_stream(
     settings: Mapping[str, Any] | None = None,
     on_rejected: Callable[[Rejection], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
+    models: ModelPool | None = None,
 ) -> Iterator[PredictedText]:
     """Predict a stream (a file, or "-" for standard input) as it comes. Raises as ``predict_texts``.
 
@@ -90,9 +91,10 @@ def predict_stream(
         settings: Dotted settings in place of the run's, such as ``stream.text_field``.
         on_rejected: Is told of each record that could not be used.
         on_note: Is told what of the run was found damaged and passed over, and how the stream was read.
+        models: Gives encoders; None: the run has its own.
     """
     _check_top(top)
-    with _served(run, settings or {}, on_note) as (folder, config, learner):
+    with _served(run, settings or {}, on_note, models) as (folder, config, learner):
         task = folder.task
         source = open_source(spec, task.source_config(config.stream, with_targets=False))
         check_fits_sources([source], settings or {})

@@ -44,11 +44,15 @@ from everlearn.tasks.held_out import HeldOut
 from everlearn.tasks.scores import Tested
 from everlearn.types import Cursor, Example, Json, Prediction
 
-__all__ = ["BrokenStreamError", "LearnSession"]
+__all__ = ["BrokenStreamError", "FullError", "LearnSession"]
 
 
 class BrokenStreamError(InputError):
     """The stream ends in something that cannot be read."""
+
+
+class FullError(InputError):
+    """The stream goes on, and the run holds as many examples as it may."""
 
 
 class LearnSession:
@@ -150,21 +154,35 @@ class LearnSession:
         taken = self.live.scores.counts.examples
         return None if size is None else size + taken - self.progress.examples
 
-    def step(self) -> int:
+    def step(self, max_examples: int | None = None) -> int:
         """Take the stream's next batch: journal it, learn it; returns the records read, usable or not.
 
         What waits for longer than this sitting's delay is learned first.
 
+        Args:
+            max_examples: Most that the run may hold; None: no bound.
+
         Raises:
             EndOfStream: There is nothing more, and waiting examples were learned.
+            FullError: There is more, which is not taken.
             BrokenStreamError: The stream cannot be read any further; all before is learned.
         """
         assert self.place.feed is not None, "there is no stream; give it batches"
         self.learn_waiting(self.config.stream.delay)
         try:
-            batch = (self._strict or self.place.feed).next_batch(self.config.stream.batch_size)
+            room = self.config.stream.batch_size
+            if max_examples is not None:
+                room = min(room, max_examples - self.live.learner.num_examples - len(self._queue))
+            batch = (self._strict or self.place.feed).next_batch(max(1, room))
+            if batch and room < 1:
+                raise FullError(
+                    f"{self.folder.path} may hold {max_examples:,} examples, and holds them: what follows in "
+                    f"{self.place.name} was not taken"
+                )
         except EndOfStream:
             self._end(self.place.feed.take_rejected())
+            raise
+        except FullError:
             raise
         except InputError as error:
             self.take((), self.place.feed.take_rejected())
