@@ -9,6 +9,7 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 * ``tenants``: a thousand tenants: memory, latency, traffic in less memory; see ``tenants.py``.
 * ``pool``: prediction processes; see ``pool.py``.
 * ``tied``: encoders whose layers share weights; see ``tied.py``.
+* ``tied-language``: the same of SmolLM2; see ``tied_language.py``.
 * ``residency``: what stays in memory, simulated beside LRU and LFU; see ``residency.py``.
 
 Each part prints one line of JSON for each figure.
@@ -21,7 +22,7 @@ import json
 from pathlib import Path
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants, tied
+from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants, tied, tied_language
 
 PARTS = {
     "memory": memory.figures,
@@ -31,6 +32,7 @@ PARTS = {
     "tenants": tenants.figures,
     "pool": pool.figures,
     "tied": tied.figures,
+    "tied-language": tied_language.figures,
     "residency": residency.figures,
 }
 

@@ -11,7 +11,6 @@ above all.
 
 from __future__ import annotations
 
-import copy
 import random
 import statistics
 import time
@@ -25,11 +24,11 @@ import torch
 from benchmarks.command_line import scratch_folder
 from benchmarks.datasets import load_rows
 from benchmarks.line_chart import Line, Panel, write_chart
+from benchmarks.sharing.fewer_layers import with_fewer_layers
 from everlearn import ClosedFormLearner
 from everlearn.learning.tying.healing import Healing, HealingConfig
 from everlearn.models import CoderConfig, TextCoder, load_trunk
 from everlearn.models.encoder.load import Trunk
-from everlearn.models.tying.structure import Tying, layer_stack
 from everlearn.models.tying.tie import layer_bytes
 from everlearn.runtime.commands.tie import TieRequest, tie_model
 from everlearn.types import Example
@@ -117,15 +116,9 @@ def _tied(out: Path, unique: int, rank: int, stream: Path, options: Namespace) -
 def _with_fewer_layers(out: Path, kept: int, stream: Path, options: Namespace) -> Made:
     """The last layer of each group alone; its states are healed to be those at the group's end."""
     original = load_trunk("minilm", dtype="float32")
-    groups = Tying.even(len(layer_stack(original.model)), kept, 0)
-    lasts = [groups.members(group)[-1] for group in range(kept)]
-    model: Any = copy.deepcopy(original.model)
-    stack = layer_stack(model)
-    parent, _, own = next(name for name, module in model.named_modules() if module is stack).rpartition(".")
-    setattr(model.get_submodule(parent), own, torch.nn.ModuleList(stack[layer] for layer in lasts))
-    model.config.num_hidden_layers = kept
+    model, depths = with_fewer_layers(original.model, kept)
     config = HealingConfig(num_steps=options.steps)
-    healing = Healing(original, model, config, [layer + 1 for layer in lasts])
+    healing = Healing(original, model, config, depths)
     texts = stream.read_text(encoding="utf-8").split("\n")[256:]
     started = time.perf_counter()
     for step in range(options.steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from tests.models.tiny_models import byte_level_tokenizer
 from tests.runtime.word_pairs import write_encoder
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
 from everlearn.learning.tying.healing import Healing, HealingConfig
 from everlearn.models import load_trunk
 from everlearn.models.encoder.load import Trunk
+from everlearn.models.language.causal import LanguageModel, load_language_model
 from everlearn.models.tying.structure import Tying
 from everlearn.models.tying.tie import tied
 from everlearn.runtime.commands.tie import TieRequest, tie_model
@@ -77,9 +81,9 @@ def test_healing_brings_it_nearer_and_goes_on_to_the_bit(encoder: Path) -> None:
         return Healing(trunk, made, HealingConfig(num_steps=20, learning_rate=3e-3))
 
     undisturbed, first, second = fresh(), fresh(), fresh()
-    before = undisturbed.loss(batches[-1])
+    before = undisturbed.closeness(batches[-1]).distance
     losses = [undisturbed.step(batch) for batch in batches]
-    assert undisturbed.loss(batches[-1]) < 0.6 * before
+    assert undisturbed.closeness(batches[-1]).distance < 0.6 * before
     resumed = [first.step(batch) for batch in batches[:9]]
     second.restore(first.state())
     resumed += [second.step(batch) for batch in batches[9:]]
@@ -102,7 +106,7 @@ def test_numbers_that_are_none_are_told(encoder: Path) -> None:
 def test_of_full_rank_there_is_nothing_to_heal(encoder: Path) -> None:
     trunk = load_trunk(str(encoder), dtype="float32")
     healing = Healing(trunk, tied(trunk.model, Tying.even(2, 1, 32)), HealingConfig(num_steps=1))
-    assert healing.loss(["w1 w2", "w3"]) < 1e-8
+    assert healing.closeness(["w1 w2", "w3"]).distance < 1e-8
 
 
 def test_the_result_is_an_encoder_and_an_interruption_changes_nothing(
@@ -130,6 +134,64 @@ def test_the_result_is_an_encoder_and_an_interruption_changes_nothing(
     with Run.open(tmp_path / "run", {"model.name": str(request_.out)}) as run:
         run.learn([Example(id=str(k), text=f"w{k} left{k % 2}", target=f"t{k % 2}") for k in range(20)])
         assert run.predict(["w3 left1"])[0].label == "t1"
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small language model that has no token to fill up with."""
+    folder = tmp_path_factory.mktemp("writer") / "llama"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    byte_level_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_language_model_writes_nearly_as_before(request_: TieRequest, writer: Path) -> None:
+    request = replace(request_, model=str(writer), unique=2, rank=2, steps=40, learning_rate=5e-3)
+    outcome = tie_model(request)
+    assert outcome.loss_before is not None
+    assert outcome.loss_after is not None
+    assert outcome.loss_after < 0.6 * outcome.loss_before
+    assert outcome.bits_per_byte is not None
+    original, tied_ = outcome.bits_per_byte
+    loaded = load_language_model(str(request.out), dtype="float32")
+    assert loaded.tokenizer.pad_token_id is None
+    # The same by another way: text by text, without filling up.
+    assert request.stream is not None
+    texts = Path(request.stream).read_text().splitlines()[:64]
+    expected = [
+        bits_per_byte(model, texts) for model in (load_language_model(str(writer), dtype="float32"), loaded)
+    ]
+    assert [original, tied_] == pytest.approx(expected, rel=1e-4)
+    stop = StopFlag()
+    stopped = tie_model(
+        replace(request, out=request.out.with_name("again")), listener=StopsAfter(stop, 15), stop=stop
+    )
+    assert not stopped.is_done
+    tie_model(replace(request, out=request.out.with_name("again")))
+    again = load_language_model(str(request.out.with_name("again")), dtype="float32")
+    for one, other in zip(loaded.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def bits_per_byte(language: LanguageModel, texts: list[str]) -> float:
+    bits, num_bytes = 0.0, 0
+    for text in texts:
+        ids = torch.tensor([language.tokenizer(text, truncation=True, max_length=64)["input_ids"]])
+        with torch.inference_mode():
+            logits = language.model(input_ids=ids).logits[0, :-1].double()
+        bits -= float(logits.log_softmax(-1).gather(1, ids[0, 1:, None]).sum()) / math.log(2)
+        num_bytes += len(language.tokenizer.decode(ids[0, 1:]).encode())
+    return bits / num_bytes
 
 
 def test_pooling_and_length_are_kept(encoder: Path, tmp_path: Path) -> None:

@@ -23,14 +23,18 @@ _HEALING = "Healing"
 @examples(
     "everlearn tie minilm --unique 3 --heal texts.jsonl --out models/half",
     "everlearn learn messages.jsonl --model models/half --out runs/desk   use it as any other encoder",
+    "everlearn tie smollm2 --unique 15 --rank 32 --heal novel.txt --out models/small",
     note="Without --heal the result says something else than the original. A stream of texts as they will "
-    "come is best;\nlabels are not looked at. Its first 256 texts are held out to measure by.",
+    "come is best;\nlabels are not looked at. Its first 256 texts (of a language model 64) are held out to "
+    "measure by.",
 )
 @taking("text_field", "encoding", "delimiter", "threads")
 def tie(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="An encoder: a name or a folder.", show_default=False),
+        typer.Argument(
+            metavar="MODEL", help="An encoder or a language model: a name or a folder.", show_default=False
+        ),
     ],
     unique: Annotated[
         int,
@@ -63,19 +67,26 @@ def tie(
         int, typer.Option("--steps", metavar="N", help="Steps.", rich_help_panel=_HEALING)
     ] = 2000,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", help="Texts a step.", rich_help_panel=_HEALING)
-    ] = 32,
+        int | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            help="Texts a step. Default: 32; of a language model 8.",
+            rich_help_panel=_HEALING,
+            show_default=False,
+        ),
+    ] = None,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", metavar="RATE", help="Peak rate.", rich_help_panel=_HEALING)
     ] = 5e-4,
     json_output: options.Json = False,
     **settings: Any,
 ) -> None:
-    """Make an encoder smaller: layers share weights, and learn to say what they said before.
+    """Make a model smaller: layers share weights, and learn to say what they said before.
 
     Neighbouring layers get the same weights, once in memory, and a small part each for themselves. Healing
-    lets the result learn, on texts without labels, what the original says of them. The folder is an encoder
-    as any other. After Ctrl-C the same command goes on.
+    lets the result learn, on texts without labels, what the original says of them. The folder is a model as
+    any other, for everlearn. After Ctrl-C the same command goes on.
     """
     from everlearn.runtime.commands.tie import TieRequest, tie_model
     from everlearn.runtime.interruption import stop_on_signals
@@ -108,6 +119,9 @@ def tie(
             ]
         if outcome.cosine is not None:
             rows.append(("cosine with the original", f"{outcome.cosine:.4f}"))
+        if outcome.bits_per_byte is not None:
+            original, now = outcome.bits_per_byte
+            rows.append(("bits per byte", f"{now:.3f}, of the original {original:.3f}"))
         rows.append(("folder", str(outcome.out)))
         print_table(rows)
     if not outcome.is_done:

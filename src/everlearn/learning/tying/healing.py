@@ -1,4 +1,4 @@
-"""Healing of a tied encoder: it learns, from texts without labels, to say what the original says.
+"""Healing of a tied model: it learns, from texts without labels, to say what the original says.
 
 After each layer its hidden states are to be those of the original (as in TinyBERT, Jiao et al. 2020,
 https://arxiv.org/abs/1909.10351): the loss is the squared distance in units of the original's own variance,
@@ -10,21 +10,46 @@ Shapes: B texts, T tokens, L layers, D hidden size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch.nn import functional
 
 from everlearn.errors import ConfigError, ModelError
 from everlearn.learning.gradient.schedules import learning_rate_factor
-from everlearn.models.encoder.load import Trunk
 from everlearn.models.tying.structure import layer_stack
 from everlearn.types import State
 
-__all__ = ["Healing", "HealingConfig"]
+__all__ = ["Closeness", "Healing", "HealingConfig", "Original"]
 
 _BETAS = (0.9, 0.98)
+
+
+class Original(Protocol):
+    """What is tied: a ``Trunk`` or a ``LanguageModel``."""
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights on disk (hex)."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Most tokens that it reads; None: it knows no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +80,27 @@ class HealingConfig:
             raise ConfigError(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closeness:
+    """How near a tied model is to what it was made of.
+
+    Attributes:
+        distance: Mean squared distance of hidden states in units of the original's variance; 0: none.
+        cosine: Of the mean last hidden states, the mean over texts.
+        bits_per_byte: Of the original and of the tied model, each text by itself, its first token given;
+            None: they do not write.
+    """
+
+    distance: float
+    cosine: float
+    bits_per_byte: tuple[float, float] | None
+
+
 class Healing:
     """Heals step by step. Between steps its state can be saved.
 
     Args:
-        original: The trunk that it was made of, in float32; stays as it is.
+        original: The model that it was made of, in float32; stays as it is.
         model: The tied model, in float32; is trained in place.
         config: How.
         depths: For each layer of the model, after how many layers of the original its states are to be
@@ -71,7 +112,7 @@ class Healing:
     """
 
     def __init__(
-        self, original: Trunk, model: Any, config: HealingConfig, depths: Sequence[int] | None = None
+        self, original: Original, model: Any, config: HealingConfig, depths: Sequence[int] | None = None
     ) -> None:
         self._original, self.model, self._config = original, model, config
         self._depths = depths or range(1, len(layer_stack(original.model)) + 1)
@@ -119,9 +160,32 @@ class Healing:
         return float(loss.detach())
 
     @torch.inference_mode()
-    def loss(self, texts: Sequence[str]) -> float:
-        """How far the tied model's hidden states are from the original's; 0: not at all."""
-        return float(self._loss(texts))
+    def closeness(self, texts: Sequence[str]) -> Closeness:
+        """How near the tied model is to the original, by texts that are not learned."""
+        distances, cosines, nats, num_bytes = [], [], torch.zeros(2), 0
+        for batch in self._batches(texts):
+            inputs, mask = self._inputs(batch)
+            original, own = (
+                model(**inputs, output_hidden_states=True) for model in (self._original.model, self.model)
+            )
+            distances.append(self._distance(original.hidden_states, own.hidden_states, mask))
+            vectors = [(one.hidden_states[-1] * mask[:, :, None]).sum(dim=1) for one in (original, own)]
+            cosines.append(functional.cosine_similarity(*vectors))
+            if "logits" in own:
+                ids, is_written = inputs["input_ids"][:, 1:], mask[:, 1:].bool()
+                for place, one in enumerate((original, own)):
+                    losses = functional.cross_entropy(
+                        one.logits[:, :-1].transpose(1, 2), ids, reduction="none"
+                    )
+                    nats[place] += losses[is_written].sum()
+                written = (row[row_mask] for row, row_mask in zip(ids, is_written, strict=True))
+                num_bytes += sum(len(self._original.tokenizer.decode(row).encode()) for row in written)
+        bits = [float(one) / math.log(2) / max(1, num_bytes) for one in nats]
+        return Closeness(
+            distance=float(torch.stack(distances).mean()),
+            cosine=float(torch.cat(cosines).mean()),
+            bits_per_byte=(bits[0], bits[1]) if num_bytes else None,
+        )
 
     def state(self) -> State:
         """All that the next step depends on."""
@@ -153,18 +217,39 @@ class Healing:
         self.num_steps = int(state.data["num_steps"])
 
     def _loss(self, texts: Sequence[str]) -> torch.Tensor:
-        tokenizer = self._original.tokenizer
-        limit = min(self._config.max_tokens, self._original.max_length)
-        inputs = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
-        inputs = inputs.to(self._original.device)
-        is_token = inputs["attention_mask"].bool()
+        inputs, mask = self._inputs(texts)
         with torch.inference_mode():
-            states = self._original.model(**inputs, output_hidden_states=True).hidden_states
-            wanted = [states[depth] for depth in self._depths]
-        said = self.model(**inputs, output_hidden_states=True).hidden_states[1:]
+            wanted = self._original.model(**inputs, output_hidden_states=True).hidden_states
+        said = self.model(**inputs, output_hidden_states=True).hidden_states
+        return self._distance(wanted, said, mask)
+
+    def _distance(
+        self, wanted: Sequence[torch.Tensor], said: Sequence[torch.Tensor], mask_BT: torch.Tensor
+    ) -> torch.Tensor:
+        is_token = mask_BT.bool()
         losses = []
-        for one, other in zip(said, wanted, strict=True):
+        for one, other in zip(said[1:], (wanted[depth] for depth in self._depths), strict=True):
             target = other[is_token].clone()  # made without gradients, and to be used with them
             spread = target.var(dim=0).mean().clamp(min=1e-6)
             losses.append((one[is_token] - target).square().mean() / spread)
         return torch.stack(losses).mean()
+
+    def _inputs(self, texts: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Token ids and mask (B, T), also by name; language models have no token to fill up with."""
+        tokenizer, most = self._original.tokenizer, self._config.max_tokens
+        limit = min(most, self._original.max_length or most)
+        fill = tokenizer.pad_token_id or 0
+        rows = [
+            torch.tensor(ids or [fill])
+            for ids in tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        ]
+        ids_BT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=fill)
+        lengths_B = torch.tensor([len(row) for row in rows])
+        mask_BT = (torch.arange(ids_BT.shape[1]) < lengths_B[:, None]).long()
+        device = next(self.model.parameters()).device
+        inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
+        return inputs, inputs["attention_mask"]
+
+    def _batches(self, texts: Sequence[str]) -> list[Sequence[str]]:
+        size = self._config.batch_size
+        return [texts[first : first + size] for first in range(0, len(texts), size)]

@@ -1,4 +1,4 @@
-"""``tie``: an encoder whose layers share weights, made of one whose layers do not, and healed.
+"""``tie``: a model whose layers share weights, made of one whose layers do not, and healed.
 
 A folder in which a tying goes on has ``tying.json`` (what is tied, and how) and ``tying.safetensors`` (all
 that the next step depends on). When it is done they give way to the model, whose ``config.json`` is written
@@ -16,16 +16,16 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from torch.nn import functional
 
 from everlearn.errors import ConfigError, InputError, RunError, StateError
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.state_files import read_state_file, write_state_file
-from everlearn.learning.tying.healing import Healing, HealingConfig
+from everlearn.learning.tying.healing import Closeness, Healing, HealingConfig, Original
 from everlearn.models.encoder.load import Trunk, load_trunk
+from everlearn.models.language.causal import LanguageModel, load_language_model
+from everlearn.models.storage.folder import find_model_folder
 from everlearn.models.tying.folder import save_tied
 from everlearn.models.tying.structure import Tying, layer_stack
 from everlearn.models.tying.tie import StartName, layer_bytes, tied
@@ -44,10 +44,14 @@ __all__ = ["TieOutcome", "TieRequest", "tie_model"]
 
 _RECORD, _STATE, _KEY = "tying.json", "tying.safetensors", "everlearn.tying"
 _FORMAT = 1
-_HELD_OUT = 256
-"""Texts at the stream's beginning that are measured on, and never learned."""
+_HELD_OUT = {False: 256, True: 64}
+"""Texts at the stream's beginning, measured on and never learned: of encoders, of language models."""
 _SAVE_SECONDS = 60.0
 _READ_AT_ONCE = 256
+_TEXTS_A_STEP = {False: 32, True: 8}
+"""Of encoders, of language models."""
+_WRITES = ("ForCausalLM", "LMHeadModel")
+"""How the names of language models end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +59,14 @@ class TieRequest:
     """What to tie.
 
     Attributes:
-        model: The encoder; see ``load_trunk``.
+        model: The encoder or language model; see ``load_trunk`` and ``load_language_model``.
         out: Folder of the result; or of a tying that is to go on.
         unique: How many layers have weights of their own.
         rank: See ``Tying``.
         start: See ``tied``.
         stream: Texts to heal on; None: it is not healed.
         steps: Steps of healing; the stream is read again where it is too short.
-        batch_size: Texts a step.
+        batch_size: Texts a step; None: 32, of a language model 8.
         learning_rate: Peak.
         settings: Dotted settings of how the stream is read.
         threads: See ``use_threads``.
@@ -75,7 +79,7 @@ class TieRequest:
     start: StartName = "mean"
     stream: str | None = None
     steps: int = 2000
-    batch_size: int = 32
+    batch_size: int | None = None
     learning_rate: float = 5e-4
     settings: dict[str, Any] = field(default_factory=dict)
     threads: int | None = None
@@ -94,6 +98,7 @@ class TieOutcome:
         loss_before: Of the texts that were held out, before healing; None: there were none.
         loss_after: The same, now.
         cosine: Mean cosine of their vectors with the original's, now.
+        bits_per_byte: Of the same texts by the original and by the tied model, now; None: it does not write.
         notes: How the stream was read.
     """
 
@@ -105,6 +110,7 @@ class TieOutcome:
     loss_before: float | None
     loss_after: float | None
     cosine: float | None
+    bits_per_byte: tuple[float, float] | None
     notes: list[str]
 
     def to_json(self) -> dict[str, Json]:
@@ -129,14 +135,17 @@ def tie_model(
     if request.stream is None and request.settings:
         useless = next(iter(request.settings))
         raise ConfigError(f"{useless} has no effect where nothing is healed; leave it out")
-    config = HealingConfig(
-        num_steps=request.steps, batch_size=request.batch_size, learning_rate=request.learning_rate
-    )
     listener.stage("loading the model")
-    original = load_trunk(request.model, dtype="float32")
+    original = _original(request.model)
+    writes = isinstance(original, LanguageModel)
+    config = HealingConfig(
+        num_steps=request.steps,
+        batch_size=_TEXTS_A_STEP[writes] if request.batch_size is None else request.batch_size,
+        learning_rate=request.learning_rate,
+    )
     num_layers = len(layer_stack(original.model))
     tying = Tying.even(num_layers, request.unique, request.rank)
-    texts, out = _HealingTexts(request), request.out
+    texts, out = _HealingTexts(request, config.batch_size, _HELD_OUT[writes]), request.out
     record = _described(request, original, tying, config)
     with ExitStack() as opened:
         with storage_errors(out):
@@ -147,12 +156,13 @@ def tie_model(
         model = tied(original.model, tying, request.start)
         share = layer_bytes(model) / layer_bytes(original.model)
         healing = Healing(original, model, config)
-        work = _Work(request, original, healing, texts, saved, listener, stop or StopFlag())
+        work = _Work(request, config.batch_size, healing, texts, saved, listener, stop or StopFlag())
         work.run()
         if work.is_done:
             listener.stage("writing the model")
             with storage_errors(out):
                 _finish(out, original, model)
+        now = work.now()
         return TieOutcome(
             out=out,
             is_done=work.is_done,
@@ -160,8 +170,9 @@ def tie_model(
             layer_mb=layer_bytes(model) / 1e6,
             share=share,
             loss_before=work.loss_before,
-            loss_after=work.loss_now(),
-            cosine=work.cosine(),
+            loss_after=None if now is None else now.distance,
+            cosine=None if now is None else now.cosine,
+            bits_per_byte=None if now is None else now.bits_per_byte,
             notes=texts.notes,
         )
 
@@ -171,6 +182,8 @@ class _HealingTexts:
 
     Args:
         request: Names the stream; None: there are none.
+        batch_size: Texts a step.
+        num_held_out: How many are held out.
 
     Raises:
         InputError: It cannot be read, or has too few.
@@ -180,8 +193,8 @@ class _HealingTexts:
         notes: How the stream was read, once it has been read to its end.
     """
 
-    def __init__(self, request: TieRequest) -> None:
-        self._request = request
+    def __init__(self, request: TieRequest, batch_size: int, num_held_out: int) -> None:
+        self._request, self._batch_size, self._num_held_out = request, batch_size, num_held_out
         self.notes: list[str] = []
         self.held_out: list[str] = []
         self._texts: Iterator[str] = iter(())
@@ -192,25 +205,26 @@ class _HealingTexts:
                 "healing reads its texts again where it needs more: give a file in place of standard input"
             )
         texts = self._read(request.stream)
-        self.held_out = list(islice(texts, _HELD_OUT))
+        self.held_out = list(islice(texts, num_held_out))
         first = next(texts, None)
         if first is None:
             raise InputError(
-                f"{request.stream} has {len(self.held_out)} texts: {_HELD_OUT} are held out to measure by, "
-                "so give a stream with more"
+                f"{request.stream} has {len(self.held_out)} texts: {num_held_out} are held out to measure "
+                "by, so give a stream with more"
             )
         self._texts = chain([first], texts)
 
     def next_batch(self) -> list[str]:
         """Texts of a step."""
-        return list(islice(self._texts, self._request.batch_size))
+        return list(islice(self._texts, self._batch_size))
 
     def _read(self, spec: str) -> Iterator[str]:
         config = RunConfig().with_settings(self._request.settings)
         source = open_source(spec, task_of(config).source_config(config.stream, with_targets=False))
         yield from self._read_once(source)
         while True:
-            again = islice(self._read_once(source), _HELD_OUT, None)  # what is held out is never learned
+            # What is held out is never learned.
+            again = islice(self._read_once(source), self._num_held_out, None)
             first = next(again, None)
             if first is None:
                 return
@@ -234,14 +248,14 @@ class _Work:
     def __init__(
         self,
         request: TieRequest,
-        original: Trunk,
+        batch_size: int,
         healing: Healing,
         texts: _HealingTexts,
         saved: State | None,
         listener: Listener,
         stop: StopFlag,
     ) -> None:
-        self._request, self._original, self._healing = request, original, healing
+        self._request, self._batch_size, self._healing = request, batch_size, healing
         self._texts = texts
         self._listener, self._stop = listener, stop
         self.loss_before: float | None = None
@@ -261,7 +275,8 @@ class _Work:
         if request.stream is None:
             return
         if self.loss_before is None:
-            self.loss_before = self.loss_now()
+            before = self.now()
+            self.loss_before = None if before is None else before.distance
         self._listener.stage("healing")
         for _ in range(healing.num_steps):
             self._texts.next_batch()  # learned before the interruption
@@ -279,7 +294,7 @@ class _Work:
                 Progress(
                     examples=healing.num_steps,
                     total=request.steps,
-                    examples_per_second=request.batch_size / max(now - started, 1e-9),
+                    examples_per_second=self._batch_size / max(now - started, 1e-9),
                     rolling_text=f"loss {loss:.4f}",
                 )
             )
@@ -290,19 +305,10 @@ class _Work:
         if not self.is_done:
             self._save()
 
-    def loss_now(self) -> float | None:
-        """Of the texts that are held out."""
+    def now(self) -> Closeness | None:
+        """Of the texts that are held out; None: there are none."""
         held_out = self._texts.held_out
-        return self._healing.loss(held_out) if held_out else None
-
-    def cosine(self) -> float | None:
-        """Of their mean-pooled last hidden states with the original's."""
-        held_out = self._texts.held_out
-        if not held_out:
-            return None
-        models = self._healing.model, self._original.model
-        own, other = (_vectors(self._original, model, held_out) for model in models)
-        return float(functional.cosine_similarity(own, other).mean())
+        return self._healing.closeness(held_out) if held_out else None
 
     def _save(self) -> None:
         state, path = self._healing.state(), self._request.out / _STATE
@@ -311,16 +317,21 @@ class _Work:
             write_state_file(temporary, _KEY, data, state.tensors)
 
 
-@torch.inference_mode()
-def _vectors(trunk: Trunk, model: Any, texts: list[str]) -> torch.Tensor:
-    limit = min(128, trunk.max_length)
-    inputs = trunk.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
-    inputs = inputs.to(trunk.device)
-    states, mask = model(**inputs)[0], inputs["attention_mask"][:, :, None]
-    return torch.as_tensor((states * mask).sum(dim=1) / mask.sum(dim=1))
+def _original(spec: str) -> Trunk | LanguageModel:
+    """A model in float32: a language model where its configuration says that it is one, else an encoder."""
+    _, folder = find_model_folder(spec)
+    try:
+        named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
+    except (OSError, ValueError, AttributeError):
+        named = [""]  # it is told by who loads it
+    if str(named[0]).endswith(_WRITES):
+        return load_language_model(spec, dtype="float32")
+    return load_trunk(spec, dtype="float32")
 
 
-def _described(request: TieRequest, original: Trunk, tying: Tying, config: HealingConfig) -> dict[str, Json]:
+def _described(
+    request: TieRequest, original: Original, tying: Tying, config: HealingConfig
+) -> dict[str, Json]:
     """What the result depends on, as JSON reads it back."""
     return {
         "format": _FORMAT,
@@ -365,8 +376,16 @@ def _saved(out: Path, record: dict[str, Json]) -> State | None:
         raise StateError(f"what is saved in {out} is damaged: {error}; delete it and begin anew") from error
 
 
-def _finish(out: Path, original: Trunk, model: Any) -> None:
-    """Write the model as an encoder with pooling and length; then nothing is left of the tying."""
+def _finish(out: Path, original: Trunk | LanguageModel, model: Any) -> None:
+    """Write the model, an encoder with pooling and length; then nothing is left of the tying."""
+    if isinstance(original, Trunk):
+        _write_layout(out, original)
+    save_tied(out, model, original.tokenizer)
+    for name in (_STATE, _RECORD, LOCK_NAME):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_layout(out: Path, original: Trunk) -> None:
     mode = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}[original.pooling]
     make_folder(out / "1_Pooling")
     write_json(out / "1_Pooling" / "config.json", {f"pooling_mode_{mode}": True})
@@ -379,6 +398,3 @@ def _finish(out: Path, original: Trunk, model: Any) -> None:
             for k, (kind, path) in enumerate(parts.items())
         ],
     )
-    save_tied(out, model, original.tokenizer)
-    for name in (_STATE, _RECORD, LOCK_NAME):
-        (out / name).unlink(missing_ok=True)
