@@ -4,6 +4,7 @@ Run: ``python -m benchmarks.sharing [--parts memory ...] [--data DIR] [--process
 
 * ``memory``: processes that predict on one trunk, and as many with a copy each; see ``memory.py``.
 * ``mixed``: texts of 64 adapters in one batch, beside one adapter for all, and peft; see ``mixed.py``.
+* ``adapted``: the same of a hub's tenants, beside an encoder for each; see ``adapted_tenants.py``.
 * ``learners``: language models that learn with adapters on one base; see ``learners.py``.
 * ``publish``: versions published while readers predict and are killed; see ``publish.py``.
 * ``tenants``: a thousand tenants: memory, latency, traffic in less memory; see ``tenants.py``.
@@ -22,12 +23,24 @@ import json
 from pathlib import Path
 
 from benchmarks.environment import environment_line
-from benchmarks.sharing import learners, memory, mixed, pool, publish, residency, tenants, tied, tied_language
+from benchmarks.sharing import (
+    adapted_tenants,
+    learners,
+    memory,
+    mixed,
+    pool,
+    publish,
+    residency,
+    tenants,
+    tied,
+    tied_language,
+)
 
 PARTS = {
     "memory": memory.figures,
     "publish": publish.figures,
     "mixed": mixed.figures,
+    "adapted": adapted_tenants.figures,
     "learners": learners.figures,
     "tenants": tenants.figures,
     "pool": pool.figures,
@@ -54,7 +67,7 @@ def main() -> None:
     parser.add_argument(
         "--models", type=Path, help="folder of tied models, which an earlier run may have made"
     )
-    parser.add_argument("--chart", help="SVG of what tied models lose")
+    parser.add_argument("--chart", help="SVG of the figures of tenants, or of tied")
     parser.add_argument("--hub", type=Path, help="a hub that an earlier run of that part has made")
     parser.add_argument("--learners", type=int, default=8)
     options = parser.parse_args()

@@ -23,7 +23,7 @@ from everlearn.models.encoder.adapter_bank import AdapterBank
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.storage.adapters import Adapter
 
-__all__ = ["figures"]
+__all__ = ["TARGETS", "figures", "random_adapter"]
 
 TEXTS = ADAPTERS = 64
 RANK = 8
@@ -49,7 +49,7 @@ def figures(options: Namespace) -> Iterator[dict[str, Any]]:
 def _measured(trunk: Trunk, texts: list[str], targets: tuple[str, ...], rounds: int) -> dict[str, Any]:
     bank = AdapterBank(trunk)
     names: list[str | None] = [f"a{k}" for k in range(ADAPTERS)]
-    adapters = [_adapter(trunk, k, targets) for k in range(ADAPTERS)]
+    adapters = [random_adapter(trunk, k, targets) for k in range(ADAPTERS)]
     for k, adapter in enumerate(adapters):
         bank.add(f"a{k}", adapter)
     coder = AdaptedCoder(bank, CoderConfig())
@@ -92,7 +92,8 @@ def _measured(trunk: Trunk, texts: list[str], targets: tuple[str, ...], rounds: 
     }
 
 
-def _adapter(trunk: Trunk, seed: int, targets: tuple[str, ...]) -> Adapter:
+def random_adapter(trunk: Trunk, seed: int, targets: tuple[str, ...]) -> Adapter:
+    """One of small random numbers for layers of these names."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, module in trunk.model.named_modules():

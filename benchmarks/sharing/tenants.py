@@ -30,6 +30,7 @@ import torch
 
 from benchmarks.command_line import scratch_folder
 from benchmarks.datasets import load_rows
+from benchmarks.line_chart import Line, Panel, write_chart
 from everlearn import Hub, Run
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.fold.published import publication_of
@@ -42,6 +43,8 @@ from everlearn.types import Example
 __all__ = ["figures", "make_hub"]
 
 EXAMPLES, LABELS = 300, 20
+OPENED = "opened for each request"
+STYLES = {"a hub": ("#2171b5", ""), OPENED: ("#d94801", "6 3")}
 TEXTS_A_REQUEST = 8
 _OF_ALL = """
 import sys
@@ -81,10 +84,16 @@ def figures(options: Namespace) -> Iterator[dict[str, Any]]:
         **_sizes(path, names[0]),
     }
     yield _memory(path, names, queries)
-    for title, latencies in _latencies(path, names, queries, options.predictions).items():
+    found = _latencies(path, names, queries, options.predictions)
+    for title, latencies in found.items():
         yield {"tenant_is": title, **_milliseconds(latencies)}
-    yield from _traffic(path, names, queries)
+    traffic = []
+    for one in _traffic(path, names, queries):
+        traffic.append(one)
+        yield one
     yield _opening(path, names)
+    if options.chart:
+        _draw(Path(options.chart), traffic, float(np.median(found[OPENED])))
 
 
 def make_hub(num_tenants: int, data: str | None) -> Path:
@@ -157,12 +166,12 @@ def _latencies(path: Path, names: Sequence[str], queries: Sequence[str], num: in
             shutil.rmtree(path / "runs" / one[0] / PUBLISHED)
             found["cold"].append(_seconds(hub, one))
     models = ModelPool(TrunkStore().trunk)
-    found["opened for each request"] = []
+    found[OPENED] = []
     for name, text in cold:
         started = time.perf_counter()
         with Run.open(path / "runs" / name, mode="read", models=models) as run:
             run.predict([text])
-        found["opened for each request"].append(time.perf_counter() - started)
+        found[OPENED].append(time.perf_counter() - started)
     return found
 
 
@@ -195,6 +204,16 @@ def _traffic(path: Path, names: Sequence[str], queries: Sequence[str]) -> Iterat
             "texts_per_second": round(len(requests) * TEXTS_A_REQUEST / seconds, 1),
             "resident": memory["resident_tenants"],
         }
+
+
+def _draw(path: Path, traffic: Sequence[dict[str, Any]], opened_seconds: float) -> None:
+    """Texts a second by the number of tenants that there is memory for."""
+    points = sorted((float(one["memory_for"]), float(one["texts_per_second"])) for one in traffic)
+    naive = [(at, 1 / opened_seconds) for at, _ in (points[0], points[-1])]
+    panel = Panel(
+        "texts a second, by tenants that there is memory for", [Line("a hub", points), Line(OPENED, naive)]
+    )
+    write_chart(path, [panel], STYLES, "A hub's throughput in less memory than all its tenants need")
 
 
 def _opening(path: Path, names: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tests.runtime.text_runs import learn
 
 from everlearn import Run
 from everlearn.errors import ConfigError, EverlearnError, InputError, RunError
+from everlearn.runtime.commands.predict import predict_stream
 from everlearn.runtime.fold.fold import Fold
 from everlearn.runtime.history.verify import verify_run
 from everlearn.types import Example
@@ -61,6 +62,35 @@ def test_it_learns_what_the_command_line_learns(path: Path, tmp_path: Path) -> N
             assert said(run) == said(other)
             for name in ("examples", "prequential_accuracy", "prequential_log_loss"):
                 assert run.stats()[name] == other.stats()[name]
+
+
+@settings(max_examples=12)
+@given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=6), settles=st.booleans())
+def test_who_reads_a_run_is_told_what_its_writer_says(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], settles: bool
+) -> None:
+    folder, taken = tmp_path_factory.mktemp("run"), FIRST
+    path = folder / "run"
+    learn(write_codes_file(folder / "first.parquet", clustered_examples(FIRST)), path, SMALL)
+    with Run.open(path) as run:
+        for size in sizes:
+            run.learn(clustered_examples(size, start=taken))
+            taken += size
+        if settles:
+            run.settle()
+        run.save()
+        expected = said(run)
+        with Run.open(path, mode="read") as beside:
+            assert said(beside) == expected
+    with Run.open(path, mode="read") as reader:
+        assert said(reader) == expected
+    with Run.open(path) as again:
+        assert said(again) == expected
+    asked = write_codes_file(folder / "asked.parquet", clustered_examples(9, start=900))
+    answers = list(predict_stream(path, str(asked), top=1))
+    assert [answer.top[0] for answer in answers] == [
+        (label, max(probabilities)) for label, probabilities in expected
+    ]
 
 
 def test_predictions_do_not_move_the_fold(path: Path, tmp_path: Path) -> None:

@@ -50,18 +50,18 @@ USELESS = {
         "learner.translation. run.text_days"
     ),
     "gradient": (
-        "model.windows model.layers model.sketch_size model.batch_invariant "
+        "model.windows model.layers model.sketch_size model.adapter model.batch_invariant "
         "stream.documents stream.piece_bytes learner.memory_budget learner.closed_form. "
         "learner.language. learner.vocabulary. learner.translation."
     ),
     "lm": (
-        "model.max_length model.windows model.layers model.sketch_size model.batch_invariant stream.delay "
+        "model.max_length model.windows model.layers model.sketch_size model.adapter model.batch_invariant stream.delay "
         "learner.memory_budget learner.closed_form. learner.translation. learner.gradient.max_classes "
         "learner.gradient.head_learning_rate learner.gradient.replayed guard.suspicious guard.confidence "
         "guard.leverage guard.weight guard.surprise guard.readmit"
     ),
     "seq2seq": (
-        "model.max_length model.windows model.layers model.sketch_size model.batch_invariant "
+        "model.max_length model.windows model.layers model.sketch_size model.adapter model.batch_invariant "
         "stream.documents stream.piece_bytes learner.memory_budget learner.closed_form. learner.language. "
         "learner.vocabulary. learner.gradient.max_classes learner.gradient.head_learning_rate "
         "guard.suspicious guard.confidence guard.leverage guard.weight guard.surprise guard.readmit"

@@ -284,3 +284,20 @@ def test_on_the_command_line(tmp_path: Path, adapters: Path, options: dict[str, 
     assert result.exit_code == 4
     result = program.invoke(app, ["hub", "predict", hub, "soft", "w1", "--file", str(stream)])
     assert result.exit_code == 2
+
+
+def test_an_adapter_that_was_damaged_harms_no_other_tenant(
+    tmp_path: Path, options: dict[str, Any], adapters: Path
+) -> None:
+    with filled_hub(tmp_path / "hub", options, adapters) as hub:
+        expected = hub.predict([("hard", "w1 w2"), ("plain", "w1 w2")])
+        kept = hub.run_folder("soft") / "trunks" / "generation-0000" / "adapter_model.safetensors"
+    kept.write_bytes(kept.read_bytes()[:200])
+    with Hub.open(tmp_path / "hub") as hub:
+        with pytest.raises(ModelError, match=r"runs/soft/trunks/generation-0000 cannot be read"):
+            hub.predict([("soft", "w1 w2")])
+        said = hub.predict([("hard", "w1 w2"), ("plain", "w1 w2")])
+        assert all(same(one, other) for one, other in zip(said, expected, strict=True))
+        # What was learned is not lost with it: codes are in the journal.
+        shutil.copyfile(adapters / "soft" / kept.name, kept)
+        assert hub.predict([("soft", "w1 w2")])[0].label is not None

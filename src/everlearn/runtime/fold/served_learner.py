@@ -18,7 +18,7 @@ from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.classification.recorded_coder import RecordedCoder
 from everlearn.types import Example, Prediction, Predictor
 
-__all__ = ["Served", "open_learner", "served_of"]
+__all__ = ["Served", "as_served", "open_learner", "served_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,10 +65,18 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
     else:
         checkpoint = folder.checkpoints.load(_file_of(folder, version))
     learner = _restored(folder, checkpoint, config)
-    learner.solve()
+    if version is not None:
+        learner.solve()  # one that was written anew after a deletion may not be
     snapshot = learner.snapshot()
     turns = RLock() if snapshot is None else None
     return Served(snapshot or learner, version, turns, coder_of(learner))
+
+
+def as_served(folder: RunFolder, learner: RunLearner) -> RunLearner:
+    """A learner that was restored, ready to predict what the run serves: what who writes it says, too."""
+    if served_version(folder) is not None:
+        learner.solve()  # see ``served_of``
+    return learner
 
 
 def open_learner(
