@@ -57,8 +57,8 @@ USELESS = {
     "lm": (
         "model.max_length model.windows model.layers model.sketch_size model.adapter model.batch_invariant "
         "stream.delay learner.memory_budget learner.closed_form. learner.translation. "
-        "learner.gradient.max_classes learner.gradient.head_learning_rate learner.gradient.replayed guard.suspicious guard.confidence "
-        "guard.leverage guard.weight guard.surprise guard.readmit"
+        "learner.gradient.max_classes learner.gradient.head_learning_rate learner.gradient.replayed "
+        "guard.suspicious guard.confidence guard.leverage guard.weight guard.surprise guard.readmit"
     ),
     "seq2seq": (
         "model.max_length model.windows model.layers model.sketch_size model.adapter model.batch_invariant "

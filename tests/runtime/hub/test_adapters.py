@@ -153,6 +153,16 @@ def test_what_was_given_may_go_and_a_hub_may_move(
         hub.add("soft", own("soft", adapters))
         hub.learn("soft", some("soft", 0, 30))
         assert same(hub.predict([("soft", "w1 w2")])[0], expected[0])
+        # Another tenant of the same name, while somebody still has what the first one read with.
+        with hub.run("soft") as run:
+            coder = run.predictor().coder
+            assert coder is not None
+            kept = coder.text_coder()
+        hub.remove("soft")
+        hub.add("soft", own("hard", adapters))
+        hub.learn("soft", some("soft", 0, 30))
+        assert not same(hub.predict([("soft", "w1 w2")])[0], expected[0])
+        assert kept.encode(["w1 w2"])
 
 
 def test_a_run_keeps_its_adapter(tmp_path: Path, options: dict[str, Any], adapters: Path) -> None:

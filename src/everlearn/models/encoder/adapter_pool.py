@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import weakref
 from pathlib import Path
+from typing import Any
 
 from everlearn.models.encoder.adapted_coder import AdaptedCoder, OneAdapterCoder
 from everlearn.models.encoder.adapter_bank import AdapterBank
 from everlearn.models.encoder.coder import CoderConfig, TextCoder
 from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.encoder.pool import Load, ModelPool
-from everlearn.models.storage.adapters import adapted_sha256, read_adapter
+from everlearn.models.storage.adapters import adapted_sha256, read_adapter, version_of
 from everlearn.models.storage.dtype import DeviceName, DtypeName
 
 __all__ = ["AdapterPool"]
@@ -58,16 +59,14 @@ class _Held:
 
     def __init__(self, bank: AdapterBank) -> None:
         self.bank = bank
-        self._coders: weakref.WeakValueDictionary[tuple[AdaptedCoder, str], OneAdapterCoder] = (
-            weakref.WeakValueDictionary()
-        )
+        self._coders: weakref.WeakValueDictionary[Any, OneAdapterCoder] = weakref.WeakValueDictionary()
         self._users: dict[str, int] = {}
         # Told by coders that nobody has any more; they are found at any moment, also amid a forward pass.
         self._left: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def coder(self, mixed: AdaptedCoder, folder: Path) -> OneAdapterCoder:
-        """Texts by an adapter; what lies in its folder does not change."""
-        key = (mixed, str(folder.resolve()))
+        """Texts by the adapter that lies in a folder now."""
+        key = (mixed, str(folder.resolve()), version_of(folder))
         known = self._coders.get(key)
         if known is not None:
             return known

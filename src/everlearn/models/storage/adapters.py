@@ -35,6 +35,7 @@ __all__ = [
     "merge_adapter",
     "read_adapter",
     "stored_bytes",
+    "version_of",
     "write_adapter",
 ]
 
@@ -189,6 +190,15 @@ def stored_bytes(folder: Path) -> int:
         return (folder / _WEIGHTS).stat().st_size
     except OSError:
         return 0
+
+
+def version_of(folder: Path) -> tuple[int, ...]:
+    """Changes when an adapter in the folder is replaced by another; all alike while there is none."""
+    try:
+        stats = [(folder / name).stat() for name in (_SETTINGS, _WEIGHTS)]
+    except OSError:
+        return ()
+    return tuple(number for one in stats for number in (one.st_ino, one.st_size, one.st_mtime_ns))
 
 
 def check_fits(adapter: Adapter, trunk: Trunk) -> None:

@@ -155,7 +155,7 @@ class RunFolder:
             _remove_own(path)
             make_folder(path / CHECKPOINTS)
             if config.model.adapter is not None:
-                copy_adapter(adapter or Path(config.model.adapter), _adapter_folder(path, 0))
+                copy_adapter(adapter or Path(config.model.adapter).expanduser(), _adapter_folder(path, 0))
             journal = Journal.create(path / JOURNAL)
             opened.callback(journal.close)
             write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)

@@ -133,5 +133,5 @@ def load_text_coder(
         sketch_size=recorded.get("sketch_size", 0) if recorded else settings.sketch_size,
     )
     if adapter is None and settings.adapter is not None:
-        adapter = Path(settings.adapter)
+        adapter = Path(settings.adapter).expanduser()
     return models.coder(settings.name or _TRUNK, config, dtype=dtype, device=settings.device, adapter=adapter)
