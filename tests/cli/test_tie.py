@@ -20,7 +20,7 @@ def test_tie_heal_and_use(tmp_path: Path, inside: Run) -> None:
     assert "cosine with the original" in told.out
     again = inside("tie", encoder, *options, *healing)
     assert again.code == 5
-    assert "is not empty" in again.err
+    assert "holds a model already" in again.err
     other = inside("tie", encoder, *options[:-3], tmp_path / "other", *healing, "--json")
     assert other.result["is_done"]
     assert other.result["loss_after"] < other.result["loss_before"]

@@ -15,11 +15,12 @@ from tests.models.tiny_models import byte_level_tokenizer
 from tests.runtime.word_pairs import write_encoder
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError
+from everlearn.errors import ConfigError, InputError, ModelError, RunError, StateError, StorageError
 from everlearn.learning.tying.healing import Healing, HealingConfig
 from everlearn.models import load_trunk
 from everlearn.models.encoder.load import Trunk
 from everlearn.models.language.causal import LanguageModel, load_language_model
+from everlearn.models.storage.saving import save_model
 from everlearn.models.tying.structure import Tying
 from everlearn.models.tying.tie import tied
 from everlearn.runtime.commands.tie import TieRequest, tie_model
@@ -123,7 +124,7 @@ def test_the_result_is_an_encoder_and_an_interruption_changes_nothing(
         flag = StopFlag()
         outcome = tie_model(other, listener=StopsAfter(flag, num_steps), stop=flag)
         assert (outcome.is_done, outcome.steps) == (False, num_steps)
-        with pytest.raises(ModelError, match=r"config\.json"):
+        with pytest.raises(ModelError, match="it is not finished"):
             load_trunk(str(other.out))
     again = tie_model(other)
     assert (again.is_done, again.loss_before, again.loss_after) == (True, whole.loss_before, whole.loss_after)
@@ -183,6 +184,39 @@ def test_a_language_model_writes_nearly_as_before(request_: TieRequest, writer: 
         assert torch.equal(one, other)
 
 
+def test_a_tied_language_model_reads_as_an_encoder_and_is_not_exported(
+    request_: TieRequest, writer: Path, tmp_path: Path
+) -> None:
+    outcome = tie_model(replace(request_, model=str(writer), unique=2, rank=64, stream=None, steps=1))
+    assert "Nothing was healed" in outcome.notes[0]
+    found, expected = (
+        load_trunk(str(folder), dtype="float32").model(input_ids=torch.arange(3, 30)[None])[0]
+        for folder in (request_.out, writer)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    language = load_language_model(str(request_.out), dtype="float32")
+    with pytest.raises(ModelError, match=r"share weights .* which other programs cannot read"):
+        save_model(tmp_path / "exported", language.model, language.tokenizer)
+    assert not (tmp_path / "exported").exists()
+
+
+def test_what_is_not_finished_or_done_already_is_told(request_: TieRequest) -> None:
+    stop = StopFlag()
+    tie_model(request_, listener=StopsAfter(stop, 5), stop=stop)
+    with pytest.raises(ModelError, match="it is not finished; the everlearn tie command that began it"):
+        load_trunk(str(request_.out))
+    with pytest.raises(ConfigError, match="another tying goes on, with steps 30 and not 40"):
+        tie_model(replace(request_, steps=40))
+    tie_model(request_)
+    with pytest.raises(RunError, match="holds a model already"):
+        tie_model(request_)
+    request_.out.with_name("file").write_text("text")
+    with pytest.raises(RunError, match="exists and is not a folder"):
+        tie_model(replace(request_, out=request_.out.with_name("file")))
+    with pytest.raises(StorageError, match="cannot make the folder"):
+        tie_model(replace(request_, out=Path("/proc/tied")))
+
+
 def bits_per_byte(language: LanguageModel, texts: list[str]) -> float:
     bits, num_bytes = 0.0, 0
     for text in texts:
@@ -210,7 +244,7 @@ def test_what_is_wrong_is_told(request_: TieRequest, tmp_path: Path) -> None:
     refused(ConfigError, "unique must be from 1 to 2", unique=3)
     refused(ConfigError, "rank must be at least 0", rank=-1)
     refused(ConfigError, "learning_rate", learning_rate=0.0)
-    refused(ConfigError, "num_steps", steps=0)
+    refused(ConfigError, "steps must be", steps=0)
     refused(ModelError, "no such folder", model="./nowhere")
     few = tmp_path / "few.txt"
     few.write_text("one\ntwo\n")

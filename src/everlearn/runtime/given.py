@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from everlearn.errors import ConfigError, InputError
@@ -129,4 +130,4 @@ def given_settings(given: Mapping[str, Any] | None) -> dict[str, Any]:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise ConfigError(f"give settings by name, as in {{'seed': 1}}, not {given!r}")
-    return dict(flatten_settings(given))
+    return {name: str(value) if isinstance(value, Path) else value for name, value in flatten_settings(given)}

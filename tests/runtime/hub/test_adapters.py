@@ -208,12 +208,15 @@ def test_runs_with_one_adapter_are_merged(tmp_path: Path, options: dict[str, Any
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        ("nothing there", "adapter_config.json"),
+        ("nothing there", r"the adapter's folder .*bad does not exist"),
+        ("a file", r"bad is a file; give the folder"),
+        ("empty", r"bad holds no adapter of peft's format: adapter_config.json is missing"),
+        ("half of it", r"the adapter in .*bad lacks encoder.layer.0.attention.self.query.lora_B"),
         ("other layers", "it is of another model, one with a layer"),
         ("other sizes", "has 32 inputs and 32 outputs"),
-        ("no numbers", "not finite"),
-        ("not plain", "no plain LoRA adapter"),
-        ("damaged", "cannot be read"),
+        ("no numbers", r"the adapter in .*bad has numbers in .* that are not finite"),
+        ("not plain", "no plain LoRA adapter: use_dora is set"),
+        ("damaged", r"cannot be read: adapter_model\.safetensors: "),
     ],
 )
 def test_bad_adapters_are_refused_and_harm_nobody(
@@ -239,8 +242,12 @@ def spoiled(folder: Path, how: str) -> None:
 
     weights = load_file(folder / "adapter_model.safetensors")
     first = sorted(weights)[0]  # the A of a query
-    if how == "nothing there":
+    if how in ("nothing there", "a file", "empty"):
         shutil.rmtree(folder)
+        if how == "a file":
+            folder.write_text("text")
+        elif how == "empty":
+            folder.mkdir()
         return
     if how == "damaged":
         data = (folder / "adapter_model.safetensors").read_bytes()
@@ -254,6 +261,8 @@ def spoiled(folder: Path, how: str) -> None:
         weights = {name.replace("encoder.layer.1", "encoder.layer.7"): one for name, one in weights.items()}
     elif how == "other sizes":
         weights[first] = torch.zeros(2, 48)
+    elif how == "half of it":
+        del weights[first.replace("lora_A", "lora_B")]
     elif how == "no numbers":
         weights[first][0, 0] = torch.nan
     save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})

@@ -41,7 +41,7 @@ Tenants = Annotated[
 
 
 @examples("everlearn hub add hubs/support acme globex initech")
-@taking("task", "model", "adapter")
+@taking("task", "model", "adapter", "max_length", "batch_invariant", "keep_text")
 def add(
     hub: HubPath,
     tenants: Tenants,
@@ -165,7 +165,7 @@ def stats(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object a tenant.")] = False,
 ) -> None:
-    """Say how many examples and labels each tenant has, and how well it predicts."""
+    """Say how many examples and labels each tenant has, and how well it predicted before it learned."""
     from everlearn.runtime.commands.hub import tenant_stats
 
     found = tenant_stats(hub, tenant)
@@ -174,13 +174,14 @@ def stats(
             print_json(one.to_json())
         return
     print_columns(
-        ("tenant", "examples", "labels", "accuracy, last examples"),
+        ("tenant", "examples", "at most", "labels", "accuracy before learning"),
         [
             [
                 one.tenant,
                 "" if one.examples is None else number(one.examples),
+                "" if one.max_examples is None else number(one.max_examples),
                 "" if one.labels is None else number(one.labels),
-                "" if one.accuracy is None else score("rolling_accuracy", one.accuracy),
+                "" if one.accuracy is None else score("prequential_accuracy", one.accuracy),
             ]
             for one in found
         ],

@@ -51,7 +51,7 @@ def tie(
         typer.Option(
             "--start",
             metavar="KIND",
-            help="What shared weights are begun from: of the layers that share them.",
+            help="What shared weights are begun from: mean, first or middle of the layers that share them.",
         ),
     ] = "mean",
     heal: Annotated[
@@ -114,7 +114,7 @@ def tie(
         rows = [("layers", f"{outcome.layer_mb:,.1f} MB, {percent(outcome.share)} of the original's")]
         if outcome.loss_before is not None and outcome.loss_after is not None:
             rows += [
-                ("steps", number(outcome.steps)),
+                ("steps", f"{number(outcome.steps)} of {number(steps)}"),
                 ("distance", f"{outcome.loss_before:.4f} before, {outcome.loss_after:.4f} now"),
             ]
         if outcome.cosine is not None:

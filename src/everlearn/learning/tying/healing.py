@@ -75,7 +75,8 @@ class HealingConfig:
     def __post_init__(self) -> None:
         for name in ("num_steps", "batch_size", "max_tokens"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
+                what = name.removeprefix("num_")
+                raise ConfigError(f"{what} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(f"learning_rate must be above 0 and below 1, not {self.learning_rate}")
 

@@ -12,7 +12,7 @@ import torch
 from everlearn.errors import ModelError
 from everlearn.models.encoder.pooling import PoolingName
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
-from everlearn.models.storage.folder import find_model_folder, weights_sha256
+from everlearn.models.storage.folder import check_is_model, find_model_folder, weights_sha256
 from everlearn.models.storage.model_folder import read_model
 from everlearn.models.storage.quiet import loading
 
@@ -73,8 +73,7 @@ def load_trunk(spec: str = "minilm", *, dtype: DtypeName = "auto", device: Devic
     number_format = choose_dtype(dtype, place)
     name, root = find_model_folder(spec)
     folder, pooling, max_length = read_layout(root)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"model {spec!r}: {folder} holds no config.json")
+    check_is_model(spec, folder)
     sha256 = weights_sha256(folder)
     model, tokenizer = _load_parts(spec, folder, number_format, place)
     config = model.config

@@ -42,6 +42,7 @@ __all__ = [
 _WEIGHTS = "adapter_model.safetensors"
 _SETTINGS = "adapter_config.json"
 _PREFIX = "base_model.model."
+_OTHER_KINDS = ("use_dora", "modules_to_save")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,10 +53,12 @@ class Adapter:
         tensors: float32 A (rank, in) and B (out, rank) by the layer's dotted name and ``.lora_A`` or
             ``.lora_B``.
         scaling: Factor of B A.
+        name: What messages call it.
     """
 
     tensors: dict[str, Tensor]
     scaling: float = 1.0
+    name: str = "the adapter"
 
     @property
     def rank(self) -> int:
@@ -119,25 +122,34 @@ def read_adapter(folder: Path) -> Adapter:
     Raises:
         ModelError: It is missing, damaged, or of a kind that is not known here.
     """
+    if not folder.is_dir():
+        what = "is a file; give the folder that peft wrote" if folder.exists() else "does not exist"
+        raise ModelError(f"the adapter's folder {folder} {what}")
+    if missing := next((name for name in (_SETTINGS, _WEIGHTS) if not (folder / name).is_file()), None):
+        raise ModelError(f"{folder} holds no adapter of peft's format: {missing} is missing")
+    file = folder / _SETTINGS
     try:
-        settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-        stored = load_file(folder / _WEIGHTS)
+        settings = json.loads(file.read_text(encoding="utf-8"))
         kind, alpha, rank = settings["peft_type"], float(settings["lora_alpha"]), int(settings["r"])
         alphas, ranks = dict(settings.get("alpha_pattern") or {}), dict(settings.get("rank_pattern") or {})
         if rank < 1 or any(int(one) < 1 for one in ranks.values()):
             raise ValueError("a rank is below 1")
+        file = folder / _WEIGHTS
+        stored = load_file(file)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(
-            f"the adapter in {folder} cannot be read: {error}. Restore it from a copy of the run."
-        ) from error
-    if kind != "LORA" or settings.get("use_dora") or settings.get("modules_to_save"):
-        raise ModelError(f"the adapter in {folder} is no plain LoRA adapter")
+        raise ModelError(f"the adapter in {folder} cannot be read: {file.name}: {error}") from error
+    odd_setting = next((name for name in _OTHER_KINDS if settings.get(name)), None)
+    if kind != "LORA" or odd_setting is not None:
+        what = f"it is of the kind {kind}" if kind != "LORA" else f"{odd_setting} is set"
+        raise ModelError(f"the adapter in {folder} is no plain LoRA adapter: {what}")
     tensors = {
         name.removeprefix(_PREFIX).removesuffix(".weight"): tensor.float() for name, tensor in stored.items()
     }
     layers = {name.removesuffix(".lora_A") for name in tensors if name.endswith(".lora_A")}
     expected = {f"{layer}.lora_{part}" for layer in layers for part in "AB"}
-    if not layers or (odd := sorted(tensors.keys() ^ expected)):
+    if lacking := sorted(expected - tensors.keys()):
+        raise ModelError(f"the adapter in {folder} lacks {lacking[0]}")
+    if not layers or (odd := sorted(tensors.keys() - expected)):
         what = odd[0] if layers else "no layer"
         raise ModelError(f"the adapter in {folder} is no plain LoRA adapter: it has {what}")
     scaling = _scaling(alpha, rank, settings) or 1.0
@@ -150,7 +162,7 @@ def read_adapter(folder: Path) -> Adapter:
         own = _scaling(own_alpha, own_rank, settings)
         if own != scaling:  # one factor for all layers is kept
             tensors[f"{layer}.lora_B"] = tensors[f"{layer}.lora_B"] * (own / scaling)
-    return Adapter(tensors, scaling)
+    return Adapter(tensors, scaling, f"the adapter in {folder}")
 
 
 def _scaling(alpha: float, rank: float, settings: Mapping[str, Any]) -> float:
@@ -213,21 +225,21 @@ def check_fits(adapter: Adapter, trunk: Trunk) -> None:
     for layer in adapter.layers:
         if layer not in linear:
             raise ModelError(
-                f"the adapter does not fit {trunk.name}: it is of another model, one with a layer {layer}"
+                f"{adapter.name} does not fit {trunk.name}: it is of another model, one with a layer {layer}"
             )
         own = linear[layer]
         try:
             down, up = adapter.tensors[f"{layer}.lora_A"], adapter.tensors[f"{layer}.lora_B"]
         except KeyError as error:
-            raise ModelError(f"the adapter lacks {error.args[0]}") from error
+            raise ModelError(f"{adapter.name} lacks {error.args[0]}") from error
         wanted = (own.in_features, own.out_features, len(down))
         if down.dim() != 2 or up.dim() != 2 or (down.shape[1], up.shape[0], up.shape[1]) != wanted:
             raise ModelError(
-                f"the adapter does not fit {trunk.name}: {layer} has {own.in_features} inputs and "
+                f"{adapter.name} does not fit {trunk.name}: {layer} has {own.in_features} inputs and "
                 f"{own.out_features} outputs, A is {tuple(down.shape)}, B {tuple(up.shape)}"
             )
         if not bool(torch.isfinite(down).all() and torch.isfinite(up).all()):
-            raise ModelError(f"the adapter has numbers in {layer} that are not finite")
+            raise ModelError(f"{adapter.name} has numbers in {layer} that are not finite")
 
 
 def adapted_sha256(trunk: Trunk, adapter: Adapter) -> str:

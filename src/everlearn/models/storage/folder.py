@@ -10,7 +10,17 @@ from pathlib import Path
 from everlearn.errors import ModelError
 from everlearn.models.storage.gguf_folder import SMOLLM2_NAME, smollm2_folder
 
-__all__ = ["MINILM_NAME", "find_model_folder", "lasting_spec", "weights_sha256"]
+__all__ = [
+    "MINILM_NAME",
+    "TYING_RECORD",
+    "check_is_model",
+    "find_model_folder",
+    "lasting_spec",
+    "weights_sha256",
+]
+
+TYING_RECORD = "tying.json"
+"""In a folder where a model is being made by tying another one's layers."""
 
 MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_ALIASES = frozenset({"minilm", "all-minilm-l6-v2", MINILM_NAME.lower()})
@@ -57,6 +67,22 @@ def find_model_folder(
         return spec, _hub_folder(spec)
     except ModelError as error:
         raise ModelError(f"{error}; {_KNOWN}") from error
+
+
+def check_is_model(spec: str, folder: Path) -> None:
+    """Whether there is a model in a folder. Raises ModelError.
+
+    Args:
+        spec: What stood for it.
+        folder: As found for the spec.
+    """
+    if (folder / "config.json").is_file():
+        return
+    if (folder / TYING_RECORD).is_file():
+        raise ModelError(
+            f"model {spec!r}: it is not finished; the everlearn tie command that began it goes on with it"
+        )
+    raise ModelError(f"model {spec!r}: {folder} holds no config.json")
 
 
 def lasting_spec(spec: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from everlearn.errors import ModelError
 from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_device, choose_dtype
-from everlearn.models.storage.folder import find_model_folder, weights_sha256
+from everlearn.models.storage.folder import check_is_model, find_model_folder, weights_sha256
 from everlearn.models.storage.model_folder import read_model
 from everlearn.models.storage.quiet import loading
 
@@ -58,8 +58,7 @@ def load_pretrained(
     place = choose_device(device)
     number_format = choose_dtype(dtype, place)
     name, folder = find_model_folder(spec, on_message)
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"model {spec!r}: {folder} holds no config.json")
+    check_is_model(spec, folder)
     sha256 = weights_sha256(folder)
     model, tokenizer = _load_parts(kind, spec, folder, number_format)
     return Pretrained(

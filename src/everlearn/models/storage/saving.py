@@ -20,6 +20,7 @@ from everlearn.models.added_rows import SplitEmbedding, SplitHead
 from everlearn.models.storage.export_check import check_adapter, check_full, check_rounded
 from everlearn.models.storage.merged_weights import bare_model, has_adapters, plain_model
 from everlearn.models.storage.quiet import quiet_transformers
+from everlearn.models.tying.structure import tying_of
 
 __all__ = ["FormName", "SavedDtypeName", "check_folder", "save_model"]
 
@@ -73,6 +74,11 @@ def save_model(
         raise ConfigError(f"form: {form!r} is not one of 'full', 'adapter'")
     if dtype is not None and dtype not in _DTYPES:
         raise ConfigError(f"dtype: {dtype!r} is not one of {', '.join(map(repr, _DTYPES))}")
+    if tying_of(model.config) is not None:
+        raise ModelError(
+            "the model's layers share weights (everlearn tie), which other programs cannot read; its own "
+            "folder is what everlearn reads"
+        )
     number_format = None if dtype is None else _DTYPES[dtype]
     with _replacing_folder(folder, overwrite) as temporary, quiet_transformers():
         if form == "full":

@@ -65,6 +65,9 @@ def load_tied(
     with torch.device("meta"):
         structure = build()
     firsts, wanted = _first_names(structure), all_weights(structure)
+    if not firsts.keys() & stored.keys():  # an encoder is asked for, and a model that writes is stored
+        within = f"{structure.base_model_prefix}."
+        stored = {name.removeprefix(within): one for name, one in stored.items() if name.startswith(within)}
     held = {first for first in firsts.values() if first in stored}
     known = {first: stored[first].to(wanted[first].dtype) for first in held}
     weights = {name: known[first] for name, first in firsts.items() if first in known}

@@ -18,14 +18,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from everlearn.errors import ConfigError, InputError, RunError, StateError
+from everlearn.errors import ConfigError, InputError, RunError, StateError, StorageError
 from everlearn.journal.durable_files import make_folder, replacing, storage_errors, write_json
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.journal.state_files import read_state_file, write_state_file
 from everlearn.learning.tying.healing import Closeness, Healing, HealingConfig, Original
 from everlearn.models.encoder.load import Trunk, load_trunk
 from everlearn.models.language.causal import LanguageModel, load_language_model
-from everlearn.models.storage.folder import find_model_folder
+from everlearn.models.storage.folder import TYING_RECORD, find_model_folder
 from everlearn.models.tying.folder import save_tied
 from everlearn.models.tying.structure import Tying, layer_stack
 from everlearn.models.tying.tie import StartName, layer_bytes, tied
@@ -42,7 +42,7 @@ from everlearn.types import Json, State
 
 __all__ = ["TieOutcome", "TieRequest", "tie_model"]
 
-_RECORD, _STATE, _KEY = "tying.json", "tying.safetensors", "everlearn.tying"
+_STATE, _KEY = "tying.safetensors", "everlearn.tying"
 _FORMAT = 1
 _HELD_OUT = {False: 256, True: 64}
 """Texts at the stream's beginning, measured on and never learned: of encoders, of language models."""
@@ -50,6 +50,9 @@ _SAVE_SECONDS = 60.0
 _READ_AT_ONCE = 256
 _TEXTS_A_STEP = {False: 32, True: 8}
 """Of encoders, of language models."""
+_NOT_HEALED = (
+    "Nothing was healed, so the result says something else than the original; --heal FILE lets it learn."
+)
 _WRITES = ("ForCausalLM", "LMHeadModel")
 """How the names of language models end."""
 
@@ -135,6 +138,7 @@ def tie_model(
     if request.stream is None and request.settings:
         useless = next(iter(request.settings))
         raise ConfigError(f"{useless} has no effect where nothing is healed; leave it out")
+    _check_free(request.out)
     listener.stage("loading the model")
     original = _original(request.model)
     writes = isinstance(original, LanguageModel)
@@ -149,10 +153,13 @@ def tie_model(
     record = _described(request, original, tying, config)
     with ExitStack() as opened:
         with storage_errors(out):
-            make_folder(out)
+            try:
+                make_folder(out)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise StorageError(f"cannot make the folder {out}: {error.strerror}") from error
             opened.enter_context(acquire_lock(out))
             saved = _saved(out, record)
-            write_json(out / _RECORD, record, indent=1)
+            write_json(out / TYING_RECORD, record, indent=1)
         model = tied(original.model, tying, request.start)
         share = layer_bytes(model) / layer_bytes(original.model)
         healing = Healing(original, model, config)
@@ -162,6 +169,7 @@ def tie_model(
             listener.stage("writing the model")
             with storage_errors(out):
                 _finish(out, original, model)
+        listener.stage("measuring how far it is from the original")
         now = work.now()
         return TieOutcome(
             out=out,
@@ -173,7 +181,7 @@ def tie_model(
             loss_after=None if now is None else now.distance,
             cosine=None if now is None else now.cosine,
             bits_per_byte=None if now is None else now.bits_per_byte,
-            notes=texts.notes,
+            notes=texts.notes if texts.held_out else [_NOT_HEALED],
         )
 
 
@@ -275,6 +283,7 @@ class _Work:
         if request.stream is None:
             return
         if self.loss_before is None:
+            self._listener.stage("measuring how far it is from the original")
             before = self.now()
             self.loss_before = None if before is None else before.distance
         self._listener.stage("healing")
@@ -345,6 +354,14 @@ def _described(
     }
 
 
+def _check_free(out: Path) -> None:
+    """Whether a model can be made in a folder, or goes on to be made there; before anything long is begun."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} exists and is not a folder; choose another with --out")
+    if (out / "config.json").exists():
+        raise RunError(f"{out} holds a model already; choose another folder with --out")
+
+
 def _saved(out: Path, record: dict[str, Json]) -> State | None:
     """What was saved of the same tying; None: nothing was.
 
@@ -353,18 +370,20 @@ def _saved(out: Path, record: dict[str, Json]) -> State | None:
         RunError: The folder holds something else.
         StateError: It is damaged.
     """
-    if not (out / _RECORD).exists():
+    if not (out / TYING_RECORD).exists():
         foreign = next((entry.name for entry in sorted(out.iterdir()) if entry.name != LOCK_NAME), None)
         if foreign is not None:
             raise RunError(f"{out} is not empty (it holds {foreign}); choose another folder with --out")
         return None
     try:
-        known = json.loads((out / _RECORD).read_text(encoding="utf-8"))
-        differing = next((key for key in record if known.get(key) != record[key]), None)
+        known = json.loads((out / TYING_RECORD).read_text(encoding="utf-8"))
+        there, here = (one | (one.get("healing") or {}) | {"healing": None} for one in (known, record))
+        differing = next((key for key in here if there.get(key) != here[key]), None)
         if differing is not None:
             raise ConfigError(
-                f"in {out} another tying goes on, with {differing} {known.get(differing)!r} and not "
-                f"{record[differing]!r}: give the same, or choose another folder with --out"
+                f"in {out} another tying goes on, with {differing.removeprefix('num_')} "
+                f"{there.get(differing)!r} and not {here[differing]!r}: give the same, or choose another "
+                "folder with --out"
             )
         if not (out / _STATE).exists():
             return None
@@ -381,7 +400,7 @@ def _finish(out: Path, original: Trunk | LanguageModel, model: Any) -> None:
     if isinstance(original, Trunk):
         _write_layout(out, original)
     save_tied(out, model, original.tokenizer)
-    for name in (_STATE, _RECORD, LOCK_NAME):
+    for name in (_STATE, TYING_RECORD, LOCK_NAME):
         (out / name).unlink(missing_ok=True)
 
 

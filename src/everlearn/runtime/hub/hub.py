@@ -13,14 +13,16 @@ from typing import IO, Any, Self
 from everlearn.errors import ConfigError, InputError, InUseError, RunError, StateError, StorageError
 from everlearn.journal.lock import acquire_lock
 from everlearn.models.encoder.adapter_pool import AdapterPool
+from everlearn.models.storage.folder import find_model_folder
 from everlearn.runtime.fold.published import publication_of
 from everlearn.runtime.fold.served_learner import Served
-from everlearn.runtime.given import given_settings, given_texts
+from everlearn.runtime.given import given_examples, given_settings, given_texts
 from everlearn.runtime.hub.asking import Asked, checked_pairs, predict_together
 from everlearn.runtime.hub.heads import Heads
 from everlearn.runtime.hub.looking import TenantStats, stats_of
 from everlearn.runtime.hub.opening import (
     budget_bytes,
+    check_max_examples,
     check_processes,
     check_tenants_settings,
     open_folder,
@@ -31,6 +33,7 @@ from everlearn.runtime.run import Run
 from everlearn.runtime.step_outcome import StepOutcome
 from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.tasks.classification.recorded_coder import load_text_coder
+from everlearn.tasks.table import task_of
 from everlearn.types import Example, Json, Prediction
 
 __all__ = ["Hub"]
@@ -105,6 +108,8 @@ class Hub:
             StateError: ``hub.json`` is damaged.
             StorageError: The folder cannot be made.
         """
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"give a hub's folder as a path, not {path!r}")
         path, given = Path(path), given_settings(settings)
         check_processes(processes)
         budget = budget_bytes(memory_budget_mb)
@@ -134,7 +139,7 @@ class Hub:
 
         Raises:
             ConfigError: The name is none, or a setting is wrong.
-            ModelError: Its adapter cannot be read, or is of another model.
+            ModelError: There is no such model; or its adapter cannot be read, or is of another one.
             RunError: There is one of this name.
         """
         given = given_settings(settings)
@@ -142,8 +147,8 @@ class Hub:
         adapter = given.pop("model.adapter", None)
         if adapter is not None:
             load_text_coder(config.model, self.models)  # which reads it, and sees whether it fits
-        if max_examples is not None and max_examples < 1:
-            raise ConfigError(f"max_examples must be at least 1, not {max_examples}")
+        check_max_examples(max_examples)
+        find_model_folder(task_of(config).model_name(config))
         with self._turn(tenant):
             return self._tenants.add(
                 tenant, given, max_examples, None if adapter is None else Path(adapter).expanduser()
@@ -191,7 +196,7 @@ class Hub:
             InputError: It is more than the tenant may learn; or see ``Run.learn``.
             RunError: There is no such tenant.
         """
-        batch = list(examples)
+        batch = given_examples(examples)
         with self._turn(tenant):
             record = self._tenants.record(tenant)
             run = self._run(record)

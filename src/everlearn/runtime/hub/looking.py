@@ -27,7 +27,7 @@ class TenantStats:
         tenant: Its name.
         examples: That its run has taken.
         labels: That it knows.
-        accuracy: Of predictions before learning, over the last examples; of sets of labels, micro-F1.
+        accuracy: Of predictions before learning; of sets of labels, micro-F1.
         max_examples: Its quota, whether it has learned or not; None: no bound.
         problem: Why nothing more can be told of it; None: nothing is wrong.
     """
@@ -101,7 +101,7 @@ def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = N
         tenant=name,
         examples=found.get("examples"),
         labels=found.get("classes"),
-        accuracy=found.get("rolling_accuracy", found.get("rolling_micro_f1")),
+        accuracy=found.get("prequential_accuracy", found.get("prequential_micro_f1")),
         max_examples=max_examples,
         problem=problem,
     )

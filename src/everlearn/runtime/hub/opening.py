@@ -12,11 +12,19 @@ from everlearn.journal.durable_files import make_folder, storage_errors, write_j
 from everlearn.journal.lock import LOCK_NAME, acquire_lock
 from everlearn.runtime.hub.looking import FORMAT, RECORD, known_settings
 from everlearn.settings import RunConfig
+from everlearn.tasks.table import task_of
 
-__all__ = ["budget_bytes", "check_processes", "check_tenants_settings", "open_folder"]
+__all__ = [
+    "budget_bytes",
+    "check_max_examples",
+    "check_processes",
+    "check_tenants_settings",
+    "open_folder",
+]
 
 _TASKS = frozenset({"classify", "multilabel"})
 _MOST_PROCESSES = 256
+_MOST_MB = 1e12
 
 
 def open_folder(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], IO[str]]:
@@ -33,8 +41,7 @@ def open_folder(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], I
         ConfigError, RunError, StateError, StorageError: See ``Hub.open``.
     """
     record = path / RECORD
-    if not record.exists():
-        check_tenants_settings(given)
+    check_tenants_settings(given)
     if given.get("model.adapter") is not None:
         raise ConfigError("model.adapter: an adapter is a tenant's own; give it with the tenant")
     with ExitStack() as opened:
@@ -62,6 +69,7 @@ def open_folder(path: Path, given: Mapping[str, Any]) -> tuple[dict[str, Any], I
 def check_tenants_settings(settings: Mapping[str, Any]) -> RunConfig:
     """Settings, if runs of tenants can have them. Raises ConfigError."""
     config = RunConfig().with_settings(settings)
+    task_of(config)  # or it would be said to be of another kind, and not that there is none of its name
     if config.task not in _TASKS or config.learner.kind != "closed-form":
         raise ConfigError(
             "tenants of a hub classify by the closed-form learner (task classify or multilabel); "
@@ -76,10 +84,17 @@ def budget_bytes(memory_budget_mb: float | None) -> int | None:
         return None
     if isinstance(memory_budget_mb, bool) or not isinstance(memory_budget_mb, int | float):
         raise ConfigError(f"memory_budget_mb must be a number, not {memory_budget_mb!r}")
-    budget = int(memory_budget_mb * 1e6)
-    if budget <= 0:
-        raise ConfigError(f"a memory budget of {memory_budget_mb} MB holds nothing")
-    return budget
+    if not 1e-6 <= memory_budget_mb <= _MOST_MB:
+        raise ConfigError(f"a memory budget of {memory_budget_mb} MB holds nothing, or is none")
+    return int(memory_budget_mb * 1e6)
+
+
+def check_max_examples(max_examples: int | None) -> None:
+    """Whether a tenant can have such a quota. Raises ConfigError."""
+    if max_examples is None:
+        return
+    if isinstance(max_examples, bool) or not isinstance(max_examples, int) or max_examples < 1:
+        raise ConfigError(f"max_examples must be a whole number from 1, not {max_examples!r}")
 
 
 def check_processes(processes: int) -> None:

@@ -75,8 +75,8 @@ class HubReader:
         return found
 
     def prepare(self) -> None:
-        """Load the encoder now."""
-        load_text_coder(self._config.model, self._models)
+        """Load the encoder now, and let it find out how it packs texts: the first one would wait for that."""
+        load_text_coder(self._config.model, self._models).encode(["a text", "another one"])
 
     def _head(self, tenant: str) -> Served | None:
         published, run = self._published(tenant), self._tenants.run_folder(tenant)

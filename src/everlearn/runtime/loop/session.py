@@ -176,8 +176,8 @@ class LearnSession:
             batch = (self._strict or self.place.feed).next_batch(max(1, room))
             if batch and room < 1:
                 raise FullError(
-                    f"{self.folder.path} may hold {max_examples:,} examples, and holds them: what follows in "
-                    f"{self.place.name} was not taken"
+                    f"{self.folder.path} may hold {max_examples:,} examples, and does: what follows in "
+                    f"{self.place.name} was not taken. Forget others (everlearn forget) to make room"
                 )
         except EndOfStream:
             self._end(self.place.feed.take_rejected())
