@@ -5,12 +5,13 @@ unlabelled texts of sets that accuracy is not measured on. Accuracy is that of t
 test parts of CLINC150 and Banking77, after their training parts. Beside them: the original encoder, and the
 naive way to fewer weights, to keep every second or third layer and leave the others out, healed alike.
 
-Models are kept in ``--models DIR``: another run measures what is there already, speed on a quiet machine
-above all.
+Models and their figures are kept in ``--models DIR``: another run makes what is missing, and takes the
+speed of all, best on a quiet machine.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import statistics
 import time
@@ -57,6 +58,8 @@ STYLES = {
     "original": ("#555555", "2 2"),
 }
 
+_FIGURES = "figures.json"
+
 Made = dict[str, Any]
 
 
@@ -81,10 +84,15 @@ def figures(options: Namespace) -> Iterator[dict[str, Any]]:
         )
         for kind, make in ways:
             out = folder / f"{unique}-{kind.replace(' ', '-')}"
-            made = {} if (out / "config.json").exists() else make(out)
+            if (out / "config.json").exists() and (out / _FIGURES).exists():
+                kept = json.loads((out / _FIGURES).read_text(encoding="utf-8"))
+            else:
+                kept = {} if (out / "config.json").exists() else make(out)
+                kept |= _measured(str(out), options)
+                (out / _FIGURES).write_text(json.dumps(kept), encoding="utf-8")
             name = f"{unique} unique, {kind}" if kind != LEFT_OUT else f"{unique} layers, the others left out"
             specs[name] = str(out)
-            found.append({"layers": name, "kind": kind, **made, **_measured(str(out), options)})
+            found.append({"layers": name, "kind": kind, **kept})
             yield found[-1]
     yield from _speeds(specs, options)
     if options.chart:
