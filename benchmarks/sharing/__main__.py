@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tenants", type=int, default=1000)
     parser.add_argument("--unique", type=int, nargs="+", default=[4, 3, 2], help="layers with own weights")
-    parser.add_argument("--ranks", type=int, nargs="+", default=[0, 8, 32])
+    parser.add_argument("--ranks", type=int, nargs="*", default=[0, 8, 32])
     parser.add_argument("--steps", type=int, default=2000, help="of healing")
     parser.add_argument(
         "--models", type=Path, help="folder of tied models, which an earlier run may have made"
