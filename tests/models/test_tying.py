@@ -81,6 +81,17 @@ def test_a_higher_rank_loses_less_and_layers_by_themselves_nothing() -> None:
     assert torch.equal(said(tied(model, Tying.even(6, 6, 8))), said(model))
 
 
+@pytest.mark.parametrize("unique", range(1, 7))
+def test_groups_of_uneven_size(unique: int, tmp_path: Path) -> None:
+    model = model_of("bert")
+    made = tied(model, Tying.even(6, unique, 2))
+    assert len(layer_stack(made)) == 6
+    assert layer_bytes(made) <= layer_bytes(model) * (unique / 6 + 0.4)
+    save_tied(tmp_path, made, byte_level_tokenizer())
+    loaded = load_trunk(str(tmp_path), dtype="float32").model
+    torch.testing.assert_close(said(loaded), said(made), rtol=0, atol=0)
+
+
 def test_shares_are_one_parameter() -> None:
     model = model_of("bert")
     made = tied(model, Tying.even(6, 3, 2))

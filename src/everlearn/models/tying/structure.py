@@ -142,7 +142,12 @@ def _linears(layer: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 
 
 def _shape(layer: torch.nn.Module) -> tuple[Any, ...]:
-    return tuple((name, tuple(tensor.shape)) for name, tensor in layer.named_parameters())
+    # Where groups are of uneven size, a layer by itself has no part of low rank, and is alike all the same.
+    return tuple(
+        (name, tuple(tensor.shape))
+        for name, tensor in layer.named_parameters()
+        if not name.endswith((".residual_in", ".residual_out"))
+    )
 
 
 def _put(layer: torch.nn.Module, name: str, weight: torch.Tensor, rank: int) -> None:
