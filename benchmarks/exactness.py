@@ -69,10 +69,7 @@ def main() -> None:
 
 
 def _encoded(train: Path, folder: Path, num_examples: int) -> Path:
-    """The codes of a set's first examples (0: of all), as a file.
-
-    The sets lie class by class, so what is taken is spread over the whole of them.
-    """
+    """The codes of so many examples of a set (0: of all), as a file; they are from all over it."""
     codes = folder / "codes.parquet"
     run_json(["encode", train, "--out", codes])
     if not num_examples:

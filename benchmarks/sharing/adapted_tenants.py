@@ -53,7 +53,7 @@ def figures(options: Namespace) -> Iterator[dict[str, Any]]:
             before = pss_mb()[1]
             runs = [
                 opened.enter_context(
-                    Run.open(_alone(folder / f"run-{number}-{name}", hub, name), mode="read")
+                    Run.open(_copied(folder / f"run-{number}-{name}", hub, name), mode="read")
                 )
                 for name in names[:RIVALS]
             ]
@@ -101,7 +101,7 @@ def _hub(path: Path, names: list[str], adapters: dict[str, Path], data: str | No
     return Hub.open(path)
 
 
-def _alone(path: Path, hub: Hub, name: str) -> Path:
+def _copied(path: Path, hub: Hub, name: str) -> Path:
     """A copy of a tenant's run."""
     shutil.copytree(hub.run_folder(name), path)
     return path

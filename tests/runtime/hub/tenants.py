@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from tests.models.test_adapter_bank import adapter_of
 from tests.runtime.word_pairs import write_encoder
 
 from everlearn.models.encoder.load import load_trunk
-from everlearn.models.storage.adapters import Adapter, write_adapter
+from everlearn.models.storage.adapters import write_adapter
 from everlearn.types import Example, Prediction
 
 LABELS = ("bill", "card", "loan")
@@ -54,13 +54,7 @@ def write_own_adapter(
     folder: Path, options: dict[str, Any], *, seed: int, rank: int, targets: tuple[str, ...]
 ) -> Path:
     """An adapter of the options' encoder with made-up numbers."""
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {}
     trunk = load_trunk(options["model.name"], dtype="float32", device="cpu")
-    for name, module in trunk.model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name.split(".")[-1] in targets and "pooler" not in name:
-            for part, shape in (("A", (rank, module.in_features)), ("B", (module.out_features, rank))):
-                tensors[f"{name}.lora_{part}"] = 0.4 * torch.randn(shape, generator=generator)
     folder.mkdir()
-    write_adapter(folder, Adapter(tensors, 1.5), "encoder")
+    write_adapter(folder, adapter_of(trunk, seed, rank, list(targets)), "encoder")
     return folder

@@ -165,7 +165,8 @@ class Healing:
         """How near the tied model is to the original, by texts that are not learned."""
         distances, cosines, nats, num_bytes = [], [], torch.zeros(2), 0
         for batch in self._batches(texts):
-            inputs, mask = self._inputs(batch)
+            inputs = self._inputs(batch)
+            mask = inputs["attention_mask"]
             original, own = (
                 model(**inputs, output_hidden_states=True) for model in (self._original.model, self.model)
             )
@@ -218,11 +219,11 @@ class Healing:
         self.num_steps = int(state.data["num_steps"])
 
     def _loss(self, texts: Sequence[str]) -> torch.Tensor:
-        inputs, mask = self._inputs(texts)
+        inputs = self._inputs(texts)
         with torch.inference_mode():
             wanted = self._original.model(**inputs, output_hidden_states=True).hidden_states
         said = self.model(**inputs, output_hidden_states=True).hidden_states
-        return self._distance(wanted, said, mask)
+        return self._distance(wanted, said, inputs["attention_mask"])
 
     def _distance(
         self, wanted: Sequence[torch.Tensor], said: Sequence[torch.Tensor], mask_BT: torch.Tensor
@@ -235,8 +236,8 @@ class Healing:
             losses.append((one[is_token] - target).square().mean() / spread)
         return torch.stack(losses).mean()
 
-    def _inputs(self, texts: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Token ids and mask (B, T), also by name; language models have no token to fill up with."""
+    def _inputs(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Token ids and mask (B, T); language models may have no token to fill up with."""
         tokenizer, most = self._original.tokenizer, self._config.max_tokens
         limit = min(most, self._original.max_length or most)
         fill = tokenizer.pad_token_id or 0
@@ -248,8 +249,7 @@ class Healing:
         lengths_B = torch.tensor([len(row) for row in rows])
         mask_BT = (torch.arange(ids_BT.shape[1]) < lengths_B[:, None]).long()
         device = next(self.model.parameters()).device
-        inputs = {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
-        return inputs, inputs["attention_mask"]
+        return {"input_ids": ids_BT.to(device), "attention_mask": mask_BT.to(device)}
 
     def _batches(self, texts: Sequence[str]) -> list[Sequence[str]]:
         size = self._config.batch_size

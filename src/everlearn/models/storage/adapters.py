@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,10 +26,10 @@ from everlearn.models.storage.dtype import DeviceName, DtypeName, choose_dtype
 from everlearn.models.tying.shared_linear import SharedLinear
 
 __all__ = [
+    "ADAPTER_FILES",
     "Adapter",
     "adapted_sha256",
     "check_fits",
-    "copy_adapter",
     "load_adapted_trunk",
     "merge_adapter",
     "read_adapter",
@@ -41,6 +40,7 @@ __all__ = [
 
 _WEIGHTS = "adapter_model.safetensors"
 _SETTINGS = "adapter_config.json"
+ADAPTER_FILES = (_SETTINGS, _WEIGHTS)
 _PREFIX = "base_model.model."
 _OTHER_KINDS = ("use_dora", "modules_to_save")
 
@@ -125,7 +125,7 @@ def read_adapter(folder: Path) -> Adapter:
     if not folder.is_dir():
         what = "is a file; give the folder that peft wrote" if folder.exists() else "does not exist"
         raise ModelError(f"the adapter's folder {folder} {what}")
-    if missing := next((name for name in (_SETTINGS, _WEIGHTS) if not (folder / name).is_file()), None):
+    if missing := next((name for name in ADAPTER_FILES if not (folder / name).is_file()), None):
         raise ModelError(f"{folder} holds no adapter of peft's format: {missing} is missing")
     file = folder / _SETTINGS
     try:
@@ -178,24 +178,6 @@ def _by_pattern(patterns: Mapping[str, Any], layer: str, general: float) -> Any:
     return general
 
 
-def copy_adapter(source: Path, target: Path) -> None:
-    """Copy what there is of an adapter to a folder that is not there yet, and see to it that it stays.
-
-    Raises:
-        ModelError: There is no adapter.
-        OSError: Copying failed.
-    """
-    files = [source / name for name in (_SETTINGS, _WEIGHTS)]
-    if missing := next((file for file in files if not file.is_file()), None):
-        raise ModelError(f"{source} holds no adapter: {missing.name} is missing")
-    target.mkdir(parents=True)
-    for file in files:
-        with (target / file.name).open("wb") as copy:
-            copy.write(file.read_bytes())
-            copy.flush()
-            os.fsync(copy.fileno())
-
-
 def stored_bytes(folder: Path) -> int:
     """How large an adapter's numbers are, as they are stored; 0: there are none."""
     try:
@@ -207,7 +189,7 @@ def stored_bytes(folder: Path) -> int:
 def version_of(folder: Path) -> tuple[int, ...]:
     """Changes when an adapter in the folder is replaced by another; all alike while there is none."""
     try:
-        stats = [(folder / name).stat() for name in (_SETTINGS, _WEIGHTS)]
+        stats = [(folder / name).stat() for name in ADAPTER_FILES]
     except OSError:
         return ()
     return tuple(number for one in stats for number in (one.st_ino, one.st_size, one.st_mtime_ns))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from everlearn.runtime.fold.served_learner import as_served, open_learner
+from everlearn.runtime.fold.served_learner import open_learner, serve_by
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
@@ -76,7 +76,7 @@ def evaluate_run(
     folder, learner = open_learner(run, on_note=on_note)
     with folder:
         use_threads(config.run.threads)
-        as_served(folder, learner)
+        serve_by(folder, learner)
     for note in (note for source in sources for note in reading_notes(source)):
         on_note(note)
     return {**evaluation.figures(learner), "fingerprint": learner.fingerprint()}

@@ -11,7 +11,7 @@ from everlearn.errors import ConfigError, InputError
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.commands.reading import read_batches
-from everlearn.runtime.fold.served_learner import as_served, open_learner
+from everlearn.runtime.fold.served_learner import open_learner, serve_by
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_generation
 from everlearn.runtime.folder.useful_settings import check_fits_sources
@@ -64,7 +64,7 @@ def predict_texts(
         raise InputError(f"text {empty} is empty: there is nothing to predict")
     with _served(run, settings or {}, on_note, models) as (folder, _, learner):
         task = folder.task
-        as_served(folder, learner)
+        serve_by(folder, learner)
     examples = learner.prepare([Example(id=str(k), text=text) for k, text in enumerate(texts, start=1)])
     return [
         task.answer(example, prediction, top)
@@ -99,7 +99,7 @@ def predict_stream(
         source = open_source(spec, task.source_config(config.stream, with_targets=False))
         check_fits_sources([source], settings or {})
         check_codes(source, folder.learner_record(served_generation(folder)), str(run))
-        as_served(folder, learner)
+        serve_by(folder, learner)
     for batch, rejected in read_batches(source, _BATCH_SIZE):
         for rejection in rejected:
             on_rejected(rejection)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +27,10 @@ from everlearn.models.storage.folder import TYING_RECORD, find_model_folder
 from everlearn.models.tying.folder import save_tied
 from everlearn.models.tying.structure import Tying, layer_stack
 from everlearn.models.tying.tie import StartName, layer_bytes, tied
-from everlearn.runtime.commands.reading import read_batches
+from everlearn.runtime.commands.healing_texts import HealingTexts
 from everlearn.runtime.interruption import StopFlag
 from everlearn.runtime.listener import SILENT, Listener, Progress
 from everlearn.runtime.threads import use_threads
-from everlearn.settings import RunConfig
-from everlearn.stream.notes import reading_notes
-from everlearn.stream.open import open_source
-from everlearn.stream.source import Rejection, Source
-from everlearn.tasks.table import task_of
 from everlearn.types import Json, State
 
 __all__ = ["TieOutcome", "TieRequest", "tie_model"]
@@ -47,7 +40,6 @@ _FORMAT = 1
 _HELD_OUT = {False: 256, True: 64}
 """Texts at the stream's beginning, measured on and never learned: of encoders, of language models."""
 _SAVE_SECONDS = 60.0
-_READ_AT_ONCE = 256
 _TEXTS_A_STEP = {False: 32, True: 8}
 """Of encoders, of language models."""
 _NOT_HEALED = (
@@ -149,7 +141,10 @@ def tie_model(
     )
     num_layers = len(layer_stack(original.model))
     tying = Tying.even(num_layers, request.unique, request.rank)
-    texts, out = _HealingTexts(request, config.batch_size, _HELD_OUT[writes]), request.out
+    texts, out = (
+        HealingTexts(request.stream, request.settings, config.batch_size, _HELD_OUT[writes]),
+        request.out,
+    )
     record = _described(request, original, tying, config)
     with ExitStack() as opened:
         with storage_errors(out):
@@ -185,71 +180,6 @@ def tie_model(
         )
 
 
-class _HealingTexts:
-    """Texts of the stream: those that are held out, then the others, from the beginning again at its end.
-
-    Args:
-        request: Names the stream; None: there are none.
-        batch_size: Texts a step.
-        num_held_out: How many are held out.
-
-    Raises:
-        InputError: It cannot be read, or has too few.
-
-    Attributes:
-        held_out: The first ones.
-        notes: How the stream was read, once it has been read to its end.
-    """
-
-    def __init__(self, request: TieRequest, batch_size: int, num_held_out: int) -> None:
-        self._request, self._batch_size, self._num_held_out = request, batch_size, num_held_out
-        self.notes: list[str] = []
-        self.held_out: list[str] = []
-        self._texts: Iterator[str] = iter(())
-        if request.stream is None:
-            return
-        if request.stream == "-":
-            raise InputError(
-                "healing reads its texts again where it needs more: give a file in place of standard input"
-            )
-        texts = self._read(request.stream)
-        self.held_out = list(islice(texts, num_held_out))
-        first = next(texts, None)
-        if first is None:
-            raise InputError(
-                f"{request.stream} has {len(self.held_out)} texts: {num_held_out} are held out to measure "
-                "by, so give a stream with more"
-            )
-        self._texts = chain([first], texts)
-
-    def next_batch(self) -> list[str]:
-        """Texts of a step."""
-        return list(islice(self._texts, self._batch_size))
-
-    def _read(self, spec: str) -> Iterator[str]:
-        config = RunConfig().with_settings(self._request.settings)
-        source = open_source(spec, task_of(config).source_config(config.stream, with_targets=False))
-        yield from self._read_once(source)
-        while True:
-            # What is held out is never learned.
-            again = islice(self._read_once(source), self._num_held_out, None)
-            first = next(again, None)
-            if first is None:
-                return
-            yield first
-            yield from again
-
-    def _read_once(self, source: Source) -> Iterator[str]:
-        rejected: list[Rejection] = []
-        for batch, passed_over in read_batches(source, _READ_AT_ONCE):
-            rejected += passed_over
-            yield from (example.text for example in batch if example.text is not None)
-        self.notes = list(reading_notes(source))
-        if rejected:
-            first = f"{rejected[0].place}: {rejected[0].reason}"
-            self.notes.append(f"{len(rejected):,} records could not be used; the first: {first}")
-
-
 class _Work:
     """Healing from where it stands to its end, or until it is asked to stop."""
 
@@ -258,7 +188,7 @@ class _Work:
         request: TieRequest,
         batch_size: int,
         healing: Healing,
-        texts: _HealingTexts,
+        texts: HealingTexts,
         saved: State | None,
         listener: Listener,
         stop: StopFlag,

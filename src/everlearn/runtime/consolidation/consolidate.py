@@ -12,8 +12,6 @@ An adopted candidate is a version like any other: ``rollback`` goes back behind 
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from everlearn.errors import StateError
-from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors
+from everlearn.journal.durable_files import storage_errors
 from everlearn.journal.records import After, NewStep
 from everlearn.journal.standing.held import held_examples
 from everlearn.learning.closed_form import ClosedFormLearner
@@ -38,6 +36,7 @@ from everlearn.runtime.consolidation.trunk_tuning import (
 )
 from everlearn.runtime.fold.live_run import LiveRun, recovered_run
 from everlearn.runtime.fold.refold import in_batches
+from everlearn.runtime.folder.kept_adapters import keep_adapter
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import CONSOLIDATION, RunFolder
 from everlearn.runtime.folder.tuning_store import TuningRecord, TuningStore
@@ -372,15 +371,7 @@ class _Consolidation:
         target = folder.adapter_folder(generation)
         assert target is not None, "a new generation is above 0"
         with storage_errors(folder.path, "Nothing of the run was changed."):
-            shutil.rmtree(target, ignore_errors=True)
-            make_folder(target)
-            for file in self.store.adapter_folder.iterdir():
-                with (target / file.name).open("wb") as copy:
-                    copy.write(file.read_bytes())
-                    copy.flush()
-                    os.fsync(copy.fileno())
-            fsync_folder(target)
-            fsync_folder(target.parent)
+            keep_adapter(self.store.adapter_folder, target)
 
     def _tell(self, done: int, total: int, seconds: float) -> None:
         self.listener.progress(

@@ -18,7 +18,7 @@ from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.classification.recorded_coder import RecordedCoder
 from everlearn.types import Example, Prediction, Predictor
 
-__all__ = ["Served", "as_served", "open_learner", "served_of"]
+__all__ = ["Served", "open_learner", "serve_by", "served_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +72,10 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
     return Served(snapshot or learner, version, turns, coder_of(learner))
 
 
-def as_served(folder: RunFolder, learner: RunLearner) -> RunLearner:
-    """A learner that was restored, ready to predict what the run serves: what who writes it says, too."""
+def serve_by(folder: RunFolder, learner: RunLearner) -> None:
+    """Let a learner of ``open_learner`` predict what the run serves: what its writer says, too."""
     if served_version(folder) is not None:
         learner.solve()  # see ``served_of``
-    return learner
 
 
 def open_learner(

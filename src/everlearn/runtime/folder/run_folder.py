@@ -33,7 +33,8 @@ from everlearn.journal.rows.rejections import Extent
 from everlearn.journal.write_ahead_log import inspect_log
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
-from everlearn.models.storage.adapters import copy_adapter, read_adapter
+from everlearn.models.storage.adapters import read_adapter
+from everlearn.runtime.folder.kept_adapters import keep_adapter
 from everlearn.runtime.folder.rejected_file import append_rejections
 from everlearn.runtime.folder.run_record import RunRecord, SourceProgress, read_record
 from everlearn.settings import RunConfig
@@ -155,7 +156,7 @@ class RunFolder:
             _remove_own(path)
             make_folder(path / CHECKPOINTS)
             if config.model.adapter is not None:
-                copy_adapter(adapter or Path(config.model.adapter).expanduser(), _adapter_folder(path, 0))
+                keep_adapter(adapter or Path(config.model.adapter).expanduser(), _adapter_folder(path, 0))
             journal = Journal.create(path / JOURNAL)
             opened.callback(journal.close)
             write_json(path / _RECORD, record.model_dump(mode="json"), indent=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from everlearn.errors import ConfigError, RunError, StateError
 from everlearn.journal.durable_files import fsync_folder, make_folder, storage_errors, write_json
-from everlearn.models.storage.adapters import copy_adapter
+from everlearn.runtime.folder.kept_adapters import keep_adapter
 from everlearn.sharing.publication import check_name
 from everlearn.types import Json
 
@@ -103,8 +103,7 @@ class Tenants:
         self.check_new(name)
         if adapter is not None:
             with storage_errors(self._adapter(name)):
-                shutil.rmtree(self._adapter(name), ignore_errors=True)
-                copy_adapter(adapter, self._adapter(name))
+                keep_adapter(adapter, self._adapter(name))
         created = datetime.now(UTC).isoformat(timespec="seconds")
         values = {
             "format": _FORMAT,

@@ -169,24 +169,22 @@ class LearnSession:
         """
         assert self.place.feed is not None, "there is no stream; give it batches"
         self.learn_waiting(self.config.stream.delay)
+        room = self.config.stream.batch_size
+        if max_examples is not None:
+            room = min(room, max_examples - self.live.learner.num_examples - len(self._queue))
         try:
-            room = self.config.stream.batch_size
-            if max_examples is not None:
-                room = min(room, max_examples - self.live.learner.num_examples - len(self._queue))
             batch = (self._strict or self.place.feed).next_batch(max(1, room))
-            if batch and room < 1:
-                raise FullError(
-                    f"{self.folder.path} may hold {max_examples:,} examples, and does: what follows in "
-                    f"{self.place.name} was not taken. Forget others (everlearn forget) to make room"
-                )
         except EndOfStream:
             self._end(self.place.feed.take_rejected())
-            raise
-        except FullError:
             raise
         except InputError as error:
             self.take((), self.place.feed.take_rejected())
             raise BrokenStreamError(str(error)) from error
+        if batch and room < 1:
+            raise FullError(
+                f"{self.folder.path} may hold {max_examples:,} examples, and does: what follows in "
+                f"{self.place.name} was not taken. Forget others (everlearn forget) to make room"
+            )
         rejected = self.place.feed.take_rejected()
         if rejected and self._strict is not None:
             raise _unusable(rejected[0])
