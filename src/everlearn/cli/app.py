@@ -15,7 +15,7 @@ import typer
 
 from everlearn.cli import failures
 from everlearn.cli.brief_help import BriefHelp
-from everlearn.cli.commands import hub, journal, versions
+from everlearn.cli.commands import hub, journal, keys, versions
 from everlearn.cli.commands.consolidate import consolidate
 from everlearn.cli.commands.demo import demo
 from everlearn.cli.commands.encode import encode
@@ -29,6 +29,7 @@ from everlearn.cli.commands.predict import predict
 from everlearn.cli.commands.replay import replay
 from everlearn.cli.commands.report import report
 from everlearn.cli.commands.review import review
+from everlearn.cli.commands.serve import serve
 from everlearn.cli.commands.tie import tie
 from everlearn.cli.commands.trunks import trunks
 from everlearn.cli.commands.verify import verify
@@ -97,6 +98,7 @@ _COMMANDS = (
     verify,
     merge,
     report,
+    serve,
     tie,
     trunks,
     demo,
@@ -139,6 +141,13 @@ for _name, _part in (
 ):
     _take(_hub, _part, _name)
 app.add_typer(_hub, name="hub")
+
+_keys = typer.Typer(
+    help="Who may use a service: make, list and remove keys.", no_args_is_help=True, rich_markup_mode="rich"
+)
+for _name, _part in (("add", keys.add), ("list", keys.list_), ("remove", keys.remove)):
+    _take(_keys, _part, _name)
+app.add_typer(_keys, name="keys")
 
 
 def main() -> None:

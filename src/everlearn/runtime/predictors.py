@@ -49,7 +49,14 @@ class Predictors:
         if serving is None:
             snapshot = learner.snapshot()
             turns = None if snapshot is not None else self._turns
-            self._published = Served(snapshot or learner, None, turns, coder_of(learner))
+            self._published = Served(
+                snapshot or learner,
+                self._folder.task,
+                None,
+                self._folder.journal.last_step,
+                turns,
+                coder_of(learner),
+            )
         elif is_changed or self._published is None or self._published.version != serving.version:
             self._published = served_of(self._folder, config=self._config)
 

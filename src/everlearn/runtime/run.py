@@ -11,11 +11,12 @@ from threading import RLock
 from typing import Any, Literal, Self, TypeVar
 
 from everlearn.errors import ConfigError, InputError, RunError, StorageError
+from everlearn.journal.records import KnownExample
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.deletion.forget import ForgetOutcome, forget_in_run
 from everlearn.runtime.fold.failed_steps import is_out_of_memory, out_of_memory
-from everlearn.runtime.fold.published import publish_head
+from everlearn.runtime.fold.published import HeadPublisher
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.rebuild_report import rebuild_report
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
@@ -88,7 +89,7 @@ class Run:
         self._lock = RLock()
         self._predictors = Predictors(folder, config, self._lock, self._reading)
         self._is_changing = False
-        self._published: Served | None = None  # to other processes
+        self._heads = HeadPublisher(folder)  # for other processes
         self._keeps_folder = True
         self._is_closed = False
         # A crash may have come between the newest step and its checkpoint.
@@ -180,17 +181,17 @@ class Run:
         """
         self._folder.task.check_predicts(str(self.path))
         batch = given_texts(examples)
-        served = self._predictors.now() if version is None else self._predictors.of_version(version)
-        return served.predict(batch)
+        return self.predictor(version).predict(batch)
 
-    def predictor(self) -> Served:
-        """What predicts now. It goes on saying the same while the run learns, and after it is closed.
+    def predictor(self, version: int | None = None) -> Served:
+        """What predicts now, or as a version. It goes on saying the same while the run learns, and after it.
 
         Raises:
-            RunError: The run's predictions are no answers, or (to read) nothing was saved yet.
+            RunError: The run's predictions are no answers, there is no such version, or (to read) nothing was
+                saved yet.
         """
         self._folder.task.check_predicts(str(self.path))
-        return self._predictors.now()
+        return self._predictors.now() if version is None else self._predictors.of_version(version)
 
     def publish(self) -> bool:
         """Write what predicts now to a file that other processes predict by, see ``everlearn.Hub``.
@@ -204,10 +205,7 @@ class Run:
             StorageError: It cannot be written; nothing is published then.
         """
         with self._turn() as session:
-            served = self.predictor()
-            if self._published is not served:
-                self._published = served if publish_head(self._folder, session.live.learner, served) else None
-            return self._published is not None
+            return self._heads.publish(session.live.learner, self.predictor())
 
     # Learning
 
@@ -355,6 +353,11 @@ class Run:
             learner, record = self._writing().live.learner, self._folder.learner_record()
             return Held(learner.num_examples, len(learner.labels), record)
 
+    def known(self, ids: Sequence[str]) -> dict[str, KnownExample]:
+        """What the journal knows of ids, as of now; those that it does not know are left out."""
+        with self._reading():
+            return self._folder.journal.known(given_names(ids, "ids"))
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was learned."""
         with self._lock:
@@ -395,7 +398,7 @@ class Run:
 
     def _change(self, work: Callable[[LearnSession], StepOutcome]) -> StepOutcome:
         with self._turn() as session:
-            self._withdraw()
+            self._heads.withdraw()
             before = self._newest_version()
             try:
                 outcome = work(session)
@@ -431,7 +434,7 @@ class Run:
             of_the_folder: It leaves the session's own learner alone.
         """
         with self._turn() as session:
-            self._withdraw()
+            self._heads.remove()
             before = self._history()
             try:
                 outcome = work(session)
@@ -444,12 +447,6 @@ class Run:
             if self._history() != before:
                 self._restart()
             return outcome
-
-    def _withdraw(self) -> None:
-        """Let no process take up any more what predicts now."""
-        if self._published is not None:
-            self._folder.withdraw_published()
-            self._published = None
 
     @contextmanager
     def _turn(self) -> Iterator[LearnSession]:

@@ -5,6 +5,9 @@ A version is a file of weights, named by its SHA-256. What is current under a na
 
     blobs/3f…a1      current/support  →  the same file
 
+Large tensors are parts: files of their own, which a version names. One that the version before had, too, is
+not written again, so publishing costs what has changed.
+
 So a reader opens what is current, whole, old or new, without asking anybody. When another version takes the
 place, the old one loses its names: those who have it mapped go on with it, and the system frees it with the
 last of them, also when that was killed. One process publishes; any number reads.
@@ -14,8 +17,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,13 +34,19 @@ __all__ = ["Publication", "Publisher"]
 _BLOBS = "blobs"
 _CURRENT = "current"
 _TEMPORARY = ".new-"
+_PART_BYTES = 256 << 10
+"""From here on a tensor is a part."""
+_PART = "tensor"
+_TRIES = 100
+"""Of a reader, each beside another version that took the place of the former."""
 _REMEDY = "What was published before is still served; make room, and publish again."
 
 
 class Publisher:
     """Publishes versions in a folder. One process at a time may; whose business that is, its owner knows.
 
-    What a crash left behind is removed.
+    What a crash left behind is removed. What is published must not be written to as long as the publisher is
+    there: a tensor that lies where one lay before is taken for the same.
 
     Args:
         folder: Is made if it is not there.
@@ -53,8 +63,10 @@ class Publisher:
             for path in self._current.iterdir():
                 if path.name.startswith(_TEMPORARY):
                     path.unlink()
-            for path in self._blobs.iterdir():
-                self._remove_unnamed(path)
+        self._parts = {name: self._parts_of(self._current / name) for name in self.published()}
+        self._written: dict[tuple[object, ...], tuple[torch.Tensor, str]] = {}
+        with storage_errors(folder):
+            self._clean(path.name for path in self._blobs.iterdir())
 
     def publish(self, name: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Json]) -> str:
         """Let a version be what is current under a name.
@@ -73,58 +85,99 @@ class Publisher:
         """
         check_name(name)
         token = f"{_TEMPORARY}{secrets.token_hex(8)}"
-        blob, link, current = self._blobs / token, self._current / token, self._current / name
+        link, current = self._current / token, self._current / name
         with storage_errors(self._blobs, _REMEDY):
+            before = {*self._parts.get(name, ()), *(sha256 for _, sha256 in self._written.values())}
+            before |= self._blob_of(current)
+            written: dict[tuple[object, ...], tuple[torch.Tensor, str]] = {}
             try:
-                with blob.open("xb") as file:
-                    sha256 = write_weights(file, tensors, about)
-                final = self._blobs / sha256
-                if _is_whole(final):  # the same content is current already, perhaps under another name
-                    blob.unlink()
-                else:
-                    os.replace(blob, final)
-                os.link(final, link)
-                before = self._blob_of(current)
+                small, parts = dict[str, torch.Tensor](), dict[str, str]()
+                for key, tensor in tensors.items():
+                    if tensor.nbytes < _PART_BYTES:
+                        small[key] = tensor
+                    else:
+                        parts[key] = self._part(tensor, written)
+                sha256 = self._blob(small, {"about": dict(about), "parts": parts})
+                os.link(self._blobs / sha256, link)
                 os.replace(link, current)
-                link.unlink(missing_ok=True)  # two names of one file are left as they are
-            except BaseException:
-                for path in (blob, link):
-                    with suppress(OSError):
-                        path.unlink(missing_ok=True)
-                raise
-            if before is not None and before != final:
-                self._remove_unnamed(before)
+            finally:
+                with suppress(OSError):
+                    link.unlink(missing_ok=True)  # two names of one file are left as they are
+            self._parts[name], self._written = frozenset(parts.values()), written
+            self._clean(before - {sha256})
         return sha256
 
-    def withdraw(self, name: str) -> bool:
-        """Let nothing be current under a name; False: nothing was."""
+    def withdraw(self, name: str, *, keep_parts: bool = False) -> bool:
+        """Let nothing be current under a name; False: nothing was.
+
+        Args:
+            name: The name.
+            keep_parts: Leave its parts where they are: the next version will have most of them.
+        """
         check_name(name)
         current = self._current / name
-        before = self._blob_of(current)
         with storage_errors(self._current):
+            before = self._blob_of(current)
             try:
                 current.unlink()
             except FileNotFoundError:
                 return False
-            if before is not None:
-                self._remove_unnamed(before)
+            finally:
+                if not keep_parts:
+                    before |= self._parts.pop(name, frozenset())
+                    before |= {sha256 for _, sha256 in self._written.values()}
+                    self._written = {}
+                self._clean(before)
         return True
 
     def published(self) -> list[str]:
         """The names under which something is current, sorted."""
         return sorted(path.name for path in self._current.iterdir())
 
-    def _blob_of(self, current: Path) -> Path | None:
-        try:
-            return self._blobs / map_weights(current).sha256
-        except (FileNotFoundError, StateError):
-            return None  # none, or a damaged one, which goes when the folder is opened next
+    def _part(self, tensor: torch.Tensor, written: dict[tuple[object, ...], tuple[torch.Tensor, str]]) -> str:
+        """The file that holds a large tensor; is written if the version before had none such."""
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        known = self._written.get(key)
+        if known is None or not (self._blobs / known[1]).exists():
+            known = tensor, self._blob({_PART: tensor}, {})
+        written[key] = known
+        return known[1]
 
-    def _remove_unnamed(self, blob: Path) -> None:
-        """Remove a version that is current under no name."""
-        with suppress(FileNotFoundError):
-            if blob.stat().st_nlink < 2:
-                blob.unlink()
+    def _blob(self, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Json]) -> str:
+        """Write a file under its SHA-256, if it is not there."""
+        blob = self._blobs / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with blob.open("xb") as file:
+                sha256 = write_weights(file, tensors, about)
+            final = self._blobs / sha256
+            if not _is_whole(final):  # else it is of a version before, perhaps under another name
+                os.replace(blob, final)
+        finally:
+            with suppress(OSError):
+                blob.unlink(missing_ok=True)
+        return sha256
+
+    def _blob_of(self, current: Path) -> set[str]:
+        try:
+            return {map_weights(current).sha256}
+        except (FileNotFoundError, StateError):
+            return set()  # none, or a damaged one, which goes when the folder is opened next
+
+    def _parts_of(self, current: Path) -> frozenset[str]:
+        try:
+            return frozenset(map_weights(current).about.get("parts", {}).values())
+        except (FileNotFoundError, StateError):
+            return frozenset()
+
+    def _clean(self, names: Iterable[str]) -> None:
+        """Remove those files that belong to nothing that is current."""
+        used = {sha256 for parts in self._parts.values() for sha256 in parts}
+        used |= {sha256 for _, sha256 in self._written.values()}
+        for name in names:
+            blob = self._blobs / name
+            with suppress(FileNotFoundError):
+                if name not in used and blob.stat().st_nlink < 2:
+                    blob.unlink()
 
 
 class Publication:
@@ -137,8 +190,9 @@ class Publication:
 
     def __init__(self, folder: Path, name: str) -> None:
         check_name(name)
-        self._path = folder / _CURRENT / name
+        self._blobs, self._path = folder / _BLOBS, folder / _CURRENT / name
         self._known: tuple[tuple[int, int], MappedWeights] | None = None
+        self._parts: dict[str, MappedWeights] = {}
 
     def exists(self) -> bool:
         """Whether there is a current version."""
@@ -150,20 +204,47 @@ class Publication:
         Raises:
             StateError: It is damaged.
         """
+        for _ in range(_TRIES):
+            try:
+                status = os.stat(self._path)
+                known = self._known
+                # While it is mapped here, no other file can have its number.
+                if known is not None and known[0] == (status.st_dev, status.st_ino):
+                    return known[1]
+                mapped = map_weights(self._path)
+            except FileNotFoundError:
+                self._known, self._parts = None, {}
+                return None
+            if not mapped.verify():
+                raise StateError(f"{self._path} is damaged; publish it again")
+            whole = self._with_parts(mapped)
+            if whole is not None:
+                self._known = (mapped.device_and_inode, whole)
+                return whole
+        raise StateError(f"{self._path} lacks parts; publish it again")
+
+    def _with_parts(self, mapped: MappedWeights) -> MappedWeights | None:
+        """A version with all its tensors; None: another has just taken its place, and its parts are gone."""
         try:
-            status = os.stat(self._path)
-            known = self._known
-            # While it is mapped here, no other file can have its number.
-            if known is not None and known[0] == (status.st_dev, status.st_ino):
-                return known[1]
-            mapped = map_weights(self._path)
+            parts, about = mapped.about["parts"], mapped.about["about"]
+            files = dict[str, MappedWeights]()
+            for sha256 in parts.values():
+                if sha256 not in files:
+                    files[sha256] = self._parts.get(sha256) or self._part(sha256)
+            tensors = mapped.tensors | {name: files[sha256].tensors[_PART] for name, sha256 in parts.items()}
         except FileNotFoundError:
-            self._known = None
             return None
-        if not mapped.verify():
-            raise StateError(f"{self._path} is damaged; publish it again")
-        self._known = (mapped.device_and_inode, mapped)
-        return mapped
+        except (KeyError, TypeError, AttributeError) as error:
+            raise StateError(f"{self._path} is no published version; publish it again") from error
+        self._parts = files
+        num_bytes = mapped.num_bytes + sum(part.num_bytes for part in files.values())
+        return replace(mapped, tensors=tensors, about=about, num_bytes=num_bytes)
+
+    def _part(self, sha256: str) -> MappedWeights:
+        part = map_weights(self._blobs / sha256)
+        if part.sha256 != sha256 or not part.verify():
+            raise StateError(f"{part.path} is damaged; publish it again")
+        return part
 
 
 def _is_whole(path: Path) -> bool:

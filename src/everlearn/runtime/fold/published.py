@@ -24,20 +24,66 @@ from everlearn.sharing.weight_file import MappedWeights
 from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord
-from everlearn.tasks.table import task_of
+from everlearn.tasks.table import TASKS, task_of
 from everlearn.types import Json, State
 from everlearn.version import __version__
 
-__all__ = ["HeadOpener", "publication_of", "publish_head"]
+__all__ = ["HeadOpener", "HeadPublisher", "publication_of"]
 
 _HEAD = "head"
 _MOST_LEARNERS = 64
 
 
-def publish_head(folder: RunFolder, learner: RunLearner, served: Served) -> bool:
+class HeadPublisher:
+    """Publishes what a run predicts by. One at a time does: who has it open for writing.
+
+    Args:
+        folder: The run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._publisher: Publisher | None = None
+        self._published: Served | None = None
+
+    def publish(self, learner: RunLearner, served: Served) -> bool:
+        """Publish it, if it is not what was published last.
+
+        Args:
+            learner: The run's learner.
+            served: What predicts.
+
+        Returns:
+            False: it cannot be a file: it is a learner itself, or reads by another trunk than the run does.
+
+        Raises:
+            StorageError: It cannot be written; nothing is published then.
+        """
+        if self._published is not served:
+            self._published = None
+            if self._publisher is None:
+                self._publisher = Publisher(self._folder.path / PUBLISHED)
+            if _publish(self._publisher, self._folder, learner, served):
+                self._published = served
+        return self._published is not None
+
+    def withdraw(self) -> None:
+        """Let no process take it up any more; the next one will be much the same."""
+        if self._published is not None and self._publisher is not None:
+            self._publisher.withdraw(_HEAD, keep_parts=True)
+        self._published = None
+
+    def remove(self) -> None:
+        """Let no process take it up any more, and let nothing be left of it."""
+        self._published = self._publisher = None
+        self._folder.withdraw_published()
+
+
+def _publish(publisher: Publisher, folder: RunFolder, learner: RunLearner, served: Served) -> bool:
     """Publish what a run, which is open for writing, predicts by.
 
     Args:
+        publisher: Of its folder.
         folder: The run.
         learner: Its learner.
         served: What predicts.
@@ -58,13 +104,14 @@ def publish_head(folder: RunFolder, learner: RunLearner, served: Served) -> bool
     about: dict[str, Json] = {
         "everlearn": __version__,
         "version": served.version,
+        "step": served.step,
         "coder": coder,
         "config": folder.config.to_mapping(),
         "learner": folder.learner_record().model_dump(mode="json"),
         "adapter": None if adapter is None else adapter.relative_to(folder.path).as_posix(),
         "head": dict(packed.data),
     }
-    Publisher(folder.path / PUBLISHED).publish(_HEAD, packed.tensors, about)
+    publisher.publish(_HEAD, packed.tensors, about)
     return True
 
 
@@ -100,12 +147,12 @@ class HeadOpener:
         try:
             learner = self._learner(run, about)
             predictor = learner.unpacked(State(head.tensors, about["head"]))
-            version = about["version"]
+            task, version, step = TASKS[about["config"]["task"]], about["version"], int(about["step"])
             if learner.coder_fingerprint != about["coder"]:
                 raise ValueError("it is of another coder than its record")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateError(f"{head.path} is no head: {error}; delete it, and it is made anew") from error
-        return Served(predictor, version, None, coder_of(learner))
+        return Served(predictor, task, version, step, None, coder_of(learner))
 
     def _learner(self, run: Path, about: dict[str, Json]) -> RunLearner:
         """An empty one of the kind that the head is of."""

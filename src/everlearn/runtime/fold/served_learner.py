@@ -14,8 +14,10 @@ from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.runtime.folder.serving import served_checkpoint, served_version
 from everlearn.settings import RunConfig
+from everlearn.tasks.answer import PredictedText
 from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.classification.recorded_coder import RecordedCoder
+from everlearn.tasks.task import Task
 from everlearn.types import Example, Prediction, Predictor
 
 __all__ = ["Served", "open_learner", "serve_by", "served_of"]
@@ -27,14 +29,18 @@ class Served:
 
     Attributes:
         predictor: Predicts.
+        task: What it answers to.
         version: The version that it is; None: the newest state.
+        step: The step of the journal that it goes up to.
         turns: Is held while it predicts, where it is a learner that has other things to do, too; None: any
             number of threads may ask at once.
         coder: Makes the codes that it predicts by; None: it needs none, or whoever asks brings them.
     """
 
     predictor: Predictor
+    task: Task
     version: int | None
+    step: int
     turns: RLock | None = None
     coder: RecordedCoder | None = None
 
@@ -44,6 +50,11 @@ class Served:
             return self.predictor.predict(examples)
         with self.turns:
             return self.predictor.predict(examples)
+
+    def answers(self, examples: Sequence[Example], top: int) -> list[PredictedText]:
+        """The same as what a user is told, with the ``top`` most probable labels."""
+        predictions = self.predict(examples)
+        return [self.task.answer(*pair, top) for pair in zip(examples, predictions, strict=True)]
 
 
 def served_of(folder: RunFolder, version: int | None = None, config: RunConfig | None = None) -> Served:
@@ -69,7 +80,7 @@ def served_of(folder: RunFolder, version: int | None = None, config: RunConfig |
         learner.solve()  # one that was written anew after a deletion may not be
     snapshot = learner.snapshot()
     turns = RLock() if snapshot is None else None
-    return Served(snapshot or learner, version, turns, coder_of(learner))
+    return Served(snapshot or learner, folder.task, version, checkpoint.step, turns, coder_of(learner))
 
 
 def serve_by(folder: RunFolder, learner: RunLearner) -> None:

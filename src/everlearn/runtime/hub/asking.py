@@ -11,9 +11,10 @@ from everlearn.errors import InputError
 from everlearn.models.encoder.adapted_coder import encode_together
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.runtime.fold.served_learner import Served
+from everlearn.tasks.answer import PredictedText
 from everlearn.types import Example, Prediction
 
-__all__ = ["checked_pairs", "places_by_tenant", "predict_together"]
+__all__ = ["answer_together", "checked_pairs", "places_by_tenant", "predict_together"]
 
 Asked = Sequence[tuple[str, Example | str]]
 
@@ -26,10 +27,10 @@ def checked_pairs(asked: Asked) -> list[tuple[str, Example | str]]:
     return [(tenant, example) for tenant, example in asked]
 
 
-def places_by_tenant(asked: Sequence[tuple[str, object]]) -> dict[str, list[int]]:
+def places_by_tenant(asked: Sequence[tuple[str, *tuple[object, ...]]]) -> dict[str, list[int]]:
     """Which of them each tenant is asked."""
     places: dict[str, list[int]] = {}
-    for place, (tenant, _) in enumerate(asked):
+    for place, (tenant, *_) in enumerate(asked):
         places.setdefault(tenant, []).append(place)
     return places
 
@@ -58,6 +59,20 @@ def predict_together(
         for place, prediction in zip(own, said, strict=True):
             found[place] = prediction
     return [prediction for prediction in found if prediction is not None]
+
+
+def answer_together(
+    tenants: Sequence[str],
+    examples: Sequence[Example],
+    heads: Mapping[str, Served],
+    tops: Sequence[int],
+) -> list[PredictedText]:
+    """As ``predict_together``, what a user is told: so many labels of each, all tenants having learned."""
+    predictions = predict_together(tenants, examples, heads)
+    return [
+        heads[tenant].task.answer(example, prediction, top)
+        for tenant, example, prediction, top in zip(tenants, examples, predictions, tops, strict=True)
+    ]
 
 
 def _with_codes(

@@ -39,9 +39,11 @@ class Heads:
         budget: Bytes of all that are mapped; None: no bound. What is larger than all of it is mapped anew for
             each prediction.
         models: Gives encoders.
+        keeps_withdrawn: Whether what was withdrawn is used until something else takes its place.
     """
 
-    def __init__(self, budget: int | None, models: ModelPool) -> None:
+    def __init__(self, budget: int | None, models: ModelPool, *, keeps_withdrawn: bool = False) -> None:
+        self._keeps_withdrawn = keeps_withdrawn
         self._opener = HeadOpener(models)
         self._lock = Lock()
         self._resident: Residency[_Head] = Residency(budget)
@@ -70,7 +72,7 @@ class Heads:
         publication = publication_of(run) if known is None else known.publication
         started = time.perf_counter()
         mapped = publication.now()
-        if known is not None and mapped is known.mapped:
+        if known is not None and (mapped is known.mapped or (mapped is None and self._keeps_withdrawn)):
             return known.served
         served = None if mapped is None else self._opener.served(run, mapped)
         with self._lock:

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import IO, Any, Self
 
-from everlearn.errors import ConfigError, InputError, InUseError, RunError, StateError, StorageError
+from everlearn.errors import ConfigError, InUseError, RunError, StateError, StorageError
 from everlearn.journal.lock import acquire_lock
 from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.models.storage.folder import find_model_folder
@@ -29,6 +29,7 @@ from everlearn.runtime.hub.opening import (
 )
 from everlearn.runtime.hub.pool import PredictionPool
 from everlearn.runtime.hub.tenants import TenantRecord, Tenants
+from everlearn.runtime.loop.session import FullError
 from everlearn.runtime.run import Run
 from everlearn.runtime.step_outcome import StepOutcome
 from everlearn.sharing.trunk_store import TrunkStore
@@ -158,6 +159,9 @@ class Hub:
         """All names, sorted."""
         return self._tenants.names()
 
+    def __contains__(self, tenant: object) -> bool:
+        return isinstance(tenant, str) and tenant in self._tenants
+
     def remove(self, tenant: str) -> None:
         """Delete a tenant and all that it learned. It waits for what the tenant is doing.
 
@@ -193,8 +197,9 @@ class Hub:
         """Predict and learn a batch, as ``Run.learn`` does.
 
         Raises:
-            InputError: It is more than the tenant may learn; or see ``Run.learn``.
+            FullError: It is more than the tenant may learn.
             RunError: There is no such tenant.
+            Everything that ``Run.learn`` does.
         """
         batch = given_examples(examples)
         with self._turn(tenant):
@@ -203,7 +208,7 @@ class Hub:
             if record.max_examples is not None:
                 held = run.held().num_examples
                 if held + len(batch) > record.max_examples:
-                    raise InputError(
+                    raise FullError(
                         f"tenant {tenant!r} has {held:,} examples and may have {record.max_examples:,}: "
                         f"nothing of this batch of {len(batch):,} was taken"
                     )
@@ -252,6 +257,15 @@ class Hub:
         if self._pool is None:
             return self._predict_here(tenants, examples)
         return self._predict_in_pool(self._pool, tenants, examples)
+
+    def predictor(self, tenant: str) -> Served | None:
+        """What predicts for a tenant now, published for other processes, too; None: it has learned nothing.
+
+        Raises:
+            RunError: There is no such tenant.
+        """
+        self._tenants.record(tenant)
+        return self._head(tenant)
 
     def _predict_here(self, tenants: Sequence[str], examples: Sequence[Example]) -> list[Prediction]:
         heads = {tenant: self._head(tenant) for tenant in dict.fromkeys(tenants)}

@@ -1,0 +1,128 @@
+"""What changes a tenant, but for labels: by the names that a service asks for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from everlearn.errors import ConfigError
+from everlearn.runtime.deletion.forget import ForgetOutcome
+from everlearn.runtime.history.lineage import list_versions
+from everlearn.runtime.run import Run
+from everlearn.runtime.serving.place import HubPlace, Place
+from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError
+from everlearn.types import Json
+
+__all__ = ["CHANGES"]
+
+Change = Callable[[Place, str, Mapping[str, Json]], dict[str, Json]]
+
+
+def _correct(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(tenant) as run:
+        _check_known(run, asked["targets"])
+        outcome = run.correct(asked["targets"])
+        refused = {one.id: one.reason for one in outcome.rejected}
+        known = run.known(list(asked["targets"]))
+    results = [
+        {
+            "id": id_,
+            "status": _corrected(target, known[id_].target if id_ in known else None),
+            "offset": known[id_].offset if id_ in known else None,
+            "reason": None if id_ in known and known[id_].target == target else refused.get(id_),
+        }
+        for id_, target in asked["targets"].items()
+    ]
+    return {"results": results, "step": outcome.step, "notes": list(outcome.notes)}
+
+
+def _corrected(target: str, present: str | None) -> str:
+    return "corrected" if present == target else "rejected"
+
+
+def _check_known(run: Run, ids: Mapping[str, Json]) -> None:
+    known = run.known(list(ids))
+    unknown = next((id_ for id_ in ids if id_ not in known), None)
+    if unknown is not None:
+        raise UnknownExampleError(f"no example has the id {unknown!r}, or it was deleted")
+
+
+def _forget(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(tenant) as run:
+        outcome = run.forget(
+            asked.get("ids", ()), where=asked.get("where") or (), approximate=bool(asked.get("approximate"))
+        )
+    return outcome.to_json() | {"certificate": _certificate(outcome), "notes": list(outcome.notes)}
+
+
+def _certificate(outcome: ForgetOutcome) -> Json:
+    if outcome.certificate is None:
+        return None
+    return json.loads(Path(outcome.certificate).read_text(encoding="utf-8"))
+
+
+def _rollback(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    version, folder = asked["version"], place.folder(tenant)
+    run: Run
+    with place.run(tenant) as run:
+        known = [one.version for one in list_versions(folder).versions]
+        if version is not None and version not in known:
+            raise UnknownVersionError(f"there is no version {version}; there are: {known or 'none'}")
+        return run.rollback(version, keep_learned=bool(asked.get("keep_learned"))).to_json()
+
+
+def _review(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(tenant) as run:
+        return run.review(
+            accept=asked.get("accept", ()), reject=asked.get("reject", ()), readmit=asked.get("readmit")
+        ).to_json()
+
+
+def _settle(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(tenant) as run:
+        return {"step": run.settle().step}
+
+
+def _save(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(tenant) as run:
+        run.save()
+    return {}
+
+
+def _publish(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    return {}  # which is done after every change
+
+
+def _add(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    _hub(place).add(tenant, asked.get("settings") or {}, asked.get("max_examples"))
+    return {}
+
+
+def _remove(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    _hub(place).remove(tenant)
+    return {}
+
+
+def _hub(place: Place) -> HubPlace:
+    if not isinstance(place, HubPlace):
+        raise ConfigError(f"{place.path} is one run; only a hub has tenants to add or remove")
+    return place
+
+
+CHANGES: Mapping[str, Change] = {
+    "add": _add,
+    "correct": _correct,
+    "forget": _forget,
+    "publish": _publish,
+    "remove": _remove,
+    "review": _review,
+    "rollback": _rollback,
+    "save": _save,
+    "settle": _settle,
+}

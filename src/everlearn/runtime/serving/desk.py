@@ -1,0 +1,184 @@
+"""What a service asks of the process that has the runs: taken, put in order, done, and answered.
+
+What changes a tenant is done one after the other, in the order in which it came; labels that wait together
+become one step. Looking waits for nothing of that.
+
+What a tenant predicts by is published before an answer is told. Only where labels come in a stream they are
+answered at once, and it is published a moment later, for several steps together.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Lock, Timer
+from typing import Any
+
+from everlearn.errors import EverlearnError, StorageError
+from everlearn.runtime.serving.changes import CHANGES
+from everlearn.runtime.serving.labels import batches_of, example_of, learned_together
+from everlearn.runtime.serving.place import Place
+from everlearn.runtime.serving.told import UnknownTenantError, error_told
+from everlearn.runtime.serving.views import VIEWS
+from everlearn.types import Json
+
+__all__ = ["Desk"]
+
+_LOG = logging.getLogger(__name__)
+
+_CHANGING = 4
+_LOOKING = 4
+
+
+class Desk:
+    """Does what is asked, in threads of its own.
+
+    Args:
+        place: Has the runs.
+        tell: Sends a message; is called from any thread.
+        publish_seconds: Least time between two publications of a tenant that labels stream in for.
+    """
+
+    def __init__(self, place: Place, tell: Callable[[Json], None], publish_seconds: float) -> None:
+        self._place = place
+        self._tell = tell
+        self._publish_seconds = publish_seconds
+        self._published_at: dict[str, float] = {}
+        self._timers: dict[str, Timer] = {}
+        self._lock = Lock()
+        self._waiting: dict[str, deque[Mapping[str, Json]]] = {}
+        self._busy: set[str] = set()
+        self._changing = ThreadPoolExecutor(_CHANGING, thread_name_prefix="changing")
+        self._looking = ThreadPoolExecutor(_LOOKING, thread_name_prefix="looking")
+
+    def take(self, message: Mapping[str, Json]) -> None:
+        """Take what is asked; the answer is told when it is there."""
+        if message["op"] in CHANGES or message["op"] == "learn":
+            self._queue(message)
+        else:
+            self._looking.submit(self._look, message)
+
+    def _queue(self, message: Mapping[str, Json]) -> None:
+        tenant = str(message["tenant"])
+        with self._lock:
+            self._waiting.setdefault(tenant, deque()).append(message)
+            if tenant in self._busy:
+                return
+            self._busy.add(tenant)
+        self._changing.submit(self._work, tenant)
+
+    def close(self) -> None:
+        """Do what is waiting, and take nothing more."""
+        with self._lock:
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+        self._changing.shutdown()
+        self._looking.shutdown()
+
+    def _work(self, tenant: str) -> None:
+        """Do all that a tenant is asked, until nothing is."""
+        while True:
+            with self._lock:
+                waiting = list(self._waiting.pop(tenant, ()))
+                if not waiting:
+                    self._busy.discard(tenant)
+                    return
+            while waiting:
+                count = next((k for k, one in enumerate(waiting) if one["op"] != "learn"), len(waiting))
+                if count:
+                    self._learn(tenant, waiting[:count])
+                else:
+                    count = 1
+                    self._change(tenant, waiting[0])
+                del waiting[:count]
+
+    def _learn(self, tenant: str, messages: Sequence[Mapping[str, Json]]) -> None:
+        asked, able = [], []
+        for message in messages:
+            try:
+                asked.append([example_of(told) for told in message["examples"]])
+                able.append(message)
+            except EverlearnError as error:
+                self._tell({"to": message["number"], **error_told(error)})
+        for batch in batches_of(asked):
+            self._learn_batch(tenant, [able[k] for k in batch], [asked[k] for k in batch])
+
+    def _learn_batch(
+        self, tenant: str, messages: Sequence[Mapping[str, Json]], asked: Sequence[Sequence[Any]]
+    ) -> None:
+        try:
+            outcome, became = learned_together(self._place, tenant, asked)
+        except Exception as error:
+            if len(messages) > 1:  # nothing was taken: each by itself, so that one does not fail another
+                for message, own in zip(messages, asked, strict=True):
+                    self._learn_batch(tenant, [message], [own])
+                return
+            self._tell({"to": messages[0]["number"], **self._failed(error)})
+            return
+        told = {"step": outcome.step, "new_version": outcome.version, "notes": list(outcome.notes)}
+        told |= self._published_soon(tenant)
+        for message, results in zip(messages, became, strict=True):
+            self._tell({"to": message["number"], **told, "results": results})
+
+    def _change(self, tenant: str, message: Mapping[str, Json]) -> None:
+        try:
+            told = CHANGES[message["op"]](self._place, tenant, message)
+        except Exception as error:
+            self._tell({"to": message["number"], **self._failed(error)})
+            return
+        told |= self._published(tenant)
+        self._tell({"to": message["number"], **told} if "number" in message else {"tenant": tenant, **told})
+
+    def _look(self, message: Mapping[str, Json]) -> None:
+        try:
+            told = VIEWS[message["op"]](self._place, message)
+        except Exception as error:
+            told = self._failed(error)
+        self._tell({"to": message["number"], **told})
+
+    def _published_soon(self, tenant: str) -> dict[str, Json]:
+        """Publish now, if that was not done just before; else a moment later, and say by what is predicted."""
+        since = time.monotonic() - self._published_at.get(tenant, -self._publish_seconds)
+        if since >= self._publish_seconds:
+            return self._published(tenant)
+        with self._lock:
+            if tenant not in self._timers:
+                timer = Timer(self._publish_seconds - since, self._publish_later, [tenant])
+                timer.daemon = True
+                self._timers[tenant] = timer
+                timer.start()
+        return {}
+
+    def _publish_later(self, tenant: str) -> None:
+        with self._lock:
+            if self._timers.pop(tenant, None) is None:  # it is closing
+                return
+        with suppress(RuntimeError):  # the same
+            self._queue({"op": "publish", "tenant": tenant})
+
+    def _published(self, tenant: str) -> dict[str, Json]:
+        """Publish what a tenant predicts by now, so that other processes do; and say what that is."""
+        with suppress(UnknownTenantError):  # it was removed
+            try:
+                with self._place.run(tenant) as run:
+                    is_published = run.publish()
+                    now = run.predictor()
+                    self._published_at[tenant] = time.monotonic()
+                    return {"published": is_published, "by": {"version": now.version, "step": now.step}}
+            except StorageError as error:
+                _LOG.warning("%s", error)
+            except EverlearnError as error:  # a language model's predictions are no answers
+                _LOG.debug("%s", error)
+        return {"published": False, "by": None}
+
+    def _failed(self, error: Exception) -> dict[str, Json]:
+        """An error as a message; what nobody has foreseen is logged, and told as such."""
+        if isinstance(error, EverlearnError):
+            return error_told(error)
+        _LOG.error("what was asked failed", exc_info=error)
+        return {"error": "Exception", "message": f"{type(error).__name__}: {error}"}

@@ -1,0 +1,116 @@
+"""What a service looks up: by the names that it asks for it. Nothing is changed, and no learning waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from everlearn.errors import RunError
+from everlearn.runtime.given import given_texts
+from everlearn.runtime.history.journal_views import show_journal
+from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions
+from everlearn.runtime.history.review import flagged_examples
+from everlearn.runtime.run import Run
+from everlearn.runtime.serving.place import Place
+from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError, answer_told
+from everlearn.types import Json
+
+__all__ = ["VIEWS"]
+
+_NOTHING: Mapping[str, Json] = {
+    "label": None,
+    "probability": None,
+    "top": [],
+    "outlier_score": None,
+    "is_outlier": False,
+}
+"""What a tenant says that has learned nothing."""
+
+View = Callable[[Place, Mapping[str, Json]], dict[str, Json]]
+
+
+def _answer(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    """What a tenant says of texts, by its newest state or by a version; also where nothing is published."""
+    served = place.predictor(asked["tenant"], asked.get("version"))
+    texts = given_texts(asked["texts"])
+    if served is None:
+        return {"said": [_NOTHING for _ in texts], "by": {"version": None, "step": 0}}
+    return {
+        "said": [answer_told(answer) for answer in served.answers(texts, asked["top"])],
+        "by": {"version": served.version, "step": served.step},
+    }
+
+
+def _stats(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(asked["tenant"]) as run:
+        held = run.held()
+        return {"stats": run.stats() | {"held": held.num_examples, "labels": held.num_labels}}
+
+
+def _fingerprint(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    run: Run
+    with place.run(asked["tenant"]) as run:
+        fingerprint = run.fingerprint()
+        return {"fingerprint": fingerprint, "step": run.predictor().step}
+
+
+def _flagged(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    flagged = [] if folder is None else flagged_examples(folder, limit=asked["limit"])
+    return {"flagged": [one.to_json() for one in flagged]}
+
+
+def _versions(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    if folder is None:
+        return {"serving": None, "versions": [], "decisions": []}
+    return list_versions(folder).to_json()
+
+
+def _diff(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    try:
+        if folder is None:
+            raise RunError("there are no versions yet")
+        return diff_versions(folder, asked["first"], asked["second"]).to_json()
+    except RunError as error:
+        raise UnknownVersionError(str(error)) from None
+
+
+def _blame(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    try:
+        if folder is None:
+            raise RunError(f"no example has the id {asked['id']!r}")
+        return blame_example(folder, asked["id"]).to_json()
+    except RunError as error:
+        raise UnknownExampleError(str(error)) from None
+
+
+def _journal(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    return {} if folder is None else show_journal(folder, num_steps=asked["steps"]).to_json()
+
+
+def _tenants(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    return {"tenants": place.tenants(), "is_hub": place.is_hub}
+
+
+def _folder(place: Place, asked: Mapping[str, Json]) -> Path | None:
+    """A tenant's run; None: it has none yet."""
+    folder = place.folder(asked["tenant"])
+    return folder if folder.exists() else None
+
+
+VIEWS: Mapping[str, View] = {
+    "answer": _answer,
+    "blame": _blame,
+    "diff": _diff,
+    "fingerprint": _fingerprint,
+    "flagged": _flagged,
+    "journal": _journal,
+    "stats": _stats,
+    "tenants": _tenants,
+    "versions": _versions,
+}

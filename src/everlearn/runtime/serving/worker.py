@@ -1,0 +1,73 @@
+"""A service's prediction process: ``python -m everlearn.runtime.serving.worker PLACE [BUDGET_BYTES]``.
+
+It answers messages from standard input on standard output until that is closed:
+
+    {"op": "answer", "asked": [[tenant, text, top], …]}   →  {"said": […], "by": {tenant: {version, step}}}
+    {"op": "map", "tenants": […]}                         →  {}
+    {"op": "drop", "tenant": …}                           →  {}
+
+One thread computes, which waits for nobody: where there are several such processes, each has a core.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# OpenMP and the tokenizer read these once, when they are loaded.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
+
+import torch
+
+from everlearn.errors import EverlearnError
+from everlearn.pipe_frames import frame_of, read_message
+from everlearn.process_memory import give_large_blocks_back
+from everlearn.runtime.serving.published import PublishedPredictions
+from everlearn.runtime.serving.told import error_told
+from everlearn.types import Json
+
+__all__: list[str] = []
+
+
+def _answer(place: PublishedPredictions, message: Json) -> Json:
+    match message["op"]:
+        case "answer":
+            return place.answers([(tenant, text, top) for tenant, text, top in message["asked"]])
+        case "map":
+            place.map(message["tenants"])
+            return {}
+        case "drop":
+            place.drop(message["tenant"])
+            return {}
+    raise ValueError(f"a prediction process knows no {message['op']!r}")
+
+
+def _main() -> None:
+    # Whatever a library prints is not to be taken for an answer.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def tell(message: Json) -> None:
+        answers.write(frame_of(message))
+        answers.flush()
+
+    torch.set_num_threads(1)
+    give_large_blocks_back()
+    budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    try:
+        place = PublishedPredictions(Path(sys.argv[1]), budget)
+        place.prepare()
+    except EverlearnError as error:
+        tell(error_told(error))
+        return
+    tell({"ready": True})
+    while (message := read_message(sys.stdin.buffer)) is not None:
+        try:
+            tell(_answer(place, message))
+        except EverlearnError as error:
+            tell(error_told(error))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,106 @@
+"""The service as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from everlearn.service.access import RateLimit
+from everlearn.service.gate import Gate
+from everlearn.service.problems import Problem, ProblemDocument
+from everlearn.service.responses import problem_response
+from everlearn.service.routes import history, learn, operation, predict
+from everlearn.service.service import Service
+from everlearn.version import __version__
+
+__all__ = ["create_app"]
+
+_LOG = logging.getLogger(__name__)
+
+_DESCRIPTION = """Serve, learn, evaluate, protect and undo: a run that goes on learning while it answers.
+
+Every error is a problem document (RFC 9457) with a `code` that stays the same and a `remedy`."""
+
+
+_CODES = {
+    400: "body-invalid",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    408: "body-too-slow",
+    413: "body-too-large",
+}
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application of a service, which starts and stops with it."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="everlearn",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        responses={"4XX": {"model": ProblemDocument}, "5XX": {"model": ProblemDocument}},
+    )
+    app.state.service = service
+    app.state.rate_limit = RateLimit(service.config.requests_per_minute)
+    for routes in (predict, learn, history, operation):
+        app.include_router(routes.router)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Gate, service=service)
+    return app
+
+
+async def _problem(_: Request, problem: Exception) -> JSONResponse:
+    assert isinstance(problem, Problem)
+    return problem_response(problem)
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(one["type"] == "json_invalid" for one in errors):
+        return problem_response(
+            Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "not JSON")))
+        )
+    told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
+    return problem_response(Problem("request-invalid", told))
+
+
+def _place(parts: Any) -> str:
+    return ".".join(str(part) for part in parts[1:]) or str(parts[0])
+
+
+async def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "unexpected")
+    response = problem_response(Problem(code, str(error.detail)))
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, asyncio.CancelledError):
+        raise error
+    _LOG.error("a request failed", exc_info=error)
+    return problem_response(Problem("unexpected", f"{type(error).__name__}"))

@@ -1,0 +1,364 @@
+"""A service: its processes and what it knows, put together; what is asked of it, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from everlearn.errors import RunError
+from everlearn.label_set import written_set
+from everlearn.processors import usable_processors
+from everlearn.service.events import Events
+from everlearn.service.folder import service_folder
+from everlearn.service.keys import Keys
+from everlearn.service.learner import Learner
+from everlearn.service.metrics import Metrics
+from everlearn.service.problems import Problem
+from everlearn.service.remembered import Remembered, RememberedPredictions
+from everlearn.service.workers import Answered, Workers
+from everlearn.settings.service import ServiceConfig
+
+__all__ = ["Service"]
+
+_LOG = logging.getLogger(__name__)
+
+_SECONDS_OF_REST = 0.5
+"""After so long without a change the fingerprint of the state is computed."""
+
+
+class Service:
+    """Serves a run or a hub.
+
+    Args:
+        place: Its folder.
+        config: Settings.
+
+    Raises:
+        RunError: There is neither.
+
+    Attributes:
+        is_stopping: Whether it takes nothing new any more.
+        failure: Why it could not start; None: it could.
+    """
+
+    def __init__(self, place: Path, config: ServiceConfig) -> None:
+        self.place = place
+        self.config = config
+        self.folder = service_folder(place)
+        self.keys = Keys(self.folder)
+        self.metrics = Metrics()
+        self.events = Events()
+        processors = usable_processors()
+        self.workers = Workers(
+            place,
+            config.workers or processors,
+            budget_mb=config.memory_budget_mb,
+            max_batch=config.max_batch,
+            max_waiting=config.max_waiting_texts,
+            on_batch=self._note_batch,
+            on_lost=lambda: self._note_lost("worker"),
+        )
+        self.learner = Learner(
+            place,
+            threads=config.learner_threads or max(1, processors // 2),
+            publish_seconds=config.publish_seconds,
+            budget_mb=config.memory_budget_mb,
+            max_waiting=config.max_waiting_labels,
+            on_published=lambda *told: self._later(self._changed(*told)),
+            on_lost=lambda: self._note_lost("learner"),
+        )
+        self.remembered = RememberedPredictions(
+            self.folder / "predictions.sqlite",
+            keep_days=config.keep_predictions_days,
+            most=config.max_kept_predictions,
+        )
+        self.is_stopping = False
+        self.failure: RunError | None = None
+        self._asks_learner: set[str] = set()  # tenants that have nothing published
+        self._fingerprints: dict[str, tuple[int, str]] = {}
+        self._resting: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Start the processes. Raises RunError where one cannot start; ``failure`` is that error, too."""
+        try:
+            await self.learner.start()
+            for tenant in self.learner.tenants if not self.learner.is_hub else ():
+                await self.change("publish", tenant)
+            await self.workers.start([] if self.learner.is_hub else list(self.learner.tenants))
+        except RunError as error:
+            self.failure = error
+            await self.stop()
+            raise
+        self.remembered.start()
+
+    def begin_to_stop(self) -> None:
+        """Take nothing new any more, and let listeners go."""
+        self.is_stopping = True
+        for timer in self._resting.values():
+            timer.cancel()
+        self.events.close()
+
+    async def stop(self) -> None:
+        """Do what was accepted, and end the processes."""
+        self.begin_to_stop()
+        await self.workers.close()
+        await self.learner.close()
+        await self.remembered.close()
+
+    def tenant_of(self, name: str | None) -> str:
+        """The tenant that is meant.
+
+        Raises:
+            Problem: There is no such tenant, or it must be said which.
+        """
+        tenants = self.learner.tenants
+        if name is None:
+            if len(tenants) == 1 and not self.learner.is_hub:
+                return next(iter(tenants))
+            raise Problem("tenant-missing", f"there are {len(tenants):,} tenants")
+        if name not in tenants:
+            raise Problem("tenant-unknown", f"there is no tenant {name!r}")
+        return name
+
+    # Predicting
+
+    async def predict(
+        self, tenant: str, texts: Sequence[str], top: int, version: int | None
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """What a tenant says of texts, and what every answer bears.
+
+        Raises:
+            Problem: Something is wrong with a text, too many are waiting, or it took too long.
+        """
+        try:
+            async with asyncio.timeout(self.config.timeout_seconds):
+                if version is not None or tenant in self._asks_learner:
+                    return await self._ask_learner(tenant, texts, top, version)
+                answers = self.workers.ask(tenant, texts, top)
+                if len(answers) == 1:
+                    found = [await answers[0]]
+                else:
+                    found = await _all(answers)
+        except TimeoutError:
+            raise Problem(
+                "timed-out",
+                f"there was no answer within {self.config.timeout_seconds:g} s",
+                retry_after=1,
+            ) from None
+        if any(one.said is None for one in found):
+            return await self._ask_learner(tenant, texts, top, None)
+        newest = max(found, key=lambda one: one.by["step"])
+        return [one.said for one in found if one.said is not None], self.bears(tenant, newest.by)
+
+    def remember(
+        self, tenant: str, texts: Sequence[str], said: Sequence[Mapping[str, Any]], by: Mapping[str, Any]
+    ) -> list[str]:
+        """Keep predictions for feedback; returns their ids."""
+        now = time.time()
+        kept = [
+            Remembered(
+                id=f"p-{secrets.token_hex(12)}",
+                tenant=tenant,
+                time=now,
+                text=text,
+                label=_label_of(one),
+                probability=one.get("probability"),
+                outlier_score=one.get("outlier_score"),
+                is_outlier=bool(one.get("is_outlier")),
+                version=by["version"],
+                step=by["step"],
+            )
+            for text, one in zip(texts, said, strict=True)
+        ]
+        self.remembered.note(kept)
+        return [one.id for one in kept]
+
+    def note_predictions(self, tenant: str, said: Sequence[Mapping[str, Any]]) -> None:
+        """Count predictions, and how sure they are."""
+        self.metrics.predictions.labels(tenant).inc(len(said))
+        confidence = self.metrics.confidence.labels(tenant)
+        for one in said:
+            if one.get("probability") is not None:
+                confidence.observe(one["probability"])
+            if one.get("is_outlier"):
+                self.metrics.outliers.labels(tenant).inc()
+
+    def bears(self, tenant: str, by: Mapping[str, Any]) -> dict[str, Any]:
+        """What every answer bears."""
+        step, fingerprint = self._fingerprints.get(tenant, (None, None))
+        return {
+            "tenant": tenant,
+            "version": by.get("version"),
+            "step": by.get("step", 0),
+            "fingerprint": fingerprint if by.get("version") is None and step == by.get("step") else None,
+        }
+
+    async def _ask_learner(
+        self, tenant: str, texts: Sequence[str], top: int, version: int | None
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        told = await self.learner.ask("answer", tenant, texts=list(texts), top=top, version=version)
+        return told["said"], self.bears(tenant, told["by"])
+
+    # Changing
+
+    async def learn(self, tenant: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Let a tenant learn examples; durable when it returns.
+
+        Args:
+            tenant: The tenant.
+            examples: By the names of ``Example``; those without id get one.
+
+        Raises:
+            Problem: Too many are waiting, or the run refuses.
+        """
+        if self.is_stopping:
+            raise Problem("stopping", "the service is stopping", retry_after=5)
+        told = await self.learner.learn(tenant, examples)
+        for one in told["results"]:
+            self.metrics.learned.labels(tenant, one["status"]).inc()
+        await self._changed(tenant, told)
+        self.events.tell(
+            "learned",
+            tenant,
+            step=told["step"],
+            examples=len(told["results"]),
+            right=sum(
+                one.get("predicted") is not None and one["predicted"] == example.get("target")
+                for one, example in zip(told["results"], examples, strict=True)
+            ),
+            version=told["new_version"],
+        )
+        return told | self.bears(tenant, told.get("by") or {"step": told["step"]})
+
+    async def change(self, op: str, tenant: str, **asked: Any) -> dict[str, Any]:
+        """Anything else that changes a tenant.
+
+        Raises:
+            Problem: The run refuses, or something cannot be written.
+        """
+        if self.is_stopping:
+            raise Problem("stopping", "the service is stopping", retry_after=5)
+        told = await self.learner.ask(op, tenant, **asked)
+        await self._changed(tenant, told)
+        return told | self.bears(tenant, told.get("by") or {"step": told.get("step", 0)})
+
+    async def look(self, op: str, tenant: str | None = None, **asked: Any) -> dict[str, Any]:
+        """Look something up. Raises Problem where there is no such thing."""
+        return await self.learner.ask(op, tenant, **asked)
+
+    async def fingerprint(self, tenant: str) -> dict[str, Any]:
+        """The fingerprint of a tenant's newest state, computed now."""
+        told = await self.look("fingerprint", tenant)
+        self._fingerprints[tenant] = told["step"], told["fingerprint"]
+        return told
+
+    async def add_tenant(self, name: str, settings: Mapping[str, Any], max_examples: int | None) -> None:
+        """Add a tenant to a hub. Raises Problem where there is one of this name, or a setting is wrong."""
+        if name in self.learner.tenants:
+            raise Problem("tenant-exists", f"there is a tenant {name!r}")
+        await self.learner.ask("add", name, settings=dict(settings), max_examples=max_examples)
+        self.learner.tenants.add(name)
+        self.events.tell("tenant-added", name)
+
+    async def remove_tenant(self, name: str) -> None:
+        """Remove a tenant with all that it learned."""
+        await self.learner.ask("remove", name)
+        self.learner.tenants.discard(name)
+        await self.workers.drop(name)
+        await self.remembered.forget_tenant(name)
+        self.events.tell("tenant-removed", name)
+
+    async def _changed(self, tenant: str, told: Mapping[str, Any]) -> None:
+        """Let predictions be made by what there is now; what is not published yet will be in a moment."""
+        if told.get("published"):
+            self._asks_learner.discard(tenant)
+        elif "published" in told and tenant not in self._asks_learner:
+            self._asks_learner.add(tenant)
+            await self.workers.drop(tenant)
+        by = told.get("by")
+        if by is not None:
+            self.metrics.step.labels(tenant).set(by["step"])
+            self.metrics.version.labels(tenant).set(by["version"] or 0)
+        timer = self._resting.pop(tenant, None)
+        if timer is not None:
+            timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._resting[tenant] = loop.call_later(_SECONDS_OF_REST, self._rest, tenant)
+
+    def _rest(self, tenant: str) -> None:
+        """Nothing has changed for a while: there is time for the fingerprint."""
+        self._resting.pop(tenant, None)
+        self._later(self._note_fingerprint(tenant))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _note_fingerprint(self, tenant: str) -> None:
+        try:
+            told = await self.fingerprint(tenant)
+        except Problem as problem:  # it is removed, or the service is stopping
+            _LOG.debug("no fingerprint of %s: %s", tenant, problem)
+            return
+        self.events.tell("state", tenant, step=told["step"], fingerprint=told["fingerprint"])
+
+    # Figures
+
+    def measure(self) -> None:
+        """Bring the figures of now up to date."""
+        metrics = self.metrics
+        metrics.waiting_texts.set(self.workers.num_waiting)
+        metrics.waiting_labels.set(self.learner.num_waiting)
+        metrics.workers.set(self.workers.num_ready)
+        metrics.learner.set(int(self.learner.is_ready))
+        for name, pid in self.process_ids().items():
+            try:
+                metrics.memory.labels(name).set(psutil.Process(pid).memory_info().rss)
+            except psutil.NoSuchProcess:
+                continue
+
+    def process_ids(self) -> dict[str, int]:
+        """Of all processes, by what they do."""
+        found = {"service": psutil.Process().pid}
+        found |= {f"worker-{k}": pid for k, pid in enumerate(self.workers.process_ids(), start=1)}
+        if self.learner.pid is not None:
+            found["learner"] = self.learner.pid
+        return found
+
+    def _note_batch(self, num_texts: int, seconds: float) -> None:
+        self.metrics.batch_texts.observe(num_texts)
+        self.metrics.batch_seconds.observe(seconds)
+
+    def _note_lost(self, kind: str) -> None:
+        if self.is_stopping:
+            return
+        self.metrics.lost.labels(kind).inc()
+        self.events.tell("process-lost", process=kind)
+        _LOG.warning("a process (%s) has ended by itself; it is started again", kind)
+
+
+async def _all(answers: Sequence[asyncio.Future[Answered]]) -> list[Answered]:
+    """All answers; where one is an error, nobody waits for the others."""
+    try:
+        return await asyncio.gather(*answers)
+    except BaseException:
+        for answer in answers:
+            answer.cancel()
+        raise
+
+
+def _label_of(said: Mapping[str, Any]) -> str | None:
+    """What was said, as a target."""
+    if said.get("labels") is not None:
+        return written_set(said["labels"])
+    label: str | None = said.get("label", said.get("translation"))
+    return label

@@ -1,0 +1,227 @@
+"""Prediction processes, and how texts come to them: whoever is free takes what is waiting.
+
+While every process is busy texts gather, so batches grow with the load and nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from everlearn.errors import RunError
+from everlearn.service.child import Child
+from everlearn.service.problems import Problem, problem_of
+
+__all__ = ["Answered", "Workers"]
+
+_LOG = logging.getLogger(__name__)
+
+_SECONDS_TO_END = 5.0
+_SECONDS_BETWEEN_STARTS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What was said of a text.
+
+    Attributes:
+        said: The answer; None: the tenant has published nothing.
+        by: Version and step of what said it.
+    """
+
+    said: dict[str, Any] | None
+    by: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    tenant: str
+    text: str
+    top: int
+    answer: asyncio.Future[Answered]
+    is_again: bool = False
+
+
+class Workers:
+    """The prediction processes of a service.
+
+    Args:
+        place: What is served.
+        num_workers: How many processes.
+        budget_mb: Memory that each may map, in 10⁶ bytes; None: no bound.
+        max_batch: Texts that one is given at once.
+        max_waiting: Texts that may wait.
+        on_batch: Is told how many texts were in a batch, and how long it took, in seconds.
+        on_lost: Is told of each process that ended by itself.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        num_workers: int,
+        *,
+        budget_mb: float | None,
+        max_batch: int,
+        max_waiting: int,
+        on_batch: Callable[[int, float], None] = lambda *_: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        budget = [] if budget_mb is None else [str(int(budget_mb * 1e6))]
+        self._children = [
+            Child("everlearn.runtime.serving.worker", [str(place), *budget]) for _ in range(num_workers)
+        ]
+        self._turns = {child: asyncio.Lock() for child in self._children}
+        self.max_batch = max_batch
+        self.max_waiting = max_waiting
+        self._on_batch = on_batch
+        self._on_lost = on_lost
+        self._queue: deque[_Waiting] = deque()
+        self._has_work = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._num_ready = 0
+        self._is_closing = False
+        self._tenants: list[str] = []
+
+    @property
+    def num_waiting(self) -> int:
+        """Texts that no process has taken yet."""
+        return len(self._queue)
+
+    @property
+    def num_ready(self) -> int:
+        """Processes that can be asked."""
+        return self._num_ready
+
+    def process_ids(self) -> list[int]:
+        """Of those that run."""
+        return [child.pid for child in self._children if child.pid is not None]
+
+    async def start(self, tenants: Sequence[str]) -> None:
+        """Start all processes. Raises RunError where one cannot.
+
+        Args:
+            tenants: What these have published is mapped at once: the first texts would wait for it.
+        """
+        self._tenants = list(tenants)
+        await asyncio.gather(*(self._start(child) for child in self._children))
+        self._num_ready = len(self._children)
+        self._tasks = [asyncio.create_task(self._serve(child)) for child in self._children]
+
+    def ask(self, tenant: str, texts: Sequence[str], top: int) -> list[asyncio.Future[Answered]]:
+        """Let texts be answered; each as soon as it is.
+
+        Raises:
+            Problem: Too many are waiting.
+        """
+        if len(self._queue) + len(texts) > self.max_waiting and self._queue:
+            raise Problem(
+                "texts-waiting",
+                f"{len(self._queue):,} texts are waiting, and {self.max_waiting:,} may",
+                retry_after=1,
+            )
+        loop = asyncio.get_running_loop()
+        asked = [_Waiting(tenant, text, top, loop.create_future()) for text in texts]
+        self._queue.extend(asked)
+        self._has_work.set()
+        return [one.answer for one in asked]
+
+    async def drop(self, tenant: str) -> None:
+        """Let no process use any more what a tenant has published before."""
+        await asyncio.gather(*(self._drop(child, tenant) for child in self._children))
+
+    async def close(self) -> None:
+        """Answer what is waiting, and end the processes."""
+        self._is_closing = True
+        self._has_work.set()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for one in self._queue:
+            _fail(one, Problem("stopping", "the service is stopping"))
+        await asyncio.gather(*(child.end(_SECONDS_TO_END) for child in self._children))
+
+    async def _serve(self, child: Child) -> None:
+        """Give a process what is waiting, as often as it is free."""
+        while batch := await self._next_batch():
+            async with self._turns[child]:
+                if not await self._answer(child, batch):
+                    await self._lost(child, batch)
+
+    async def _next_batch(self) -> list[_Waiting]:
+        """What is waiting, as much as one is given; empty: the service is closing."""
+        while not self._queue:
+            if self._is_closing:
+                return []
+            self._has_work.clear()
+            await self._has_work.wait()
+        # Texts whose caller has gone meanwhile are passed over.
+        taken: list[_Waiting] = []
+        while self._queue and len(taken) < self.max_batch:
+            one = self._queue.popleft()
+            if not one.answer.done():
+                taken.append(one)
+        return taken or await self._next_batch()
+
+    async def _answer(self, child: Child, batch: Sequence[_Waiting]) -> bool:
+        """Let a process answer a batch; False: it has ended."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        asked = [[one.tenant, one.text, one.top] for one in batch]
+        if not await child.send({"op": "answer", "asked": asked}):
+            return False
+        told = await child.receive()
+        if told is None:
+            return False
+        self._on_batch(len(batch), loop.time() - started)
+        if "error" in told:
+            for one in batch:
+                _fail(one, problem_of(told))
+            return True
+        for one, said in zip(batch, told["said"], strict=True):
+            if said is not None and "error" in said:
+                _fail(one, problem_of(said))
+            elif not one.answer.done():
+                one.answer.set_result(Answered(said, told["by"].get(one.tenant, {})))
+        return True
+
+    async def _lost(self, child: Child, batch: Sequence[_Waiting]) -> None:
+        """A process has ended: what it had is asked once more, and it is started again."""
+        self._num_ready -= 1
+        self._on_lost()
+        again = []
+        for one in batch:
+            if one.is_again:
+                _fail(one, Problem("process-lost", "two prediction processes ended while they had this text"))
+            else:
+                one.is_again = True
+                again.append(one)
+        self._queue.extendleft(reversed(again))
+        self._has_work.set()
+        while not self._is_closing:
+            await child.end(_SECONDS_TO_END)
+            try:
+                await self._start(child)
+            except RunError as error:
+                _LOG.error("a prediction process cannot be started: %s", error)
+                await asyncio.sleep(_SECONDS_BETWEEN_STARTS)
+                continue
+            self._num_ready += 1
+            return
+
+    async def _start(self, child: Child) -> None:
+        await child.start()
+        if self._tenants and await child.send({"op": "map", "tenants": self._tenants}):
+            await child.receive()
+
+    async def _drop(self, child: Child, tenant: str) -> None:
+        async with self._turns[child]:
+            if await child.send({"op": "drop", "tenant": tenant}):
+                await child.receive()
+
+
+def _fail(one: _Waiting, problem: Problem) -> None:
+    if not one.answer.done():
+        one.answer.set_exception(problem)
