@@ -15,7 +15,17 @@ from everlearn.service.keys import ROLES, Role
 from everlearn.service.problems import Problem
 from everlearn.service.service import Service
 
-__all__ = ["Admin", "Caller", "Labeller", "Operator", "Predictor", "RateLimit", "service_of"]
+__all__ = [
+    "Admin",
+    "Caller",
+    "Labeller",
+    "Operator",
+    "Predictor",
+    "RateLimit",
+    "TheService",
+    "authenticated",
+    "service_of",
+]
 
 _BEARER = HTTPBearer(auto_error=False, description="A key that everlearn keys add has made.")
 _MOST_CALLERS = 10_000
@@ -88,11 +98,16 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def authenticated(request: Request, given: str | None) -> Caller:
+def authenticated(request: Request, given: str | None, role: Role) -> Caller:
     """Who a key says is asking.
 
+    Args:
+        request: What is asked.
+        given: The key.
+        role: That they need.
+
     Raises:
-        Problem: A key is needed, or it is not known, or has expired; or they ask too often.
+        Problem: A key is needed, or it is not known, has expired, or has not the role; or they ask too often.
     """
     service, limit = service_of(request), request.app.state.rate_limit
     address = request.client.host if request.client is not None else "?"
@@ -111,6 +126,8 @@ def authenticated(request: Request, given: str | None) -> Caller:
             raise Problem("key-expired", f"the key {key.name!r} has expired on {key.expires}")
         caller = Caller(key.name, key.role, key.tenants)
     _limited(limit, caller.name if given is not None else address)
+    if ROLES.index(caller.role) < ROLES.index(role):
+        raise Problem("role-too-low", f"this needs the role {role!r}; the key has {caller.role!r}")
     return caller
 
 
@@ -127,10 +144,7 @@ def _who_may(role: Role) -> Callable[..., Coroutine[Any, Any, Caller]]:
         request: Request,
         given: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
     ) -> Caller:
-        found = authenticated(request, None if given is None else given.credentials)
-        if ROLES.index(found.role) < ROLES.index(role):
-            raise Problem("role-too-low", f"this needs the role {role!r}; the key has {found.role!r}")
-        return found
+        return authenticated(request, None if given is None else given.credentials, role)
 
     return caller
 

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Service:
         self.is_stopping = False
         self.failure: RunError | None = None
         self._asks_learner: set[str] = set()  # tenants that have nothing published
+        self._unpublished: set[str] = set()  # tenants whose newest labels are to be published in a moment
         self._fingerprints: dict[str, tuple[int, str]] = {}
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -278,6 +280,10 @@ class Service:
 
     async def _changed(self, tenant: str, told: Mapping[str, Any]) -> None:
         """Let predictions be made by what there is now; what is not published yet will be in a moment."""
+        if "published" in told:
+            self._unpublished.discard(tenant)
+        else:
+            self._unpublished.add(tenant)
         if told.get("published"):
             self._asks_learner.discard(tenant)
         elif "published" in told and tenant not in self._asks_learner:
@@ -344,6 +350,15 @@ class Service:
         self.metrics.lost.labels(kind).inc()
         self.events.tell("process-lost", process=kind)
         _LOG.warning("a process (%s) has ended by itself; it is started again", kind)
+        if kind == "learner":
+            self._later(self._publish_again())
+
+    async def _publish_again(self) -> None:
+        """The process that learned has ended: what it had not published, or has withdrawn, comes anew."""
+        tenants = self._unpublished if self.learner.is_hub else self.learner.tenants
+        for tenant in list(tenants):
+            with suppress(Problem):  # the next change of the tenant does it
+                await self.change("publish", tenant)
 
 
 async def _all(answers: Sequence[asyncio.Future[Answered]]) -> list[Answered]:

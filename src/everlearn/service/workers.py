@@ -1,6 +1,7 @@
 """Prediction processes, and how texts come to them: whoever is free takes what is waiting.
 
-While every process is busy texts gather, so batches grow with the load and nobody waits for a batch to fill.
+While every process is busy texts gather, so batches grow with the load. One that has become free waits a
+moment for those who were just answered to ask again: else it would begin with the first of them alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 _SECONDS_TO_END = 5.0
 _SECONDS_BETWEEN_STARTS = 1.0
+_SECONDS_TO_GATHER = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Workers:
         self._has_work = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._num_ready = 0
+        self._num_asked = 0  # texts that processes have at the moment
+        self._least = 1  # texts that must wait before one that gathers goes on
         self._is_closing = False
         self._tenants: list[str] = []
 
@@ -127,7 +132,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         asked = [_Waiting(tenant, text, top, loop.create_future()) for text in texts]
         self._queue.extend(asked)
-        self._has_work.set()
+        if len(self._queue) >= self._least:
+            self._has_work.set()
         return [one.answer for one in asked]
 
     async def drop(self, tenant: str) -> None:
@@ -145,13 +151,22 @@ class Workers:
 
     async def _serve(self, child: Child) -> None:
         """Give a process what is waiting, as often as it is free."""
-        while batch := await self._next_batch():
+        batch: Sequence[_Waiting] = ()
+        while batch := await self._next_batch(len(batch)):
             async with self._turns[child]:
                 if not await self._answer(child, batch):
                     await self._lost(child, batch)
 
-    async def _next_batch(self) -> list[_Waiting]:
-        """What is waiting, as much as one is given; empty: the service is closing."""
+    async def _next_batch(self, num_answered: int) -> list[_Waiting]:
+        """What is waiting, as much as one is given; empty: the service is closing.
+
+        Args:
+            num_answered: Texts that the process has just answered.
+        """
+        # Those that there are at the moment are divided among the processes and the queue: what waits there
+        # keeps a process busy while the callers of its last batch are answered.
+        num_texts, parts = num_answered + len(self._queue) + self._num_asked, self._num_ready + 1
+        await self._gathered(min(self.max_batch, num_texts // parts))
         while not self._queue:
             if self._is_closing:
                 return []
@@ -159,14 +174,35 @@ class Workers:
             await self._has_work.wait()
         # Texts whose caller has gone meanwhile are passed over.
         taken: list[_Waiting] = []
-        while self._queue and len(taken) < self.max_batch:
+        most = min(
+            self.max_batch, max(-(-num_texts // parts), -(-len(self._queue) // max(1, self._num_ready)))
+        )
+        while self._queue and len(taken) < most:
             one = self._queue.popleft()
             if not one.answer.done():
                 taken.append(one)
-        return taken or await self._next_batch()
+        return taken or await self._next_batch(0)
+
+    async def _gathered(self, num_texts: int) -> None:
+        """Wait until so many texts are waiting, but for a moment only."""
+        if num_texts < 2 or len(self._queue) >= num_texts or self._is_closing:
+            return
+        self._least = num_texts
+        self._has_work.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SECONDS_TO_GATHER):
+                await self._has_work.wait()
+        self._least = 1
 
     async def _answer(self, child: Child, batch: Sequence[_Waiting]) -> bool:
         """Let a process answer a batch; False: it has ended."""
+        self._num_asked += len(batch)
+        try:
+            return await self._told(child, batch)
+        finally:
+            self._num_asked -= len(batch)
+
+    async def _told(self, child: Child, batch: Sequence[_Waiting]) -> bool:
         loop = asyncio.get_running_loop()
         started = loop.time()
         asked = [[one.tenant, one.text, one.top] for one in batch]

@@ -142,7 +142,7 @@ class Desk:
         self._tell({"to": message["number"], **told})
 
     def _published_soon(self, tenant: str) -> dict[str, Json]:
-        """Publish now, if that was not done just before; else a moment later, and say by what is predicted."""
+        """Publish now, if that was not done just before; else a moment later."""
         since = time.monotonic() - self._published_at.get(tenant, -self._publish_seconds)
         if since >= self._publish_seconds:
             return self._published(tenant)

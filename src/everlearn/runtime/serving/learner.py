@@ -1,4 +1,6 @@
-"""A service's process that has the runs: ``python -m everlearn.runtime.serving.learner PLACE PUBLISH_SECONDS [MB]``.
+"""A service's process that has the runs.
+
+    python -m everlearn.runtime.serving.learner PLACE PUBLISH_SECONDS [BUDGET_MB]
 
 It answers messages from standard input on standard output until that is closed; then it does what is left,
 writes checkpoints, and ends. Answers come when they are there, each with the number of its message:
