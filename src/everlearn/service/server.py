@@ -68,9 +68,13 @@ class _Server(uvicorn.Server):
             self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal says to stop."""
+        """A signal says to stop: once what is under way is finished, a second time at once.
+
+        (Uvicorn's own would end the process by the signal afterwards, as if it had not been dealt with.)
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
         self._service.begin_to_stop()
-        super().handle_exit(sig, frame)
 
 
 def _listener(config: ServiceConfig) -> socket.socket:

@@ -84,7 +84,8 @@ class Service:
         self.failure: RunError | None = None
         self._asks_learner: set[str] = set()  # tenants that have nothing published
         self._unpublished: set[str] = set()  # tenants whose newest labels are to be published in a moment
-        self._fingerprints: dict[str, tuple[int, str]] = {}
+        self._fingerprints: dict[str, tuple[int, str]] = {}  # of newest states
+        self._of_versions: dict[tuple[str, int], str] = {}
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -158,6 +159,7 @@ class Service:
         if any(one.said is None for one in found):
             return await self._ask_learner(tenant, texts, top, None)
         newest = max(found, key=lambda one: one.by["step"])
+        await self._know_version(tenant, newest.by["version"])
         return [one.said for one in found if one.said is not None], self.bears(tenant, newest.by)
 
     def remember(
@@ -195,18 +197,19 @@ class Service:
 
     def bears(self, tenant: str, by: Mapping[str, Any]) -> dict[str, Any]:
         """What every answer bears."""
-        step, fingerprint = self._fingerprints.get(tenant, (None, None))
-        return {
-            "tenant": tenant,
-            "version": by.get("version"),
-            "step": by.get("step", 0),
-            "fingerprint": fingerprint if by.get("version") is None and step == by.get("step") else None,
-        }
+        version, step = by.get("version"), by.get("step", 0)
+        if version is not None:
+            fingerprint = self._of_versions.get((tenant, version))
+        else:
+            newest = self._fingerprints.get(tenant)
+            fingerprint = newest[1] if newest is not None and newest[0] == step else None
+        return {"tenant": tenant, "version": version, "step": step, "fingerprint": fingerprint}
 
     async def _ask_learner(
         self, tenant: str, texts: Sequence[str], top: int, version: int | None
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         told = await self.learner.ask("answer", tenant, texts=list(texts), top=top, version=version)
+        await self._know_version(tenant, told["by"]["version"])
         return told["said"], self.bears(tenant, told["by"])
 
     # Changing
@@ -249,6 +252,8 @@ class Service:
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
         told = await self.learner.ask(op, tenant, **asked)
+        for known in [one for one in self._of_versions if one[0] == tenant]:
+            del self._of_versions[known]  # a deletion writes versions anew
         await self._changed(tenant, told)
         return told | self.bears(tenant, told.get("by") or {"step": told.get("step", 0)})
 
@@ -291,6 +296,7 @@ class Service:
             await self.workers.drop(tenant)
         by = told.get("by")
         if by is not None:
+            await self._know_version(tenant, by["version"])
             self.metrics.step.labels(tenant).set(by["step"])
             self.metrics.version.labels(tenant).set(by["version"] or 0)
         timer = self._resting.pop(tenant, None)
@@ -308,6 +314,13 @@ class Service:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _know_version(self, tenant: str, version: int | None) -> None:
+        """See to it that the fingerprint of a version is known."""
+        if version is None or (tenant, version) in self._of_versions:
+            return
+        for one in (await self.look("versions", tenant))["versions"]:
+            self._of_versions[tenant, one["version"]] = one["fingerprint"]
 
     async def _note_fingerprint(self, tenant: str) -> None:
         try:
