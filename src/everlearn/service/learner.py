@@ -39,7 +39,7 @@ class Learner:
     Args:
         place: What is served.
         threads: That it computes with.
-        publish_seconds: See ``Desk``.
+        publish_share: See ``Desk``.
         budget_mb: As of ``Hub.open``.
         max_waiting: Examples that may wait to be learned.
         on_published: Is told of what a tenant has published some time after its labels were answered.
@@ -51,7 +51,7 @@ class Learner:
         place: Path,
         *,
         threads: int,
-        publish_seconds: float,
+        publish_share: float,
         budget_mb: float | None,
         max_waiting: int,
         on_published: Callable[[str, dict[str, Any]], None] = lambda *_: None,
@@ -60,7 +60,7 @@ class Learner:
         budget = [] if budget_mb is None else [str(budget_mb)]
         self._child = Child(
             "everlearn.runtime.serving.learner",
-            [str(place), str(publish_seconds), *budget],
+            [str(place), str(publish_share), *budget],
             {"EVERLEARN_LEARNER_THREADS": str(threads)},
         )
         self.max_waiting = max_waiting
@@ -109,8 +109,15 @@ class Learner:
             raise problem_of(told)
         return told
 
-    async def learn(self, tenant: str, examples: list[dict[str, Any]]) -> dict[str, Any]:
+    async def learn(
+        self, tenant: str, examples: list[dict[str, Any]], author: str | None = None
+    ) -> dict[str, Any]:
         """Let examples be learned; they are durable when this returns.
+
+        Args:
+            tenant: Whose.
+            examples: By the names of ``Example``.
+            author: Who asks; noted in the journal.
 
         Raises:
             Problem: Too many are waiting, or as of ``ask``.
@@ -123,7 +130,7 @@ class Learner:
             )
         self.num_waiting += len(examples)
         try:
-            return await self.ask("learn", tenant, examples=examples)
+            return await self.ask("learn", tenant, examples=examples, author=author)
         finally:
             self.num_waiting -= len(examples)
 

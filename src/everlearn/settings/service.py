@@ -38,8 +38,9 @@ class ServiceConfig(BaseModel):
     memory_budget_mb: float | None = Field(None, gt=0)
     """Memory for what tenants predict by, in each process, in 10⁶ bytes. Default: no bound."""
 
-    publish_seconds: float = Field(0.1, ge=0, le=60)
-    """While labels stream in, what predicts is renewed at most so often; single labels change it at once."""
+    publish_share: float = Field(0.2, gt=0, le=1)
+    """A label changes the next prediction. Where labels stream in, making each step known would cost much time
+    (more, the more is learned): so much of it at most; steps in between become known with the next."""
     max_batch: int = Field(32, ge=1, le=4_096)
     """Most texts that a prediction process is given at once."""
     max_waiting_texts: int = Field(2_048, ge=1)

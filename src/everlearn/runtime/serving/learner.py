@@ -1,6 +1,6 @@
 """A service's process that has the runs.
 
-    python -m everlearn.runtime.serving.learner PLACE PUBLISH_SECONDS [BUDGET_MB]
+    python -m everlearn.runtime.serving.learner PLACE PUBLISH_SHARE [BUDGET_MB]
 
 It answers messages from standard input on standard output until that is closed; then it does what is left,
 writes checkpoints, and ends. Answers come when they are there, each with the number of its message:

@@ -1,0 +1,115 @@
+"""Processes of a service that die: no request fails, no label is lost, and nothing is learned twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+
+import httpx
+import pytest
+from tests.service.running import Running, demo_rows, running
+
+from everlearn import Example, Run
+
+
+def kill(service: Running, name: str) -> None:
+    """Kill a process of a service, as the system does when memory runs out."""
+    os.kill(service.processes()[name], signal.SIGKILL)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def predict_until(url: str, over: Event) -> tuple[int, list[str]]:
+    """Ask until told to end; returns how many answers there were, and what failed."""
+    texts, count, failed = [row["text"] for row in demo_rows(50, start=900)], 0, list[str]()
+    with httpx.Client(base_url=url, timeout=60) as client:
+        while not over.is_set():
+            answer = client.post("/v1/predict", json={"text": texts[count % len(texts)]})
+            count += 1
+            if answer.status_code != 200 or answer.json()["predictions"][0]["label"] is None:
+                failed.append(answer.text)
+    return count, failed
+
+
+def test_nothing_fails_and_nothing_is_lost(learned: Path, tmp_path: Path) -> None:
+    rows = demo_rows(60, start=300)
+    place = Path(shutil.copytree(learned, tmp_path / "served" / "desk"))
+    over = Event()
+    with running(place, workers=2) as service, ThreadPoolExecutor(3) as threads:
+        asking = [threads.submit(predict_until, service.url, over) for _ in range(3)]
+        for number, row in enumerate(rows):
+            if number in (10, 30):
+                kill(service, "worker-1")
+            if number in (20, 45):
+                kill(service, "learner")
+            assert service.post("/v1/learn", **row)["results"][0]["status"] == "learned"
+        over.set()
+        for one in asking:
+            count, failed = one.result()
+            assert count > 20
+            assert not failed
+        until(lambda: service.get("/v1/service")["workers_ready"] == 2)
+        fingerprint = service.get("/v1/fingerprint")["fingerprint"]
+        lost = {
+            line.split()[0].partition("kind=")[2]: float(line.split()[1])
+            for line in service.client.get("/metrics").text.splitlines()
+            if line.startswith("everlearn_processes_lost_total")
+        }
+        assert lost == {'"worker"}': 2, '"learner"}': 2}
+        assert service.stop() == 0
+    beside = Path(shutil.copytree(learned, tmp_path / "beside" / "desk"))
+    with Run.open(beside) as run:
+        run.learn(Example(**row) for row in rows)
+        assert run.fingerprint() == fingerprint
+    with Run.open(place) as run:
+        assert run.fingerprint() == fingerprint
+
+
+@pytest.mark.parametrize("op", ["forget", "rollback", "correct", "review"])
+def test_what_changes_history_is_done_once_though_its_process_dies(
+    op: str, learned: Path, tmp_path: Path
+) -> None:
+    place = Path(shutil.copytree(learned, tmp_path / "desk"))
+    body = {
+        "forget": {"ids": [demo_rows(1)[0]["id"]]},
+        "rollback": {"version": 1},
+        "correct": {"targets": {demo_rows(1)[0]["id"]: demo_rows(9)[8]["target"]}},
+        "review": {"reject": [demo_rows(1)[0]["id"]]},
+    }[op]
+    with running(place) as service, ThreadPoolExecutor(1) as threads:
+        service.post("/v1/learn", id="one-more", text="one more, please", target="one_more")
+        asked = threads.submit(service.client.post, f"/v1/{op}", json=body)
+        kill_at = time.monotonic() + 0.02
+        time.sleep(max(0.0, kill_at - time.monotonic()))
+        kill(service, "learner")
+        answer = asked.result()
+        if op == "review":  # nothing is flagged, before or after
+            assert answer.json()["code"] == "run-refuses"
+        else:
+            assert answer.status_code == 200, answer.text
+        held = service.get("/v1/stats")["held"]
+    with Run.open(place) as run:
+        assert run.held().num_examples == held
+        assert held == {"forget": 300, "rollback": 300, "correct": 301, "review": 301}[op]
+
+
+def test_a_learner_that_dies_leaves_what_was_answered_to_be_served(desk: Path) -> None:
+    text = "the lighthouse keeper wants his lamp invoiced quarterly"
+    with running(desk) as service:
+        for number in range(3):
+            service.post("/v1/learn", id=f"l{number}", text=f"{text} {number}", target="lamp")
+        kill(service, "learner")
+        until(lambda: service.get("/v1/service")["learner_ready"])
+        until(lambda: service.predict(text)["step"] == service.get("/v1/fingerprint")["step"])
+        assert service.predict(text)["label"] == "lamp"
