@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from everlearn.errors import ConfigError, StateError, StorageError
 
@@ -29,6 +30,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 KEYS_FILE = "keys.json"
 _PREFIX = "el_"
+_LOG = logging.getLogger(__name__)
 _FORMAT = 1
 
 
@@ -67,27 +69,34 @@ class Keys:
 
     Args:
         folder: The service's.
+
+    Raises:
+        StateError: Their file is damaged.
+
+    Attributes:
+        were_there: Whether there were any since this was made: who removes the last lets nobody in.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / KEYS_FILE
-        self._read_at: tuple[int, int] | None = None
-        self._keys: list[Key] = []
-        self.refresh()
+        self._known_as = _mark(self._path)
+        self._keys = read_keys(folder)
+        self.were_there = bool(self._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def refresh(self) -> None:
-        """Read the file again, if it is another one. Raises StateError where it is damaged."""
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            self._keys, self._read_at = [], None
+        """Read the file again, if it is another one. Where that is damaged, the keys stay as they were."""
+        mark = _mark(self._path)
+        if mark == self._known_as:
             return
-        if self._read_at != (status.st_mtime_ns, status.st_ino):
+        self._known_as = mark  # a damaged file is read and told of once
+        try:
             self._keys = read_keys(self._path.parent)
-            self._read_at = (status.st_mtime_ns, status.st_ino)
+        except StateError as error:
+            _LOG.error("%s; until then the keys are those of before", error)
+        self.were_there |= bool(self._keys)
 
     def find(self, given: str) -> Key | None:
         """The key that was given; None: there is none such. Takes as long whichever it is."""
@@ -98,6 +107,10 @@ class Keys:
                 found = key
         return found
 
+    def of_hash(self, sha256: str) -> Key | None:
+        """The key that a session stands for, by its hash; None: it has been removed."""
+        return next((key for key in self._keys if key.sha256 == sha256), None)
+
 
 def read_keys(folder: Path) -> list[Key]:
     """All keys. Raises StateError where their file is damaged."""
@@ -106,13 +119,10 @@ def read_keys(folder: Path) -> list[Key]:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format"] != _FORMAT:
             raise ValueError(f"it is of format {values['format']}; this everlearn knows {_FORMAT}")
-        return [
-            Key(**{**one, "tenants": None if one["tenants"] is None else tuple(one["tenants"])})
-            for one in values["keys"]
-        ]
+        return [_key_of(one) for one in values["keys"]]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StateError(
             f"{path} cannot be read: {error}; restore it, or delete it and make new keys"
         ) from error
@@ -190,6 +200,25 @@ def _write(folder: Path, keys: Sequence[Key]) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error}; the keys are as before") from error
+
+
+def _key_of(one: Any) -> Key:
+    """A key of the file. Raises ValueError and others where it is none."""
+    key = Key(**{**one, "tenants": None if one["tenants"] is None else tuple(one["tenants"])})
+    if key.role not in ROLES or len(bytes.fromhex(key.sha256)) != hashlib.sha256().digest_size:
+        raise ValueError(f"the key {key.name!r} has no role or no hash")
+    if key.expires is not None and datetime.fromisoformat(key.expires).tzinfo is None:
+        raise ValueError(f"the key {key.name!r} ends at a time without a zone")
+    return key
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from the one that was there before; None: there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _digest(given: str) -> str:

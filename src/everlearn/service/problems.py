@@ -46,6 +46,18 @@ KINDS: Mapping[str, Kind] = {
     ),
     "key-unknown": Kind(401, "The key is not known, or has been removed", "Ask for a new one."),
     "key-expired": Kind(401, "The key has expired", "Ask for a new one."),
+    "session-ended": Kind(401, "The sign-in has ended", "Sign in again with the key."),
+    "csrf-missing": Kind(
+        403, "It is not said that this page has sent it", "Send X-CSRF-Token; GET /v1/session tells it."
+    ),
+    "host-foreign": Kind(
+        403,
+        "Without keys only this machine is answered",
+        "Ask http://localhost or http://127.0.0.1; for other names make a key (everlearn keys add).",
+    ),
+    "origin-foreign": Kind(
+        403, "Another site's page has sent this", "Send it from the service's own page, or from a program."
+    ),
     "role-too-low": Kind(403, "The key may not do this", "Use a key of a higher role."),
     "tenant-forbidden": Kind(403, "The key is not for this tenant", "Use a key of this tenant."),
     "quota-reached": Kind(429, "The quota is used up", "Ask for more, or forget examples."),
