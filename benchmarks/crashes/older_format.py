@@ -11,6 +11,7 @@ from everlearn.runtime.folder.run_folder import JOURNAL
 __all__ = ["to_first_format"]
 
 _BACK = (
+    "DROP TABLE acts",
     "DROP TABLE certificates",
     "DROP INDEX rejections_by_excerpt",
     "DROP TABLE generations",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,8 @@ class Database:
         self.path = path
         self._connection = connection
         self._last_time = ""
+        self.before_commit: Callable[[], None] | None = None  # writes what belongs to every transaction
+        self.after_rollback: Callable[[], None] | None = None  # who keeps in memory what there is looks again
 
     @classmethod
     def create(cls, path: Path) -> Database:
@@ -183,10 +185,14 @@ class Database:
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            if self.before_commit is not None:
+                self.before_commit()
             self.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            if self.after_rollback is not None:
+                self.after_rollback()
             raise
 
     def now(self) -> str:

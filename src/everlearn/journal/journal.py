@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from everlearn.journal.acts import Acts
 from everlearn.journal.chain import LinkedStep, link
 from everlearn.journal.checksums import canonical_json, checksum
 from everlearn.journal.database import BUSY_SECONDS, Database, Row
@@ -61,6 +62,7 @@ class Journal:
         flags: What looked suspicious.
         rejections: What is kept of records that gave no example.
         certificates: Of deletions.
+        acts: Who has changed what.
 
     Raises:
         StateError: (any method) Something in it is damaged.
@@ -76,8 +78,10 @@ class Journal:
         self.flags = Flags(database)
         self.rejections = Rejections(database)
         self.certificates = Certificates(database)
+        self.acts = Acts(database, self.examples)
         with database.snapshot():
             self.look_again()
+        database.after_rollback = self.look_again
 
     @classmethod
     def create(cls, path: Path) -> Journal:
@@ -197,6 +201,7 @@ class Journal:
                     self.set_meta(DROPPED_TO, str(first - 1))
             for table in ("changes", "rejections", "steps", "checkpoints", "versions", "decisions"):
                 database.execute(f"DELETE FROM {table} WHERE step > ?", (step,))
+            self.acts.rewind(step)
         self._last_step, self._chain, self._next_offset = self._end()
 
     # Reading

@@ -85,10 +85,19 @@ _CERTIFICATES = (
     "CREATE INDEX rejections_by_excerpt ON rejections (step) WHERE excerpt <> ''",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GENERATIONS, _CERTIFICATES)
+_ACTS = (
+    # Who has done what; examples by their offsets. See journal/acts.py.
+    """CREATE TABLE acts (
+        number INTEGER PRIMARY KEY, time TEXT NOT NULL, author TEXT NOT NULL, kind TEXT NOT NULL,
+        step INTEGER NOT NULL, num_examples INTEGER NOT NULL, offsets TEXT NOT NULL, detail TEXT NOT NULL,
+        crc INTEGER NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _GENERATIONS, _CERTIFICATES, _ACTS)
 """Statements that lead from format version k to k + 1."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
 
 READABLE_FROM = 2
-"""The oldest format that readers take as it is: it has every table that they look at."""
+"""The oldest format that readers take as it is: it has every table that they look at (but acts, of which it
+has none)."""

@@ -11,6 +11,7 @@ from threading import RLock
 from typing import Any, Literal, Self, TypeVar
 
 from everlearn.errors import ConfigError, InputError, RunError, StorageError
+from everlearn.journal.acts import Act, AskedAct
 from everlearn.journal.records import KnownExample
 from everlearn.learning.run_learner import RunLearner
 from everlearn.models.encoder.pool import ModelPool
@@ -362,6 +363,21 @@ class Run:
         """SHA-256 (hex) of what was learned."""
         with self._lock:
             return self._writing().live.learner.fingerprint()
+
+    @contextmanager
+    def noting(self, acts: Sequence[AskedAct]) -> Iterator[None]:
+        """Note in the journal who does what within the block; others wait with their changes meanwhile.
+
+        Args:
+            acts: What is about to be done.
+        """
+        with self._lock, self._writing().folder.journal.acts.noting(acts):
+            yield
+
+    def acts(self, *, after: int = 0, limit: int = 100) -> list[Act]:
+        """Who has changed the run: acts behind one, oldest first."""
+        with self._reading():
+            return self._folder.journal.acts.after(after, limit)
 
     def write_report(self) -> Path:
         """Save, write ``report.html``, and return its path."""

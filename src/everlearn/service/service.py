@@ -16,6 +16,7 @@ import psutil
 from everlearn.errors import RunError
 from everlearn.label_set import written_set
 from everlearn.processors import usable_processors
+from everlearn.service.author import AUTHOR
 from everlearn.service.events import Events
 from everlearn.service.folder import service_folder
 from everlearn.service.keys import Keys
@@ -69,7 +70,7 @@ class Service:
         self.learner = Learner(
             place,
             threads=config.learner_threads or max(1, processors // 2),
-            publish_seconds=config.publish_seconds,
+            publish_share=config.publish_share,
             budget_mb=config.memory_budget_mb,
             max_waiting=config.max_waiting_labels,
             on_published=lambda *told: self._later(self._changed(*told)),
@@ -226,7 +227,7 @@ class Service:
         """
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
-        told = await self.learner.learn(tenant, examples)
+        told = await self.learner.learn(tenant, examples, AUTHOR.get())
         for one in told["results"]:
             self.metrics.learned.labels(tenant, one["status"]).inc()
         await self._changed(tenant, told)
@@ -251,7 +252,7 @@ class Service:
         """
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
-        told = await self.learner.ask(op, tenant, **asked)
+        told = await self.learner.ask(op, tenant, author=AUTHOR.get(), **asked)
         for known in [one for one in self._of_versions if one[0] == tenant]:
             del self._of_versions[known]  # a deletion writes versions anew
         await self._changed(tenant, told)

@@ -22,6 +22,7 @@ _COUNTED_BY_KEY = (
     "flags",
     "generations",
     "certificates",
+    "acts",
 )
 
 

@@ -45,6 +45,7 @@ _NUMBERED = {
     "generations": "generation",
     "tuned_codes": "number",
     "certificates": "revision",
+    "acts": "number",
 }
 _NAMED = {"meta": "key", "deleted": "digest", "checkpoints": "file"}
 _WITHOUT_CHECKSUM = frozenset({"sources", "rejections", "flags"})

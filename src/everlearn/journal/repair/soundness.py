@@ -25,6 +25,7 @@ _VERIFIED_TABLES = {
     "decisions": "decision",
     "generations": "generation",
     "certificates": "revision",
+    "acts": "number",
 }
 _CHECKED_BYTES = 64 << 20  # a tenth of a second or so; of a larger file a start checks the newest part
 _CHECKED_ROWS = 5_000

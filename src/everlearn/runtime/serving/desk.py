@@ -19,6 +19,8 @@ from threading import Lock, Timer
 from typing import Any
 
 from everlearn.errors import EverlearnError, StorageError
+from everlearn.runtime.serving.acts import changing, learning
+from everlearn.runtime.serving.allowance import Allowance
 from everlearn.runtime.serving.changes import CHANGES
 from everlearn.runtime.serving.labels import batches_of, example_of, learned_together
 from everlearn.runtime.serving.place import Place
@@ -40,14 +42,14 @@ class Desk:
     Args:
         place: Has the runs.
         tell: Sends a message; is called from any thread.
-        publish_seconds: Least time between two publications of a tenant that labels stream in for.
+        publish_share: Share of the time that is spent on publishing a tenant while labels stream in for it.
     """
 
-    def __init__(self, place: Place, tell: Callable[[Json], None], publish_seconds: float) -> None:
+    def __init__(self, place: Place, tell: Callable[[Json], None], publish_share: float) -> None:
         self._place = place
         self._tell = tell
-        self._publish_seconds = publish_seconds
-        self._published_at: dict[str, float] = {}
+        self._publish_share = publish_share
+        self._allowances: dict[str, Allowance] = {}
         self._timers: dict[str, Timer] = {}
         self._lock = Lock()
         self._waiting: dict[str, deque[Mapping[str, Json]]] = {}
@@ -112,7 +114,8 @@ class Desk:
         self, tenant: str, messages: Sequence[Mapping[str, Json]], asked: Sequence[Sequence[Any]]
     ) -> None:
         try:
-            outcome, became = learned_together(self._place, tenant, asked)
+            acts = learning([message.get("author") for message in messages], asked)
+            outcome, became = learned_together(self._place, tenant, asked, acts)
         except Exception as error:
             if len(messages) > 1:  # nothing was taken: each by itself, so that one does not fail another
                 for message, own in zip(messages, asked, strict=True):
@@ -127,7 +130,8 @@ class Desk:
 
     def _change(self, tenant: str, message: Mapping[str, Json]) -> None:
         try:
-            told = CHANGES[message["op"]](self._place, tenant, message)
+            with changing(self._place, tenant, message):
+                told = CHANGES[message["op"]](self._place, tenant, message)
         except Exception as error:
             self._tell({"to": message["number"], **self._failed(error)})
             return
@@ -142,13 +146,13 @@ class Desk:
         self._tell({"to": message["number"], **told})
 
     def _published_soon(self, tenant: str) -> dict[str, Json]:
-        """Publish now, if that was not done just before; else a moment later."""
-        since = time.monotonic() - self._published_at.get(tenant, -self._publish_seconds)
-        if since >= self._publish_seconds:
+        """Publish now, where that was not done so often just before; else a moment later."""
+        seconds = self._allowance(tenant).seconds_to_wait()
+        if not seconds:
             return self._published(tenant)
         with self._lock:
             if tenant not in self._timers:
-                timer = Timer(self._publish_seconds - since, self._publish_later, [tenant])
+                timer = Timer(seconds, self._publish_later, [tenant])
                 timer.daemon = True
                 self._timers[tenant] = timer
                 timer.start()
@@ -163,18 +167,23 @@ class Desk:
 
     def _published(self, tenant: str) -> dict[str, Json]:
         """Publish what a tenant predicts by now, so that other processes do; and say what that is."""
+        started = time.perf_counter()
         with suppress(UnknownTenantError):  # it was removed
             try:
                 with self._place.run(tenant) as run:
                     is_published = run.publish()
                     now = run.predictor()
-                    self._published_at[tenant] = time.monotonic()
                     return {"published": is_published, "by": {"version": now.version, "step": now.step}}
             except StorageError as error:
                 _LOG.warning("%s", error)
             except EverlearnError as error:  # a language model's predictions are no answers
                 _LOG.debug("%s", error)
+            finally:
+                self._allowance(tenant).spend(time.perf_counter() - started)
         return {"published": False, "by": None}
+
+    def _allowance(self, tenant: str) -> Allowance:
+        return self._allowances.setdefault(tenant, Allowance(self._publish_share))
 
     def _failed(self, error: Exception) -> dict[str, Json]:
         """An error as a message; what nobody has foreseen is logged, and told as such."""

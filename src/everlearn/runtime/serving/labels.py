@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from everlearn.journal.acts import AskedAct
 from everlearn.journal.records import UNLEARNABLE, KnownExample
 from everlearn.runtime.run import Run
 from everlearn.runtime.serving.place import Place
@@ -37,7 +38,7 @@ def batches_of(asked: Sequence[Sequence[Example]]) -> list[list[int]]:
 
 
 def learned_together(
-    place: Place, tenant: str, asked: Sequence[Sequence[Example]]
+    place: Place, tenant: str, asked: Sequence[Sequence[Example]], acts: Sequence[AskedAct] = ()
 ) -> tuple[StepOutcome, list[list[dict[str, Json]]]]:
     """Learn what several requests bring, in one step.
 
@@ -45,6 +46,7 @@ def learned_together(
         place: Has the runs.
         tenant: Whose examples they are.
         asked: The examples of each request.
+        acts: Who asks for what; noted in the journal.
 
     Returns:
         What became of the step, and for each request what became of each example.
@@ -56,7 +58,8 @@ def learned_together(
     ids = [example.id for example in batch]
     run: Run
     with place.run(tenant) as run:
-        outcome = place.learn(tenant, batch)
+        with run.noting(acts):
+            outcome = place.learn(tenant, batch)
         known = run.known(ids)
     reasons = {one.id: (one.reason, is_duplicate(one)) for one in outcome.rejected if one.id is not None}
     return outcome, [

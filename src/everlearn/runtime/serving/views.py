@@ -93,6 +93,15 @@ def _journal(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
     return {} if folder is None else show_journal(folder, num_steps=asked["steps"]).to_json()
 
 
+def _acts(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    """Who has changed a tenant."""
+    if _folder(place, asked) is None:
+        return {"acts": []}
+    run: Run
+    with place.run(asked["tenant"]) as run:
+        return {"acts": [act.to_json() for act in run.acts(after=asked["after"], limit=asked["limit"])]}
+
+
 def _tenants(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
     return {"tenants": place.tenants(), "is_hub": place.is_hub}
 
@@ -104,6 +113,7 @@ def _folder(place: Place, asked: Mapping[str, Json]) -> Path | None:
 
 
 VIEWS: Mapping[str, View] = {
+    "acts": _acts,
     "answer": _answer,
     "blame": _blame,
     "diff": _diff,
