@@ -130,6 +130,22 @@ class Generations:
             for number, dense in (verified(row, "tuned_codes") for row in rows)
         }
 
+    def tuned_parts(self, generation: int, first: int, last: int, size: int) -> dict[int, bytes]:
+        """The first bytes of codes that a tuned trunk made, by offset; not verified.
+
+        Args:
+            generation: Of the codes; of 0 there are none here.
+            first: The first offset.
+            last: The last.
+            size: Bytes of each.
+        """
+        base = generation << _SHIFT
+        rows = self._database.rows(
+            "SELECT number, substr(dense, 1, ?) FROM tuned_codes WHERE number BETWEEN ? AND ?",
+            (size, base | first, base | last),
+        )
+        return {number - base: part for number, part in rows} if generation else {}
+
     def all(self) -> list[Generation]:
         """All that were adopted, oldest first."""
         found = []

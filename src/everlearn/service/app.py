@@ -17,7 +17,7 @@ from everlearn.service.access import RateLimit
 from everlearn.service.gate import Gate
 from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.responses import problem_response
-from everlearn.service.routes import audit, dashboard, history, learn, operation, predict
+from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.service import Service
 from everlearn.service.sessions import Sessions
 from everlearn.version import __version__
@@ -62,7 +62,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.state.rate_limit = RateLimit(service.config.requests_per_minute)
     app.state.sessions = Sessions()
-    for routes in (predict, learn, history, operation, audit, dashboard):
+    for routes in (predict, learn, history, examples, labels, operation, audit, dashboard):
         app.include_router(routes.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

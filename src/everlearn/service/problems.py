@@ -33,6 +33,7 @@ KINDS: Mapping[str, Kind] = {
     "body-too-large": Kind(413, "The body is too large", "Send less at once, or upload a file."),
     "body-too-slow": Kind(408, "The body did not come in time", "Send it at once, or upload a file."),
     "body-encoded": Kind(415, "The body is compressed", "Send it as it is, without Content-Encoding."),
+    "body-type": Kind(415, "The body is of another kind", "Send what /docs says, with its Content-Type."),
     "text-too-long": Kind(422, "A text is too long", "Shorten it, or raise max_text_chars."),
     "too-many-texts": Kind(422, "There are too many texts in one request", "Send several requests."),
     "input-unusable": Kind(422, "Something cannot be learned or predicted", "See detail."),
@@ -69,6 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "version-unknown": Kind(404, "There is no such version", "See /v1/versions."),
     "example-unknown": Kind(404, "There is no such example", "It may have been deleted."),
     "example-deleted": Kind(410, "The example was deleted", "Give what is new an id of its own."),
+    "label-unknown": Kind(404, "No example has this label", "See /v1/labels."),
     "prediction-unknown": Kind(
         404, "The prediction is not known (any more)", "Send text and target to learn."
     ),
@@ -82,6 +84,7 @@ KINDS: Mapping[str, Kind] = {
     "run-refuses": Kind(409, "The run cannot do this now", "See detail."),
     # What is wrong here.
     "labels-waiting": Kind(429, "Too many labels wait to be learned", "Wait as Retry-After says."),
+    "jobs-waiting": Kind(429, "Too many files wait to be learned", "Wait for one to be done; see /v1/jobs."),
     "texts-waiting": Kind(429, "Too many texts wait to be predicted", "Wait as Retry-After says."),
     "timed-out": Kind(503, "The answer took too long", "Ask again; see /metrics for what is busy."),
     "process-lost": Kind(503, "The process that had it ended twice", "Ask again; the log says why."),

@@ -12,7 +12,7 @@ from everlearn.runtime.folder.run_folder import RunFolder
 from everlearn.tasks.task import Task
 from everlearn.types import Example
 
-__all__ = ["offsets_of", "offsets_where"]
+__all__ = ["conditions_of", "offsets_of", "offsets_where"]
 
 _USUAL: dict[str, Column] = {
     "label": "target",
@@ -52,14 +52,19 @@ def offsets_where(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[i
     Raises:
         ConfigError: No record of the run has such a field.
     """
-    journal, names = folder.journal, _names_of(folder)
-    in_sets = folder.task.targets_are_sets
-    conditions = [Condition(field, value, names.get(field), in_sets) for field, value in where]
-    found = select_where(journal, conditions)
+    conditions = conditions_of(folder, where)
+    found = select_where(folder.journal, conditions)
     if not found:
+        names = _names_of(folder)
         for condition in conditions:
             _require_known(folder, names, condition)
     return found
+
+
+def conditions_of(folder: RunFolder, where: Sequence[tuple[str, str]]) -> list[Condition]:
+    """What (field, value) pairs ask of an example; see ``offsets_where``."""
+    names, in_sets = _names_of(folder), folder.task.targets_are_sets
+    return [Condition(field, value, names.get(field), in_sets) for field, value in where]
 
 
 def _require_known(folder: RunFolder, names: Mapping[str, Column], condition: Condition) -> None:

@@ -23,7 +23,7 @@ from everlearn.runtime.outcomes import figures_of
 from everlearn.stream.files.codes import CodesWriter
 from everlearn.types import Json
 
-__all__ = ["JournalSummary", "compact_run", "export_journal", "show_journal"]
+__all__ = ["JournalSummary", "compact_run", "export_journal", "exported_records", "show_journal"]
 
 _BATCH = 512
 
@@ -131,7 +131,7 @@ def export_journal(run: Path, out: Path, *, overwrite: bool = False) -> int:
             return _export_codes(folder, out)
         count = 0
         with replacing(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-            for record in _records(folder):
+            for _, record in exported_records(folder, 1, folder.journal.next_offset - 1):
                 file.write(json_text(record) + "\n")
                 count += 1
         return count
@@ -178,16 +178,18 @@ def compact_run(run: Path, *, drop_text_after_days: float | None = None) -> Comp
         return compacted
 
 
-def _records(folder: RunFolder) -> Iterator[dict[str, Json]]:
+def exported_records(folder: RunFolder, first: int, last: int) -> Iterator[tuple[int, dict[str, Json]]]:
+    """Offsets and records of an export in JSON lines, from one offset to another."""
     held = HeldTargets(folder.journal)
-    for offset, arrival in folder.journal.examples.arrivals(1, folder.journal.next_offset - 1):
-        yield exported_record(
+    for offset, arrival in folder.journal.examples.arrivals(first, last):
+        record = exported_record(
             arrival.example,
             role=arrival.role,
             target=shown_target(folder.journal.standings.present_target(offset, arrival.example.target)),
             is_learned=held(offset, arrival.role, arrival.example.target) is not None,
             said=arrival.prediction,
         )
+        yield offset, record
 
 
 def _export_codes(folder: RunFolder, out: Path) -> int:

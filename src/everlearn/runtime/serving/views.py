@@ -11,6 +11,9 @@ from everlearn.runtime.history.journal_views import show_journal
 from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions
 from everlearn.runtime.history.review import flagged_examples
 from everlearn.runtime.run import Run
+from everlearn.runtime.serving.charts import history_series
+from everlearn.runtime.serving.explaining import explain
+from everlearn.runtime.serving.looking import confused_labels, examples_page, records_page, targets_page
 from everlearn.runtime.serving.place import Place
 from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError, answer_told
 from everlearn.types import Json
@@ -117,10 +120,16 @@ VIEWS: Mapping[str, View] = {
     "answer": _answer,
     "blame": _blame,
     "diff": _diff,
+    "examples": examples_page,
+    "explain": explain,
     "fingerprint": _fingerprint,
     "flagged": _flagged,
+    "history": history_series,
     "journal": _journal,
+    "labels": confused_labels,
+    "records": records_page,
     "stats": _stats,
+    "targets": targets_page,
     "tenants": _tenants,
     "versions": _versions,
 }
