@@ -25,6 +25,7 @@ from everlearn.service.metrics import Metrics
 from everlearn.service.problems import Problem
 from everlearn.service.remembered import Remembered, RememberedPredictions
 from everlearn.service.workers import Answered, Workers
+from everlearn.service.writers import Writer
 from everlearn.settings.service import ServiceConfig
 
 __all__ = ["Service"]
@@ -76,6 +77,11 @@ class Service:
             on_published=lambda *told: self._later(self._changed(*told)),
             on_lost=lambda: self._note_lost("learner"),
         )
+        self.writer = Writer(
+            place,
+            threads=config.learner_threads or max(1, processors // 2),
+            timeout_seconds=config.timeout_seconds,
+        )
         self.remembered = RememberedPredictions(
             self.folder / "predictions.sqlite",
             keep_days=config.keep_predictions_days,
@@ -113,6 +119,7 @@ class Service:
     async def stop(self) -> None:
         """Do what was accepted, and end the processes."""
         self.begin_to_stop()
+        await self.writer.close()
         await self.workers.close()
         await self.learner.close()
         await self.remembered.close()
@@ -352,6 +359,8 @@ class Service:
         found |= {f"worker-{k}": pid for k, pid in enumerate(self.workers.process_ids(), start=1)}
         if self.learner.pid is not None:
             found["learner"] = self.learner.pid
+        if self.writer.pid is not None:
+            found["writer"] = self.writer.pid
         return found
 
     def _note_batch(self, num_texts: int, seconds: float) -> None:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,8 @@ class Workers:
         self._least = 1  # texts that must wait before one that gathers goes on
         self._is_closing = False
         self._tenants: list[str] = []
+        self._next_children = cycle(self._children)
+        self._exchanges: set[asyncio.Task[dict[str, Any] | None]] = set()
 
     @property
     def num_waiting(self) -> int:
@@ -135,6 +138,36 @@ class Workers:
         if len(self._queue) >= self._least:
             self._has_work.set()
         return [one.answer for one in asked]
+
+    async def tell(self, op: str, **asked: Any) -> dict[str, Any]:
+        """Ask one process for something else than an answer to texts, between two of its batches.
+
+        Raises:
+            Problem: What the process has told of as an error; or two processes ended while they had this.
+        """
+        if self._is_closing:
+            raise Problem("stopping", "the service is stopping", retry_after=5)
+        exchange = asyncio.create_task(self._exchange({"op": op, **asked}))
+        self._exchanges.add(exchange)
+        exchange.add_done_callback(self._exchanges.discard)
+        # The answer is read also where its caller has gone: the next one in the pipe is another's.
+        told = await asyncio.shield(exchange)
+        if told is None:
+            raise Problem("process-lost", "two prediction processes ended while they had this", retry_after=1)
+        if "error" in told:
+            raise problem_of(told)
+        return told
+
+    async def _exchange(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        for _ in range(2):
+            free = (child for child in self._children if not self._turns[child].locked())
+            child = next(free, None) or next(self._next_children)
+            async with self._turns[child]:
+                told: dict[str, Any] | None = await child.receive() if await child.send(message) else None
+                if told is not None:
+                    return told
+                await self._lost(child, ())
+        return None
 
     async def drop(self, tenant: str) -> None:
         """Let no process use any more what a tenant has published before."""

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from everlearn.errors import EverlearnError, StateError
+from everlearn.errors import EverlearnError, RunError, StateError
 from everlearn.models.encoder.adapter_pool import AdapterPool
+from everlearn.models.encoder.coder import TextCoder
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
+from everlearn.runtime.folder.run_record import read_record
 from everlearn.runtime.given import given_texts
 from everlearn.runtime.hub.asking import answer_together, places_by_tenant
 from everlearn.runtime.hub.heads import Heads
@@ -25,6 +27,8 @@ from everlearn.types import Json
 __all__ = ["PublishedPredictions"]
 
 _LOG = logging.getLogger(__name__)
+
+_RECORD = "run.json"
 
 Asked = tuple[str, str, int]
 """Tenant, text, and how many labels to name."""
@@ -95,6 +99,40 @@ class PublishedPredictions:
             said[place] = answer
         by = {tenant: {"version": head.version, "step": head.step} for tenant, head in heads.items()}
         return {"said": said, "by": by}
+
+    def coder(self, tenant: str) -> TextCoder:
+        """What reads a tenant's texts.
+
+        Raises:
+            RunError: It is no encoder.
+            ModelError: It cannot be loaded.
+        """
+        head = self._head(tenant)
+        if head is not None and head.coder is not None:
+            return head.coder.text_coder()
+        config = self._settings(tenant)[0]
+        if not task_of(config).counts_by_label:
+            raise RunError(f"{tenant!r} has no encoder: its run is of the task {config.task!r}")
+        return load_text_coder(config.model, self._models)
+
+    def about(self, tenants: Sequence[str]) -> dict[str, Json]:
+        """What tenants are: their tasks, and when they were made (ISO 8601)."""
+        told = {}
+        for tenant in tenants:
+            with suppress(EverlearnError):  # it was removed a moment ago, or whoever asks it is told
+                config, created = self._settings(tenant)
+                told[tenant] = {"task": task_of(config).name, "created": created}
+        return {"about": told}
+
+    def _settings(self, tenant: str) -> tuple[RunConfig, str]:
+        """A tenant's settings, and when it was made."""
+        path = self._folder(tenant)
+        if is_run_folder(path):
+            record = read_record(path / _RECORD)
+            return RunConfig.from_mapping(record.config, place=str(path / _RECORD)), record.created
+        assert self._tenants is not None, "a run that is served is there"
+        tenant_record = self._tenants.record(tenant)
+        return self._config.with_settings(tenant_record.settings), tenant_record.created
 
     def _answers(self, asked: Sequence[Asked], heads: Mapping[str, Served]) -> list[Json]:
         """One answer a text; where a tenant's fail, its alone do."""

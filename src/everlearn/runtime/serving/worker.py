@@ -5,6 +5,10 @@ It answers messages from standard input on standard output until that is closed:
     {"op": "answer", "asked": [[tenant, text, top], …]}   →  {"said": […], "by": {tenant: {version, step}}}
     {"op": "map", "tenants": […]}                         →  {}
     {"op": "drop", "tenant": …}                           →  {}
+    {"op": "about", "tenants": […]}                       →  {"about": {tenant: {task, created}}}
+    {"op": "embed", "tenant": …, "texts": […], "normalize": …}  →  {"vectors": […], "tokens": […]}
+    {"op": "count", "tenant": …, "texts": […]}            →  {"tokens": […]}
+    {"op": "encoder", "tenant": …}                        →  {"model": …, "size": …, …}
 
 One thread computes, which waits for nobody: where there are several such processes, each has a core.
 """
@@ -23,6 +27,7 @@ import torch
 from everlearn.errors import EverlearnError
 from everlearn.pipe_frames import frame_of, read_message
 from everlearn.process_memory import give_large_blocks_back
+from everlearn.runtime.serving.embedding import encoder_told, num_tokens, vectors_told
 from everlearn.runtime.serving.published import PublishedPredictions
 from everlearn.runtime.serving.told import error_told
 from everlearn.types import Json
@@ -40,6 +45,15 @@ def _answer(place: PublishedPredictions, message: Json) -> Json:
         case "drop":
             place.drop(message["tenant"])
             return {}
+        case "about":
+            return place.about(message["tenants"])
+        case "embed":
+            coder = place.coder(message["tenant"])
+            return vectors_told(coder, message["texts"], normalize=message["normalize"])
+        case "count":
+            return {"tokens": num_tokens(place.coder(message["tenant"]), message["texts"])}
+        case "encoder":
+            return encoder_told(place.coder(message["tenant"]))
     raise ValueError(f"a prediction process knows no {message['op']!r}")
 
 
