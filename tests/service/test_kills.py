@@ -70,7 +70,8 @@ def test_nothing_fails_and_nothing_is_lost(learned: Path, tmp_path: Path) -> Non
         assert service.stop() == 0
     beside = Path(shutil.copytree(learned, tmp_path / "beside" / "desk"))
     with Run.open(beside) as run:
-        run.learn(Example(**row) for row in rows)
+        for row in rows:  # as there: codes depend in rare bits on what is encoded together
+            run.learn([Example(**row)])
         assert run.fingerprint() == fingerprint
     with Run.open(place) as run:
         assert run.fingerprint() == fingerprint

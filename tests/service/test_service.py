@@ -151,7 +151,8 @@ def test_a_service_and_the_command_line_learn_the_same(learned: Path, tmp_path: 
     with Run.open(there) as run:
         from everlearn import Example
 
-        run.learn(Example(**row) for row in rows)
+        for row in rows:  # as there: codes depend in rare bits on what is encoded together
+            run.learn([Example(**row)])
         assert run.fingerprint() == fingerprint
     with Run.open(here) as run:
         assert run.fingerprint() == fingerprint
