@@ -61,7 +61,7 @@ class Running:
 
     def predict(self, text: str, **more: Any) -> dict[str, Any]:
         """What it says of one text, with what every answer bears."""
-        told = self.post("/v1/predict", text=text, **more)
+        told: dict[str, Any] = self.post("/v1/predict", text=text, **more)
         return told | told["predictions"][0]
 
     def processes(self) -> dict[str, int]:
@@ -116,6 +116,7 @@ def running(
                 "0",
                 "--workers",
                 str(workers),
+                *(() if "--port" in options else ("--port", "0")),
                 *options,
             ],
             stdout=file,

@@ -1,0 +1,181 @@
+"""A client of a service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from everlearn.client.calls import Call, Calls, ExampleGiven, TargetGiven
+from everlearn.client.sending import headers_of, pause_before_again, result_of
+from everlearn.service.schemas import (
+    FeedbackResponse,
+    ForgetResponse,
+    LearnResponse,
+    PredictedText,
+    ReviewItem,
+    ReviewResponse,
+)
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """Asks a service. Use it in a ``with`` block; any thread may.
+
+    What fails in passing (a queue that is full, a service that is being restarted) is sent again, where that
+    does no harm: examples get their ids here, so the same one is never learned twice.
+
+    Args:
+        url: Of the service, as ``everlearn serve`` prints it.
+        key: That ``everlearn keys add`` has made; None: there are none.
+        tenant: Whom to ask; None: the only one there is.
+        timeout_seconds: Longest wait for an answer.
+        retries: How often something is sent again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        tenant: str | None = None,
+        timeout_seconds: float = 60.0,
+        retries: int = 5,
+    ) -> None:
+        self._calls = Calls(tenant)
+        self._retries = retries
+        self._http = httpx.Client(base_url=url, headers=headers_of(key), timeout=timeout_seconds)
+
+    def predict(
+        self,
+        texts: str | Sequence[str],
+        *,
+        top: int = 3,
+        version: int | None = None,
+        remember: bool = True,
+    ) -> list[PredictedText]:
+        """What a run says of texts.
+
+        Args:
+            texts: One, or several.
+            top: How many labels to name for each.
+            version: A version to ask, in place of what is served.
+            remember: Keep them for a while, so that ``feedback`` can name their ids.
+
+        Raises:
+            ProblemError: The service refuses; see its ``code`` and ``remedy``. So do all methods.
+        """
+        call = self._calls.predict(texts, top=top, version=version, remember=remember)
+        return (self._send(call)).predictions
+
+    def learn(self, examples: ExampleGiven | Iterable[ExampleGiven]) -> LearnResponse:
+        """Learn examples: durable when this returns.
+
+        Args:
+            examples: One, or several, each by the names ``text``, ``target``, ``id``, ``domain``, ``time``,
+                ``fields``.
+        """
+        given = [examples] if isinstance(examples, Mapping) else examples
+        return self._send(self._calls.learn(given))
+
+    def feedback(
+        self, id: str | None, target: TargetGiven | None = None, *, right: bool | None = None
+    ) -> FeedbackResponse:
+        """Say what is right of a prediction, or whether it is; it is learned under the prediction's id."""
+        return self._send(self._calls.feedback(id or "", target, right))
+
+    def correct(self, targets: Mapping[str, TargetGiven]) -> LearnResponse:
+        """Other targets for examples that were learned, by id."""
+        return self._send(self._calls.correct(targets))
+
+    def forget(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        where: Mapping[str, str] | None = None,
+        approximate: bool = False,
+    ) -> ForgetResponse:
+        """Delete examples by id, by field, or both; the answer has the certificate."""
+        return self._send(self._calls.forget(ids, where, approximate))
+
+    def review_queue(self, kind: str | None = None, *, limit: int = 20) -> list[ReviewItem]:
+        """What a person should look at: "suspicious", "wrong", "unfamiliar", "unsure"; None: all of it."""
+        return self._send(self._calls.review_queue(kind, limit))
+
+    def review(
+        self,
+        *,
+        accept: Sequence[str] = (),
+        reject: Sequence[str] = (),
+        dismiss: Sequence[str] = (),
+        readmit: int | None = None,
+    ) -> ReviewResponse:
+        """Decide on what is in the review queue."""
+        return self._send(self._calls.review(accept, reject, dismiss, readmit))
+
+    def rollback(self, version: int | None, *, keep_learned: bool = False) -> dict[str, Any]:
+        """Serve an earlier version at once, and learn on from there; None: the newest again."""
+        return self._send(self._calls.rollback(version, keep_learned))
+
+    def versions(self) -> dict[str, Any]:
+        """All versions, which is served, and what the guard has decided."""
+        return self._send(self._calls.versions())
+
+    def diff(self, first: int, second: int) -> dict[str, Any]:
+        """What lies between two versions."""
+        return self._send(self._calls.diff(first, second))
+
+    def blame(self, id: str) -> dict[str, Any]:
+        """Where an example came from, and which versions learned it."""
+        return self._send(self._calls.blame(id))
+
+    def stats(self) -> dict[str, Any]:
+        """The run's figures, by the names of ``everlearn learn --json``."""
+        return self._send(self._calls.stats())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what is learned, computed now."""
+        return self._send(self._calls.fingerprint())
+
+    def tenants(self) -> list[str]:
+        """The tenants that the key is for."""
+        return self._send(self._calls.tenants())
+
+    def add_tenant(
+        self, name: str, settings: Mapping[str, Any] | None = None, *, max_examples: int | None = None
+    ) -> None:
+        """Add a tenant to a hub."""
+        self._send(self._calls.add_tenant(name, settings, max_examples))
+
+    def remove_tenant(self, name: str) -> None:
+        """Delete a tenant of a hub, and all that it learned."""
+        self._send(self._calls.remove_tenant(name))
+
+    def close(self) -> None:
+        """Let connections go."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def _send(self, call: Call[T]) -> T:
+        number = 0
+        while True:
+            try:
+                answer = self._http.request(call.method, call.path, json=call.body, params=call.query)
+                result: T = result_of(call, answer)
+                return result
+            except Exception as error:
+                pause = pause_before_again(call, error, number)
+                number += 1
+                if pause is None or number > self._retries:
+                    raise
+                time.sleep(pause)

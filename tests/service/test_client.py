@@ -1,0 +1,69 @@
+"""The typed clients, against a real service."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from tests.service.running import Running, running
+
+from everlearn.client import AsyncClient, Client, ProblemError
+
+
+def test_a_program_asks_tells_and_takes_back(service: Running) -> None:
+    with Client(service.url) as desk:
+        said = desk.predict(["where is my invoice?", "I cannot log in"], top=2)
+        assert [len(one.top) for one in said] == [2, 2]
+        told = desk.feedback(said[0].id, target="invoice_question")
+        assert told.status == "learned"
+        learned = desk.learn({"text": "the app is far too yellow", "target": "yellow"})
+        (became,) = learned.results
+        assert (became.status, learned.tenant) == ("learned", "desk")
+        assert desk.correct({became.id: "colour"}).results[0].status == "corrected"
+        assert desk.blame(became.id)["target"] == "colour"
+        forgotten = desk.forget([became.id])
+        assert forgotten.certificate is not None
+        assert forgotten.fingerprint_after == desk.fingerprint()
+        assert desk.tenants() == ["desk"]
+        assert desk.stats()["held"] > 300
+        assert desk.versions()["versions"]
+        assert {one.kind for one in desk.review_queue()} <= {"suspicious", "unsure", "unfamiliar", "wrong"}
+
+
+def test_a_problem_is_an_error_with_its_remedy(service: Running) -> None:
+    with Client(service.url) as desk, pytest.raises(ProblemError) as raised:
+        desk.blame("nobody")
+    assert (raised.value.code, raised.value.status) == ("example-unknown", 404)
+    assert raised.value.remedy in str(raised.value)
+    with Client(service.url, tenant="other") as other, pytest.raises(ProblemError, match="tenant-unknown"):
+        other.predict("who is there?")
+
+
+def test_many_ask_at_once(service: Running) -> None:
+    async def ask() -> list[str | None]:
+        async with AsyncClient(service.url) as desk:
+            answers = await asyncio.gather(*(desk.predict(f"question number {k}") for k in range(20)))
+            learned = await desk.learn([{"text": f"async {k}", "target": "asynchronous"} for k in range(3)])
+            assert [one.status for one in learned.results] == ["learned"] * 3
+            return [answer[0].label for answer in answers]
+
+    assert all(asyncio.run(ask()))
+
+
+def test_what_is_sent_to_a_service_that_restarts_is_learned_once(desk: Path) -> None:
+    with running(desk) as service:
+        url, port = service.url, service.url.rpartition(":")[2]
+    statuses: list[str] = []
+
+    def learn() -> None:
+        with Client(url, retries=8) as client:  # nobody is there yet
+            statuses.extend(one.status for one in client.learn({"text": "patience", "target": "p"}).results)
+
+    sending = Thread(target=learn)
+    sending.start()
+    with running(desk, "--port", port) as again:
+        sending.join(60)
+        assert statuses == ["learned"]
+        assert again.get("/v1/stats")["held"] == 301
