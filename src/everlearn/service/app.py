@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 
 from everlearn.service.access import RateLimit
 from everlearn.service.gate import Gate
+from everlearn.service.jobs import Jobs
 from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.responses import problem_response
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
+from everlearn.service.routes import jobs as job_routes
 from everlearn.service.service import Service
 from everlearn.service.sessions import Sessions
 from everlearn.version import __version__
@@ -47,10 +49,14 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.start()
+        await jobs.start()
         try:
             yield
         finally:
+            await jobs.close()
             await service.stop()
+
+    jobs = Jobs(service)
 
     app = FastAPI(
         title="everlearn",
@@ -60,9 +66,10 @@ def create_app(service: Service) -> FastAPI:
         responses={"4XX": {"model": ProblemDocument}, "5XX": {"model": ProblemDocument}},
     )
     app.state.service = service
+    app.state.jobs = jobs
     app.state.rate_limit = RateLimit(service.config.requests_per_minute)
     app.state.sessions = Sessions()
-    for routes in (predict, learn, history, examples, labels, operation, audit, dashboard):
+    for routes in (predict, learn, history, examples, labels, job_routes, operation, audit, dashboard):
         app.include_router(routes.router)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -19,6 +19,8 @@ from everlearn.service.service import Service
 __all__ = ["Gate"]
 
 _SECONDS_FOR_BODY = 30.0
+_FILES = ("POST", "/v1/jobs")
+"""What files are uploaded to: written as they come, they may be larger than what is kept in memory."""
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -43,7 +45,9 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        most = self._service.config.max_body_mb * 1e6
+        config = self._service.config
+        is_file = (scope["method"], scope["path"]) == _FILES
+        most = (config.max_upload_mb if is_file else config.max_body_mb) * 1e6
         headers = dict(scope["headers"])
         started, status, num_bytes, is_read = time.perf_counter(), 0, 0, False
 

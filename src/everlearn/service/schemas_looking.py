@@ -221,7 +221,7 @@ class Job(_Told):
     rejected: list[RejectedLine]
     """The first of them."""
     error: str | None
-    """Why it has failed."""
+    """Why it has failed; or, while it runs, what it is waiting for."""
     by: str
     """Whose key it was."""
     time: float
