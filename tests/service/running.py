@@ -112,8 +112,6 @@ def running(
                 "everlearn",
                 "serve",
                 str(place),
-                "--port",
-                "0",
                 "--workers",
                 str(workers),
                 *(() if "--port" in options else ("--port", "0")),
