@@ -62,7 +62,8 @@ class Running:
     def predict(self, text: str, **more: Any) -> dict[str, Any]:
         """What it says of one text, with what every answer bears."""
         told: dict[str, Any] = self.post("/v1/predict", text=text, **more)
-        return told | told["predictions"][0]
+        first: dict[str, Any] = told["predictions"][0]
+        return told | first
 
     def processes(self) -> dict[str, int]:
         """Its processes, by what they do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +39,26 @@ def serve(place: Path, config: ServiceConfig, on_ready: Callable[[str], None] = 
             f"--host {config.host} can be reached by others, and there are no keys: make one first "
             f"(everlearn keys add {place} NAME --role admin)"
         )
-    listener = _listener(config)
-    _Server(service, on_ready).run(sockets=[listener])
+    listener, log, told = _listener(config), logging.getLogger("uvicorn.error"), _Told(service)
+    log.addFilter(told)
+    try:
+        _Server(service, on_ready).run(sockets=[listener])
+    finally:
+        log.removeFilter(told)
     if service.failure is not None:
         raise service.failure
+
+
+class _Told(logging.Filter):
+    """Passes over what uvicorn says of a service that could not start: it is raised, and told once."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self._service = service
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See logging.Filter."""
+        return self._service.failure is None
 
 
 class _Server(uvicorn.Server):
