@@ -43,6 +43,9 @@ def serve(place: Path, config: ServiceConfig, on_ready: Callable[[str], None] = 
     log.addFilter(told)
     try:
         _Server(service, on_ready).run(sockets=[listener])
+    except SystemExit:  # by which uvicorn ends where an application cannot start
+        if service.failure is None:
+            raise
     finally:
         log.removeFilter(told)
     if service.failure is not None:
