@@ -16,6 +16,7 @@ import typer
 from everlearn.cli import failures
 from everlearn.cli.brief_help import BriefHelp
 from everlearn.cli.commands import hub, journal, keys, versions
+from everlearn.cli.commands.backup import backup, restore
 from everlearn.cli.commands.consolidate import consolidate
 from everlearn.cli.commands.demo import demo
 from everlearn.cli.commands.encode import encode
@@ -99,6 +100,8 @@ _COMMANDS = (
     merge,
     report,
     serve,
+    backup,
+    restore,
     tie,
     trunks,
     demo,

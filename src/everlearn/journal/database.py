@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,16 @@ class Database:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+    def copy_to(self, path: Path) -> None:
+        """Copy all that there is at one moment, the write-ahead log's included; others may go on writing.
+
+        Args:
+            path: A new file, which holds all of it: it has no log.
+        """
+        with _damage_told(self.path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+            self._connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # the next who writes it turns the log on again
 
     def close(self) -> None:
         """Close the file; the write-ahead log is brought into it."""

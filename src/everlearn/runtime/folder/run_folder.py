@@ -53,6 +53,7 @@ __all__ = [
     "METRICS",
     "PUBLISHED",
     "REJECTED",
+    "TRUNKS",
     "RunFolder",
     "is_run_folder",
 ]
