@@ -1,0 +1,153 @@
+// The page: who is here, which tenant is meant, which section is shown.
+
+import * as api from "./api.js";
+import { button, h, link, replace } from "./dom.js";
+import * as live from "./live.js";
+import { attempt, filled } from "./notices.js";
+import * as events from "./views/events.js";
+import * as examples from "./views/examples.js";
+import * as labels from "./views/labels.js";
+import * as overview from "./views/overview.js";
+import * as review from "./views/review.js";
+import { askForKey } from "./views/sign_in.js";
+import * as tryText from "./views/try_text.js";
+import * as versions from "./views/versions.js";
+
+const ROLES = ["predict", "label", "operate", "admin"];
+const SECTIONS = [
+  { name: "overview", title: "Overview", role: "predict", view: overview },
+  { name: "try", title: "Try a text", role: "predict", view: tryText },
+  { name: "review", title: "Review", role: "label", view: review },
+  { name: "versions", title: "Versions", role: "predict", view: versions },
+  { name: "labels", title: "Labels", role: "predict", view: labels },
+  { name: "examples", title: "Examples", role: "operate", view: examples },
+  { name: "events", title: "Events", role: "operate", view: events },
+];
+const REMEMBERED = "everlearn-tenant";
+
+const session = { role: "predict", name: "", tenant: null };
+let ends = [];
+
+export function may(role) {
+  return ROLES.indexOf(session.role) >= ROLES.indexOf(role);
+}
+
+function open() {
+  return SECTIONS.filter((one) => may(one.role));
+}
+
+function place() {
+  const [name, query = ""] = location.hash.slice(1).split("?");
+  const section = open().find((one) => one.name === name) ?? open()[0];
+  return { section, query: new URLSearchParams(query) };
+}
+
+function leave() {
+  for (const end of ends) end();
+  ends = [];
+}
+
+async function show({ movesFocus = true } = {}) {
+  leave();
+  const { section, query } = place();
+  for (const one of document.querySelectorAll("#sections a")) {
+    if (one.hash.slice(1) === section.name) one.setAttribute("aria-current", "page");
+    else one.removeAttribute("aria-current");
+  }
+  document.title = `${section.title} · ${session.tenant ?? "everlearn"} · everlearn`;
+  const view = document.getElementById("view");
+  const title = h("h1", { tabindex: "-1" }, section.title);
+  const body = h("div", { class: `view view-${section.name}` });
+  replace(view, title, body);
+  view.setAttribute("aria-busy", "false");
+  if (movesFocus) {
+    title.focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  }
+  await filled(body, () => section.view.show({ query, title, may, tenant: session.tenant, whenLeft: (end) => ends.push(end) }));
+}
+
+function drawSections() {
+  replace(
+    document.getElementById("sections"),
+    open().map((one) => h("li", {}, link(one.name, {}, one.title, h("span", { class: "badge", id: `badge-${one.name}` })))),
+  );
+}
+
+function drawWho(told) {
+  replace(
+    document.getElementById("who"),
+    h("p", { class: "who-name" }, told.needs_key ? told.name : "No keys: this machine only"),
+    told.needs_key ? h("p", { class: "hint" }, `may ${told.role}`) : null,
+    told.needs_key ? button("Sign out", (event) => attempt(signOut, event.currentTarget), { kind: "quiet small" }) : null,
+  );
+}
+
+async function signOut() {
+  await api.remove("/v1/session");
+  begin();
+}
+
+function drawTenants(tenants) {
+  const choice = h(
+    "select",
+    {
+      id: "tenant",
+      onchange: (event) => {
+        choose(event.currentTarget.value, true);
+        show({ movesFocus: false });
+      },
+    },
+    tenants.map((name) => h("option", { value: name, selected: name === session.tenant }, name)),
+  );
+  choice.value = session.tenant;
+  replace(document.getElementById("tenant-place"), h("label", { for: "tenant" }, "Tenant"), choice);
+}
+
+function choose(name, isHub) {
+  session.tenant = name;
+  api.useTenant(name, isHub);
+  if (isHub) sessionStorage.setItem(REMEMBERED, name);
+}
+
+function signIn(problem = null) {
+  leave();
+  live.stop();
+  for (const id of ["sections", "who", "tenant-place"]) replace(document.getElementById(id));
+  document.title = "Sign in · everlearn";
+  askForKey(document.getElementById("view"), { problem, whenIn: begin });
+}
+
+async function begin() {
+  api.whenSignedOut(() => {});
+  let told;
+  try {
+    told = await api.get("/v1/session");
+  } catch (problem) {
+    if (problem.status === 401) signIn(problem.code === "key-missing" ? null : problem);
+    else await filled(document.getElementById("view"), () => Promise.reject(problem));
+    return;
+  }
+  api.useCsrfToken(told.csrf_token);
+  api.whenSignedOut(signIn);
+  session.role = told.role;
+  session.name = told.name;
+  drawWho(told);
+  await filled(document.getElementById("view"), async () => {
+    const { tenants, is_hub: isHub } = await api.get("/v1/tenants");
+    if (!tenants.length) return h("p", { class: "note" }, "There is no tenant yet: everlearn hub add makes one.");
+    const before = sessionStorage.getItem(REMEMBERED);
+    choose(tenants.includes(before) ? before : tenants[0], isHub);
+    if (isHub) drawTenants(tenants);
+    else replace(document.getElementById("tenant-place"), h("p", { class: "tenant-name" }, tenants[0]));
+    drawSections();
+    if (may("operate")) live.start();
+    return [];
+  });
+  if (session.tenant !== null) await show({ movesFocus: false });
+}
+
+window.addEventListener("hashchange", () => {
+  if (session.tenant !== null && document.getElementById("sections").children.length) show();
+});
+begin();

@@ -1,0 +1,137 @@
+// Try a text: labels, how sure, why; and say what is right, on the spot.
+
+import { look, tell } from "../api.js";
+import { bar, leaningBar } from "../chart.js";
+import { button, card, field, h, link, replace } from "../dom.js";
+import * as format from "../format.js";
+import { asTarget, labels, refresh } from "../known_labels.js";
+import { labelInput } from "../label_input.js";
+import { attempt, done, problemParts } from "../notices.js";
+
+const TOP = 5;
+const NEAREST = 5;
+
+export async function show({ query, may }) {
+  const input = h("textarea", { rows: 4, maxlength: 100_000, required: true, value: query.get("text") ?? "" });
+  const submit = button("Predict", null, { kind: "primary", type: "submit" });
+  const answer = h("div", { class: "answers", "aria-live": "polite" });
+  const ask = () => attempt(() => predict(input.value, answer, may), submit);
+  const form = h(
+    "form",
+    {
+      onsubmit: (event) => {
+        event.preventDefault();
+        ask();
+      },
+      onkeydown: (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+      },
+    },
+    field("Text", input, { hint: "Ctrl+Enter predicts. Nothing is learned until you say what is right." }),
+    h("div", { class: "row" }, submit),
+  );
+  if (input.value) ask();
+  return [card("A text", {}, form), answer];
+}
+
+async function predict(text, place, may) {
+  const [told] = await Promise.all([tell("/v1/predict", { text, top: TOP }), may("label") ? refresh() : null]);
+  const said = told.predictions[0];
+  const why = h("div", {});
+  replace(
+    place,
+    card(
+      "What it says",
+      { aside: h("p", { class: "hint" }, `${told.version === null ? "newest state" : `version ${told.version}`}, step ${format.whole(told.step)}`) },
+      headline(said),
+      said.top.length
+        ? h(
+            "ol",
+            { class: "shares" },
+            said.top.map((one) =>
+              h("li", {}, h("span", { class: "share-name" }, one.label), bar(one.probability), h("span", { class: "share-value" }, format.share(one.probability))),
+            ),
+          )
+        : null,
+      may("label") && said.id !== null ? correction(said, () => predict(text, place, may)) : null,
+    ),
+    why,
+  );
+  if (may("label")) explain(text, why, may);
+}
+
+function headline(said) {
+  const text = said.labels?.join(", ") ?? said.label ?? said.translation ?? "Nothing was learned yet";
+  return [
+    h("p", { class: "headline" }, text, said.probability === null ? null : h("span", { class: "sure" }, format.share(said.probability))),
+    said.is_outlier ? h("p", { class: "callout" }, "This text is unlike everything that was learned.") : null,
+  ];
+}
+
+function correction(said, again) {
+  const isSet = said.labels !== null;
+  const say = async (body, text, source) => {
+    const told = await attempt(() => tell("/v1/feedback", { id: said.id, ...body }), source);
+    if (told === undefined) return;
+    done(told.status === "rejected" ? `Not learned: ${told.reason}` : text);
+    await attempt(again);
+    document.querySelector(".headline")?.closest("section").querySelector("h2").scrollIntoView({ block: "nearest" });
+  };
+  const correct = (event) => {
+    event?.preventDefault();
+    if (other.input.value.trim()) say({ target: asTarget(other.input.value, isSet) }, `Learned as ${other.input.value.trim()}.`, submit);
+  };
+  const other = labelInput("The right label", labels, { onchosen: () => isSet || correct() });
+  const submit = button("Learn this label", null, { type: "submit" });
+  const isKnown = said.label !== null || said.labels !== null || said.translation !== null;
+  return h(
+    "div",
+    { class: "row correction" },
+    isKnown ? button("That is right", (event) => say({ right: true }, "Learned: that is right.", event.currentTarget), { kind: "good" }) : null,
+    h("form", { class: "row", onsubmit: correct }, other.element, submit),
+  );
+}
+
+async function explain(text, place, may) {
+  let told;
+  replace(place, card("Why", {}, h("p", { class: "note" }, "Looking for what is alike …")));
+  try {
+    told = await tell("/v1/explain", { text, nearest: NEAREST });
+  } catch (problem) {
+    replace(place, card("Why", {}, h("div", { class: "notice inline" }, problemParts(problem))));
+    return;
+  }
+  const most = Math.max(...told.words.map((one) => Math.abs(one.weight)), 1e-9);
+  replace(
+    place,
+    card(
+      "Why",
+      {},
+      h("h3", {}, "The nearest examples that were learned"),
+      told.nearest.length
+        ? h(
+            "ul",
+            { class: "nearest" },
+            told.nearest.map((one) =>
+              h(
+                "li",
+                {},
+                h("p", { class: "text" }, one.text ?? "Its text is not kept."),
+                h("p", { class: "hint" }, h("span", { class: "chip" }, format.target(one.target)), `${format.share(one.similarity)} alike, `, may("operate") ? link("examples", { id: one.id }, one.id) : one.id),
+              ),
+            ),
+          )
+        : h("p", { class: "note" }, "None are known."),
+      h("h3", {}, "Telling words"),
+      told.words.length
+        ? h(
+            "ul",
+            { class: "words" },
+            told.words.map((one) =>
+              h("li", {}, h("span", { class: "word" }, one.word), leaningBar(one.weight / most), h("span", { class: "unseen" }, one.weight < 0 ? "speaks against it" : "speaks for it")),
+            ),
+          )
+        : h("p", { class: "note" }, "No word stands out."),
+    ),
+  );
+}
