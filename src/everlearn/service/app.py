@@ -20,6 +20,7 @@ from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.responses import problem_response
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.routes import jobs as job_routes
+from everlearn.service.routes.protocols import include_protocols
 from everlearn.service.service import Service
 from everlearn.service.sessions import Sessions
 from everlearn.version import __version__
@@ -71,6 +72,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.sessions = Sessions()
     for routes in (predict, learn, history, examples, labels, job_routes, operation, audit, dashboard):
         app.include_router(routes.router)
+    include_protocols(app)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -81,6 +81,8 @@ KINDS: Mapping[str, Kind] = {
     "no-answers": Kind(
         409, "The run's predictions are no answers", "Language models write: /v1/completions."
     ),
+    "nothing-learned": Kind(409, "The tenant has learned nothing", "Send examples to /v1/learn first."),
+    "not-honoured": Kind(422, "Something that is asked for is not done here", "Leave it out; see detail."),
     "run-refuses": Kind(409, "The run cannot do this now", "See detail."),
     # What is wrong here.
     "labels-waiting": Kind(429, "Too many labels wait to be learned", "Wait as Retry-After says."),

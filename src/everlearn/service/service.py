@@ -93,6 +93,7 @@ class Service:
         self._unpublished: set[str] = set()  # tenants whose newest labels are to be published in a moment
         self._fingerprints: dict[str, tuple[int, str]] = {}  # of newest states
         self._of_versions: dict[tuple[str, int], str] = {}
+        self._about: dict[str, dict[str, Any]] = {}
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -138,6 +139,23 @@ class Service:
         if name not in tenants:
             raise Problem("tenant-unknown", f"there is no tenant {name!r}")
         return name
+
+    async def about(self, tenant: str) -> dict[str, Any]:
+        """What stays the same of a tenant: its ``task``, and when it was ``created`` (ISO 8601)."""
+        if tenant not in self._about:
+            await self._learn_about([tenant])
+        if tenant not in self._about:
+            raise Problem("tenant-unknown", f"there is no tenant {tenant!r}")
+        return self._about[tenant]
+
+    async def about_all(self) -> dict[str, dict[str, Any]]:
+        """The same of all tenants, by name."""
+        await self._learn_about([name for name in self.learner.tenants if name not in self._about])
+        return {name: self._about[name] for name in sorted(self.learner.tenants) if name in self._about}
+
+    async def _learn_about(self, tenants: Sequence[str]) -> None:
+        if tenants:
+            self._about |= (await self.workers.tell("about", tenants=list(tenants)))["about"]
 
     # Predicting
 
@@ -287,6 +305,7 @@ class Service:
         """Remove a tenant with all that it learned."""
         await self.learner.ask("remove", name)
         self.learner.tenants.discard(name)
+        self._about.pop(name, None)
         await self.workers.drop(name)
         await self.remembered.forget_tenant(name)
         self.events.tell("tenant-removed", name)

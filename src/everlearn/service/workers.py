@@ -171,6 +171,8 @@ class Workers:
 
     async def drop(self, tenant: str) -> None:
         """Let no process use any more what a tenant has published before."""
+        if not self._tasks:  # none has started
+            return
         await asyncio.gather(*(self._drop(child, tenant) for child in self._children))
 
     async def close(self) -> None:

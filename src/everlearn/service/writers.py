@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -72,7 +72,7 @@ class Writer:
         settings: Mapping[str, Any],
         *,
         chat: bool,
-    ) -> AsyncIterator[str | Written]:
+    ) -> AsyncGenerator[str | Written]:
         """Let a text be written: its pieces, then its end. Where nobody reads on, it is not written on.
 
         Args:
