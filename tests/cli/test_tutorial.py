@@ -1,11 +1,14 @@
-"""docs/tutorial.md and the walk of docs/sharing.md, run from top to bottom."""
+"""docs/tutorial.md and the walks of docs/sharing.md and docs/service.md, run from top to bottom."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,8 +26,24 @@ def pattern_of(line: str) -> str:
     return ".*".join(re.escape(part) for part in line.split("…"))
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "sharing.md"])
-def test_every_command_of_a_page_does_what_it_says(tmp_path: Path, page: str) -> None:
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def stop_service(pid_file: Path) -> None:
+    """End a service that a walk has left behind where it failed."""
+    if pid_file.exists():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid_file.read_text(encoding="ascii")), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "sharing.md", "service.md"])
+def test_every_command_of_a_page_does_what_it_says(
+    tmp_path: Path, page: str, request: pytest.FixtureRequest
+) -> None:
     program = tmp_path / "bin"
     program.mkdir()
     for name, module in (("everlearn", " -m everlearn"), ("python", "")):
@@ -39,8 +58,13 @@ def test_every_command_of_a_page_does_what_it_says(tmp_path: Path, page: str) ->
         "PYTHONPATH": os.pathsep.join(sys.path),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
-    printed = ""
-    for language, content in blocks((DOCS / page).read_text(encoding="utf-8")):
+    printed, text = "", (DOCS / page).read_text(encoding="utf-8")
+    if page == "service.md":
+        request.addfinalizer(lambda: stop_service(folder / "serve.pid"))
+        port = str(free_port())
+        environment["EVERLEARN_SERVICE_PORT"] = port
+        text = text.replace("8600", port)
+    for language, content in blocks(text):
         if language in ("mermaid", "python", "shell"):  # shown, not run
             continue
         if language == "sh":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +49,15 @@ def demo(
     _print_forgetting(console, outcome)
     _print_predictions(console, outcome)
     console.print(f"\n[bold]Report[/]  {escape(str(outcome.run.folder / 'report.html'))}")
+    console.print(
+        f"[bold]Serve it[/]  {escape(_program())} serve {escape(shlex.quote(str(outcome.run.folder)))}"
+        "  and open http://127.0.0.1:8600: predict, correct, forget, and watch it learn"
+    )
+
+
+def _program() -> str:
+    """What runs this program again: its name where the shell finds it, else its path."""
+    return "everlearn" if shutil.which("everlearn") else shlex.quote(sys.argv[0])
 
 
 def _print_weeks(console: Console, weeks: list[Week]) -> None:

@@ -111,7 +111,7 @@ def run_demo(
         stream=str(support_desk_stream()),
         out=out,
         test=str(support_desk_test()),
-        settings={"stream.batch_size": _BATCH_SIZE},
+        settings={"stream.batch_size": _BATCH_SIZE, "run.keep_text": True},
     )
     run = learn_stream(request, listener=listener, stop=stop, observers=(diary,))
     if run.interrupted:
