@@ -15,6 +15,7 @@ from tests.learning_closed_form.synthetic_codes import DENSE_SIZE, make_examples
 from everlearn.learning import ClosedFormConfig, ClosedFormLearner
 from everlearn.learning.closed_form.live import schedule
 from everlearn.learning.closed_form.remade import ROOM_BYTES, Spare
+from everlearn.learning.closed_form.solver import Solver
 from everlearn.types import Example
 
 # Few examples are up to 64 here, and 50 rows are many.
@@ -51,6 +52,30 @@ def test_one_example_of_a_new_label_is_enough() -> None:
             new = replace(other[0], id=f"new{start}", target=f"new{start}")
             learner.learn([new])
             assert learner.predict([new])[0].label == f"new{start}"
+
+
+def test_what_was_settled_goes_on_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing large is made for the next example, where the learner was made ready for it."""
+    stream = make_examples(220, noise=1.0)
+    learner, unready = new_learner(), new_learner()
+    for one in (learner, unready):
+        one.learn(stream[:200])
+        one.settle()
+    learner.make_ready()
+    np.testing.assert_array_equal(probabilities(learner, stream[-5:]), probabilities(unready, stream[-5:]))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a base was made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solver, "live", refuse)
+        patch.setattr(Solver, "live_before", refuse)
+        learner.learn(stream[200:203])
+        learner.correct(stream[:2], [one.with_target("c1") for one in stream[:2]])
+        found = probabilities(learner, stream[-5:])
+    unready.learn(stream[200:203])
+    unready.correct(stream[:2], [one.with_target("c1") for one in stream[:2]])
+    np.testing.assert_array_equal(found, probabilities(unready, stream[-5:]))
 
 
 @pytest.mark.parametrize("num", [20, 150])
@@ -115,9 +140,10 @@ Steps = list[tuple[str, int]]
     restarts=st.sets(st.integers(0, 13)),
     snapshots=st.sets(st.integers(0, 13)),
     crowds=st.sets(st.integers(0, 13)),
+    prepared=st.sets(st.integers(0, 13)),
 )
 def test_restarts_snapshots_and_other_learners_change_nothing(
-    steps: Steps, restarts: set[int], snapshots: set[int], crowds: set[int]
+    steps: Steps, restarts: set[int], snapshots: set[int], crowds: set[int], prepared: set[int]
 ) -> None:
     """To the bit, through few examples, many, corrections and deletions."""
     straight, disturbed = new_learner(), new_learner()
@@ -131,6 +157,8 @@ def test_restarts_snapshots_and_other_learners_change_nothing(
             disturbed.snapshot().predict(stream[-3:])
         if number in restarts:
             disturbed = restarted(disturbed)
+        if number in prepared:
+            disturbed.make_ready()
         if kind == "learn":
             new = stream[at : at + num]
             at += num

@@ -117,6 +117,9 @@ class RunLearner(ABC):
     def refresh(self) -> None:
         """Do now what the next prediction would have to do first."""
 
+    def make_ready(self) -> None:
+        """Do now what the next example would have to wait for; changes nothing of what is learned."""
+
     def solve(self) -> None:
         """Let predictions use everything that the state holds; changes nothing of what was learned."""
 

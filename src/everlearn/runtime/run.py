@@ -253,6 +253,11 @@ class Run:
         """Learn what waits (for its turn, or for more), and let predictions use everything; journaled."""
         return self._change(lambda session: _after(session, session.settle_all))
 
+    def make_ready(self) -> None:
+        """Do now what the next example would have to wait for (seconds, where much was learned)."""
+        with self._turn() as session:
+            session.live.learner.make_ready()
+
     def boundary(self, name: str) -> StepOutcome:
         """Say that a part of the stream has ended: continual-learning methods consolidate; journaled."""
         return self._change(lambda session: _after(session, lambda: session.mark_boundary(name)))

@@ -161,6 +161,10 @@ class ClosedFormLearner(RunLearner):
         """Let the next prediction use everything that was learned; ``predict`` does so itself."""
         self._serving.refresh()
 
+    def make_ready(self) -> None:
+        """See RunLearner: a solution of many examples is settled in a form that nothing can be added to."""
+        self._serving.prepare()
+
     def frozen(self) -> ClosedFormPredictor | SetPredictor:
         """The predictor as it is now; it stays so while the learner goes on, whose sums it does not hold."""
         return self._frozen(self._serving.current)

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 
 from everlearn.errors import EverlearnError
+from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
 from everlearn.process_memory import give_large_blocks_back
 from everlearn.runtime.serving.desk import Desk
@@ -42,6 +43,7 @@ def _main() -> None:
             answers.write(frame)
             answers.flush()
 
+    prepare_logs_as_told(os.environ)
     give_large_blocks_back()
     use_threads(int(os.environ["EVERLEARN_LEARNER_THREADS"]))
     try:
@@ -51,6 +53,7 @@ def _main() -> None:
         return
     try:
         tell({"ready": True, "tenants": place.tenants(), "is_hub": place.is_hub})
+        place.make_ready()
         desk = Desk(place, tell, float(sys.argv[2]))
         while (message := read_message(sys.stdin.buffer)) is not None:
             desk.take(message)

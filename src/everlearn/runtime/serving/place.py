@@ -59,6 +59,9 @@ class Place(ABC):
             UnknownVersionError: There is no such version, or its state is gone.
         """
 
+    def make_ready(self) -> None:
+        """Do now what the first label would have to wait for."""
+
     @abstractmethod
     def save(self) -> None:
         """Write checkpoints of what is open."""
@@ -104,6 +107,10 @@ class RunPlace(Place):
         """See Place."""
         with self.run(tenant) as run:
             return run.learn(batch)
+
+    def make_ready(self) -> None:
+        """See Place."""
+        self._run.make_ready()
 
     def predictor(self, tenant: str, version: int | None) -> Served | None:
         """See Place."""

@@ -81,6 +81,7 @@ class Serving:
             None  # where it is settled
         )
         self._live: _Live | None = None  # where it is not
+        self._prepared: Kept[LiveRidge[Any]] | None = None  # where it is: what goes on from there
         self._ahead: LiveRidge[Any] | None = None  # what the next solve will come to, where it was asked for
         self._settings_ahead: AnySettings | None = None  # of few: what it will come to
         self._rows = AddedRows()
@@ -102,13 +103,25 @@ class Serving:
 
     def note(self, batch: Batch) -> None:
         """Something was learned or taken out: the predictor is to get it before the next prediction."""
-        self._solution = self._ahead = self._settings_ahead = None
+        self._live = self._going_on()
+        self._solution = self._ahead = self._settings_ahead = self._prepared = None
         if self._live is not None:
             self._rows.pending.append(batch)
 
+    def prepare(self) -> None:
+        """Make now what the next example needs, where it is settled; nothing else changes."""
+        if isinstance(self._solution, Kept) and self._prepared is None:
+            self._prepared = Kept(self._solver.live(DueSolve(keep=self._schedule.settings)))
+
+    def _going_on(self) -> _Live | None:
+        """What is added to: the live predictor; where it is settled, one of what the solution is of."""
+        if not isinstance(self._solution, Kept):
+            return self._live
+        return self._prepared or Remade(self._as_it_was, lambda live: live.num_bytes)
+
     def before_correction(self) -> Served:
         """What there is now, for ``go_on``."""
-        return Served(self._live, self._rows, self._schedule)
+        return Served(self._going_on(), self._rows, self._schedule)
 
     def go_on(self, before: Served, taken_out: Batch | None) -> None:
         """After something was forgotten that is no secret: as before, but for what was taken out.
@@ -128,7 +141,7 @@ class Serving:
         if self.is_settled:
             return
         self._live = self._ahead = self._settings_ahead = None  # their memory is needed
-        self._rows = AddedRows()
+        self._rows = AddedRows(len(self._statistics.labels), self._statistics.is_few)
         if self._solver.is_remade:
             again = self._solver.settled_again()
             self._note_solve(DueSolve(), again)
@@ -223,6 +236,7 @@ class Serving:
         # In an earlier format a solution might be behind what was learned since.
         if solution is not None and data.get("is_settled", True):
             self._solution = Kept(solution)
+            self._rows = AddedRows(len(self._statistics.labels), self._statistics.is_few)
         elif solution is None and data.get("is_settled", False):
             if not self._solver.is_remade or self._schedule.settings is None:
                 raise ValueError("there is neither a solution nor what it is made of")
@@ -251,6 +265,8 @@ class Serving:
         """Add what is pending to the live predictor; False: it cannot go on."""
         assert self._live is not None
         rows, live = self._rows, self._live.get()
+        if not rows.is_few:
+            self._live = Kept(live)  # to make it again takes long
         while rows.pending:
             if not self._add(live, rows.pending[0]):
                 return False
