@@ -17,6 +17,7 @@ from everlearn.service.access import RateLimit
 from everlearn.service.gate import Gate
 from everlearn.service.jobs import Jobs
 from everlearn.service.problems import Problem, ProblemDocument
+from everlearn.service.logs import RequestLog
 from everlearn.service.responses import problem_response
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.routes import jobs as job_routes
@@ -80,6 +81,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Gate, service=service)
     return app
 
+    app.add_middleware(RequestLog, service=service)
 
 async def _problem(_: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, Problem)

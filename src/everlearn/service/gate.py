@@ -18,9 +18,9 @@ from everlearn.service.service import Service
 
 __all__ = ["Gate"]
 
-_SECONDS_FOR_BODY = 30.0
 _FILES = ("POST", "/v1/jobs")
 """What files are uploaded to: written as they come, they may be larger than what is kept in memory."""
+_UNREAD = frozenset({408, 413, 415})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -50,16 +50,19 @@ class Gate:
         most = (config.max_upload_mb if is_file else config.max_body_mb) * 1e6
         headers = dict(scope["headers"])
         started, status, num_bytes, is_read = time.perf_counter(), 0, 0, False
+        ends = asyncio.get_running_loop().time() + config.request_seconds
 
         async def receive_bounded() -> Message:
-            nonlocal num_bytes, is_read
+            nonlocal num_bytes, is_read, ends
             if is_read:
                 return await receive()  # whether the caller is still there
             try:
-                async with asyncio.timeout(_SECONDS_FOR_BODY):
+                async with asyncio.timeout_at(ends):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"it was not there after {_SECONDS_FOR_BODY:g} s") from None
+                raise HTTPException(408, f"it was not there after {config.request_seconds:g} s") from None
+            if is_file:  # however long it is, it has to come on
+                ends = asyncio.get_running_loop().time() + config.request_seconds
             num_bytes += len(message.get("body", b""))
             if num_bytes > most:
                 raise HTTPException(413, f"a body may have {most / 1e6:g} MB")
@@ -70,7 +73,9 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS]
+                # Whoever is refused before the body is there may send on for ever.
+                more = _HEADERS if status not in _UNREAD else [*_HEADERS, (b"connection", b"close")]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         try:

@@ -32,6 +32,8 @@ KINDS: Mapping[str, Kind] = {
     "body-invalid": Kind(400, "The body cannot be read", "Send JSON in UTF-8 with its Content-Type."),
     "body-too-large": Kind(413, "The body is too large", "Send less at once, or upload a file."),
     "body-too-slow": Kind(408, "The body did not come in time", "Send it at once, or upload a file."),
+    "head-too-large": Kind(431, "The head of the request is too large", "Send fewer and shorter headers."),
+    "head-too-slow": Kind(408, "The head of the request did not come in time", "Send it at once."),
     "body-encoded": Kind(415, "The body is compressed", "Send it as it is, without Content-Encoding."),
     "body-type": Kind(415, "The body is of another kind", "Send what /docs says, with its Content-Type."),
     "text-too-long": Kind(422, "A text is too long", "Shorten it, or raise max_text_chars."),

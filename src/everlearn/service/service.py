@@ -24,6 +24,7 @@ from everlearn.service.learner import Learner
 from everlearn.service.metrics import Metrics
 from everlearn.service.problems import Problem
 from everlearn.service.remembered import Remembered, RememberedPredictions
+from everlearn.service.telemetry import spans_as_told
 from everlearn.service.workers import Answered, Workers
 from everlearn.service.writers import Writer
 from everlearn.settings.service import ServiceConfig
@@ -57,6 +58,7 @@ class Service:
         self.folder = service_folder(place)
         self.keys = Keys(self.folder)
         self.metrics = Metrics()
+        self.spans = spans_as_told()
         self.events = Events()
         processors = usable_processors()
         self.workers = Workers(
@@ -109,6 +111,14 @@ class Service:
             await self.stop()
             raise
         self.remembered.start()
+
+    def configure(self, config: ServiceConfig) -> None:
+        """Go by other limits from now on; what processes were started with stays."""
+        self.config = config
+        self.workers.max_batch, self.workers.max_waiting = config.max_batch, config.max_waiting_texts
+        self.learner.max_waiting = config.max_waiting_labels
+        self.remembered.keep_days = config.keep_predictions_days
+        self.remembered.most = config.max_kept_predictions
 
     def begin_to_stop(self) -> None:
         """Take nothing new any more, and let listeners go."""
@@ -252,7 +262,8 @@ class Service:
         """
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
-        told = await self.learner.learn(tenant, examples, AUTHOR.get())
+        with self.spans.span("learn", {"everlearn.tenant": tenant, "everlearn.examples": len(examples)}):
+            told = await self.learner.learn(tenant, examples, AUTHOR.get())
         for one in told["results"]:
             self.metrics.learned.labels(tenant, one["status"]).inc()
         await self._changed(tenant, told)
@@ -385,6 +396,7 @@ class Service:
     def _note_batch(self, num_texts: int, seconds: float) -> None:
         self.metrics.batch_texts.observe(num_texts)
         self.metrics.batch_seconds.observe(seconds)
+        self.spans.ended("batch", seconds, {"everlearn.texts": num_texts})
 
     def _note_lost(self, kind: str) -> None:
         if self.is_stopping:

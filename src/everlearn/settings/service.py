@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from everlearn.errors import ConfigError, ConfigFileError
+from everlearn.log_lines import LogFormat
 from everlearn.settings.section import problems_of
 
 __all__ = ["ServiceConfig"]
@@ -58,6 +59,8 @@ class ServiceConfig(BaseModel):
     """Longest text, in characters."""
     max_upload_mb: float = Field(1_000.0, gt=0)
     """Largest file that is uploaded to be learned, in 10⁶ bytes."""
+    request_seconds: float = Field(30.0, gt=0, le=3_600)
+    """Time for a request to arrive, head or body (of a file: each piece); slower ones are refused (408)."""
     requests_per_minute: float | None = Field(None, gt=0)
     """Requests of one key (or address) a minute; more are refused (429). Default: no bound."""
 
@@ -65,6 +68,10 @@ class ServiceConfig(BaseModel):
     """How long texts and answers are kept so that feedback can name them; 0: not at all."""
     max_kept_predictions: int = Field(1_000_000, ge=1)
     """Most of them; the oldest go first."""
+    log_format: LogFormat = "text"
+    """Lines of the log: text, or json."""
+    access_log: bool = False
+    """Write a line for each request."""
     log_texts: bool = False
     """Write texts to the log, too (for finding errors; never by default)."""
 

@@ -9,6 +9,7 @@ import typer
 
 from everlearn.cli.examples import examples
 from everlearn.cli.failures import print_note
+from everlearn.errors import ConfigError
 
 __all__ = ["serve"]
 
@@ -42,21 +43,50 @@ def serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Settings of the service, as YAML. Default: none.", show_default=False
+            metavar="FILE",
+            help="Settings of the service, as YAML; read again at SIGHUP. Default: none.",
+            show_default=False,
         ),
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Read them again, too, when the file changes.")
+    ] = False,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND", help="Lines of the log: text or json. Default: text.", show_default=False
+        ),
+    ] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="Log a line for each request; never a text or a key.")
+    ] = False,
 ) -> None:
     """Serve a run or a hub over HTTP.
 
     It predicts, takes labels, corrections and deletions, and goes on learning.
     What was accepted is journaled before it is answered. Ctrl-C stops it: what is under way is finished.
-    Other settings are given in a file, or in the environment (EVERLEARN_SERVICE_MAX_BATCH, say).
+    Other settings are given in a file, or in the environment (EVERLEARN_SERVICE_MAX_BATCH, say). Limits of
+    the file can be changed while it runs; of others it is told that they need a restart.
     """
     from everlearn.service.server import serve as serve_place
     from everlearn.settings.service import ServiceConfig
 
-    given = {"host": host, "port": port, "workers": workers, "memory_budget_mb": memory_budget}
+    given = {
+        "host": host,
+        "port": port,
+        "workers": workers,
+        "memory_budget_mb": memory_budget,
+        "log_format": log_format,
+        "access_log": access_log or None,
+    }
+    if reload and config is None:
+        raise ConfigError("--reload looks at the file of settings: give --config, too")
     settings = ServiceConfig.given(given, file=config)
     serve_place(
-        place, settings, on_ready=lambda url: print_note(f"Serving {place} on {url} (API: {url}/docs)")
+        place,
+        settings,
+        on_ready=lambda url: print_note(f"Serving {place} on {url} (API: {url}/docs)"),
+        options=given,
+        file=config,
+        watches_file=reload,
     )

@@ -25,6 +25,7 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1
 import torch
 
 from everlearn.errors import EverlearnError
+from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
 from everlearn.process_memory import give_large_blocks_back
 from everlearn.runtime.serving.embedding import encoder_told, num_tokens, vectors_told
@@ -66,6 +67,7 @@ def _main() -> None:
         answers.write(frame_of(message))
         answers.flush()
 
+    prepare_logs_as_told(os.environ)
     torch.set_num_threads(1)
     give_large_blocks_back()
     budget = int(sys.argv[2]) if len(sys.argv) > 2 else None

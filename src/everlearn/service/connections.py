@@ -1,0 +1,92 @@
+"""Connections with bounds: a head that is endless, or comes byte by byte, takes nobody's memory or place."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from everlearn.service.problems import Problem
+from everlearn.service.responses import problem_response
+
+__all__ = ["BoundedConnection", "bounded"]
+
+_MOST_HEAD_BYTES = 64 << 10
+_SECONDS_TO_READ_ANSWER = 1.0
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """A connection of HTTP/1.1 whose requests' heads are bounded, in bytes and in time.
+
+    Attributes:
+        seconds: For a head to arrive, from the first byte on; and for the first byte of a new connection.
+    """
+
+    seconds = 30.0
+    _timer: TimerHandle | None = None
+    _head_bytes = 0
+    _is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.seconds, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._unset_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self._is_refused:
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._timer is not None and self._head_bytes > _MOST_HEAD_BYTES:
+            self._refuse(Problem("head-too-large", f"a head may have {_MOST_HEAD_BYTES:,} bytes"))
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self._too_slow)
+
+    def on_headers_complete(self) -> None:
+        """A head is there."""
+        self._unset_timer()
+        super().on_headers_complete()
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self._head_bytes:
+            self._refuse(Problem("head-too-slow", f"it was not there after {self.seconds:g} s"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Say what is wrong, unless an answer is under way, and hang up."""
+        self._unset_timer()
+        if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
+            answer = problem_response(problem)
+            head = [f"HTTP/1.1 {problem.kind.status} {problem.kind.title}".encode("ascii", "replace")]
+            head += [name + b": " + value for name, value in answer.raw_headers]
+            self.transport.write(b"\r\n".join([*head, b"connection: close", b"", bytes(answer.body)]))
+            # Hung up on at once, a sender would lose the answer with what it has sent meanwhile.
+            self._is_refused = True
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(_SECONDS_TO_READ_ANSWER, self.transport.close)
+            return
+        self.transport.close()
+
+    def _unset_timer(self) -> None:
+        self._head_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def bounded(seconds: float) -> type[BoundedConnection]:
+    """Connections whose heads may take so long."""
+    return type("BoundedConnection", (BoundedConnection,), {"seconds": seconds})
