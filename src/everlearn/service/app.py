@@ -14,10 +14,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from everlearn.service.access import RateLimit
+from everlearn.service.description import describe_problems
 from everlearn.service.gate import Gate
 from everlearn.service.jobs import Jobs
-from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.logs import RequestLog
+from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.responses import problem_response
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.routes import jobs as job_routes
@@ -78,10 +79,11 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
+    describe_problems(app)
     app.add_middleware(Gate, service=service)
+    app.add_middleware(RequestLog, service=service)
     return app
 
-    app.add_middleware(RequestLog, service=service)
 
 async def _problem(_: Request, problem: Exception) -> JSONResponse:
     assert isinstance(problem, Problem)
