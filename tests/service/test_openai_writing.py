@@ -1,4 +1,4 @@
-"""The OpenAI client asks services of a language model and of an encoder-decoder, which write."""
+"""Clients of OpenAI and Hugging Face let a language model and an encoder-decoder write."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from huggingface_hub import InferenceClient
 from tests.learning_seq2seq.pairs_of_words import word_pairs
 from tests.runtime.text_runs import (
     corpus,
@@ -151,6 +152,19 @@ def test_no_vectors_are_made_by_a_model_that_writes(novel: Running, writer: open
     assert answer.json()["error"]["code"] == "run-refuses"
 
 
+def test_hugging_face_client_gets_the_same(novel: Running) -> None:
+    client = InferenceClient(model=novel.url, token="none")
+    text = client.text_generation(PROMPT, max_new_tokens=8)
+    assert text == written(novel, PROMPT, max_new_tokens=8)
+    whole = client.text_generation(PROMPT, max_new_tokens=8, return_full_text=True)
+    assert whole == f"{PROMPT}{text}"
+
+
+def test_it_has_no_labels(novel: Running) -> None:
+    for answer in (novel.client.post("/predict", json={"inputs": "a"}), novel.client.get("/info")):
+        assert (answer.status_code, answer.json()["code"]) == (409, "no-answers")
+
+
 def test_who_goes_away_leaves_no_place_taken(writer: openai.OpenAI) -> None:
     for _ in range(70):  # more than may wait
         with writer.completions.create(
@@ -190,3 +204,5 @@ def test_a_translation_is_written(tmp_path: Path) -> None:
         assert said.choices[0].message.content == written(service, source)
         again = client.completions.create(model="words", prompt=source, max_tokens=128, stream=True)
         assert "".join(one.choices[0].text for one in again) == said.choices[0].message.content
+        told = InferenceClient(model=service.url, token="none").translation(source)
+        assert told.translation_text == said.choices[0].message.content

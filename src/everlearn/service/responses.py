@@ -1,26 +1,46 @@
-"""A problem as an answer over HTTP."""
+"""Problems as answers over HTTP."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
 
 from everlearn.service.problems import Problem
 
-__all__ = ["problem_response"]
+__all__ = ["problem_headers", "problem_response", "validation_problem"]
 
 
 def problem_response(problem: Problem) -> JSONResponse:
     """The answer that tells of a problem."""
+    return JSONResponse(
+        problem.document().model_dump(),
+        problem.kind.status,
+        headers=problem_headers(problem),
+        media_type="application/problem+json",
+    )
+
+
+def problem_headers(problem: Problem) -> dict[str, str]:
+    """The headers of the answer that tells of a problem, whatever its shape."""
     headers = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     if problem.kind.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(
-        problem.document().model_dump(),
-        problem.kind.status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    return headers
+
+
+def validation_problem(error: RequestValidationError) -> Problem:
+    """What is wrong with a request that is not as it should be."""
+    errors = error.errors()
+    if any(one["type"] == "json_invalid" for one in errors):
+        return Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "it is not JSON")))
+    told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
+    return Problem("request-invalid", told)
+
+
+def _place(parts: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in parts[1:]) or str(parts[0])

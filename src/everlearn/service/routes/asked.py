@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,10 +19,12 @@ from everlearn.service.service import Service
 __all__ = [
     "ALL_LABELS",
     "BY_PATH",
+    "WRITING",
     "Said",
     "TenantAsked",
     "labels_of",
     "model_asked",
+    "numbers_of",
     "predicted",
     "task_asked",
     "tokens_in",
@@ -29,7 +34,8 @@ __all__ = [
 ALL_LABELS = 1_000_000
 """As many labels are asked for where a protocol tells of all."""
 
-_WRITING = ("lm", "seq2seq")
+WRITING = ("lm", "seq2seq")
+"""Tasks of runs whose models write."""
 
 BY_PATH = "/tenants/{of_tenant}"
 """Before the paths of protocols that do not speak of tenants: ``/tenants/desk/predict``, say."""
@@ -95,7 +101,7 @@ async def predicted(
         Problem: Something is wrong with a text, the tenant has no classifier, or has learned nothing.
     """
     checked_texts(texts, service.config)
-    if await task_asked(service, tenant) in _WRITING:
+    if await task_asked(service, tenant) in WRITING:
         raise Problem("no-answers", f"the run of {tenant!r} writes texts; it has no labels")
     said, bears = await service.predict(tenant, texts, top, version)
     if any(one.get("label") is None and one.get("labels") is None for one in said):
@@ -138,3 +144,11 @@ async def vectors_of(
         vectors += told["vectors"]
         num_tokens += sum(told["tokens"])
     return vectors, num_tokens
+
+
+def numbers_of(vector: str) -> list[float]:
+    """The numbers of a vector that came as base64."""
+    numbers = array("f", base64.b64decode(vector))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tolist()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
-import sys
 import time
-from array import array
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -17,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from everlearn.service.access import Predictor, TheService
 from everlearn.service.problems import Problem
-from everlearn.service.routes.asked import model_asked, vectors_of
+from everlearn.service.routes.asked import model_asked, numbers_of, vectors_of
 from everlearn.service.routes.openai_answers import (
     Answer,
     Answering,
@@ -90,13 +87,13 @@ async def embeddings(asked: EmbeddingRequest, caller: Predictor, service: TheSer
     if version is not None:
         raise Problem("not-honoured", "vectors are by the encoder of now: name the tenant without a version")
     found, num_tokens = await vectors_of(service, tenant, texts_of(asked.input))
-    size = len(_numbers(found[0]))
+    size = len(numbers_of(found[0]))
     if asked.dimensions not in (None, size):
         raise Problem("not-honoured", f"dimensions: vectors of {tenant!r} have {size}")
     as_numbers = asked.encoding_format == "float"
     return Embeddings(
         data=[
-            Embedding(index=place, embedding=_numbers(one) if as_numbers else one)
+            Embedding(index=place, embedding=numbers_of(one) if as_numbers else one)
             for place, one in enumerate(found)
         ],
         model=asked.model,
@@ -206,11 +203,3 @@ def _reason(end: Answer) -> Literal["stop", "length"]:
 
 def _seconds(time_text: str) -> int:
     return int(datetime.fromisoformat(time_text).timestamp())
-
-
-def _numbers(vector: str) -> list[float]:
-    """The numbers of a vector that came as base64."""
-    numbers = array("f", base64.b64decode(vector))
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tolist()

@@ -11,7 +11,7 @@ from typing import Any
 
 from everlearn.label_set import written_set
 from everlearn.service.problems import Problem
-from everlearn.service.routes.asked import ALL_LABELS, labels_of, predicted, task_asked, tokens_in
+from everlearn.service.routes.asked import ALL_LABELS, WRITING, labels_of, predicted, task_asked, tokens_in
 from everlearn.service.schemas_openai import ChatRequest, CompletionRequest, Message, WritingRequest
 from everlearn.service.service import Service
 from everlearn.service.writers import Written
@@ -79,7 +79,7 @@ async def answers(
         Problem: Something that is asked for cannot be done, or is wrong.
     """
     _refuse_what_nobody_does(asked)
-    if await task_asked(service, tenant) not in ("lm", "seq2seq"):
+    if await task_asked(service, tenant) not in WRITING:
         return await _labels(service, tenant, version, prompts, with_others=asks_logprobs(asked))
     _refuse_what_only_classifiers_do(asked)
     is_translation = await task_asked(service, tenant) == "seq2seq"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from everlearn.service.problems import Problem
+from everlearn.service.responses import problem_headers, validation_problem
 from everlearn.service.schemas_openai import ErrorDetail, ErrorDocument
 
 __all__ = ["OpenAIRoute", "error_document"]
@@ -42,7 +42,7 @@ class OpenAIRoute(APIRoute):
             except Problem as problem:
                 return _response(problem)
             except RequestValidationError as error:
-                return _response(_problem_in(error))
+                return _response(validation_problem(error))
             except HTTPException as error:
                 return _response(Problem(_CODES_OF_HTTP.get(error.status_code, "unexpected"), error.detail))
 
@@ -68,19 +68,6 @@ def _status(problem: Problem) -> int:
 
 
 def _response(problem: Problem) -> JSONResponse:
-    headers = {}
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
-    if problem.kind.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_document(problem).model_dump(), _status(problem), headers=headers)
-
-
-def _problem_in(error: RequestValidationError) -> Problem:
-    errors = error.errors()
-    if any(one["type"] == "json_invalid" for one in errors):
-        return Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "it is not JSON")))
-    told = "; ".join(
-        f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in errors[:5]
+    return JSONResponse(
+        error_document(problem).model_dump(), _status(problem), headers=problem_headers(problem)
     )
-    return Problem("request-invalid", told)
