@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 __all__ = ["describe_problems"]
 
-_PROBLEM = "ProblemDocument"
+_PROBLEMS = ("ProblemDocument", "InferenceProblem")
 
 
 def describe_problems(app: FastAPI) -> None:
@@ -35,4 +35,4 @@ def _rename(content: dict[str, Any]) -> None:
 
 
 def _is_problem(schema: dict[str, Any]) -> bool:
-    return str(schema.get("$ref", "")).endswith(_PROBLEM)
+    return str(schema.get("$ref", "")).endswith(_PROBLEMS)
