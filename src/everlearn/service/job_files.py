@@ -122,11 +122,13 @@ class Lines:
     """Some lines of a file.
 
     Attributes:
-        texts: Their bytes, without ends; None: a line that is too long.
-        position: Bytes of the file up to the end of the last one.
+        texts: Numbers of those that are not blank, from 1, and their bytes without ends; None: too long.
+        last: Number of the last one; blank ones count.
+        position: Bytes of the file up to its end.
     """
 
-    texts: list[bytes | None]
+    texts: list[tuple[int, bytes | None]]
+    last: int
     position: int
 
 
@@ -136,23 +138,29 @@ def read_lines(folder: Path, record: JobRecord, *, most: int, most_bytes: int, l
     Args:
         folder: Of the jobs.
         record: The job's.
-        most: How many lines, at most.
+        most: How many lines that are not blank, at most.
         most_bytes: How many bytes, if there is more than one line.
         longest: Bytes of the longest line that is taken.
     """
-    texts: list[bytes | None] = []
+    texts: list[tuple[int, bytes | None]] = []
+    number, position = record.taken, record.position
     with (folder / f"{record.id}.ndjson").open("rb") as file:
         file.seek(record.position)
-        while len(texts) < most and file.tell() - record.position < most_bytes:
+        while len(texts) < most and position - record.position < most_bytes:
             line = file.readline(longest + 1)
             if not line:
                 break
+            number, position = number + 1, position + len(line)
             is_whole = line.endswith(b"\n") or len(line) <= longest
-            texts.append(line.rstrip(b"\r\n") if is_whole else None)
+            if not is_whole:
+                texts.append((number, None))
+            elif text := line.strip():
+                texts.append((number, text))
             while not is_whole:
                 rest = file.readline(longest)
+                position += len(rest)
                 is_whole = rest.endswith(b"\n") or not rest
-        return Lines(texts, file.tell())
+    return Lines(texts, number, position)
 
 
 def write_record(folder: Path, record: JobRecord) -> None:

@@ -132,6 +132,7 @@ class Jobs:
             return record
         self._to_stop.setdefault(id_, asyncio.Event()).set()
         if record.state == "waiting":
+            self._records[id_] = replace(record, state="stopped")  # nobody begins on it
             await self._end(record, "stopped")
         while not self._records[id_].is_over and record.tenant in self._working:
             await asyncio.wait([self._working[record.tenant]], timeout=0.05)
@@ -221,18 +222,17 @@ class Jobs:
             most_bytes=_BYTES_AT_ONCE,
             longest=int(config.max_body_mb * 1e6),
         )
-        if not lines.texts:
+        if lines.last == record.taken:
             raise Problem("state-damaged", f"its file ends after {record.taken:,} of {record.lines:,} lines")
         given: list[_Line] = []
         rejected: list[tuple[int, str]] = []
-        for number, text in enumerate(lines.texts, start=record.taken + 1):
-            if text is None:
-                rejected.append((number, f"it is longer than {config.max_body_mb:g} MB"))
-            elif text.strip():
-                try:
-                    given.append((number, example_of_line(text, f"{record.id}-{number}", config)))
-                except UnusableLine as error:
-                    rejected.append((number, str(error)))
+        for number, text in lines.texts:
+            try:
+                if text is None:
+                    raise UnusableLine(f"it is longer than {config.max_body_mb:g} MB")
+                given.append((number, example_of_line(text, f"{record.id}-{number}", config)))
+            except UnusableLine as error:
+                rejected.append((number, str(error)))
         statuses = Counter(record.statuses)
         for batch in _without_id_twice(given):
             examples = [example for _, example in batch]
@@ -245,7 +245,7 @@ class Jobs:
         rejected.sort()
         return replace(
             record,
-            taken=record.taken + len(lines.texts),
+            taken=lines.last,
             position=lines.position,
             statuses=dict(statuses),
             num_rejected=record.num_rejected + len(rejected),
@@ -291,15 +291,19 @@ class Jobs:
 
     async def _end(self, record: JobRecord, state: Any, error: str | None = None) -> None:
         record = replace(record, state=state, error=error)
-        await self._keep(record)
+        await self._write(record)
         with suppress(OSError):  # a file that stays is removed at the next start
             await asyncio.to_thread(remove_file, self._folder, record.id)
+        self._records[record.id] = record
         self._to_stop.pop(record.id, None)
         self._tell("job-done", record)
 
     async def _keep(self, record: JobRecord) -> None:
         """Remember how far a job has come."""
         self._records[record.id] = record
+        await self._write(record)
+
+    async def _write(self, record: JobRecord) -> None:
         try:
             await asyncio.to_thread(write_record, self._folder, record)
         except OSError as error:  # after a restart it goes on a little before, which does no harm
