@@ -75,6 +75,12 @@ function readout(svg, width, x, points, textOf) {
   });
 }
 
+function markText({ kind, text }, at, width) {
+  const isLeft = kind === "refused" || at > width - EDGE.right - 24;
+  const y = kind === "refused" ? EDGE.top + 16 : HEIGHT - EDGE.bottom - 5;
+  return s("text", { class: `mark-text ${kind}`, x: at + (isLeft ? -4 : 4), y, "text-anchor": isLeft ? "end" : "start" }, text);
+}
+
 // points: [{x, y, ...}] in the order of x; marks: [{x, text}].
 export function lineChart({ label, points, yRange, xText, yText, textOf, marks = [] }) {
   return drawn((width) => {
@@ -91,7 +97,7 @@ export function lineChart({ label, points, yRange, xText, yText, textOf, marks =
         .filter((one) => one.x >= xRange[0] && one.x <= xRange[1])
         .map((one) => [
           s("line", { class: `mark ${one.kind}`, x1: x(one.x), x2: x(one.x), y1: EDGE.top, y2: floor }),
-          s("text", { class: `mark-text ${one.kind}`, x: x(one.x) - 4, y: one.kind === "refused" ? EDGE.top + 16 : floor - 5, "text-anchor": "end" }, one.text),
+          markText(one, x(one.x), width),
         ]),
       s("path", { class: "area", d: `${path(line)}L${line.at(-1)[0]} ${floor}L${line[0][0]} ${floor}Z` }),
       s("path", { class: "line", d: path(line) }),

@@ -23,8 +23,8 @@ export function deletion(place) {
         if (await forget(body, place, submit)) form.reset();
       },
     },
-    field("Ids", ids, { hint: "One a line." }),
-    field("Or all with the field", name, { hint: "A field's name: customer, say." }),
+    field("Ids, one a line", ids),
+    field("Or all with the field", name),
     field("of the value", value),
     h("div", { class: "row" }, submit),
   );

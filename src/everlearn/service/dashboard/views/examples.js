@@ -33,7 +33,7 @@ export async function show({ query }) {
 }
 
 function filter(query) {
-  const text = (name) => h("input", { type: "text", name, autocomplete: "off", maxlength: 1000, value: query.get(name) ?? "" });
+  const text = (name, placeholder = null) => h("input", { type: "text", name, placeholder, autocomplete: "off", maxlength: 1000, value: query.get(name) ?? "" });
   const role = h("select", { name: "role" }, ROLES.map(([value, title]) => h("option", { value }, title)));
   role.value = query.get("role") ?? "";
   const wrong = h("input", { type: "checkbox", name: "wrong", value: "true", checked: query.get("wrong") === "true" });
@@ -51,7 +51,7 @@ function filter(query) {
     field("Text holds", text("text")),
     field("Label", text("label")),
     field("Predicted", text("predicted")),
-    field("Field", text("field"), { hint: "NAME:VALUE" }),
+    field("Field", text("field", "NAME:VALUE")),
     field("Kind", role),
     h("label", { class: "check" }, wrong, h("span", {}, "Predicted wrong")),
     h("label", { class: "check" }, oldest, h("span", {}, "Oldest first")),

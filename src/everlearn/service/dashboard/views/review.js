@@ -1,11 +1,12 @@
 // The review queue: what a person should look at, each decided by one click.
 
-import { look, tell } from "../api.js";
+import { look, post, tell } from "../api.js";
 import { button, h, link } from "../dom.js";
 import * as format from "../format.js";
 import { asTarget, isSetTarget, labels, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
 import { attempt, done } from "../notices.js";
+import { became } from "./became.js";
 import { KINDS, reviewCounts } from "./attention.js";
 
 const SHOWN = 50;
@@ -88,6 +89,8 @@ function otherLabel(isSet, learn) {
   return h("form", { class: "row", onsubmit: send }, other.element, submit);
 }
 
+const notDone = (title, reason) => Object.assign(new Error(reason), { title, detail: reason });
+
 const rejected = (told) =>
   told.still_learned.length ? "Settled. The example is still learned: delete it under Examples to take it out." : "Rejected: it stays out of what is learned.";
 
@@ -99,8 +102,8 @@ function ofExample(item, isSet, act, may) {
     act(
       async () => {
         const told = await tell("/v1/correct", { targets: { [item.id]: target } });
-        const [became] = told.results;
-        if (became.status === "rejected") throw Object.assign(new Error(became.reason), { title: "It was not corrected", detail: became.reason });
+        const [one] = told.results;
+        if (one.status === "rejected") throw notDone("It was not corrected", one.reason);
         await tell("/v1/review", { accept: [item.id] }).catch((problem) => {
           if (problem.code !== "run-refuses") throw problem; // the correction has settled the flag already
         });
@@ -126,11 +129,11 @@ function ofPrediction(item, isSet, act) {
   const learn = (target, source) =>
     act(
       async () => {
-        const told = await tell("/v1/feedback", { id: item.id, target });
-        if (told.status === "rejected") throw Object.assign(new Error(told.reason), { title: "It was not learned", detail: told.reason });
+        const told = await post("/v1/feedback", { id: item.id, target });
+        if (told.status === "rejected") throw notDone("It was not learned", told.reason);
         return told;
       },
-      () => `Learned as ${shownTarget(target)}.`,
+      (told) => became(told, `as ${shownTarget(target)}`),
       source,
     );
   return h(

@@ -1,12 +1,13 @@
 // Try a text: labels, how sure, why; and say what is right, on the spot.
 
-import { look, tell } from "../api.js";
+import { look, post, tell } from "../api.js";
 import { bar, leaningBar } from "../chart.js";
 import { button, card, field, h, link, replace } from "../dom.js";
 import * as format from "../format.js";
 import { asTarget, labels, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
 import { attempt, done, problemParts } from "../notices.js";
+import { became } from "./became.js";
 
 const TOP = 5;
 const NEAREST = 5;
@@ -53,7 +54,7 @@ async function predict(text, place, may) {
             ),
           )
         : null,
-      may("label") && said.id !== null ? correction(said, () => predict(text, place, may)) : null,
+      may("label") && said.id ? correction(said, () => predict(text, place, may)) : null,
     ),
     why,
   );
@@ -63,31 +64,31 @@ async function predict(text, place, may) {
 function headline(said) {
   const text = said.labels?.join(", ") ?? said.label ?? said.translation ?? "Nothing was learned yet";
   return [
-    h("p", { class: "headline" }, text, said.probability === null ? null : h("span", { class: "sure" }, format.share(said.probability))),
+    h("p", { class: "headline" }, text, said.probability === null || said.probability === undefined ? null : h("span", { class: "sure" }, format.share(said.probability))),
     said.is_outlier ? h("p", { class: "callout" }, "This text is unlike everything that was learned.") : null,
   ];
 }
 
 function correction(said, again) {
-  const isSet = said.labels !== null;
+  const isSet = Array.isArray(said.labels);
   const say = async (body, text, source) => {
-    const told = await attempt(() => tell("/v1/feedback", { id: said.id, ...body }), source);
+    const told = await attempt(() => post("/v1/feedback", { id: said.id, ...body }), source);
     if (told === undefined) return;
-    done(told.status === "rejected" ? `Not learned: ${told.reason}` : text);
+    done(became(told, text));
     await attempt(again);
     document.querySelector(".headline")?.closest("section").querySelector("h2").scrollIntoView({ block: "nearest" });
   };
   const correct = (event) => {
     event?.preventDefault();
-    if (other.input.value.trim()) say({ target: asTarget(other.input.value, isSet) }, `Learned as ${other.input.value.trim()}.`, submit);
+    if (other.input.value.trim()) say({ target: asTarget(other.input.value, isSet) }, `as ${other.input.value.trim()}`, submit);
   };
   const other = labelInput("The right label", labels, { onchosen: () => isSet || correct() });
   const submit = button("Learn this label", null, { type: "submit" });
-  const isKnown = said.label !== null || said.labels !== null || said.translation !== null;
+  const isKnown = (said.labels ?? said.label ?? said.translation ?? null) !== null;
   return h(
     "div",
     { class: "row correction" },
-    isKnown ? button("That is right", (event) => say({ right: true }, "Learned: that is right.", event.currentTarget), { kind: "good" }) : null,
+    isKnown ? button("That is right", (event) => say({ right: true }, "as it was predicted", event.currentTarget), { kind: "good" }) : null,
     h("form", { class: "row", onsubmit: correct }, other.element, submit),
   );
 }

@@ -65,7 +65,7 @@ function all(told, may, again) {
       {},
       h("th", { scope: "row" }, format.whole(one.version)),
       h("td", {}, status(one)),
-      h("td", {}, format.time(one.time)),
+      h("td", { class: "time" }, format.time(one.time)),
       h("td", { class: "number" }, format.whole(one.step)),
       h("td", { class: "number" }, format.whole(one.learned)),
       names.map((name) => h("td", { class: "number" }, score(name, one.scores[name]))),
