@@ -7,6 +7,7 @@ somebody says what is right. Then the journal has it, and here only its id and w
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from everlearn.errors import StateError
+from everlearn.service.problems import Problem
+
 __all__ = ["Remembered", "RememberedPredictions"]
+
+_LOG = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_WRITES = 0.2
 _SECONDS_BETWEEN_SWEEPS = 60.0
+_MOST_UNWRITTEN = 50_000
 _FORMAT = 1
 
 _SCHEMA = """
@@ -73,6 +80,9 @@ class RememberedPredictions:
         path: The database; is made where there is none.
         keep_days: How long.
         most: How many; the oldest go first.
+
+    Raises:
+        StateError: The database cannot be opened.
     """
 
     def __init__(self, path: Path, *, keep_days: float, most: int) -> None:
@@ -81,7 +91,14 @@ class RememberedPredictions:
         self._new: dict[str, Remembered] = {}
         # One thread has the connection.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predictions")
-        self._database = self._thread.submit(_opened, path).result()
+        try:
+            self._database = self._thread.submit(_opened, path).result()
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._thread.shutdown()
+            raise StateError(
+                f"{path} cannot be opened: {error}; make room, or delete it (predictions of before "
+                "cannot get feedback then)"
+            ) from error
         self._writer: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -146,21 +163,37 @@ class RememberedPredictions:
         """Write what is in memory, and close the database."""
         if self._writer is not None:
             self._writer.cancel()
-        await self.flush()
+        try:
+            await self.flush()
+        except Problem as problem:
+            _LOG.warning("the newest predictions are not kept: %s", problem)
         await self._run(self._database.close)
         self._thread.shutdown()
 
     async def _write_on(self) -> None:
-        swept = 0.0
+        swept, is_failing = 0.0, False
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
-            await self.flush()
-            if time.monotonic() - swept > _SECONDS_BETWEEN_SWEEPS:
-                swept = time.monotonic()
-                await self._run(lambda: _sweep(self._database, self.keep_days, self.most))
+            try:
+                await self.flush()
+                if time.monotonic() - swept > _SECONDS_BETWEEN_SWEEPS:
+                    swept = time.monotonic()
+                    await self._run(lambda: _sweep(self._database, self.keep_days, self.most))
+                is_failing = False
+            except Problem as problem:  # they stay in memory, as many as may, and are written when that works
+                if not is_failing:
+                    _LOG.warning("predictions cannot be written: %s", problem)
+                is_failing = True
+                for id_ in list(self._new)[: max(0, len(self._new) - _MOST_UNWRITTEN)]:
+                    del self._new[id_]
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.OperationalError as error:
+            raise Problem("storage-full", f"remembered predictions: {error}", retry_after=5) from error
+        except sqlite3.DatabaseError as error:
+            raise Problem("state-damaged", f"remembered predictions: {error}") from error
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,81 @@
+"""A disk that fills while labels come in: nothing acknowledged is lost, and with room it goes on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.service.running import demo_rows, running
+
+from everlearn import Run
+from everlearn.errors import StateError
+from everlearn.service.remembered import RememberedPredictions
+
+DISK_MEGABYTES = 96
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "tmpfs", str(path)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted: {mounted.stderr.decode().strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take all room that there is."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+def test_labels_are_refused_and_taken_again(learned: Path, disk: Path) -> None:
+    place = Path(shutil.copytree(learned, disk / "desk"))
+    rows = demo_rows(30, start=300)
+    answered = []
+    with running(place) as service:
+        for row in rows[:5]:
+            answered += service.post("/v1/learn", **row)["results"]
+        fill(disk / "ballast")
+        refused = [service.client.post("/v1/learn", json=row) for row in rows[5:15]]
+        problems = [answer for answer in refused if answer.status_code != 200]
+        assert problems, "there was room after all"
+        for answer in problems:
+            assert (answer.status_code, answer.json()["code"]) == (503, "storage-full"), answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+        for answer in refused:
+            answered += answer.json().get("results", [])
+        # Predictions go on: by the learner, where nothing can be published.
+        said = service.predict(rows[20]["text"])
+        assert said["label"] is not None
+        (disk / "ballast").unlink()
+        for row in rows[5:]:
+            answered += service.post("/v1/learn", **row)["results"]
+        assert service.post("/v1/feedback", id=said["id"], right=True)["status"] == "learned"
+        assert service.get("/v1/stats")["held"] == 331
+        assert service.stop() == 0
+    with Run.open(place) as run:
+        known = run.known([one["id"] for one in answered])
+        assert {one["id"] for one in answered} == set(known)
+        assert all(known[one["id"]].offset == one["offset"] for one in answered)
+
+
+def test_a_damaged_database_of_predictions_is_told_with_its_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.sqlite"
+    path.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StateError, match="delete it"):
+        RememberedPredictions(path, keep_days=1, most=10)
