@@ -2,12 +2,13 @@
 
 Checked are links between the project's files, every ``everlearn`` command line in the documents (command and
 options must exist), docs/cli.md and docs/settings.md (they are generated, with unit and default of every
-option and setting), that no help names an option which its command does not take, and that the Chinese README
-has the English one's code.
+option and setting), that no help names an option which its command does not take, that every test which a
+document names exists, and that the Chinese README has the English one's code.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
@@ -21,11 +22,29 @@ from everlearn.settings import DECLARED
 from everlearn.settings.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(path for part in ("deploy", "docs", "examples") for path in (ROOT / part).rglob("*.md")),
+    ]
+)
 CLI_REFERENCE, SETTINGS_REFERENCE = ROOT / "docs" / "cli.md", ROOT / "docs" / "settings.md"
 
 _WORDS_OF_THEIR_OWN = frozenset(
-    {"CODES.parquet", "FILE", "FILE.yaml", "FOLDER", "RUN", "KIND", "ORDER", "PART", "POLICY", "TASK", "TYPE"}
+    {
+        "CODES.parquet",
+        "FILE",
+        "FILE.yaml",
+        "FOLDER",
+        "RUN",
+        "ADDRESS",
+        "KIND",
+        "ORDER",
+        "PART",
+        "POLICY",
+        "ROLE",
+    }
+    | {"TASK", "TENANT", "TYPE"}
 )
 
 
@@ -39,7 +58,12 @@ def main() -> None:
     problems = [
         problem
         for path in DOCUMENTS
-        for problem in [*broken_links(path), *placeholders(path), *wrong_commands(path, program)]
+        for problem in [
+            *broken_links(path),
+            *missing_tests(path),
+            *placeholders(path),
+            *wrong_commands(path, program),
+        ]
     ]
     problems += option_problems(program)
     for path, text in generated.items():
@@ -58,6 +82,21 @@ def broken_links(path: Path) -> list[str]:
     found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     relative = [target for target in found if "://" not in target and not target.startswith("mailto:")]
     return [f"{path.name}: no file {target}" for target in relative if not (path.parent / target).exists()]
+
+
+def missing_tests(path: Path) -> list[str]:
+    """Tests that a document names (tests/…/test_x.py::test_y) and that do not exist."""
+    problems = []
+    text = path.read_text(encoding="utf-8")
+    for file, name in sorted(set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", text))):
+        if not (ROOT / file).is_file() or name not in _functions(ROOT / file):
+            problems.append(f"{path.name}: no test {file}::{name}")
+    return problems
+
+
+def _functions(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 def placeholders(path: Path) -> list[str]:

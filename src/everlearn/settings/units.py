@@ -13,6 +13,7 @@ UNITS = {
     "TOKENS": "whole tokens of the model's tokenizer",
     "STEPS": "optimizer steps",
     "WORDS": "a number of words",
+    "MB": "10⁶ bytes, also fractions",
     "SECONDS": "seconds, also fractions",
     "DAYS": "days, also fractions",
     "SHARE": "a part, from 0 to 1 (of replay, a ratio)",
