@@ -12,6 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+expect.set_options(timeout=20_000)
+
 __all__ = ["chromium", "dashboard_page", "section", "violations"]
 
 _ARGUMENTS = [

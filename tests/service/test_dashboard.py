@@ -70,10 +70,14 @@ def test_the_overview_tells_what_the_api_does(page: Page, served: Running) -> No
     section(page, "overview", "Overview")
     stats = served.get("/v1/stats")
     history = served.get("/v1/history", points=200)
-    queue = served.get("/v1/review", limit=100)["items"]
+    queue = [
+        one
+        for kind in ("suspicious", "wrong", "unfamiliar")
+        for one in served.get("/v1/review", kind=kind, limit=100)["items"]
+    ]
     figures = page.locator(".figures")
     expect(figures).to_contain_text(f"{history['points'][-1]['rolling_accuracy']:.1%}")
-    expect(figures).to_contain_text(f"{stats['prequential_accuracy']:.1%} of all")
+    expect(figures).to_contain_text(f"{stats['prequential_accuracy']:.1%} of all so far")
     expect(figures).to_contain_text(f"{stats['held']:,}")
     expect(figures).to_contain_text(f"Version {served.get('/v1/versions')['serving']}")
     expect(figures.get_by_role("link", name=str(len(queue)), exact=True)).to_be_visible()
@@ -332,7 +336,7 @@ def test_events_come_as_they_happen(page: Page, served: Running) -> None:
     expect(page.locator(".live")).to_have_text("Live")
     before = page.locator(".event").count()
     served.post("/v1/learn", id=f"t-{secrets.token_hex(4)}", text="an event for the page", target="event")
-    newest = page.locator(".event.learned").first
+    newest = page.locator(".event-learned").first
     expect(newest).to_contain_text("1 example learned, 0 predicted right")
     assert page.locator(".event").count() > before
 

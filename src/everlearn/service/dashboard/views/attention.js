@@ -10,14 +10,20 @@ export const KINDS = [
   { kind: "suspicious", title: "Suspicious", why: "The label contradicts a confident prediction." },
   { kind: "wrong", title: "Said to be wrong", why: "Somebody said so, and nobody yet what is right." },
   { kind: "unfamiliar", title: "Unfamiliar", why: "Unlike everything that was learned." },
-  { kind: "unsure", title: "Least sure", why: "The least probable predictions." },
+  { kind: "unsure", title: "Least sure", why: "The least probable predictions; to label these teaches most." },
 ];
 
+// Some prediction is always the least sure: these need nobody, and are not counted.
+const NEEDED = KINDS.filter(({ kind }) => kind !== "unsure");
+
+const atMost = (count, most) => (count >= most ? `${format.whole(most)}+` : format.whole(count));
+
 export async function reviewCounts() {
-  const { items } = await look("/v1/review", { limit: MOST });
-  const total = items.length;
-  const by = Object.fromEntries(KINDS.map(({ kind }) => [kind, items.filter((one) => one.kind === kind).length]));
-  const counts = { total, by, text: total >= MOST ? `${format.whole(MOST)}+` : format.whole(total) };
+  const queues = await Promise.all(NEEDED.map(({ kind }) => look("/v1/review", { kind, limit: MOST })));
+  const by = Object.fromEntries(NEEDED.map(({ kind }, k) => [kind, queues[k].items.length]));
+  const total = queues.reduce((all, { items }) => all + items.length, 0);
+  const isMore = queues.some(({ items }) => items.length >= MOST);
+  const counts = { total, by, text: `${format.whole(total)}${isMore ? "+" : ""}` };
   showBadge(counts);
   return counts;
 }
@@ -38,7 +44,7 @@ export function showBadge({ total, text }) {
 export function attention(versions, queue) {
   const newest = newestRefusal(versions);
   const refused = newest !== null && !newest.accepted ? newest.decision : null;
-  const waits = queue === null ? [] : KINDS.filter(({ kind }) => queue.by[kind]);
+  const waits = queue === null ? [] : NEEDED.filter(({ kind }) => queue.by[kind]);
   return card(
     "What needs you?",
     {},
@@ -56,11 +62,12 @@ export function attention(versions, queue) {
           "ul",
           { class: "waits" },
           waits.map(({ kind, title, why }) =>
-            h("li", {}, link("review", { kind }, h("strong", {}, format.whole(queue.by[kind])), ` ${title.toLowerCase()}`), h("span", { class: "hint" }, why)),
+            h("li", {}, link("review", { kind }, h("strong", {}, atMost(queue.by[kind], MOST)), ` ${title.toLowerCase()}`), h("span", { class: "hint" }, why)),
           ),
         )
       : refused === null
-        ? h("p", { class: "note" }, "Nothing. The review queue is empty, and no candidate was refused.")
+        ? h("p", { class: "note" }, "Nothing: no candidate was refused, and nothing is suspicious, wrong or unfamiliar.")
         : null,
+    queue === null ? null : h("p", { class: "also" }, link("review", { kind: "unsure" }, "Label the least sure predictions")),
   );
 }

@@ -49,7 +49,7 @@ function row(event) {
   const to = event.kind === "learned" || event.kind === "corrected" ? link("examples", {}, "Examples") : event.kind === "rolled-back" ? link("versions", {}, "Versions") : null;
   return h(
     "li",
-    { class: `event ${event.kind}` },
+    { class: `event event-${event.kind}` },
     h("time", { datetime: new Date(event.time * 1000).toISOString() }, format.clock(event.time * 1000)),
     h("span", {}, told(event)),
     event.tenant === null ? null : h("span", { class: "hint" }, event.tenant),

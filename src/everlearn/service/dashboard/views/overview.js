@@ -95,9 +95,9 @@ function keyFigures(stats, history, versions, queue, may) {
     "dl",
     { class: "figures" },
     figure(
-      "Right, of the newest",
+      "Rolling accuracy",
       format.share(last?.rolling_accuracy),
-      `${format.share(stats.prequential_accuracy)} of all`,
+      `${format.share(stats.prequential_accuracy)} of all so far`,
       seesExamples ? ["examples", { wrong: "true" }] : null,
     ),
     figure("Examples learned", format.whole(stats.held), `${format.whole(stats.examples)} came`, seesExamples ? ["examples", {}] : null),

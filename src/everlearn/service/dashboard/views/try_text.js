@@ -11,6 +11,8 @@ import { became } from "./became.js";
 
 const TOP = 5;
 const NEAREST = 5;
+const WORDS = 8;
+const LEAST_WEIGHT = 0.02; // of the heaviest word's; less cannot be seen
 
 export async function show({ query, may }) {
   const input = h("textarea", { rows: 4, maxlength: 100_000, required: true, value: query.get("text") ?? "" });
@@ -103,6 +105,7 @@ async function explain(text, place, may) {
     return;
   }
   const most = Math.max(...told.words.map((one) => Math.abs(one.weight)), 1e-9);
+  const words = told.words.filter((one) => Math.abs(one.weight) >= LEAST_WEIGHT * most).slice(0, WORDS);
   replace(
     place,
     card(
@@ -124,11 +127,11 @@ async function explain(text, place, may) {
           )
         : h("p", { class: "note" }, "None are known."),
       h("h3", {}, "Telling words"),
-      told.words.length
+      words.length
         ? h(
             "ul",
             { class: "words" },
-            told.words.map((one) =>
+            words.map((one) =>
               h("li", {}, h("span", { class: "word" }, one.word), leaningBar(one.weight / most), h("span", { class: "unseen" }, one.weight < 0 ? "speaks against it" : "speaks for it")),
             ),
           )

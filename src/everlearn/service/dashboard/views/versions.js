@@ -69,7 +69,7 @@ function all(told, may, again) {
       h("td", { class: "number" }, format.whole(one.step)),
       h("td", { class: "number" }, format.whole(one.learned)),
       names.map((name) => h("td", { class: "number" }, score(name, one.scores[name]))),
-      h("td", {}, one.reason),
+      h("td", { class: "why" }, one.reason),
       may("operate")
         ? h("td", { class: "number" }, one.version !== told.serving && one.status === "kept" ? button("Roll back", (event) => goBack(one, told, event.currentTarget, again), { kind: "small", name: `Roll back to version ${one.version}` }) : null)
         : null,
