@@ -221,6 +221,7 @@ def test_the_audit_log_names_the_key(guarded: Running, keys: dict[str, str]) -> 
     for headers, path, body in (
         (labels, "/v1/learn", row),
         (labels, "/v1/correct", {"targets": {"audited": "gossip"}}),
+        (operates, "/v1/labels/rename", {"from": "gossip", "to": "rumour"}),
         (operates, "/v1/forget", {"where": {"nothing": "like this"}, "ids": ["nobody", "audited"]}),
         (operates, "/v1/forget", {"ids": ["audited"]}),
         (operates, "/v1/rollback", {}),
@@ -228,7 +229,7 @@ def test_the_audit_log_names_the_key(guarded: Running, keys: dict[str, str]) -> 
         guarded.client.post(path, headers=headers, json=body)
     acts = guarded.client.get("/v1/audit", headers=operates, params={"after": newest}).json()["acts"]
     told = [(act["author"], act["kind"], act["examples"], act["ids"]) for act in acts]
-    assert told[:2] == [("label", "learn", 1, []), ("label", "correct", 1, [])]
+    assert told[:3] == [("label", "learn", 1, []), ("label", "correct", 1, []), ("operate", "rename", 1, [])]
     assert told[-2:] == [("operate", "forget", 1, []), ("operate", "rollback", 0, [])]
     assert [act["number"] for act in acts] == sorted(act["number"] for act in acts)
     later = guarded.client.get(
@@ -238,6 +239,7 @@ def test_the_audit_log_names_the_key(guarded: Running, keys: dict[str, str]) -> 
     everything = json.dumps(acts)
     assert "audited" not in everything
     assert "gossip" not in everything
+    assert "rumour" not in everything
 
 
 # Keys by themselves

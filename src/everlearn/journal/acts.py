@@ -26,7 +26,7 @@ ACTS_SINCE = 4
 MOST_NAMED = 20
 """Most examples that an act names; all are counted."""
 
-_OF_EXAMPLES = frozenset({"learn", "correct"})
+_OF_EXAMPLES = frozenset({"learn", "correct", "rename"})
 """Acts that are noted only where an example came, or changed."""
 
 _COLUMNS = "number, time, author, kind, step, num_examples, offsets, detail, crc"
@@ -38,7 +38,7 @@ class AskedAct:
 
     Attributes:
         author: Who; the name of a key.
-        kind: What: "learn", "correct", "forget", "rollback", "review" …
+        kind: What: "learn", "correct", "rename", "forget", "rollback", "review" …
         ids: The examples that it concerns.
         detail: The rest; bounded, and without a word of any text.
     """

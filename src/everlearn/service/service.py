@@ -310,7 +310,8 @@ class Service:
             raise Problem("tenant-exists", f"there is a tenant {name!r}")
         await self.learner.ask("add", name, settings=dict(settings), max_examples=max_examples)
         self.learner.tenants.add(name)
-        self.events.tell("tenant-added", name)
+        self.events.tell("tenant-added", name, by=AUTHOR.get())
+        _LOG.info("a tenant was added", extra={"tenant": name, "author": AUTHOR.get()})
 
     async def remove_tenant(self, name: str) -> None:
         """Remove a tenant with all that it learned."""
@@ -319,7 +320,8 @@ class Service:
         self._about.pop(name, None)
         await self.workers.drop(name)
         await self.remembered.forget_tenant(name)
-        self.events.tell("tenant-removed", name)
+        self.events.tell("tenant-removed", name, by=AUTHOR.get())
+        _LOG.info("a tenant was removed", extra={"tenant": name, "author": AUTHOR.get()})
 
     async def _changed(self, tenant: str, told: Mapping[str, Any]) -> None:
         """Let predictions be made by what there is now; what is not published yet will be in a moment."""

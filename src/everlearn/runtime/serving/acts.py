@@ -26,7 +26,7 @@ def changing(place: Place, tenant: str, message: Mapping[str, Json]) -> Iterator
     Raises:
         UnknownTenantError: There is no such tenant.
     """
-    author, op = message.get("author"), str(message["op"])
+    author, op = message.get("author"), str(message.get("act", message["op"]))
     if author is None or op in _NOT_NOTED:
         yield
         return

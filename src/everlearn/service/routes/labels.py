@@ -46,7 +46,9 @@ async def rename(asked: RenameRequest, caller: Operator, service: TheService) ->
             "targets", tenant, label=asked.label, name=asked.name, after=after, limit=_TARGETS_AT_ONCE
         )
         if page["targets"]:
-            bears = await service.change("correct", tenant, targets=page["targets"])
+            bears = await service.change(
+                "correct", tenant, targets=page["targets"], expected=page["expected"], act="rename"
+            )
             num_renamed += sum(one["status"] == "corrected" for one in bears["results"])
             refused += [one["reason"] for one in bears["results"] if one["status"] != "corrected"]
         if page["next"] is None:
