@@ -51,8 +51,10 @@ async function show({ movesFocus = true } = {}) {
   leave();
   const { section, query } = place();
   for (const one of document.querySelectorAll("#sections a")) {
-    if (one.hash.slice(1) === section.name) one.setAttribute("aria-current", "page");
-    else one.removeAttribute("aria-current");
+    if (one.hash.slice(1) === section.name) {
+      one.setAttribute("aria-current", "page");
+      one.scrollIntoView({ block: "nearest", inline: "center" });
+    } else one.removeAttribute("aria-current");
   }
   document.title = `${section.title} · ${session.tenant ?? "everlearn"} · everlearn`;
   const view = document.getElementById("view");

@@ -68,6 +68,14 @@ export function attention(versions, queue) {
       : refused === null
         ? h("p", { class: "note" }, "Nothing: no candidate was refused, and nothing is suspicious, wrong or unfamiliar.")
         : null,
+    newest === null || refused !== null
+      ? null
+      : h(
+          "p",
+          { class: "also" },
+          `A candidate was refused ${format.ago(newest.decision.time)}; ${format.counted(newest.accepted, "was", "were")} accepted since. `,
+          link("versions", {}, "See why"),
+        ),
     queue === null ? null : h("p", { class: "also" }, link("review", { kind: "unsure" }, "Label the least sure predictions")),
   );
 }
