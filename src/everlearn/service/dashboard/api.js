@@ -54,7 +54,11 @@ async function asked(method, path, { query = {}, body } = {}) {
   }
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
-  const problem = new Problem({ title: `The service answered ${answer.status}`, ...told, status: answer.status });
+  const problem = new Problem({
+    title: `The service answered ${answer.status}`,
+    ...told,
+    status: answer.status,
+  });
   if (answer.status === 401) onSignedOut(problem);
   throw problem;
 }

@@ -48,7 +48,11 @@ function axes({ width, x, y, xRange, yRange, xText, yText }) {
       s("text", { class: "tick", x: EDGE.left - 8, y: y(value) + 4, "text-anchor": "end" }, yText(value)),
     ]),
     ticks(...xRange, Math.max(2, Math.floor(width / 130))).map((value) =>
-      s("text", { class: "tick", x: Math.min(x(value), right - 4), y: bottom + 18, "text-anchor": "middle" }, xText(value)),
+      s(
+        "text",
+        { class: "tick", x: Math.min(x(value), right - 4), y: bottom + 18, "text-anchor": "middle" },
+        xText(value),
+      ),
     ),
   ];
 }
@@ -60,7 +64,9 @@ function readout(svg, width, x, points, textOf) {
   svg.append(line, text);
   svg.addEventListener("pointermove", (event) => {
     const at = event.clientX - svg.getBoundingClientRect().left;
-    const near = points.reduce((best, one) => (Math.abs(x(one.x) - at) < Math.abs(x(best.x) - at) ? one : best));
+    const near = points.reduce((best, one) =>
+      Math.abs(x(one.x) - at) < Math.abs(x(best.x) - at) ? one : best,
+    );
     const place = x(near.x);
     const isRight = place > width / 2;
     line.setAttribute("x1", place);
@@ -78,7 +84,11 @@ function readout(svg, width, x, points, textOf) {
 function markText({ kind, text }, at, width) {
   const isLeft = kind === "refused" || at > width - EDGE.right - 24;
   const y = kind === "refused" ? EDGE.top + 16 : HEIGHT - EDGE.bottom - 5;
-  return s("text", { class: `mark-text ${kind}`, x: at + (isLeft ? -4 : 4), y, "text-anchor": isLeft ? "end" : "start" }, text);
+  return s(
+    "text",
+    { class: `mark-text ${kind}`, x: at + (isLeft ? -4 : 4), y, "text-anchor": isLeft ? "end" : "start" },
+    text,
+  );
 }
 
 // points: [{x, y, ...}] in the order of x; marks: [{x, text}].
@@ -123,7 +133,10 @@ export function stackedChart({ label, xs, series, xText, yText, textOf }) {
         base[k] += value;
       });
       const high = xs.map((at, k) => [x(at), y(base[k])]);
-      return s("path", { class: `stack stack-${number}`, d: `${path(high)}${path(low.reverse()).replace("M", "L")}Z` });
+      return s("path", {
+        class: `stack stack-${number}`,
+        d: `${path(high)}${path(low.reverse()).replace("M", "L")}Z`,
+      });
     });
     const svg = s(
       "svg",
@@ -131,7 +144,13 @@ export function stackedChart({ label, xs, series, xText, yText, textOf }) {
       areas,
       axes({ width, x, y, xRange, yRange, xText, yText }),
     );
-    readout(svg, width, x, xs.map((at, k) => ({ x: at, k })), textOf);
+    readout(
+      svg,
+      width,
+      x,
+      xs.map((at, k) => ({ x: at, k })),
+      textOf,
+    );
     return svg;
   }, label);
 }
@@ -151,7 +170,12 @@ export function leaningBar(value) {
   const size = Math.min(1, Math.abs(value)) * 50;
   return s(
     "svg",
-    { class: `bar ${value < 0 ? "against" : "for"}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
+    {
+      class: `bar ${value < 0 ? "against" : "for"}`,
+      viewBox: "0 0 100 6",
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+    },
     s("rect", { class: "bar-ground", width: 100, height: 6 }),
     s("rect", { class: "bar-value", x: value < 0 ? 50 - size : 50, width: size, height: 6 }),
   );
@@ -164,6 +188,8 @@ export function sparkline(values) {
   return s(
     "svg",
     { class: "sparkline", viewBox: "0 0 100 28", preserveAspectRatio: "none", "aria-hidden": "true" },
-    points.length > 1 ? s("path", { class: "line", d: path(points), "vector-effect": "non-scaling-stroke" }) : null,
+    points.length > 1
+      ? s("path", { class: "line", d: path(points), "vector-effect": "non-scaling-stroke" })
+      : null,
   );
 }

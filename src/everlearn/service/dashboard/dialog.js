@@ -12,7 +12,11 @@ export function confirmed(title, lines, action, { isDangerous = false, option = 
       "dialog",
       { "aria-labelledby": titleId, "aria-describedby": textId },
       h("h2", { id: titleId }, title),
-      h("div", { id: textId }, lines.map((line) => h("p", {}, line))),
+      h(
+        "div",
+        { id: textId },
+        lines.map((line) => h("p", {}, line)),
+      ),
       choice === null ? null : h("label", { class: "check" }, choice, h("span", {}, option)),
       h(
         "div",
@@ -35,7 +39,14 @@ export function askedFor(title, lines, name, action, value = "") {
   return new Promise((resolve) => {
     const titleId = newId("dialog");
     const inputId = newId("dialog");
-    const input = h("input", { id: inputId, type: "text", required: true, maxlength: 1000, autocomplete: "off", value });
+    const input = h("input", {
+      id: inputId,
+      type: "text",
+      required: true,
+      maxlength: 1000,
+      autocomplete: "off",
+      value,
+    });
     const dialog = h(
       "dialog",
       { "aria-labelledby": titleId },
@@ -50,7 +61,12 @@ export function askedFor(title, lines, name, action, value = "") {
           },
         },
         h("div", { class: "field" }, h("label", { for: inputId }, name), input),
-        h("div", { class: "row end" }, button("Cancel", () => dialog.close("no"), { kind: "quiet" }), button(action, null, { kind: "primary", type: "submit" })),
+        h(
+          "div",
+          { class: "row end" },
+          button("Cancel", () => dialog.close("no"), { kind: "quiet" }),
+          button(action, null, { kind: "primary", type: "submit" }),
+        ),
       ),
     );
     dialog.addEventListener("close", () => {

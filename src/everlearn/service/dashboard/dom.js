@@ -9,7 +9,9 @@ function fill(element, attributes, children) {
     else if (name in PROPERTIES) element[PROPERTIES[name]] = value;
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  element.append(
+    ...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false),
+  );
   return element;
 }
 
@@ -24,7 +26,9 @@ export function s(name, attributes = {}, ...children) {
 }
 
 export function replace(place, ...children) {
-  place.replaceChildren(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
+  place.replaceChildren(
+    ...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false),
+  );
 }
 
 let lastId = 0;
@@ -45,7 +49,9 @@ export function card(title, { aside = null, name = "", level = "h2" } = {}, ...c
 }
 
 export function link(section, query, ...children) {
-  const kept = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const kept = Object.entries(query).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
   const parameters = new URLSearchParams(kept).toString();
   return h("a", { href: `#${section}${parameters ? `?${parameters}` : ""}` }, ...children);
 }
@@ -75,7 +81,15 @@ export function table(caption, columns, rows) {
       "table",
       {},
       h("caption", { class: "unseen" }, caption),
-      h("thead", {}, h("tr", {}, columns.map(([name, kind = ""]) => h("th", { scope: "col", class: kind }, name)))),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          columns.map(([name, kind = ""]) => h("th", { scope: "col", class: kind }, name)),
+        ),
+      ),
       h("tbody", {}, rows),
     ),
   );

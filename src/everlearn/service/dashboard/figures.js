@@ -19,6 +19,8 @@ export function figures(text) {
 
 export function total(all, name, wanted = {}) {
   return all
-    .filter((one) => one.name === name && Object.entries(wanted).every(([key, value]) => one.labels[key] === value))
+    .filter(
+      (one) => one.name === name && Object.entries(wanted).every(([key, value]) => one.labels[key] === value),
+    )
     .reduce((sum, one) => sum + one.value, 0);
 }

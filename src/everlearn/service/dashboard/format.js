@@ -4,7 +4,11 @@ const LANGUAGES = navigator.languages;
 const WHOLE = new Intl.NumberFormat(LANGUAGES, { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat(LANGUAGES, { notation: "compact", maximumFractionDigits: 1 });
 const PLAIN = new Intl.NumberFormat(LANGUAGES, { maximumSignificantDigits: 3 });
-const SHARE = new Intl.NumberFormat(LANGUAGES, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const SHARE = new Intl.NumberFormat(LANGUAGES, {
+  style: "percent",
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
 const WHOLE_SHARE = new Intl.NumberFormat(LANGUAGES, { style: "percent", maximumFractionDigits: 0 });
 const TIME = new Intl.DateTimeFormat(LANGUAGES, { dateStyle: "medium", timeStyle: "short" });
 const CLOCK = new Intl.DateTimeFormat(LANGUAGES, { timeStyle: "medium" });
@@ -19,7 +23,11 @@ function told(value, format) {
   return value === null || value === undefined || Number.isNaN(value) ? NONE : format.format(value);
 }
 
-const POINTS = new Intl.NumberFormat(LANGUAGES, { signDisplay: "exceptZero", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const POINTS = new Intl.NumberFormat(LANGUAGES, {
+  signDisplay: "exceptZero",
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
 
 export const whole = (value) => told(value, WHOLE);
 export const compact = (value) => told(value, COMPACT);
@@ -28,7 +36,8 @@ export const share = (value) => told(value, SHARE);
 export const wholeShare = (value) => told(value, WHOLE_SHARE);
 
 // A difference of two shares, in percentage points.
-export const points = (value) => (value === null || value === undefined ? NONE : `${POINTS.format(100 * value)} points`);
+export const points = (value) =>
+  value === null || value === undefined ? NONE : `${POINTS.format(100 * value)} points`;
 
 export function counted(count, one, many = `${one}s`) {
   return `${whole(count)} ${PLURAL.select(count) === "one" ? one : many}`;
@@ -72,7 +81,8 @@ export function ago(value) {
   return time(value);
 }
 
-export const steps = (first, last) => (first === last ? `step ${whole(last)}` : `steps ${whole(first)} to ${whole(last)}`);
+export const steps = (first, last) =>
+  first === last ? `step ${whole(last)}` : `steps ${whole(first)} to ${whole(last)}`;
 
 export const shortHash = (hash) => (hash ? hash.slice(0, 10) : NONE);
 

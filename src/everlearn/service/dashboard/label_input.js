@@ -8,7 +8,8 @@ const SHOWN = 8;
 // Best first: those that begin with what is typed, then those that hold it; the most frequent before others.
 export function proposals(typed, known) {
   const sought = typed.trim().toLowerCase();
-  const rank = (label) => (label.toLowerCase().startsWith(sought) ? 0 : label.toLowerCase().includes(sought) ? 1 : 2);
+  const rank = (label) =>
+    label.toLowerCase().startsWith(sought) ? 0 : label.toLowerCase().includes(sought) ? 1 : 2;
   return known
     .map((one) => ({ ...one, rank: rank(one.label) }))
     .filter((one) => one.rank < 2)
@@ -19,7 +20,13 @@ export function proposals(typed, known) {
 // known: a function that gives [{label, examples}]; onchosen: is told of a label that is picked from the list.
 export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}) {
   const listId = newId("labels");
-  const list = h("ul", { id: listId, role: "listbox", "aria-label": "Known labels", class: "proposals", hidden: true });
+  const list = h("ul", {
+    id: listId,
+    role: "listbox",
+    "aria-label": "Known labels",
+    class: "proposals",
+    hidden: true,
+  });
   const input = h("input", {
     type: "text",
     role: "combobox",
@@ -88,7 +95,8 @@ export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}
       event.preventDefault();
       if (list.hidden) open();
       const step = event.key === "ArrowDown" ? 1 : -1;
-      if (shown.length) mark((active + step + shown.length + (active < 0 && step < 0 ? 1 : 0)) % shown.length);
+      if (shown.length)
+        mark((active + step + shown.length + (active < 0 && step < 0 ? 1 : 0)) % shown.length);
     } else if (event.key === "Enter" && active >= 0) {
       event.preventDefault();
       pick(shown[active].label);

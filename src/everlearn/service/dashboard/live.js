@@ -44,7 +44,11 @@ async function follow(signal) {
   while (!signal.aborted) {
     become("connecting");
     try {
-      const answer = await fetch("/v1/events", { headers: { "Last-Event-ID": "0" }, signal, cache: "no-store" });
+      const answer = await fetch("/v1/events", {
+        headers: { "Last-Event-ID": "0" },
+        signal,
+        cache: "no-store",
+      });
       if (answer.status === 401 || answer.status === 403) break;
       if (answer.ok) await read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
     } catch (error) {

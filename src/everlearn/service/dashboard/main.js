@@ -49,6 +49,8 @@ function leave() {
 
 async function show({ movesFocus = true } = {}) {
   leave();
+  const own = ends; // of this visit: what comes after it is left ends at once
+  const whenLeft = (end) => (own === ends ? own.push(end) : end());
   const { section, query } = place();
   for (const one of document.querySelectorAll("#sections a")) {
     if (one.hash.slice(1) === section.name) {
@@ -66,13 +68,15 @@ async function show({ movesFocus = true } = {}) {
     title.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   }
-  await filled(body, () => section.view.show({ query, title, may, tenant: session.tenant, whenLeft: (end) => ends.push(end) }));
+  await filled(body, () => section.view.show({ query, title, may, tenant: session.tenant, whenLeft }));
 }
 
 function drawSections() {
   replace(
     document.getElementById("sections"),
-    open().map((one) => h("li", {}, link(one.name, {}, one.title, h("span", { class: "badge", id: `badge-${one.name}` })))),
+    open().map((one) =>
+      h("li", {}, link(one.name, {}, one.title, h("span", { class: "badge", id: `badge-${one.name}` }))),
+    ),
   );
 }
 
@@ -81,7 +85,9 @@ function drawWho(told) {
     document.getElementById("who"),
     h("p", { class: "who-name" }, told.needs_key ? told.name : "No keys: this machine only"),
     told.needs_key ? h("p", { class: "hint" }, `may ${told.role}`) : null,
-    told.needs_key ? button("Sign out", (event) => attempt(signOut, event.currentTarget), { kind: "quiet small" }) : null,
+    told.needs_key
+      ? button("Sign out", (event) => attempt(signOut, event.currentTarget), { kind: "quiet small" })
+      : null,
   );
 }
 
@@ -137,7 +143,8 @@ async function begin() {
   drawWho(told);
   await filled(document.getElementById("view"), async () => {
     const { tenants, is_hub: isHub } = await api.get("/v1/tenants");
-    if (!tenants.length) return h("p", { class: "note" }, "There is no tenant yet: everlearn hub add makes one.");
+    if (!tenants.length)
+      return h("p", { class: "note" }, "There is no tenant yet: everlearn hub add makes one.");
     const before = sessionStorage.getItem(REMEMBERED);
     choose(tenants.includes(before) ? before : tenants[0], isHub);
     if (isHub) drawTenants(tenants);

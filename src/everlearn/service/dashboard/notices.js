@@ -19,7 +19,11 @@ function show(notice) {
 }
 
 function closing(notice) {
-  return h("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => notice.remove() }, "×");
+  return h(
+    "button",
+    { type: "button", class: "close", "aria-label": "Close", onclick: () => notice.remove() },
+    "×",
+  );
 }
 
 export function done(text) {
@@ -32,7 +36,10 @@ export function done(text) {
 
 export function problemParts(problem) {
   if (problem.title === undefined) {
-    return [h("p", { class: "notice-title" }, "The page has failed"), h("p", {}, String(problem.message ?? problem))];
+    return [
+      h("p", { class: "notice-title" }, "The page has failed"),
+      h("p", {}, String(problem.message ?? problem)),
+    ];
   }
   return [
     h("p", { class: "notice-title" }, problem.title),

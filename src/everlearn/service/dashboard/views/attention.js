@@ -10,7 +10,11 @@ export const KINDS = [
   { kind: "suspicious", title: "Suspicious", why: "The label contradicts a confident prediction." },
   { kind: "wrong", title: "Said to be wrong", why: "Somebody said so, and nobody yet what is right." },
   { kind: "unfamiliar", title: "Unfamiliar", why: "Unlike everything that was learned." },
-  { kind: "unsure", title: "Least sure", why: "The least probable predictions; to label these teaches most." },
+  {
+    kind: "unsure",
+    title: "Least sure",
+    why: "The least probable predictions; to label these teaches most.",
+  },
 ];
 
 // Some prediction is always the least sure: these need nobody, and are not counted.
@@ -62,12 +66,26 @@ export function attention(versions, queue) {
           "ul",
           { class: "waits" },
           waits.map(({ kind, title, why }) =>
-            h("li", {}, link("review", { kind }, h("strong", {}, atMost(queue.by[kind], MOST)), ` ${title.toLowerCase()}`), h("span", { class: "hint" }, why)),
+            h(
+              "li",
+              {},
+              link(
+                "review",
+                { kind },
+                h("strong", {}, atMost(queue.by[kind], MOST)),
+                ` ${title.toLowerCase()}`,
+              ),
+              h("span", { class: "hint" }, why),
+            ),
           ),
         )
-      : refused === null
-        ? h("p", { class: "note" }, "Nothing: no candidate was refused, and nothing is suspicious, wrong or unfamiliar.")
-        : null,
+      : h(
+          "p",
+          { class: "note" },
+          queue === null
+            ? "No key of this role sees the review queue."
+            : "Nothing in the queue is suspicious, wrong or unfamiliar.",
+        ),
     newest === null || refused !== null
       ? null
       : h(
@@ -76,6 +94,8 @@ export function attention(versions, queue) {
           `A candidate was refused ${format.ago(newest.decision.time)}; ${format.counted(newest.accepted, "was", "were")} accepted since. `,
           link("versions", {}, "See why"),
         ),
-    queue === null ? null : h("p", { class: "also" }, link("review", { kind: "unsure" }, "Label the least sure predictions")),
+    queue === null
+      ? null
+      : h("p", { class: "also" }, link("review", { kind: "unsure" }, "Label the least sure predictions")),
   );
 }

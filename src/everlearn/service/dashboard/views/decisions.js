@@ -16,13 +16,33 @@ const EXAMS = [
 export function examTable(numbers) {
   const exams = EXAMS.filter(([name]) => typeof numbers[name]?.candidate_accuracy === "number");
   const surprise = numbers.surprise;
-  const measured = (one) => [format.share(one.live_accuracy), format.share(one.candidate_accuracy), format.points(one.candidate_accuracy - one.live_accuracy), format.whole(one.examples), format.number(one.p_value)];
+  const measured = (one) => [
+    format.share(one.live_accuracy),
+    format.share(one.candidate_accuracy),
+    format.points(one.candidate_accuracy - one.live_accuracy),
+    format.whole(one.examples),
+    format.number(one.p_value),
+  ];
   return [
     exams.length
       ? table(
           "Exams of the candidate",
-          [["Exam"], ["Served", "number"], ["Candidate", "number"], ["Change", "number"], ["Examples", "number"], ["p", "number"]],
-          exams.map(([name, title]) => h("tr", {}, h("th", { scope: "row" }, title), measured(numbers[name]).map((text) => h("td", { class: "number" }, text)))),
+          [
+            ["Exam"],
+            ["Served", "number"],
+            ["Candidate", "number"],
+            ["Change", "number"],
+            ["Examples", "number"],
+            ["p", "number"],
+          ],
+          exams.map(([name, title]) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, title),
+              measured(numbers[name]).map((text) => h("td", { class: "number" }, text)),
+            ),
+          ),
         )
       : null,
     surprise
@@ -38,10 +58,24 @@ export function examTable(numbers) {
 export function decisions(told, may, again) {
   if (!told.decisions.length) return null;
   const newest = [...told.decisions].reverse().slice(0, SHOWN);
-  const readmitted = (one) => may("label") && one.verdict === "rejected" && button("Learn it after all", (event) => readmit(one, event.currentTarget, again), { kind: "small", name: `Learn after all what decision ${one.decision} has set aside` });
+  const readmitted = (one) =>
+    may("label") &&
+    one.verdict === "rejected" &&
+    button("Learn it after all", (event) => readmit(one, event.currentTarget, again), {
+      kind: "small",
+      name: `Learn after all what decision ${one.decision} has set aside`,
+    });
   return card(
     "Decisions",
-    { aside: h("p", { class: "hint" }, told.decisions.length > SHOWN ? `the newest ${format.whole(SHOWN)} of ${format.whole(told.decisions.length)}` : "") },
+    {
+      aside: h(
+        "p",
+        { class: "hint" },
+        told.decisions.length > SHOWN
+          ? `the newest ${format.whole(SHOWN)} of ${format.whole(told.decisions.length)}`
+          : "",
+      ),
+    },
     h(
       "ol",
       { class: "decisions", reversed: true },
@@ -49,8 +83,20 @@ export function decisions(told, may, again) {
         h(
           "li",
           {},
-          h("p", {}, h("span", { class: `chip ${one.verdict === "rejected" ? "bad" : "good"}` }, one.verdict), h("span", {}, one.reason), h("span", { class: "hint" }, `${format.steps(one.first_step, one.step)}, ${format.time(one.time)}`)),
-          Object.keys(one.numbers).length ? h("details", {}, h("summary", {}, "Numbers"), examTable(one.numbers)) : null,
+          h(
+            "p",
+            {},
+            h("span", { class: `chip ${one.verdict === "rejected" ? "bad" : "good"}` }, one.verdict),
+            h("span", {}, one.reason),
+            h(
+              "span",
+              { class: "hint" },
+              `${format.steps(one.first_step, one.step)}, ${format.time(one.time)}`,
+            ),
+          ),
+          Object.keys(one.numbers).length
+            ? h("details", {}, h("summary", {}, "Numbers"), examTable(one.numbers))
+            : null,
           readmitted(one) || null,
         ),
       ),
@@ -61,7 +107,10 @@ export function decisions(told, may, again) {
 async function readmit(decision, source, again) {
   const isSure = await confirmed(
     "Learn it after all?",
-    [`All that decision ${decision.decision} has set aside is learned: ${format.steps(decision.first_step, decision.step)}.`, "The guard looks at the next candidate as always."],
+    [
+      `All that decision ${decision.decision} has set aside is learned: ${format.steps(decision.first_step, decision.step)}.`,
+      "The guard looks at the next candidate as always.",
+    ],
     "Learn it",
   );
   if (!isSure.yes) return;

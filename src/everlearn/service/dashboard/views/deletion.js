@@ -28,16 +28,39 @@ export function deletion(place) {
     field("of the value", value),
     h("div", { class: "row" }, submit),
   );
-  return card("Delete examples", {}, h("p", { class: "hint" }, "They leave the journal, the state and every version; a certificate says so, with fingerprints that anybody can compute again."), form);
+  return card(
+    "Delete examples",
+    {},
+    h(
+      "p",
+      { class: "hint" },
+      "They leave the journal, the state and every version; a certificate says so, with fingerprints that anybody can compute again.",
+    ),
+    form,
+  );
 }
 
 // Resolves to whether something was deleted.
 export async function forget(body, place, source) {
   const which = [
     body.ids?.length ? format.counted(body.ids.length, "example") : null,
-    body.where ? `${body.ids?.length ? "of these, all" : "all examples"} with ${Object.entries(body.where).map(([name, value]) => `${name} = ${value}`).join(", ")}` : null,
-  ].filter(Boolean).join("; ");
-  const isSure = await confirmed("Delete for good?", [`${which}.`, "What was learned from them is taken out as if they had never come. This cannot be undone."], "Delete", { isDangerous: true });
+    body.where
+      ? `${body.ids?.length ? "of these, all" : "all examples"} with ${Object.entries(body.where)
+          .map(([name, value]) => `${name} = ${value}`)
+          .join(", ")}`
+      : null,
+  ]
+    .filter(Boolean)
+    .join("; ");
+  const isSure = await confirmed(
+    "Delete for good?",
+    [
+      `${which}.`,
+      "What was learned from them is taken out as if they had never come. This cannot be undone.",
+    ],
+    "Delete",
+    { isDangerous: true },
+  );
   if (!isSure.yes) return false;
   const told = await attempt(() => tell("/v1/forget", body), source);
   if (told === undefined) return false;
@@ -56,7 +79,12 @@ function proof(told) {
     h(
       "dl",
       { class: "pairs" },
-      pair("Exact", told.exact ? "yes: the state is that of a run which never saw them" : "no: they are out of what is kept, not out of the weights"),
+      pair(
+        "Exact",
+        told.exact
+          ? "yes: the state is that of a run which never saw them"
+          : "no: they are out of what is kept, not out of the weights",
+      ),
       pair("Fingerprint before", h("code", {}, told.fingerprint_before)),
       pair("Fingerprint after", h("code", {}, told.fingerprint_after)),
       told.removed_labels.length ? pair("Labels gone with them", told.removed_labels.join(", ")) : null,
@@ -68,7 +96,11 @@ function proof(told) {
       : [
           h("h3", {}, "Certificate"),
           h("pre", { class: "certificate", tabindex: "0", "aria-label": "Certificate" }, text),
-          h("div", { class: "row" }, button("Download", () => download(text, `certificate-${told.step}.json`))),
+          h(
+            "div",
+            { class: "row" },
+            button("Download", () => download(text, `certificate-${told.step}.json`)),
+          ),
         ],
   );
 }

@@ -6,16 +6,20 @@ import * as live from "../live.js";
 
 const by = (event) => (event.by ? ` by ${event.by}` : "");
 const SENTENCES = {
-  learned: (one) => `Step ${format.whole(one.step)}: ${format.counted(one.examples, "example")} learned, ${format.whole(one.right)} predicted right${one.version ? `; version ${one.version} was accepted` : ""}`,
+  learned: (one) =>
+    `Step ${format.whole(one.step)}: ${format.counted(one.examples, "example")} learned, ${format.whole(one.right)} predicted right${one.version ? `; version ${one.version} was accepted` : ""}`,
   corrected: (one) => `${format.counted(one.examples, "example")} corrected${by(one)}`,
   forgotten: (one) => `${format.counted(one.examples, "example")} deleted${by(one)}`,
-  "rolled-back": (one) => (one.version ? `Rolled back to version ${one.version}${by(one)}` : `The newest is served again${by(one)}`),
+  "rolled-back": (one) =>
+    one.version ? `Rolled back to version ${one.version}${by(one)}` : `The newest is served again${by(one)}`,
   reviewed: (one) => `The review queue was decided on${by(one)}`,
-  "label-renamed": (one) => `${one.label} is called ${one.name} now: ${format.counted(one.examples, "example")}${by(one)}`,
+  "label-renamed": (one) =>
+    `${one.label} is called ${one.name} now: ${format.counted(one.examples, "example")}${by(one)}`,
   "tenant-added": () => "A tenant was added",
   "tenant-removed": () => "A tenant was removed",
   "process-lost": (one) => `A process ended by itself (${one.process}); it is started again`,
-  state: (one) => `At rest after step ${format.whole(one.step)}, fingerprint ${format.shortHash(one.fingerprint)}`,
+  state: (one) =>
+    `At rest after step ${format.whole(one.step)}, fingerprint ${format.shortHash(one.fingerprint)}`,
 };
 const KNOWN = new Set(["id", "kind", "tenant", "time"]);
 const STATES = { live: "Live", connecting: "Connecting …", off: "Not connected" };
@@ -46,7 +50,12 @@ function told(event) {
 }
 
 function row(event) {
-  const to = event.kind === "learned" || event.kind === "corrected" ? link("examples", {}, "Examples") : event.kind === "rolled-back" ? link("versions", {}, "Versions") : null;
+  const to =
+    event.kind === "learned" || event.kind === "corrected"
+      ? link("examples", {}, "Examples")
+      : event.kind === "rolled-back"
+        ? link("versions", {}, "Versions")
+        : null;
   return h(
     "li",
     { class: `event event-${event.kind}` },

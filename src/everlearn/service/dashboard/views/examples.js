@@ -33,11 +33,33 @@ export async function show({ query }) {
 }
 
 function filter(query) {
-  const text = (name, placeholder = null) => h("input", { type: "text", name, placeholder, autocomplete: "off", maxlength: 1000, value: query.get(name) ?? "" });
-  const role = h("select", { name: "role" }, ROLES.map(([value, title]) => h("option", { value }, title)));
+  const text = (name, placeholder = null) =>
+    h("input", {
+      type: "text",
+      name,
+      placeholder,
+      autocomplete: "off",
+      maxlength: 1000,
+      value: query.get(name) ?? "",
+    });
+  const role = h(
+    "select",
+    { name: "role" },
+    ROLES.map(([value, title]) => h("option", { value }, title)),
+  );
   role.value = query.get("role") ?? "";
-  const wrong = h("input", { type: "checkbox", name: "wrong", value: "true", checked: query.get("wrong") === "true" });
-  const oldest = h("input", { type: "checkbox", name: "newest", value: "false", checked: query.get("newest") === "false" });
+  const wrong = h("input", {
+    type: "checkbox",
+    name: "wrong",
+    value: "true",
+    checked: query.get("wrong") === "true",
+  });
+  const oldest = h("input", {
+    type: "checkbox",
+    name: "newest",
+    value: "false",
+    checked: query.get("newest") === "false",
+  });
   const form = h(
     "form",
     {
@@ -55,7 +77,12 @@ function filter(query) {
     field("Kind", role),
     h("label", { class: "check" }, wrong, h("span", {}, "Predicted wrong")),
     h("label", { class: "check" }, oldest, h("span", {}, "Oldest first")),
-    h("div", { class: "row" }, button("Show", null, { kind: "primary", type: "submit" }), [...query.keys()].length ? link("examples", {}, "Show all") : null),
+    h(
+      "div",
+      { class: "row" },
+      button("Show", null, { kind: "primary", type: "submit" }),
+      [...query.keys()].length ? link("examples", {}, "Show all") : null,
+    ),
   );
   return card("Which", {}, form);
 }
@@ -65,7 +92,12 @@ function results(query, certificate) {
   const status = h("p", { class: "hint", role: "status" });
   const more = button("More", (event) => attempt(next, event.currentTarget));
   const chosen = new Set();
-  const remove = button("Delete the chosen …", (event) => forget({ ids: [...chosen] }, certificate, event.currentTarget).then((isDone) => isDone && gone()), { kind: "danger small" });
+  const remove = button(
+    "Delete the chosen …",
+    (event) =>
+      forget({ ids: [...chosen] }, certificate, event.currentTarget).then((isDone) => isDone && gone()),
+    { kind: "danger small" },
+  );
   remove.hidden = true;
   const onChosen = (id, isChosen) => {
     if (isChosen) chosen.add(id);
@@ -82,14 +114,21 @@ function results(query, certificate) {
   let after = null;
   const tellCount = () => {
     const count = list.children.length;
-    status.textContent = count ? `${format.counted(count, "example")}${after === null ? "" : ", and there may be more"}` : "There is none such.";
+    status.textContent = count
+      ? `${format.counted(count, "example")}${after === null ? "" : ", and there may be more"}`
+      : "There is none such.";
     more.hidden = after === null;
   };
   // A page may be empty and go on all the same: each reads a bounded part of the journal.
   const next = async () => {
     let found = [];
     do {
-      const told = await look("/v1/examples", { ...Object.fromEntries(query), field: query.getAll("field"), after, limit: PAGE });
+      const told = await look("/v1/examples", {
+        ...Object.fromEntries(query),
+        field: query.getAll("field"),
+        after,
+        limit: PAGE,
+      });
       found = told.items;
       after = told.next;
     } while (!found.length && after !== null);
@@ -108,9 +147,14 @@ function results(query, certificate) {
 
 function row(example, onChosen) {
   const id = example.id;
-  const choice = h("input", { type: "checkbox", "aria-label": `Choose ${id}`, onchange: () => onChosen(id, choice.checked) });
+  const choice = h("input", {
+    type: "checkbox",
+    "aria-label": `Choose ${id}`,
+    onchange: () => onChosen(id, choice.checked),
+  });
   const inside = h("div", { class: "inside" });
-  const isWrong = example.predicted !== null && example.target !== null && example.predicted !== example.target;
+  const isWrong =
+    example.predicted !== null && example.target !== null && example.predicted !== example.target;
   const details = h(
     "details",
     {
@@ -133,8 +177,16 @@ function row(example, onChosen) {
         "p",
         { class: "facts" },
         h("span", { class: "chip strong" }, format.target(example.target)),
-        example.predicted === null ? null : h("span", { class: isWrong ? "chip bad" : "chip good" }, `${isWrong ? "predicted" : "so predicted"}${isWrong ? ` ${format.target(example.predicted)}` : ""} ${format.share(example.confidence)}`),
-        example.status === "learned" ? null : h("span", { class: `chip ${STATUS[example.status] ?? ""}` }, example.status.replace("_", " ")),
+        example.predicted === null
+          ? null
+          : h(
+              "span",
+              { class: isWrong ? "chip bad" : "chip good" },
+              `${isWrong ? "predicted" : "so predicted"}${isWrong ? ` ${format.target(example.predicted)}` : ""} ${format.share(example.confidence)}`,
+            ),
+        example.status === "learned"
+          ? null
+          : h("span", { class: `chip ${STATUS[example.status] ?? ""}` }, example.status.replace("_", " ")),
         example.is_outlier ? h("span", { class: "chip" }, "unfamiliar") : null,
         h("span", { class: "hint" }, `${id} · ${format.time(example.time)}`),
       ),
@@ -147,13 +199,25 @@ function row(example, onChosen) {
 async function one(id, certificate) {
   const blamed = await look("/v1/blame", { id });
   const { items } = await look("/v1/examples", { after: blamed.offset - 1, newest: false, limit: 1 });
-  const example = items.find((each) => each.id === id) ?? { id, text: null, fields: {}, target: blamed.target };
+  const example = items.find((each) => each.id === id) ?? {
+    id,
+    text: null,
+    fields: {},
+    target: blamed.target,
+  };
   return card(
     `Example ${id}`,
     { aside: link("examples", {}, "All examples") },
     h("p", { class: "text" }, example.text ?? "Its text is not kept."),
     await closely(example, blamed),
-    h("div", { class: "row" }, button("Delete …", (event) => forget({ ids: [id] }, certificate, event.currentTarget), { kind: "danger small", name: `Delete ${id} …` })),
+    h(
+      "div",
+      { class: "row" },
+      button("Delete …", (event) => forget({ ids: [id] }, certificate, event.currentTarget), {
+        kind: "danger small",
+        name: `Delete ${id} …`,
+      }),
+    ),
   );
 }
 
@@ -166,12 +230,26 @@ async function closely(example, known = null) {
       "dl",
       { class: "pairs" },
       pair("Label", format.target(told.target)),
-      pair("Predicted", told.predicted === null ? "–" : `${format.target(told.predicted)}, ${format.share(told.confidence)}`),
+      pair(
+        "Predicted",
+        told.predicted === null ? "–" : `${format.target(told.predicted)}, ${format.share(told.confidence)}`,
+      ),
       pair("Came", `step ${format.whole(told.arrived_step)}, ${format.time(told.arrived_time)}`),
       pair("Learned in", told.learned_steps.length ? `step ${steps(told.learned_steps)}` : "no step"),
       told.set_aside_steps.length ? pair("Set aside", `step ${steps(told.set_aside_steps)}`) : null,
-      pair("Held by", told.held ? "the newest state" : "not the newest state", told.versions.length ? `; version ${steps(told.versions)}` : ""),
-      Object.entries(example.fields ?? {}).map(([name, value]) => pair(name, typeof value === "string" ? link("examples", { field: `${name}:${value}` }, value) : JSON.stringify(value))),
+      pair(
+        "Held by",
+        told.held ? "the newest state" : "not the newest state",
+        told.versions.length ? `; version ${steps(told.versions)}` : "",
+      ),
+      Object.entries(example.fields ?? {}).map(([name, value]) =>
+        pair(
+          name,
+          typeof value === "string"
+            ? link("examples", { field: `${name}:${value}` }, value)
+            : JSON.stringify(value),
+        ),
+      ),
     ),
     correction(example),
   ];
@@ -183,16 +261,30 @@ function correction(example) {
     event?.preventDefault();
     const typed = other.input.value.trim();
     if (!typed) return;
-    const told = await attempt(() => tell("/v1/correct", { targets: { [example.id]: asTarget(typed, isSet) } }), submit);
+    const told = await attempt(
+      () => tell("/v1/correct", { targets: { [example.id]: asTarget(typed, isSet) } }),
+      submit,
+    );
     if (told === undefined) return;
     const [became] = told.results;
-    done(became.status === "corrected" ? `${example.id} is ${typed} now.` : `Not corrected: ${became.reason}`);
+    done(
+      became.status === "corrected" ? `${example.id} is ${typed} now.` : `Not corrected: ${became.reason}`,
+    );
     const chip = form.closest("li[data-id]")?.querySelector(".chip.strong");
     if (chip && became.status === "corrected") chip.textContent = typed;
-    replace(other.element.parentElement.querySelector(".said"), became.status === "corrected" ? "Corrected." : "");
+    replace(
+      other.element.parentElement.querySelector(".said"),
+      became.status === "corrected" ? "Corrected." : "",
+    );
   };
   const other = labelInput(`Another label for ${example.id}`, labels, { onchosen: () => isSet || correct() });
   const submit = button("Correct", null, { type: "submit", kind: "small" });
-  const form = h("form", { class: "row", onsubmit: correct }, other.element, submit, h("span", { class: "hint said" }));
+  const form = h(
+    "form",
+    { class: "row", onsubmit: correct },
+    other.element,
+    submit,
+    h("span", { class: "hint said" }),
+  );
   return form;
 }

@@ -10,8 +10,18 @@ const SAMPLES = 60;
 export function health({ about, measured, readiness, throughput, tenant }) {
   const isReady = readiness.status === "ready";
   const state = isReady
-    ? h("p", { class: "state good" }, h("span", { class: "sign", "aria-hidden": "true" }, "✓"), "Ready to predict and to learn")
-    : h("p", { class: "state bad" }, h("span", { class: "sign", "aria-hidden": "true" }, "!"), `${readiness.title ?? "Not ready"}: ${readiness.remedy ?? ""}`);
+    ? h(
+        "p",
+        { class: "state good" },
+        h("span", { class: "sign", "aria-hidden": "true" }, "✓"),
+        "Ready to predict and to learn",
+      )
+    : h(
+        "p",
+        { class: "state bad" },
+        h("span", { class: "sign", "aria-hidden": "true" }, "!"),
+        `${readiness.title ?? "Not ready"}: ${readiness.remedy ?? ""}`,
+      );
   if (about === null) return card("Is it well?", {}, state);
   const workers = Object.keys(about.processes).filter((name) => name.startsWith("worker")).length;
   const row = (name, value, isWell = true) =>
@@ -24,9 +34,18 @@ export function health({ about, measured, readiness, throughput, tenant }) {
     h(
       "dl",
       { class: "rows" },
-      row("Prediction processes", `${format.whole(about.workers_ready)} of ${format.whole(workers)} ready`, about.workers_ready >= workers),
+      row(
+        "Prediction processes",
+        `${format.whole(about.workers_ready)} of ${format.whole(workers)} ready`,
+        about.workers_ready >= workers,
+      ),
       row("Learning process", about.learner_ready ? "ready" : "starting again", about.learner_ready),
-      row("Waiting", waiting ? `${format.counted(about.waiting_texts, "text")}, ${format.counted(about.waiting_labels, "label")}` : "nothing"),
+      row(
+        "Waiting",
+        waiting
+          ? `${format.counted(about.waiting_texts, "text")}, ${format.counted(about.waiting_labels, "label")}`
+          : "nothing",
+      ),
       row("Processes lost", format.whole(total(measured, "everlearn_processes_lost_total"))),
     ),
     ...rates(measured, throughput, tenant),
@@ -43,10 +62,12 @@ function rates(measured, throughput, tenant) {
     labels: total(measured, "everlearn_examples_total", { tenant }),
   };
   // A service that was started anew counts from 0 again.
-  if (throughput.samples.some((one) => one.predictions > sample.predictions || one.labels > sample.labels)) throughput.samples = [];
+  if (throughput.samples.some((one) => one.predictions > sample.predictions || one.labels > sample.labels))
+    throughput.samples = [];
   throughput.samples = [...throughput.samples, sample].slice(-SAMPLES);
   const all = throughput.samples;
-  const perMinute = (name) => all.slice(1).map((one, k) => ((one[name] - all[k][name]) / (one.at - all[k].at)) * 60);
+  const perMinute = (name) =>
+    all.slice(1).map((one, k) => ((one[name] - all[k][name]) / (one.at - all[k].at)) * 60);
   const shown = [
     ["Predictions", "predictions"],
     ["Examples", "labels"],
@@ -58,7 +79,13 @@ function rates(measured, throughput, tenant) {
       { class: "rates" },
       shown.map(([title, name]) => {
         const values = perMinute(name);
-        return h("div", { class: "rate" }, h("span", {}, title), h("strong", {}, format.whole(values.at(-1) ?? 0)), sparkline(values));
+        return h(
+          "div",
+          { class: "rate" },
+          h("span", {}, title),
+          h("strong", {}, format.whole(values.at(-1) ?? 0)),
+          sparkline(values),
+        );
       }),
     ),
   ];
@@ -75,7 +102,12 @@ function memory(measured) {
       "dl",
       { class: "rows bars" },
       processes.map(([name, value]) =>
-        h("div", {}, h("dt", {}, name.replace("-", " ")), h("dd", {}, bar(value / most), h("span", {}, format.bytes(value)))),
+        h(
+          "div",
+          {},
+          h("dt", {}, name.replace("-", " ")),
+          h("dd", {}, bar(value / most), h("span", {}, format.bytes(value))),
+        ),
       ),
     ),
   ];

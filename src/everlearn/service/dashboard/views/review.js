@@ -14,8 +14,18 @@ const SHOWN = 50;
 export async function show({ query, title, may }) {
   const kind = KINDS.find((one) => one.kind === query.get("kind"))?.kind ?? null;
   const [{ items }] = await Promise.all([look("/v1/review", { kind, limit: SHOWN }), refresh()]);
-  const list = h("ul", { class: "queue" }, items.map((item) => shown(item, may, () => onDecided(list, title))));
-  return [choices(kind), items.length ? list : empty(), items.length === SHOWN ? h("p", { class: "hint" }, `The first ${format.whole(SHOWN)}; more come when these are decided.`) : null];
+  const list = h(
+    "ul",
+    { class: "queue" },
+    items.map((item) => shown(item, may, () => onDecided(list, title))),
+  );
+  return [
+    choices(kind),
+    items.length ? list : empty(),
+    items.length === SHOWN
+      ? h("p", { class: "hint" }, `The first ${format.whole(SHOWN)}; more come when these are decided.`)
+      : null,
+  ];
 }
 
 function choices(chosen) {
@@ -25,7 +35,16 @@ function choices(chosen) {
     if (kind === chosen) one.setAttribute("aria-current", "true");
     return h("li", {}, one);
   };
-  return h("nav", { "aria-label": "Kinds", class: "choices" }, h("ul", {}, choice(null, "All", "Everything that waits"), KINDS.map((one) => choice(one.kind, one.title, one.why))));
+  return h(
+    "nav",
+    { "aria-label": "Kinds", class: "choices" },
+    h(
+      "ul",
+      {},
+      choice(null, "All", "Everything that waits"),
+      KINDS.map((one) => choice(one.kind, one.title, one.why)),
+    ),
+  );
 }
 
 function empty() {
@@ -46,8 +65,17 @@ function shown(item, may, decided) {
   const isSet = isSetTarget(item.target ?? item.predicted);
   const place = h(
     "li",
-    { class: "card item", tabindex: "-1", "aria-label": `${kind.title}: ${(item.text ?? item.id).slice(0, 80)}` },
-    h("p", { class: "item-kind" }, h("span", { class: `chip ${item.kind}`, title: kind.why }, kind.title), h("span", { class: "hint" }, reason(item))),
+    {
+      class: "card item",
+      tabindex: "-1",
+      "aria-label": `${kind.title}: ${(item.text ?? item.id).slice(0, 80)}`,
+    },
+    h(
+      "p",
+      { class: "item-kind" },
+      h("span", { class: `chip ${item.kind}`, title: kind.why }, kind.title),
+      h("span", { class: "hint" }, reason(item)),
+    ),
     h("p", { class: "text" }, item.text ?? "The text is not kept."),
     says(item),
   );
@@ -64,12 +92,15 @@ function shown(item, may, decided) {
     const told = await attempt(work, source);
     if (told !== undefined) finish(text(told));
   };
-  place.append(item.kind === "suspicious" ? ofExample(item, isSet, act, may) : ofPrediction(item, isSet, act));
+  place.append(
+    item.kind === "suspicious" ? ofExample(item, isSet, act, may) : ofPrediction(item, isSet, act),
+  );
   return place;
 }
 
 function reason(item) {
-  if (item.kind === "suspicious") return `${item.reason === "contradiction" ? "contradicts a prediction" : (item.reason ?? "")} of ${format.share(item.score)}`;
+  if (item.kind === "suspicious")
+    return `${item.reason === "contradiction" ? "contradicts a prediction" : (item.reason ?? "")} of ${format.share(item.score)}`;
   if (item.kind === "unfamiliar") return `outlier score ${format.number(item.score)}`;
   return item.score === null ? "" : `${format.share(item.score)} sure`;
 }
@@ -92,7 +123,9 @@ function otherLabel(isSet, learn) {
 const notDone = (title, reason) => Object.assign(new Error(reason), { title, detail: reason });
 
 const rejected = (told) =>
-  told.still_learned.length ? "Settled. The example is still learned: delete it under Examples to take it out." : "Rejected: it stays out of what is learned.";
+  told.still_learned.length
+    ? "Settled. The example is still learned: delete it under Examples to take it out."
+    : "Rejected: it stays out of what is learned.";
 
 const shownTarget = (target) => (Array.isArray(target) ? target.join(", ") : format.target(target));
 
@@ -112,14 +145,31 @@ function ofExample(item, isSet, act, may) {
       () => `Corrected to ${shownTarget(target)}.`,
       source,
     );
-  const decide = (body, text, source) => act(() => tell("/v1/review", body), () => text, source);
+  const decide = (body, text, source) =>
+    act(
+      () => tell("/v1/review", body),
+      () => text,
+      source,
+    );
   return h(
     "div",
     { class: "row actions" },
-    button(`Keep ${format.target(item.target)}`, (event) => decide({ accept: [item.id] }, "Kept: the label is right.", event.currentTarget), { kind: "good" }),
-    item.predicted === null ? null : button(`Change to ${format.target(item.predicted)}`, (event) => correct(isSet ? JSON.parse(item.predicted) : item.predicted, event.currentTarget)),
+    button(
+      `Keep ${format.target(item.target)}`,
+      (event) => decide({ accept: [item.id] }, "Kept: the label is right.", event.currentTarget),
+      { kind: "good" },
+    ),
+    item.predicted === null
+      ? null
+      : button(`Change to ${format.target(item.predicted)}`, (event) =>
+          correct(isSet ? JSON.parse(item.predicted) : item.predicted, event.currentTarget),
+        ),
     otherLabel(isSet, correct),
-    button("Reject", (event) => act(() => tell("/v1/review", { reject: [item.id] }), rejected, event.currentTarget), { kind: "quiet" }),
+    button(
+      "Reject",
+      (event) => act(() => tell("/v1/review", { reject: [item.id] }), rejected, event.currentTarget),
+      { kind: "quiet" },
+    ),
     may("operate") ? link("examples", { id: item.id }, "Details") : null,
   );
 }
@@ -141,8 +191,21 @@ function ofPrediction(item, isSet, act) {
     { class: "row actions" },
     item.predicted === null || item.kind === "wrong"
       ? null
-      : button(`Right: ${format.target(item.predicted)}`, (event) => learn(isSet ? JSON.parse(item.predicted) : item.predicted, event.currentTarget), { kind: "good" }),
+      : button(
+          `Right: ${format.target(item.predicted)}`,
+          (event) => learn(isSet ? JSON.parse(item.predicted) : item.predicted, event.currentTarget),
+          { kind: "good" },
+        ),
     otherLabel(isSet, learn),
-    button("Dismiss", (event) => act(() => tell("/v1/review", { dismiss: [item.id] }), () => "Dismissed.", event.currentTarget), { kind: "quiet" }),
+    button(
+      "Dismiss",
+      (event) =>
+        act(
+          () => tell("/v1/review", { dismiss: [item.id] }),
+          () => "Dismissed.",
+          event.currentTarget,
+        ),
+      { kind: "quiet" },
+    ),
   );
 }

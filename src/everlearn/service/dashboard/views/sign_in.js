@@ -6,7 +6,12 @@ import { problemParts } from "../notices.js";
 
 export function askForKey(place, { problem, whenIn }) {
   const told = h("div", { role: "alert" });
-  const input = h("input", { type: "password", autocomplete: "current-password", required: true, maxlength: 1000 });
+  const input = h("input", {
+    type: "password",
+    autocomplete: "current-password",
+    required: true,
+    maxlength: 1000,
+  });
   const say = (one) => replace(told, h("div", { class: "notice bad inline" }, ...problemParts(one)));
   const form = h(
     "form",

@@ -15,7 +15,12 @@ const WORDS = 8;
 const LEAST_WEIGHT = 0.02; // of the heaviest word's; less cannot be seen
 
 export async function show({ query, may }) {
-  const input = h("textarea", { rows: 4, maxlength: 100_000, required: true, value: query.get("text") ?? "" });
+  const input = h("textarea", {
+    rows: 4,
+    maxlength: 100_000,
+    required: true,
+    value: query.get("text") ?? "",
+  });
   const submit = button("Predict", null, { kind: "primary", type: "submit" });
   const answer = h("div", { class: "answers", "aria-live": "polite" });
   const ask = () => attempt(() => predict(input.value, answer, may), submit);
@@ -38,21 +43,36 @@ export async function show({ query, may }) {
 }
 
 async function predict(text, place, may) {
-  const [told] = await Promise.all([tell("/v1/predict", { text, top: TOP }), may("label") ? refresh() : null]);
+  const [told] = await Promise.all([
+    tell("/v1/predict", { text, top: TOP }),
+    may("label") ? refresh() : null,
+  ]);
   const said = told.predictions[0];
   const why = h("div", {});
   replace(
     place,
     card(
       "What it says",
-      { aside: h("p", { class: "hint" }, `${told.version === null ? "newest state" : `version ${told.version}`}, step ${format.whole(told.step)}`) },
+      {
+        aside: h(
+          "p",
+          { class: "hint" },
+          `${told.version === null ? "newest state" : `version ${told.version}`}, step ${format.whole(told.step)}`,
+        ),
+      },
       headline(said),
       said.top.length
         ? h(
             "ol",
             { class: "shares" },
             said.top.map((one) =>
-              h("li", {}, h("span", { class: "share-name" }, one.label), bar(one.probability), h("span", { class: "share-value" }, format.share(one.probability))),
+              h(
+                "li",
+                {},
+                h("span", { class: "share-name" }, one.label),
+                bar(one.probability),
+                h("span", { class: "share-value" }, format.share(one.probability)),
+              ),
             ),
           )
         : null,
@@ -66,7 +86,14 @@ async function predict(text, place, may) {
 function headline(said) {
   const text = said.labels?.join(", ") ?? said.label ?? said.translation ?? "Nothing was learned yet";
   return [
-    h("p", { class: "headline" }, text, said.probability === null || said.probability === undefined ? null : h("span", { class: "sure" }, format.share(said.probability))),
+    h(
+      "p",
+      { class: "headline" },
+      text,
+      said.probability === null || said.probability === undefined
+        ? null
+        : h("span", { class: "sure" }, format.share(said.probability)),
+    ),
     said.is_outlier ? h("p", { class: "callout" }, "This text is unlike everything that was learned.") : null,
   ];
 }
@@ -78,11 +105,16 @@ function correction(said, again) {
     if (told === undefined) return;
     done(became(told, text));
     await attempt(again);
-    document.querySelector(".headline")?.closest("section").querySelector("h2").scrollIntoView({ block: "nearest" });
+    document
+      .querySelector(".headline")
+      ?.closest("section")
+      .querySelector("h2")
+      .scrollIntoView({ block: "nearest" });
   };
   const correct = (event) => {
     event?.preventDefault();
-    if (other.input.value.trim()) say({ target: asTarget(other.input.value, isSet) }, `as ${other.input.value.trim()}`, submit);
+    if (other.input.value.trim())
+      say({ target: asTarget(other.input.value, isSet) }, `as ${other.input.value.trim()}`, submit);
   };
   const other = labelInput("The right label", labels, { onchosen: () => isSet || correct() });
   const submit = button("Learn this label", null, { type: "submit" });
@@ -90,7 +122,11 @@ function correction(said, again) {
   return h(
     "div",
     { class: "row correction" },
-    isKnown ? button("That is right", (event) => say({ right: true }, "as it was predicted", event.currentTarget), { kind: "good" }) : null,
+    isKnown
+      ? button("That is right", (event) => say({ right: true }, "as it was predicted", event.currentTarget), {
+          kind: "good",
+        })
+      : null,
     h("form", { class: "row", onsubmit: correct }, other.element, submit),
   );
 }
@@ -121,7 +157,13 @@ async function explain(text, place, may) {
                 "li",
                 {},
                 h("p", { class: "text" }, one.text ?? "Its text is not kept."),
-                h("p", { class: "hint" }, h("span", { class: "chip" }, format.target(one.target)), `${format.share(one.similarity)} alike, `, may("operate") ? link("examples", { id: one.id }, one.id) : one.id),
+                h(
+                  "p",
+                  { class: "hint" },
+                  h("span", { class: "chip" }, format.target(one.target)),
+                  `${format.share(one.similarity)} alike, `,
+                  may("operate") ? link("examples", { id: one.id }, one.id) : one.id,
+                ),
               ),
             ),
           )
@@ -132,7 +174,13 @@ async function explain(text, place, may) {
             "ul",
             { class: "words" },
             words.map((one) =>
-              h("li", {}, h("span", { class: "word" }, one.word), leaningBar(one.weight / most), h("span", { class: "unseen" }, one.weight < 0 ? "speaks against it" : "speaks for it")),
+              h(
+                "li",
+                {},
+                h("span", { class: "word" }, one.word),
+                leaningBar(one.weight / most),
+                h("span", { class: "unseen" }, one.weight < 0 ? "speaks against it" : "speaks for it"),
+              ),
             ),
           )
         : h("p", { class: "note" }, "No word stands out."),
