@@ -27,7 +27,7 @@ SECONDS = 60.0
 def served(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with small limits."""
     place = Path(shutil.copytree(learned, tmp_path_factory.mktemp("jobs") / "desk"))
-    limits = {"EVERLEARN_SERVICE_MAX_WAITING_LABELS": "64", "EVERLEARN_SERVICE_MAX_UPLOAD_MB": "6"}
+    limits = {"EVERLEARN_SERVICE_MAX_WAITING_LABELS": "128", "EVERLEARN_SERVICE_MAX_UPLOAD_MB": "6"}
     with running(place, environment=limits) as started:
         yield started
 
@@ -208,14 +208,14 @@ def test_a_disk_that_is_full_refuses_the_upload(served: Running) -> None:
 
 
 def test_others_learn_meanwhile_and_a_full_queue_makes_it_wait(served: Running) -> None:
-    rows = [{**row, "id": f"wait-{row['id']}"} for row in demo_rows(256, start=300)]
+    rows = [{**row, "id": f"wait-{row['id']}"} for row in demo_rows(384, start=300)]
     id_ = sent(served, lines_of(rows))["id"]
     refused = []
 
     def learn_too() -> None:
         with httpx.Client(base_url=served.url, timeout=60) as client:
             for k in range(4):
-                own = [{"id": f"own-{k}-{n}", "text": f"own {k} {n}", "target": "own"} for n in range(40)]
+                own = [{"id": f"own-{k}-{n}", "text": f"own {k} {n}", "target": "own"} for n in range(80)]
                 while True:
                     answer = client.post("/v1/learn", json={"examples": own})
                     if answer.status_code != 429:
@@ -230,7 +230,7 @@ def test_others_learn_meanwhile_and_a_full_queue_makes_it_wait(served: Running) 
     (between,) = learn_one(served, id="between", text="one label in between", target="own")
     thread.join()
     told = ended(served, id_)
-    assert (told["state"], told["learned"], told["error"]) == ("done", 256, None)
+    assert (told["state"], told["learned"], told["error"]) == ("done", 384, None)
     assert served.get("/v1/blame", id=rows[-1]["id"])["offset"] > between["offset"]
     assert set(refused) <= {"labels-waiting"}
 
@@ -272,9 +272,9 @@ def test_a_job_survives_a_crash_and_crosses_corrections_and_deletions(tmp_path: 
     # A text has the same code to the bit in whatever company it is encoded.
     invariant = {"run.keep_text": True, "model.batch_invariant": True, "model.max_length": 32}
     here, there, before = tmp_path / "a" / "desk", tmp_path / "b" / "desk", demo_rows(20)
-    for path in (here, there):
-        with Run.open(path, invariant) as run:
-            run.learn(map(example_of, before))
+    with Run.open(here, invariant) as run:
+        run.learn(map(example_of, before))
+    shutil.copytree(here, there)
     rows = demo_rows(320, start=20)
     corrected = {rows[0]["id"]: "another", before[0]["id"]: "another"}
     forgotten = [rows[1]["id"], rows[2]["id"], before[1]["id"]]

@@ -185,6 +185,7 @@ def test_explaining_has_bounds(service: Running) -> None:
     told = service.post("/v1/explain", text=" ".join([*words, *words]), nearest=0)
     assert {one["word"] for one in told["words"]} == set(words[:64])
     assert (told["words_left_out"], told["nearest"]) == (16, [])
+    assert len(service.post("/v1/explain", text=" ".join(words) + "-" * 99_000)["words"]) == 5
     assert service.post("/v1/explain", text="alone")["words"] == []
     assert service.post("/v1/explain", text="?!")["words"] == []
     for body, code in (

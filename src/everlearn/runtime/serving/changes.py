@@ -22,10 +22,13 @@ Change = Callable[[Place, str, Mapping[str, Json]], dict[str, Json]]
 def _correct(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
     run: Run
     with place.run(tenant) as run:
-        _check_known(run, asked["targets"])
-        outcome = run.correct(asked["targets"])
+        targets = asked["targets"]
+        if asked.get("expected") is not None:
+            targets = _still_as_expected(run, targets, asked["expected"])
+        _check_known(run, targets)
+        outcome = run.correct(targets)
         refused = {one.id: one.reason for one in outcome.rejected}
-        known = run.known(list(asked["targets"]))
+        known = run.known(list(targets))
     results = [
         {
             "id": id_,
@@ -33,9 +36,19 @@ def _correct(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, 
             "offset": known[id_].offset if id_ in known else None,
             "reason": None if id_ in known and known[id_].target == target else refused.get(id_),
         }
-        for id_, target in asked["targets"].items()
+        for id_, target in targets.items()
     ]
     return {"results": results, "step": outcome.step, "notes": list(outcome.notes)}
+
+
+def _still_as_expected(
+    run: Run, targets: Mapping[str, Json], expected: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Without those that were deleted, or corrected by somebody, since their targets were looked up."""
+    known = run.known(list(targets))
+    return {
+        id_: target for id_, target in targets.items() if id_ in known and known[id_].target == expected[id_]
+    }
 
 
 def _corrected(target: str, present: str | None) -> str:

@@ -23,6 +23,8 @@ __all__ = ["MOST_WORDS", "explain", "telling_words"]
 
 MOST_WORDS = 64
 """So many words of a text are left out, one after the other; the first ones."""
+_MOST_CHARS = 500_000
+"""Of a very long text fewer are, so that no more characters are read than this."""
 _TEXTS_AT_ONCE = 16
 _SPARE = 8
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
@@ -69,7 +71,7 @@ def telling_words(
 
     Returns:
         The words that speak most for or against the label first, each once, as spelled where it first
-        stands; and how many there were beyond ``MOST_WORDS``.
+        stands; and how many there were beyond those that are looked at.
     """
     if not served.task.counts_by_label or not len(prediction.probabilities) or example.text is None:
         return [], 0
@@ -77,8 +79,9 @@ def telling_words(
     spelled: dict[str, str] = {}
     for found in _WORD.finditer(text):
         spelled.setdefault(found[0].casefold(), found[0])
+    most = max(1, min(MOST_WORDS, _MOST_CHARS // len(text)))
     shorter = {
-        word: shortened for word in list(spelled)[:MOST_WORDS] if (shortened := _without(text, word)).strip()
+        word: shortened for word in list(spelled)[:most] if (shortened := _without(text, word)).strip()
     }
     label = prediction.labels[int(prediction.probabilities.argmax())]
     whole = prediction.probability_of(label)
@@ -89,7 +92,7 @@ def telling_words(
         for word, without in zip(some, served.predict(given_texts([shorter[w] for w in some])), strict=True):
             told.append({"word": spelled[word], "weight": whole - without.probability_of(label)})
     told.sort(key=lambda one: -abs(one["weight"]))
-    return told, max(0, len(spelled) - MOST_WORDS)
+    return told, max(0, len(spelled) - most)
 
 
 def _without(text: str, word: str) -> str:

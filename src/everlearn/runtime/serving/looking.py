@@ -116,13 +116,13 @@ def confused_labels(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def targets_page(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
-    """The targets that the next examples with a label get where it takes another name, by id.
+    """The targets that the next examples with a label get where it takes another name, and theirs now, by id.
 
     Those that the guard or a rollback has set aside are left out: a new target would have them learned.
     """
     folder = _folder(place, asked)
     if folder is None:
-        return {"targets": {}, "next": None}
+        return {"targets": {}, "expected": {}, "next": None}
     with RunFolder.snapshot_of(folder) as run:
         run.task.check_predicts(str(run.path))
         in_sets = run.task.targets_are_sets
@@ -134,13 +134,15 @@ def targets_page(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
             limit=asked["limit"],
         )
         targets: dict[str, str] = {}
+        expected: dict[str, str] = {}
         for offset in page.offsets:
             item = _item(run, offset, {})
             if item["status"] != "set_aside":
+                expected[item["id"]] = item["target"]
                 targets[item["id"]] = (
                     _renamed(item["target"], asked["label"], asked["name"]) if in_sets else asked["name"]
                 )
-        return {"targets": targets, "next": page.next}
+        return {"targets": targets, "expected": expected, "next": page.next}
 
 
 def _renamed(target: str, label: str, name: str) -> str:
