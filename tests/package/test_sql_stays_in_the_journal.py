@@ -23,9 +23,14 @@ def _breaches(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node)
 
 
+_ANOTHER_DATABASE = "service/remembered.py"
+"""Predictions that a service remembers lie in a database of their own, which no other file opens."""
+
+
 def test_no_file_outside_of_the_journal_package_queries_tables() -> None:
     package = Path(everlearn.__file__).parent
-    files = [path for path in package.rglob("*.py") if package / "journal" not in path.parents]
+    others = (path for path in package.rglob("*.py") if package / "journal" not in path.parents)
+    files = [path for path in others if path != package / _ANOTHER_DATABASE]
     assert len(files) > 200
     found = [
         f"{path.relative_to(package)}:{line}: {what}"

@@ -25,7 +25,7 @@ _SECONDS_TO_STOP = 60.0
 _URL = re.compile(r"(http://\S+:\d+)")
 
 
-def demo_rows(count: int, start: int = 0) -> list[dict[str, str]]:
+def demo_rows(count: int, start: int = 0) -> list[dict[str, Any]]:
     """Messages of the demo's stream, as examples to learn."""
     with support_desk_stream().open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 from tests.service.running import Running, running
@@ -30,6 +31,14 @@ def test_a_program_asks_tells_and_takes_back(service: Running) -> None:
         assert desk.stats()["held"] > 300
         assert desk.versions()["versions"]
         assert {one.kind for one in desk.review_queue()} <= {"suspicious", "unsure", "unfamiliar", "wrong"}
+
+
+def test_the_readmes_client_runs_as_it_stands(service: Running) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = [one.split("```")[0] for one in readme.split("```python\n")[1:] if "everlearn.client" in one]
+    names: dict[str, Any] = {}
+    exec(compile(block.replace("http://127.0.0.1:8600", service.url), "README.md", "exec"), names)
+    assert service.get("/v1/blame", id=names["said"].id)["target"] == "invoice"
 
 
 def test_a_problem_is_an_error_with_its_remedy(service: Running) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.service.running import Running, demo_rows, running
 
 from everlearn import Run
@@ -197,13 +200,16 @@ def test_events_are_told(service: Running, fresh_id: FreshId) -> None:
     assert (event["kind"], event["tenant"], event["examples"]) == ("learned", "desk", 1)
 
 
-def test_figures_are_as_prometheus_reads_them(service: Running) -> None:
-    from prometheus_client.parser import text_string_to_metric_families
-
+def test_figures_are_as_prometheus_reads_them(service: Running, fresh_id: FreshId) -> None:
     service.predict("count me")
-    families = {
-        family.name: family for family in text_string_to_metric_families(service.client.get("/metrics").text)
-    }
+    service.post("/v1/learn", id=fresh_id(), text="count this, too", target="counting")
+    deadline = time.monotonic() + 30
+    while not (families := families_of(service))["everlearn_rolling_accuracy"].samples:
+        assert time.monotonic() < deadline  # it is told once nothing has changed for a moment
+        time.sleep(0.1)
+    assert 0 <= families["everlearn_rolling_accuracy"].samples[0].value <= 1
+    assert families["everlearn_held_examples"].samples[0].value > 300
+    assert families["everlearn_trunk_bytes"].samples[0].value > 1e7
     (count,) = [
         sample.value
         for sample in families["everlearn_predictions"].samples
@@ -216,6 +222,12 @@ def test_figures_are_as_prometheus_reads_them(service: Running) -> None:
         "worker-1",
         "learner",
     }
+
+
+def families_of(service: Running) -> dict[str, Any]:
+    """The service's figures, by name."""
+    text = service.client.get("/metrics").text
+    return {family.name: family for family in text_string_to_metric_families(text)}
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,14 @@ class Held:
     Attributes:
         num_examples: Learned and not forgotten.
         num_labels: Of them.
+        rolling_accuracy: Share of the newest predictions that were right, made before their examples were
+            learned; None where nothing is right or wrong.
         learner: What the learner is.
     """
 
     num_examples: int
     num_labels: int
+    rolling_accuracy: float | None
     learner: LearnerRecord
 
 
@@ -356,8 +359,9 @@ class Run:
     def held(self) -> Held:
         """How much is learned, and what by; the run is open for writing."""
         with self._lock:
-            learner, record = self._writing().live.learner, self._folder.learner_record()
-            return Held(learner.num_examples, len(learner.labels), record)
+            live, record = self._writing().live, self._folder.learner_record()
+            learner, accuracy = live.learner, live.scores.rolling_accuracy
+            return Held(learner.num_examples, len(learner.labels), accuracy, record)
 
     def known(self, ids: Sequence[str]) -> dict[str, KnownExample]:
         """What the journal knows of ids, as of now; those that it does not know are left out."""

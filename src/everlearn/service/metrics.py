@@ -60,6 +60,13 @@ class Metrics:
             ["tenant"],
             **own,
         )
+        self.held = Gauge("everlearn_held_examples", "Learned and not forgotten.", ["tenant"], **own)
+        self.trunk_memory = Gauge(
+            "everlearn_trunk_bytes", "Weights that all processes of the machine share.", **own
+        )
+        self.tenant_memory = Gauge(
+            "everlearn_tenant_bytes", "What tenants predict by, in the process that has the hub.", **own
+        )
         self.step = Gauge("everlearn_step", "Newest step of the journal.", ["tenant"], **own)
         self.version = Gauge(
             "everlearn_version", "The version that is served; 0: the newest state.", ["tenant"], **own

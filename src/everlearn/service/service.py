@@ -365,10 +365,16 @@ class Service:
     async def _note_fingerprint(self, tenant: str) -> None:
         try:
             told = await self.fingerprint(tenant)
+            stats, memory = (await self.look("stats", tenant))["stats"], await self.look("memory")
         except Problem as problem:  # it is removed, or the service is stopping
             _LOG.debug("no fingerprint of %s: %s", tenant, problem)
             return
         self.events.tell("state", tenant, step=told["step"], fingerprint=told["fingerprint"])
+        self.metrics.held.labels(tenant).set(stats["held"])
+        if stats["rolling_accuracy"] is not None:
+            self.metrics.accuracy.labels(tenant).set(stats["rolling_accuracy"])
+        self.metrics.trunk_memory.set(memory["trunks"])
+        self.metrics.tenant_memory.set(memory.get("tenants", 0))
 
     # Figures
 

@@ -40,7 +40,7 @@ class ServiceConfig(BaseModel):
     """Memory for what tenants predict by, in each process, in 10⁶ bytes. Default: no bound."""
 
     publish_share: float = Field(0.2, gt=0, le=1)
-    """A label changes the next prediction. Where labels stream in, making each step known would cost much time
+    """A label changes the next prediction. Where labels stream in, making each step known would cost time
     (more, the more is learned): so much of it at most; steps in between become known with the next."""
     max_batch: int = Field(32, ge=1, le=4_096)
     """Most texts that a prediction process is given at once."""

@@ -18,7 +18,7 @@ from everlearn.runtime.run import Run
 from everlearn.runtime.serving.told import UnknownTenantError, UnknownVersionError
 from everlearn.runtime.step_outcome import StepOutcome
 from everlearn.sharing.trunk_store import TrunkStore
-from everlearn.types import Example
+from everlearn.types import Example, Json
 
 __all__ = ["HubPlace", "Place", "RunPlace", "open_place"]
 
@@ -61,6 +61,10 @@ class Place(ABC):
 
     def make_ready(self) -> None:
         """Do now what the first label would have to wait for."""
+
+    def memory(self) -> dict[str, Json]:
+        """What is in memory of tenants: how many predict from there, and bytes (estimated)."""
+        return {}
 
     @abstractmethod
     def save(self) -> None:
@@ -169,6 +173,15 @@ class HubPlace(Place):
             return self.hub.predictor(tenant)
         with self.hub.run(tenant) as run:
             return _of_version(run, version)
+
+    def memory(self) -> dict[str, Json]:
+        """See Place."""
+        told = self.hub.memory()
+        return {
+            "resident_tenants": told["resident_tenants"],
+            "tenants": round(told["resident_mb"] * 1e6),
+            "open_runs": told["open_runs"],
+        }
 
     def add(self, tenant: str, settings: Mapping[str, Any], max_examples: int | None) -> None:
         """See ``Hub.add``."""

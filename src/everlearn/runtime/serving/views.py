@@ -16,6 +16,7 @@ from everlearn.runtime.serving.explaining import explain
 from everlearn.runtime.serving.looking import confused_labels, examples_page, records_page, targets_page
 from everlearn.runtime.serving.place import Place
 from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError, answer_told
+from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.types import Json
 
 __all__ = ["VIEWS"]
@@ -48,7 +49,17 @@ def _stats(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
     run: Run
     with place.run(asked["tenant"]) as run:
         held = run.held()
-        return {"stats": run.stats() | {"held": held.num_examples, "labels": held.num_labels}}
+        now = {
+            "held": held.num_examples,
+            "labels": held.num_labels,
+            "rolling_accuracy": held.rolling_accuracy,
+        }
+        return {"stats": run.stats() | now}
+
+
+def _memory(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    """Bytes of the trunks that this machine's processes share, and of what tenants predict by."""
+    return {"trunks": sum(one.num_bytes for one in TrunkStore().stored() if one.is_used), **place.memory()}
 
 
 def _fingerprint(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
@@ -126,6 +137,7 @@ VIEWS: Mapping[str, View] = {
     "flagged": _flagged,
     "history": history_series,
     "journal": _journal,
+    "memory": _memory,
     "labels": confused_labels,
     "records": records_page,
     "stats": _stats,
