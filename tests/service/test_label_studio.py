@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -230,6 +231,33 @@ def test_other_events_change_nothing(service: Running, action: str) -> None:
 def test_what_is_wrong_is_a_problem_document(service: Running, path: str, body: dict[str, Any]) -> None:
     answer = service.client.post(path, json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "request-invalid"), answer.text
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "code"),
+    [
+        ("", "a text", "request-invalid"),
+        ("x" * 1_001, "a text", "request-invalid"),
+        ("\ud800", "a text", "request-invalid"),
+        ("oar", "\ud800", "request-invalid"),
+        ("oar", "", "request-invalid"),
+        ("oar", "x" * 100_001, "text-too-long"),
+    ],
+)
+def test_annotations_that_cannot_be_learned(service: Running, choice: str, text: str, code: str) -> None:
+    told = event(CREATED, annotation=annotation(1, 1, [choice]), task=task(1, text))
+    answer = service.client.post(
+        "/webhook", content=json.dumps(told), headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
+
+
+def test_half_a_surrogate_pair_is_not_predicted(service: Running) -> None:
+    asked = {"tasks": [task(1, "\ud800")], "label_config": CONFIG}
+    answer = service.client.post(
+        "/predict", content=json.dumps(asked), headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "input-unusable")
 
 
 def test_a_configuration_cannot_swell() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import math
+import os
+import signal
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openai
@@ -146,6 +149,16 @@ def test_many_texts_are_made_vectors_of_in_parts(client: openai.OpenAI) -> None:
     assert len(told.data) == 100
     one = client.embeddings.create(model="desk", input=rows[77]["text"]).data[0].embedding
     assert np.array(told.data[77].embedding) @ np.array(one) > 0.999
+
+
+def test_vectors_come_also_where_a_process_has_ended(service: Running, client: openai.OpenAI) -> None:
+    before = service.processes()["worker-1"]
+    os.kill(before, signal.SIGKILL)
+    with ThreadPoolExecutor() as threads:
+        told = threads.map(lambda text: client.embeddings.create(model="desk", input=text), [TEXT] * 4)
+        assert {len(one.data[0].embedding) for one in told} == {384}
+    assert service.processes()["worker-1"] != before
+    assert service.predict(TEXT)["label"]
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -143,6 +144,23 @@ def test_what_is_not_done_is_refused(writer: openai.OpenAI, asked: dict[str, obj
     with pytest.raises(openai.BadRequestError) as raised:
         writer.post("/completions", body=given, cast_to=object)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ([{"type": "text", "text": "\ud800"}], "input-unusable"),
+        ([{"type": "image_url", "image_url": {"url": "x"}}], "not-honoured"),
+        ("x" * 100_001, "text-too-long"),
+        ("", "input-unusable"),
+    ],
+)
+def test_chats_that_cannot_be_read(novel: Running, content: object, code: str) -> None:
+    asked = {"model": "novel", "messages": [{"role": "user", "content": content}], "max_tokens": 2}
+    answer = novel.client.post(  # escaped, as lone surrogates must be
+        "/v1/chat/completions", content=json.dumps(asked), headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
 
 
 def test_no_vectors_are_made_by_a_model_that_writes(novel: Running, writer: openai.OpenAI) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "model_asked",
     "numbers_of",
     "predicted",
+    "sound_texts",
     "task_asked",
     "tokens_in",
     "vectors_of",
@@ -92,6 +93,17 @@ async def task_asked(service: Service, tenant: str) -> str:
     return str((await service.about(tenant))["task"])
 
 
+def sound_texts(texts: Sequence[str], service: Service) -> Sequence[str]:
+    """Texts, as of ``checked_texts``; raises Problem also where one is no Unicode (half of a pair)."""
+    checked_texts(texts, service.config)
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Problem("input-unusable", f"text {number} has half of a surrogate pair") from None
+    return texts
+
+
 async def predicted(
     service: Service, tenant: str, texts: Sequence[str], *, top: int, version: int | None = None
 ) -> Said:
@@ -100,7 +112,7 @@ async def predicted(
     Raises:
         Problem: Something is wrong with a text, the tenant has no classifier, or has learned nothing.
     """
-    checked_texts(texts, service.config)
+    sound_texts(texts, service)
     if await task_asked(service, tenant) in WRITING:
         raise Problem("no-answers", f"the run of {tenant!r} writes texts; it has no labels")
     said, bears = await service.predict(tenant, texts, top, version)
@@ -134,7 +146,7 @@ async def vectors_of(
     Raises:
         Problem: Something is wrong with a text, or the tenant has no encoder.
     """
-    checked_texts(texts, service.config)
+    sound_texts(texts, service)
     size = service.config.max_batch
     vectors, num_tokens = list[str](), 0
     for start in range(0, len(texts), size):

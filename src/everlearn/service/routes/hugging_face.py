@@ -22,10 +22,10 @@ from everlearn.service.routes.asked import (
     labels_of,
     numbers_of,
     predicted,
+    sound_texts,
     task_asked,
     vectors_of,
 )
-from everlearn.service.routes.given import checked_texts
 from everlearn.service.routes.openai_answers import texts_of
 from everlearn.service.routes.operation import ready
 from everlearn.service.schemas_inference import (
@@ -171,7 +171,7 @@ async def health(service: TheService) -> dict[str, str]:
 async def _written(
     service: Service, tenant: str, text: str, parameters: EndpointParameters, task: str
 ) -> WrittenText:
-    checked_texts([text], service.config)
+    sound_texts([text], service)
     is_drawn = parameters.do_sample or (parameters.do_sample is None and bool(parameters.temperature))
     settings = {
         "max_new_tokens": parameters.max_new_tokens,

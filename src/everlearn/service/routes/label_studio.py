@@ -8,18 +8,27 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import ValidationError
 
 from everlearn.label_set import written_set
 from everlearn.service.access import Caller, TheService, authenticated
 from everlearn.service.keys import ROLES, Role
 from everlearn.service.label_config import LabelConfig, read_label_config
 from everlearn.service.problems import Problem
-from everlearn.service.routes.asked import ALL_LABELS, TenantAsked, labels_of, predicted, task_asked
-from everlearn.service.routes.given import checked_example, checked_texts
+from everlearn.service.routes.asked import (
+    ALL_LABELS,
+    TenantAsked,
+    labels_of,
+    predicted,
+    sound_texts,
+    task_asked,
+)
+from everlearn.service.routes.given import checked_example
 from everlearn.service.schemas import ExampleIn, LearnedExample
 from everlearn.service.schemas_label_studio import (
     Annotation,
@@ -87,7 +96,7 @@ async def studio_predictions(
     bears: Mapping[str, Any]
     ids: Sequence[str | None]
     if writes:
-        said, bears = await service.predict(name, checked_texts(texts, service.config), 1, None)
+        said, bears = await service.predict(name, sound_texts(texts, service), 1, None)
         ids = service.remember(name, texts, said, bears)
     else:
         told = await predicted(service, name, texts, top=ALL_LABELS)
@@ -136,13 +145,18 @@ async def _annotated(event: WebhookEvent, caller: Caller, service: Service, tena
         if not targets:
             withdrawn.append(_id(event, annotation))
             continue
-        given = ExampleIn(
-            id=_id(event, annotation),
-            text=config.text_of(task.data),
-            target=await _target(service, tenant, targets),
-            fields={_TASK_FIELD: _task_name(event, task)},
-        )
-        examples.append(checked_example(given, service.config))
+        given = {
+            "id": _id(event, annotation),
+            "text": config.text_of(task.data),
+            "target": await _target(service, tenant, targets),
+            "fields": {_TASK_FIELD: _task_name(event, task)},
+        }
+        try:
+            examples.append(checked_example(ExampleIn.model_validate(given), service.config))
+        except ValidationError as error:
+            raise Problem(
+                "request-invalid", f"annotation {annotation.id}: {error.errors()[0]['msg']}"
+            ) from None
     forgotten = 0
     if withdrawn and event.action == "ANNOTATION_UPDATED":  # it said something before
         forgotten = (await _forgotten(event, caller, service, tenant, ids=withdrawn)).forgotten
@@ -229,7 +243,9 @@ def _project(event: WebhookEvent) -> str:
     if event.project is None or event.project.id is None:
         raise Problem("request-invalid", "the event has no project.id")
     made = event.project.created_at
-    return f"{event.project.id}" if made is None else f"{event.project.id}.{int(made.timestamp())}"
+    if made is None:
+        return f"{event.project.id}"
+    return f"{event.project.id}.{int((made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp())}"
 
 
 def _all(given: Any) -> list[Any]:

@@ -11,7 +11,15 @@ from typing import Any
 
 from everlearn.label_set import written_set
 from everlearn.service.problems import Problem
-from everlearn.service.routes.asked import ALL_LABELS, WRITING, labels_of, predicted, task_asked, tokens_in
+from everlearn.service.routes.asked import (
+    ALL_LABELS,
+    WRITING,
+    labels_of,
+    predicted,
+    sound_texts,
+    task_asked,
+    tokens_in,
+)
 from everlearn.service.schemas_openai import ChatRequest, CompletionRequest, Message, WritingRequest
 from everlearn.service.service import Service
 from everlearn.service.writers import Written
@@ -82,6 +90,9 @@ async def answers(
     if await task_asked(service, tenant) not in WRITING:
         return await _labels(service, tenant, version, prompts, with_others=asks_logprobs(asked))
     _refuse_what_only_classifiers_do(asked)
+    if isinstance(asked, ChatRequest):  # all of it is read
+        sound_texts(["\n".join(one["content"] for one in messages_of(asked.messages))], service)
+    sound_texts(prompts, service)
     is_translation = await task_asked(service, tenant) == "seq2seq"
     chat = isinstance(asked, ChatRequest) and not is_translation
     given: Sequence[str | list[dict[str, str]]] = (
