@@ -100,10 +100,8 @@ class LabelsResponse(_Told):
     labels: list[LabelSummary]
 
 
-class RenameRequest(BaseModel):
+class RenameRequest(_Asked):
     """Another name for a label."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
 
     label: Name = Field(alias="from")
     """The label."""

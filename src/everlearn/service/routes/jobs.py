@@ -47,8 +47,7 @@ async def upload(
     """Learn a whole file of JSON lines: an object a line, by the names of an example (or target as label).
 
     When this is answered, all of it is on the disk; what was cut off on the way is not learned at all. A line
-    without id gets one made of the job's and its number, so that sending the *same job* on does no harm, but
-    the same file again is another one.
+    without id gets one that is made of the job's and its number: uploaded again it is another example.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in _TYPES:
