@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Run
 
 from everlearn.service.folder import service_folder
-from everlearn.service.keys import KEYS_FILE, Keys
+from everlearn.service.keys import KEYS_FILE, Keys, add_key
 
 
 @pytest.fixture
@@ -69,6 +70,14 @@ def test_what_is_wrong_is_told(
     assert ended.code == code
     assert said in ended.err
     assert not (service_folder(place) / KEYS_FILE).exists()
+
+
+def test_keys_that_are_made_at_once_are_all_there(place: Path) -> None:
+    names = [f"key {k}" for k in range(20)]
+    with ThreadPoolExecutor(8) as threads:
+        given = list(threads.map(lambda name: add_key(service_folder(place), name, "predict"), names))
+    keys = Keys(service_folder(place))
+    assert [found.name for one in given if (found := keys.find(one)) is not None] == names
 
 
 def test_a_place_that_is_none_is_told(inside: Run, tmp_path: Path) -> None:

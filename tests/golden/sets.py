@@ -67,6 +67,12 @@ SETS = (
         "058e456",
         "run 2, journal 3, checkpoint 2, with word ridge",
     ),
+    GoldenSet(
+        6,
+        Path("/tmp/everlearn-golden-6"),
+        "4d01bc6",
+        "run 2, journal 4, checkpoint 2",
+    ),
 )
 NEWEST = SETS[-1]
 

@@ -40,6 +40,9 @@ IN_STREAM = {
     "5-closed-form": 700,
     "5-gradient": 160,
     "5-translation": 99,
+    "6-closed-form": 700,
+    "6-gradient": 160,
+    "6-translation": 99,
 }
 
 of_every_archive = pytest.mark.parametrize("archive", ARCHIVES, ids=str)

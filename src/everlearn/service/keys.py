@@ -6,13 +6,15 @@ is nothing to guess.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 KEYS_FILE = "keys.json"
 _PREFIX = "el_"
+_LOCK = ".keys.lock"
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 
@@ -153,9 +156,6 @@ def add_key(
         raise ConfigError(f"role must be one of {', '.join(ROLES)}, not {role!r}")
     if not name.strip() or not name.isprintable():
         raise ConfigError(f"{name!r} is no name for a key: give printable text")
-    keys = read_keys(folder)
-    if any(key.name == name for key in keys):
-        raise ConfigError(f"there is a key named {name!r}; remove it first (everlearn keys remove)")
     given = f"{_PREFIX}{secrets.token_urlsafe(32)}"
     now = datetime.now(UTC)
     expires = None if expires_days is None else (now + timedelta(days=expires_days)).isoformat()
@@ -167,19 +167,37 @@ def add_key(
         made=now.isoformat(timespec="seconds"),
         expires=expires,
     )
-    _write(folder, [*keys, key])
+    with _alone(folder):
+        keys = read_keys(folder)
+        if any(one.name == name for one in keys):
+            raise ConfigError(f"there is a key named {name!r}; remove it first (everlearn keys remove)")
+        _write(folder, [*keys, key])
     return given
 
 
 def remove_key(folder: Path, name: str) -> None:
     """Let a key be of no use any more. Raises ConfigError where there is none of this name."""
-    keys = read_keys(folder)
-    left = [key for key in keys if key.name != name]
-    if len(left) == len(keys):
-        raise ConfigError(
-            f"there is no key named {name!r}; there are: {', '.join(k.name for k in keys) or 'none'}"
-        )
-    _write(folder, left)
+    with _alone(folder):
+        keys = read_keys(folder)
+        left = [key for key in keys if key.name != name]
+        if len(left) == len(keys):
+            raise ConfigError(
+                f"there is no key named {name!r}; there are: {', '.join(k.name for k in keys) or 'none'}"
+            )
+        _write(folder, left)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for others who change the keys: of two at once, neither may lose what the other has made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("a")
+    except OSError as error:
+        raise StorageError(f"{folder / _LOCK} cannot be written: {error}; the keys are as before") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _write(folder: Path, keys: Sequence[Key]) -> None:
