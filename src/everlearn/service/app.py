@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +18,7 @@ from everlearn.service.gate import Gate
 from everlearn.service.jobs import Jobs
 from everlearn.service.logs import RequestLog
 from everlearn.service.problems import Problem, ProblemDocument
-from everlearn.service.responses import problem_response
+from everlearn.service.responses import problem_response, validation_problem
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.routes import jobs as job_routes
 from everlearn.service.routes.protocols import include_protocols
@@ -92,17 +91,7 @@ async def _problem(_: Request, problem: Exception) -> JSONResponse:
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = error.errors()
-    if any(one["type"] == "json_invalid" for one in errors):
-        return problem_response(
-            Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "not JSON")))
-        )
-    told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
-    return problem_response(Problem("request-invalid", told))
-
-
-def _place(parts: Any) -> str:
-    return ".".join(str(part) for part in parts[1:]) or str(parts[0])
+    return problem_response(validation_problem(error))
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:

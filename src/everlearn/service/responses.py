@@ -39,7 +39,7 @@ def validation_problem(error: RequestValidationError) -> Problem:
     if any(one["type"] == "json_invalid" for one in errors):
         return Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "it is not JSON")))
     told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
-    return Problem("request-invalid", told)
+    return Problem("request-invalid", told.encode("utf-8", "replace").decode())  # names may be no Unicode
 
 
 def _place(parts: Sequence[int | str]) -> str:
