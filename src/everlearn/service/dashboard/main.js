@@ -55,7 +55,9 @@ async function show({ movesFocus = true } = {}) {
   for (const one of document.querySelectorAll("#sections a")) {
     if (one.hash.slice(1) === section.name) {
       one.setAttribute("aria-current", "page");
-      one.scrollIntoView({ block: "nearest", inline: "center" });
+      // (scrollIntoView would let the next Tab begin here.)
+      const nav = one.closest("nav");
+      nav.scrollLeft = one.offsetLeft - nav.offsetLeft - (nav.clientWidth - one.offsetWidth) / 2;
     } else one.removeAttribute("aria-current");
   }
   document.title = `${section.title} · ${session.tenant ?? "everlearn"} · everlearn`;
