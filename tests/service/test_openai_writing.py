@@ -192,6 +192,21 @@ def test_who_goes_away_leaves_no_place_taken(writer: openai.OpenAI) -> None:
     assert writer.completions.create(model="novel", prompt=PROMPT, max_tokens=2).choices[0].text
 
 
+def test_what_was_learned_writes(novel: Running, writer: openai.OpenAI) -> None:
+    def asked() -> tuple[str, str | None]:
+        said = writer.completions.create(model="novel", prompt="zebras", max_tokens=16, temperature=0)
+        return said.choices[0].text, said.system_fingerprint
+
+    before = asked()
+    told = novel.post(
+        "/v1/learn", examples=[{"id": f"z-{k}", "text": "zebras are striped. " * 12} for k in range(24)]
+    )
+    assert {one["status"] for one in told["results"]} == {"learned"}
+    after = asked()
+    assert after[1] == f"step-{told['step']}" != before[1]
+    assert after[0] != before[0]
+
+
 def test_a_process_that_ends_is_started_again(novel: Running, writer: openai.OpenAI) -> None:
     before = novel.processes()["writer"]
     with ThreadPoolExecutor() as threads:

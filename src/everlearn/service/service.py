@@ -33,6 +33,8 @@ __all__ = ["Service"]
 
 _LOG = logging.getLogger(__name__)
 
+_SECONDS_BETWEEN_SAVES = 30.0
+"""Of a run whose model writes; a model may be large."""
 _SECONDS_OF_REST = 0.5
 """After so long without a change the fingerprint of the state is computed."""
 
@@ -96,6 +98,8 @@ class Service:
         self._fingerprints: dict[str, tuple[int, str]] = {}  # of newest states
         self._of_versions: dict[tuple[str, int], str] = {}
         self._about: dict[str, dict[str, Any]] = {}
+        self._unsaved: set[str] = set()  # tenants that have changed since they were saved to write
+        self._saved_at: dict[str, float] = {}
         self._resting: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -266,6 +270,7 @@ class Service:
             told = await self.learner.learn(tenant, examples, AUTHOR.get())
         for one in told["results"]:
             self.metrics.learned.labels(tenant, one["status"]).inc()
+        self._unsaved.add(tenant)
         await self._changed(tenant, told)
         self.events.tell(
             "learned",
@@ -291,8 +296,25 @@ class Service:
         told = await self.learner.ask(op, tenant, author=AUTHOR.get(), **asked)
         for known in [one for one in self._of_versions if one[0] == tenant]:
             del self._of_versions[known]  # a deletion writes versions anew
+        if op != "publish":
+            self._unsaved.add(tenant)
         await self._changed(tenant, told)
         return told | self.bears(tenant, told.get("by") or {"step": told.get("step", 0)})
+
+    async def save_to_write(self, tenant: str) -> None:
+        """Save what a tenant has learned since a text was written: that is what models that write go by.
+
+        Not again and again while texts are written and learned.
+        """
+        since = time.monotonic() - self._saved_at.get(tenant, -_SECONDS_BETWEEN_SAVES)
+        if tenant not in self._unsaved or since < _SECONDS_BETWEEN_SAVES:
+            return
+        self._unsaved.discard(tenant)
+        self._saved_at[tenant] = time.monotonic()
+        try:
+            await self.learner.ask("save", tenant)
+        except Problem as problem:  # what was saved before writes
+            _LOG.warning("what %s has learned could not be saved: %s", tenant, problem)
 
     async def look(self, op: str, tenant: str | None = None, **asked: Any) -> dict[str, Any]:
         """Look something up. Raises Problem where there is no such thing."""

@@ -172,6 +172,7 @@ async def _written(
     service: Service, tenant: str, text: str, parameters: EndpointParameters, task: str
 ) -> WrittenText:
     sound_texts([text], service)
+    await service.save_to_write(tenant)
     is_drawn = parameters.do_sample or (parameters.do_sample is None and bool(parameters.temperature))
     settings = {
         "max_new_tokens": parameters.max_new_tokens,

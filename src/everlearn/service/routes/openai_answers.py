@@ -93,6 +93,7 @@ async def answers(
     if isinstance(asked, ChatRequest):  # all of it is read
         sound_texts(["\n".join(one["content"] for one in messages_of(asked.messages))], service)
     sound_texts(prompts, service)
+    await service.save_to_write(tenant)
     is_translation = await task_asked(service, tenant) == "seq2seq"
     chat = isinstance(asked, ChatRequest) and not is_translation
     given: Sequence[str | list[dict[str, str]]] = (
