@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import tarfile
@@ -9,12 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.service.conftest import NUM_LEARNED
 from tests.service.running import Running, demo_rows
+from typer.testing import CliRunner
 
 from everlearn import Example, Hub, Run
+from everlearn.cli.app import app
 from everlearn.errors import RunError, StateError
 from everlearn.journal.journal import Journal
 from everlearn.runtime.commands.backup import back_up, restore
@@ -185,3 +189,19 @@ def test_what_is_no_backup_is_told(tmp_path: Path) -> None:
         restore(tmp_path / "no.tar", tmp_path / "restored")
     with pytest.raises(RunError, match="is not there"):
         restore(tmp_path / "none.tar", tmp_path / "restored")
+
+
+def test_the_commands_say_what_they_did(desk: Path, tmp_path: Path) -> None:
+    def everlearn(*arguments: str | Path) -> dict[str, Any]:
+        ended = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+        assert ended.exit_code == 0, ended.output
+        return dict(json.loads(ended.stdout))
+
+    made = everlearn("backup", desk, "--out", tmp_path / "desk.tar")
+    assert made["bytes"] == (tmp_path / "desk.tar").stat().st_size
+    assert made["steps"] == {"": 1}
+    back = everlearn("restore", tmp_path / "desk.tar", "--out", tmp_path / "restored")
+    assert (back["files"], back["steps"]) == (made["files"], made["steps"])
+    assert fingerprint_of(tmp_path / "restored") == fingerprint_of(desk)
+    again = CliRunner().invoke(app, ["restore", str(tmp_path / "desk.tar"), "--out", str(desk)])
+    assert again.exit_code == RunError.exit_code

@@ -194,7 +194,7 @@ def restore(archive: Path, out: Path) -> BackupOutcome:
     return BackupOutcome(
         path=out,
         steps={str(name): int(step) for name, step in dict(told.get("steps") or {}).items()},
-        num_files=len(told["sha256"]),
+        num_files=int(told["num_files"]),
         num_bytes=archive.stat().st_size,
     )
 

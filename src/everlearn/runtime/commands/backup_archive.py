@@ -43,8 +43,8 @@ class ArchiveWriter:
 
     @property
     def num_files(self) -> int:
-        """Files so far."""
-        return len(self._sums)
+        """Files so far, but for what the archive says of itself."""
+        return len(self._sums.keys() - {_HEADER, _CHECKSUMS})
 
     def add(self, name: str, file: IO[bytes]) -> None:
         """Add an open file, whatever becomes of its name meanwhile.
@@ -118,7 +118,7 @@ def unpack_archive(archive: Path, to: Path) -> dict[str, Json]:
         to: The folder.
 
     Returns:
-        What was told at the archive's end.
+        What was told at the archive's end, and ``num_files``.
 
     Raises:
         RunError: There is something of this name, or no archive.
@@ -177,7 +177,7 @@ def _unpacked(archive: Path, folder: Path) -> dict[str, Json]:
         expected = dict(told.get("sha256") or {})
         wrong = [name for name in expected.keys() | sums.keys() if expected.get(name) != sums.get(name)]
         raise _damaged(archive, f"{sorted(wrong)[0]} does not match its SHA-256")
-    return told
+    return {**told, "num_files": len(sums) - 1}
 
 
 def _check_header(archive: Path, data: bytes) -> None:
