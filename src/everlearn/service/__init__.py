@@ -8,3 +8,7 @@ pipes: workers, which predict by what runs have published, and one that has the 
                                               ├→ learner → the process that learns
                                               └→ remembered predictions, events, metrics
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []
