@@ -71,7 +71,9 @@ class Metrics:
         self.version = Gauge(
             "everlearn_version", "The version that is served; 0: the newest state.", ["tenant"], **own
         )
-        self.memory = Gauge("everlearn_memory_bytes", "Memory of a process (RSS).", ["process"], **own)
+        self.memory = Gauge(
+            "everlearn_memory_bytes", "Memory of a process; what is shared, by its share.", ["process"], **own
+        )
 
     def text(self) -> bytes:
         """As Prometheus reads it."""

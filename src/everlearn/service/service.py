@@ -400,7 +400,7 @@ class Service:
 
     # Figures
 
-    def measure(self) -> None:
+    async def measure(self) -> None:
         """Bring the figures of now up to date."""
         metrics = self.metrics
         metrics.waiting_texts.set(self.workers.num_waiting)
@@ -408,10 +408,8 @@ class Service:
         metrics.workers.set(self.workers.num_ready)
         metrics.learner.set(int(self.learner.is_ready))
         for name, pid in self.process_ids().items():
-            try:
-                metrics.memory.labels(name).set(psutil.Process(pid).memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue
+            with suppress(psutil.NoSuchProcess):
+                metrics.memory.labels(name).set(await asyncio.to_thread(_memory_of, pid))
 
     def process_ids(self) -> dict[str, int]:
         """Of all processes, by what they do."""
@@ -443,6 +441,12 @@ class Service:
         for tenant in list(tenants):
             with suppress(Problem):  # the next change of the tenant does it
                 await self.change("publish", tenant)
+
+
+def _memory_of(pid: int) -> int:
+    """Bytes of a process; what it shares with others counts by its share of it, where the system tells."""
+    told = psutil.Process(pid).memory_full_info()
+    return int(getattr(told, "pss", told.rss))
 
 
 async def _all(answers: Sequence[asyncio.Future[Answered]]) -> list[Answered]:

@@ -82,7 +82,7 @@ async def about(caller: Operator, service: TheService) -> dict[str, Any]:
 @router.get("/metrics", response_class=Response)
 async def metrics(caller: Operator, service: TheService) -> Response:
     """Figures for Prometheus."""
-    service.measure()
+    await service.measure()
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
