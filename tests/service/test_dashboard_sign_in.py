@@ -47,7 +47,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     with Hub.open(place) as hub:
         for start, name in enumerate(("acme", "globex")):
             hub.add(name, {"run.keep_text": True})
-            hub.learn(name, [Example(**row) for row in demo_rows(20, start=20 * start)])  # type: ignore[arg-type]
+            rows = demo_rows(20, start=20 * start)
+            hub.learn(name, [Example(id=row["id"], text=row["text"], target=row["target"]) for row in rows])
     folder = service_folder(place)
     keys = {
         "boss": add_key(folder, "boss", "admin"),
