@@ -1,0 +1,1 @@
+"""What the service costs and bears: see ``python -m benchmarks.service --help``."""

@@ -1,0 +1,114 @@
+"""Part ``changes``: publishes, rollbacks and kills under load, after which nothing may be missing."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.service.learned import run_at, shuffled
+from benchmarks.service.started import Started, started
+from benchmarks.service.wrk import load, write_bodies
+from everlearn import Example, Run
+
+__all__ = ["changes"]
+
+_PUBLISHES, _ROLLBACKS, _WORKER_KILLS, _LEARNER_KILLS = 200, 20, 20, 5
+
+
+def changes(folder: Path, num_examples: int, num_requests: int, workers: int) -> Iterator[dict[str, Any]]:
+    """Failed requests among so many, and whether journal and fingerprint are what they should be.
+
+    What is encoded alone has the codes that the command line gives it, so the run is one whose codes do not
+    depend on what else is encoded.
+    """
+    settings = {"model.batch_invariant": True}
+    place = run_at(folder / "invariant", "banking77", num_examples, settings)
+    shutil.rmtree(folder / "beside", ignore_errors=True)
+    beside = Path(shutil.copytree(place, folder / "beside" / "desk"))
+    rows = shuffled("banking77")[num_examples : num_examples + _PUBLISHES]
+    bodies = write_bodies(
+        folder / "texts.jsonl", [{"text": row.text} for row in shuffled("banking77", "test")]
+    )
+    learned: list[dict[str, str]] = []
+    with started(place, "--workers", str(workers)) as service:
+        over, failed = threading.Event(), list[str]()
+        acting = threading.Thread(target=_act, args=(service, rows, learned, failed, over))
+        acting.start()
+        count = errors = 0
+        while count < num_requests or acting.is_alive():
+            found = load(service.url, "/v1/predict", bodies, callers=16, seconds=10, start=count % 1_000)
+            count, errors = count + found.requests, errors + found.errors
+        acting.join()
+        fingerprint = service.get("/v1/fingerprint")["fingerprint"]
+        lost = [
+            line
+            for line in service.client.get("/metrics").text.splitlines()
+            if line.startswith("everlearn_processes_lost_total")
+        ]
+    with Run.open(beside) as run:
+        for one in learned:
+            run.learn([Example(id=one["id"], text=one["text"], target=one["target"])])
+        expected = run.fingerprint()
+        ids = set(run.known([one["id"] for one in learned]))
+    with Run.open(place) as run:
+        known = set(run.known([one["id"] for one in learned]))
+        after = run.fingerprint()
+    yield {
+        "what": f"{_PUBLISHES} labels, {_ROLLBACKS} rollbacks, kills under load of 16 callers",
+        "requests": count,
+        "failed_predictions": errors,
+        "failed_changes": failed,
+        "processes_lost": lost,
+        "labels_answered": len(learned),
+        "labels_in_journal": len(known & ids),
+        "fingerprint_as_by_run": fingerprint == expected == after,
+    }
+
+
+def _act(
+    service: Started,
+    rows: list[Any],
+    learned: list[dict[str, str]],
+    failed: list[str],
+    over: threading.Event,
+) -> None:
+    """Everything but predictions, in an order of chance that is the same each time."""
+    chance = random.Random(0)
+    acts = ["learn"] * _PUBLISHES + ["rollback"] * _ROLLBACKS
+    acts += ["kill worker"] * _WORKER_KILLS + ["kill learner"] * _LEARNER_KILLS
+    chance.shuffle(acts)
+    left = iter(rows)
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        for act in acts:
+            time.sleep(0.8)
+            if act == "learn":
+                row = next(left)
+                body = {"id": f"new-{row.id}", "text": row.text, "target": row.label}
+                if _done(client, failed, "/v1/learn", body):
+                    learned.append(body)
+            elif act == "rollback":  # serving goes back, and comes again
+                _done(client, failed, "/v1/rollback", {"version": 1, "keep_learned": True})
+                _done(client, failed, "/v1/rollback", {})
+            else:
+                kind = act.removeprefix("kill ")
+                processes = client.get("/v1/service").json()["processes"]
+                names = [name for name in processes if name.startswith(kind)]
+                if names:
+                    os.kill(processes[chance.choice(names)], signal.SIGKILL)
+    over.set()
+
+
+def _done(client: httpx.Client, failed: list[str], path: str, body: dict[str, Any]) -> bool:
+    answer = client.post(path, json=body)
+    if not answer.is_success:
+        failed.append(f"{path}: {answer.text[:200]}")
+    return answer.is_success
