@@ -244,6 +244,16 @@ def answer_to(connection: socket.socket) -> bytes:
     return got
 
 
+def one_answer(connection: socket.socket) -> bytes:
+    """What comes until an answer is there whole."""
+    got = b""
+    while not got.endswith(b"}]}"):
+        data = connection.recv(65_536)
+        assert data, got
+        got += data
+    return got
+
+
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
@@ -300,6 +310,20 @@ def test_huge_heads_are_refused(service: Running, count: int) -> None:
 def test_heads_that_are_large_but_allowed_are_taken(service: Running) -> None:
     headers = {f"x-{k}": "y" * 1_000 for k in range(30)}
     assert service.client.get("/v1/tenants", headers=headers).status_code == 200
+
+
+def test_a_head_in_pieces_behind_a_large_body_is_taken(service: Running) -> None:
+    """What is counted of a head is the head."""
+    body = json.dumps({"text": "a" * 90_000}).encode()
+    with connected(service) as connection:
+        for _ in range(2):
+            head = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode()
+            connection.sendall(head[:40])
+            time.sleep(0.05)
+            connection.sendall(head[40:] + body)
+            assert one_answer(connection).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b'{"status":"ok"}' in answer_to(connection)
 
 
 def test_many_idle_connections_keep_nobody_out(service: Running) -> None:

@@ -26,6 +26,7 @@ class BoundedConnection(HttpToolsProtocol):
     seconds = 30.0
     _timer: TimerHandle | None = None
     _head_bytes = 0
+    _is_in_head = _is_in_body = False
     _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -42,25 +43,37 @@ class BoundedConnection(HttpToolsProtocol):
         """See asyncio.Protocol."""
         if self._is_refused:
             return
-        self._head_bytes += len(data)
+        was_in_body = self._is_in_body
         super().data_received(data)
-        if self._timer is not None and self._head_bytes > _MOST_HEAD_BYTES:
+        if not self._is_in_head:
+            self._head_bytes = 0
+            return
+        # What came in one piece with a body's end is bounded by the size of a piece.
+        self._head_bytes += 0 if was_in_body else len(data)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.seconds, self._too_slow)
+        if self._head_bytes > _MOST_HEAD_BYTES:
             self._refuse(Problem("head-too-large", f"a head may have {_MOST_HEAD_BYTES:,} bytes"))
 
     def on_message_begin(self) -> None:
         """A head begins."""
+        self._is_in_head = True
         super().on_message_begin()
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.seconds, self._too_slow)
 
     def on_headers_complete(self) -> None:
         """A head is there."""
+        self._is_in_head, self._is_in_body = False, True
         self._unset_timer()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """A body is there."""
+        self._is_in_body = False
+        super().on_message_complete()
+
     def _too_slow(self) -> None:
         self._timer = None
-        if self._head_bytes:
+        if self._is_in_head:
             self._refuse(Problem("head-too-slow", f"it was not there after {self.seconds:g} s"))
         else:
             self.transport.close()
@@ -81,7 +94,6 @@ class BoundedConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _unset_timer(self) -> None:
-        self._head_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
