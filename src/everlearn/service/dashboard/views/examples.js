@@ -20,7 +20,7 @@ const ROLES = [
 const STATUS = { learned: "good", held: "warn", set_aside: "warn", unlearnable: "bad" };
 
 export async function show({ query }) {
-  await refresh();
+  attempt(refresh);
   const certificate = h("div", {});
   const id = query.get("id");
   return h(

@@ -13,7 +13,8 @@ const SHOWN = 50;
 
 export async function show({ query, title, may }) {
   const kind = KINDS.find((one) => one.kind === query.get("kind"))?.kind ?? null;
-  const [{ items }] = await Promise.all([look("/v1/review", { kind, limit: SHOWN }), refresh()]);
+  attempt(refresh);
+  const { items } = await look("/v1/review", { kind, limit: SHOWN });
   const list = h(
     "ul",
     { class: "queue" },

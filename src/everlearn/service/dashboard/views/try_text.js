@@ -43,10 +43,8 @@ export async function show({ query, may }) {
 }
 
 async function predict(text, place, may) {
-  const [told] = await Promise.all([
-    tell("/v1/predict", { text, top: TOP }),
-    may("label") ? refresh() : null,
-  ]);
+  if (may("label")) attempt(refresh);
+  const told = await tell("/v1/predict", { text, top: TOP });
   const said = told.predictions[0];
   const why = h("div", {});
   replace(
