@@ -286,3 +286,10 @@ def test_raw_bodies_that_are_wrong(
     )
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert service.predict("still there?")["label"] is not None
+
+
+@pytest.mark.parametrize("fields", [b'{"b": ["\\ud800"]}', b'{"\\ud800": 1}', b'{"b": NaN}'])
+def test_fields_that_no_journal_takes_are_refused(service: Running, fields: bytes) -> None:
+    body = b'{"text": "a", "target": "b", "fields": %s}' % fields
+    answer = service.client.post("/v1/learn", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "request-invalid"), answer.text

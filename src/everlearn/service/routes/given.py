@@ -41,7 +41,10 @@ def checked_example(given: ExampleIn, config: ServiceConfig) -> dict[str, Any]:
     elif given.id is None:
         raise Problem("request-invalid", "an example needs a text, or the id of one that was learned")
     if not _is_json(given.fields):
-        raise Problem("request-invalid", "fields: numbers must be finite, and nesting at most 20 deep")
+        raise Problem(
+            "request-invalid",
+            "fields: numbers must be finite, texts valid Unicode, and nesting at most 20 deep",
+        )
     told: dict[str, Any] = {
         "id": given.id or f"e-{secrets.token_hex(12)}",
         "text": given.text,
@@ -58,12 +61,25 @@ def written_target(target: Target) -> str:
     return target if isinstance(target, str) else written_set(target)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, which no file takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_json(value: Any, depth: int = 20) -> bool:
-    """Whether every number is finite, and nothing is nested too deep."""
+    """Whether every number is finite, every text valid Unicode, and nothing nested too deep."""
+    if isinstance(value, str):
+        return _is_unicode(value)
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
-        return depth > 0 and all(_is_json(one, depth - 1) for one in value.values())
+        return depth > 0 and all(
+            _is_unicode(name) and _is_json(one, depth - 1) for name, one in value.items()
+        )
     if isinstance(value, list):
         return depth > 0 and all(_is_json(one, depth - 1) for one in value)
     return True
