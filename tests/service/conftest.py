@@ -30,9 +30,9 @@ def desk(learned: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(learned, tmp_path / "desk"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A service that the tests of a module share: each uses ids of its own."""
+    """A service that tests share: each uses ids of its own, and counts on nothing that others may change."""
     place = Path(shutil.copytree(learned, tmp_path_factory.mktemp("served") / "desk"))
     with running(place) as started:
         yield started

@@ -155,6 +155,8 @@ class LearnResponse(Answered):
     """What became of examples. All that has an offset is durable."""
 
     results: list[LearnedExample]
+    journal_step: int
+    """The journal's newest step, which holds them; ``step`` is that of what answers."""
     new_version: int | None = None
     """The version that the guard has just accepted."""
     notes: list[str] = []

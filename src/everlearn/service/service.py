@@ -283,7 +283,7 @@ class Service:
             ),
             version=told["new_version"],
         )
-        return told | self.bears(tenant, told.get("by") or {"step": told["step"]})
+        return _with_step(told) | self.bears(tenant, told.get("by") or {"step": told["step"]})
 
     async def change(self, op: str, tenant: str, **asked: Any) -> dict[str, Any]:
         """Anything else that changes a tenant.
@@ -299,7 +299,7 @@ class Service:
         if op != "publish":
             self._unsaved.add(tenant)
         await self._changed(tenant, told)
-        return told | self.bears(tenant, told.get("by") or {"step": told.get("step", 0)})
+        return _with_step(told) | self.bears(tenant, told.get("by") or {"step": told.get("step", 0)})
 
     async def save_to_write(self, tenant: str) -> None:
         """Save what a tenant has learned since a text was written: that is what models that write go by.
@@ -441,6 +441,11 @@ class Service:
         for tenant in list(tenants):
             with suppress(Problem):  # the next change of the tenant does it
                 await self.change("publish", tenant)
+
+
+def _with_step(told: dict[str, Any]) -> dict[str, Any]:
+    """What a change came to, with the journal's step apart from that of what answers now."""
+    return told | ({"journal_step": told["step"]} if "step" in told else {})
 
 
 def _memory_of(pid: int) -> int:
