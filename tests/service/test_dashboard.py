@@ -311,7 +311,7 @@ def test_examples_are_deleted_with_a_certificate(page: Page, served: Running, tm
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("This cannot be undone")
     dialog.get_by_role("button", name="Cancel").click()
-    assert served.get("/v1/blame", id=chosen)["held"] is True
+    assert served.get("/v1/blame", id=chosen)["target"] == "deleted"
     page.get_by_role("button", name="Delete 1 example").click()
     dialog.get_by_role("button", name="Delete", exact=True).click()
     expect(said(page)).to_contain_text("1 example deleted")

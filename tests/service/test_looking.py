@@ -35,6 +35,14 @@ def all_pages(service: Running, **asked: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def service(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One of these tests alone: they count what there is."""
+    place = Path(shutil.copytree(learned, tmp_path_factory.mktemp("looked_at") / "desk"))
+    with running(place) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def mistaken(service: Running) -> Running:
     """A service that has predicted some examples wrongly before it learned them."""
     rows = [{**row, "id": f"look-{row['id']}"} for row in demo_rows(40, start=320)]
