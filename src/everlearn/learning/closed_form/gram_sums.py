@@ -11,6 +11,7 @@ batch has, P rows of a panel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -59,7 +60,7 @@ class GramSums:
             0, num_features, dtype=torch.int64, device=device
         )  # with room to spare
         self.class_counts_C = torch.zeros(0, dtype=torch.int64)
-        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._waiting: list[_Batch] = []
         self._num_waiting = 0
         self._in_panel = [0] * len(self._panels)  # batches of the waiting that each panel has already
         self._in_class_sums = 0
@@ -95,19 +96,20 @@ class GramSums:
         """
         self._grow(num_classes)
         self.class_counts_C += torch.bincount(classes_N, minlength=num_classes)
-        self._waiting.append((features_BM, classes_N, _rows(rows_N, features_BM)))
-        self._num_waiting += len(features_BM)
-        if self._num_waiting >= self._gather:
-            self.flush()
+        self._gather_batch(_Batch(features_BM, classes_N, _rows(rows_N, features_BM), 1))
 
     def subtract(
         self, features_BM: torch.Tensor, classes_N: torch.Tensor, rows_N: torch.Tensor | None = None
     ) -> None:
-        """Take examples out that were added before; exact."""
-        self.flush()
+        """Take examples out that were added before; exact. They are gathered, too, until ``flush``."""
         self.class_counts_C -= torch.bincount(classes_N, minlength=self.num_classes)
-        self._add_to_panels(range(len(self._panels)), features_BM, sign=-1)
-        self._add_to_class_sums(features_BM, classes_N, _rows(rows_N, features_BM), sign=-1)
+        self._gather_batch(_Batch(features_BM, classes_N, _rows(rows_N, features_BM), -1))
+
+    def _gather_batch(self, batch: _Batch) -> None:
+        self._waiting.append(batch)
+        self._num_waiting += len(batch.features_BM)
+        if self._num_waiting >= self._gather:
+            self.flush()
 
     def flush(self) -> None:
         """Apply what was gathered."""
@@ -186,24 +188,24 @@ class GramSums:
         for k in range(num_panels):
             behind.setdefault(self._in_panel[k], []).append(k)
         for start, panels in behind.items():
-            if start < len(self._waiting):
-                features = torch.cat([features for features, _, _ in self._waiting[start:]])
+            for sign, waiting in _by_sign(self._waiting[start:]):
+                features = torch.cat([batch.features_BM for batch in waiting])
                 for block in torch.split(features, self._gather):
-                    self._add_to_panels(panels, block, sign=1)
+                    self._add_to_panels(panels, block, sign=sign)
         self._in_panel[:num_panels] = [len(self._waiting)] * num_panels
 
     def _flush_class_sums(self) -> None:
         waiting = self._waiting[self._in_class_sums :]
         self._in_class_sums = len(self._waiting)
-        if waiting:
-            features = torch.cat([features for features, _, _ in waiting])
-            classes = torch.cat([classes for _, classes, _ in waiting])
-            starts = accumulate((len(features) for features, _, _ in waiting), initial=0)
-            rows = torch.cat([rows + start for (_, _, rows), start in zip(waiting, starts, strict=False)])
+        for sign, batches in _by_sign(waiting):
+            features = torch.cat([batch.features_BM for batch in batches])
+            classes = torch.cat([batch.classes_N for batch in batches])
+            starts = accumulate((len(batch.features_BM) for batch in batches), initial=0)
+            rows = torch.cat([batch.rows_N + start for batch, start in zip(batches, starts, strict=False)])
             for start in range(0, len(features), self._gather):
                 block = features[start : start + self._gather]
                 is_in = (rows >= start) & (rows < start + len(block))
-                self._add_to_class_sums(block, classes[is_in], rows[is_in] - start, sign=1)
+                self._add_to_class_sums(block, classes[is_in], rows[is_in] - start, sign=sign)
 
     def _add_to_panels(self, panels: Iterable[int], features_BM: torch.Tensor, *, sign: int) -> None:
         features_MB = features_BM.T.contiguous()
@@ -222,6 +224,24 @@ class GramSums:
         members_UB[which_N, rows_N.to(self._device)] = 1
         sums_UM = int8_product(members_UB, features_BM).to(torch.int64)
         self._class_rows.index_add_(0, present_U, sums_UM, alpha=sign)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Examples that were added (sign 1) or taken out (-1), and are not in the sums yet."""
+
+    features_BM: torch.Tensor
+    classes_N: torch.Tensor
+    rows_N: torch.Tensor
+    sign: int
+
+
+def _by_sign(batches: Sequence[_Batch]) -> Iterator[tuple[int, list[_Batch]]]:
+    """Those that were added, then those that were taken out; no empty ones."""
+    for sign in (1, -1):
+        found = [batch for batch in batches if batch.sign == sign]
+        if found:
+            yield sign, found
 
 
 def _rows(rows_N: torch.Tensor | None, features_BM: torch.Tensor) -> torch.Tensor:

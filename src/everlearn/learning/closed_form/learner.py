@@ -229,6 +229,12 @@ class ClosedFormLearner(RunLearner):
             StateError: An example has a label that was never learned, or more examples of a label
                 are to be forgotten than were learned. Nothing is changed then.
         """
+        report = self._take_out(examples)
+        self._statistics.features.flush()  # nothing of them waits to be taken out
+        return report
+
+    def _take_out(self, examples: Sequence[Example]) -> ForgetReport:
+        """As ``forget``; where targets are corrected, what waits to be added soon is no secret."""
         other = next((item for item in examples if not isinstance(item, Example)), None)
         if other is not None:
             raise InputError(
@@ -257,7 +263,7 @@ class ClosedFormLearner(RunLearner):
         before, taken_out = self._serving.before_correction(), None
         table = self._statistics.labels
         num_classes = len(table)
-        self.forget(forgotten)
+        self._take_out(forgotten)
         if len(table) == num_classes:  # else classes have other numbers now
             known = [example for example in forgotten if example.target is not None]
             ids, codes = [example.id for example in known], self._coding.codes(known)

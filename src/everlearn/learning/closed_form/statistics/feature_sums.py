@@ -74,6 +74,11 @@ class FeatureSums:
         if self._kept is not None:
             self._kept.subtract(self._featurize(codes), *members.tensors())
 
+    def flush(self) -> None:
+        """Apply what was gathered, and let go of it."""
+        if self._kept is not None:
+            self._kept.flush()
+
     def merge(self, other: FeatureSums, class_of_other: Sequence[int], num_classes: int) -> None:
         """See ClassStatistic."""
         if self._kept is not None:
