@@ -260,6 +260,7 @@ class ClosedFormLearner(RunLearner):
             StateError: As ``forget``.
             ConfigError: As ``learn``; the old pairs are forgotten then.
         """
+        self._serving.refresh()  # as before a batch: else what is due is made anew for each snapshot
         before, taken_out = self._serving.before_correction(), None
         table = self._statistics.labels
         num_classes = len(table)
