@@ -18,7 +18,7 @@ from everlearn.service.gate import Gate
 from everlearn.service.jobs import Jobs
 from everlearn.service.logs import RequestLog
 from everlearn.service.problems import Problem, ProblemDocument
-from everlearn.service.responses import problem_response, validation_problem
+from everlearn.service.responses import http_problem, problem_response, validation_problem
 from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
 from everlearn.service.routes import jobs as job_routes
 from everlearn.service.routes.protocols import include_protocols
@@ -33,16 +33,6 @@ _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """Serve, learn, evaluate, protect and undo: a run that goes on learning while it answers.
 
 Every error is a problem document (RFC 9457) with a `code` that stays the same and a `remedy`."""
-
-
-_CODES = {
-    400: "body-invalid",
-    404: "not-found",
-    405: "method-not-allowed",
-    406: "not-acceptable",
-    408: "body-too-slow",
-    413: "body-too-large",
-}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -96,8 +86,7 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "unexpected")
-    response = problem_response(Problem(code, str(error.detail)))
+    response = problem_response(http_problem(error))
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response

@@ -62,10 +62,6 @@ class Key:
         """Whether its time is over."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= datetime.now(UTC)
 
-    def may(self, role: Role) -> bool:
-        """Whether it may do what a role may."""
-        return ROLES.index(self.role) >= ROLES.index(role)
-
 
 class Keys:
     """The keys of a service, read again when their file has changed.

@@ -32,6 +32,8 @@ def lean_route(asked: type[BaseModel], role: Role) -> type[APIRoute]:
     """
 
     class LeanRoute(APIRoute):
+        """A route that is answered so."""
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             """See APIRoute."""
             endpoint = self.endpoint

@@ -6,11 +6,21 @@ import math
 from collections.abc import Sequence
 
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from everlearn.service.problems import Problem
 
-__all__ = ["problem_headers", "problem_response", "validation_problem"]
+__all__ = ["http_problem", "problem_headers", "problem_response", "validation_problem"]
+
+_CODES_OF_HTTP = {
+    400: "body-invalid",
+    404: "not-found",
+    405: "method-not-allowed",
+    406: "not-acceptable",
+    408: "body-too-slow",
+    413: "body-too-large",
+}
 
 
 def problem_response(problem: Problem) -> JSONResponse:
@@ -40,6 +50,11 @@ def validation_problem(error: RequestValidationError) -> Problem:
         return Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "it is not JSON")))
     told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
     return Problem("request-invalid", told.encode("utf-8", "replace").decode())  # names may be no Unicode
+
+
+def http_problem(error: HTTPException) -> Problem:
+    """What is wrong where the framework says so by a status."""
+    return Problem(_CODES_OF_HTTP.get(error.status_code, "unexpected"), str(error.detail))
 
 
 def _place(parts: Sequence[int | str]) -> str:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 __all__ = [
     "Answered",
     "CorrectRequest",
-    "Decision",
     "ExampleIn",
     "ExamplesIn",
     "FeedbackRequest",
@@ -284,9 +283,3 @@ class TenantRequest(_Asked):
     settings: dict[str, Any] = {}
     """Of its run, beside the hub's, by dotted path."""
     max_examples: int | None = Field(None, ge=1, le=2**53)
-
-
-class Decision(_Told):
-    """A decision of the guard."""
-
-    model_config = ConfigDict(extra="allow")

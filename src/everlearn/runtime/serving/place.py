@@ -67,10 +67,6 @@ class Place(ABC):
         return {}
 
     @abstractmethod
-    def save(self) -> None:
-        """Write checkpoints of what is open."""
-
-    @abstractmethod
     def close(self) -> None:
         """Write checkpoints, and let the folder go."""
 
@@ -120,11 +116,6 @@ class RunPlace(Place):
         """See Place."""
         with self.run(tenant) as run:
             return _of_version(run, version) if run.held().num_examples else None
-
-    def save(self) -> None:
-        """See Place."""
-        if not self._run.is_closed:
-            self._run.save()
 
     def close(self) -> None:
         """See Place."""
@@ -191,10 +182,6 @@ class HubPlace(Place):
         """See ``Hub.remove``."""
         self._check(tenant)
         self.hub.remove(tenant)
-
-    def save(self) -> None:
-        """See Place."""
-        self.hub.save()
 
     def close(self) -> None:
         """See Place."""

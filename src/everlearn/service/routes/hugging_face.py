@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 
 from everlearn.service.access import Caller, Predictor, TheService
 from everlearn.service.problems import Problem
-from everlearn.service.responses import problem_headers, validation_problem
+from everlearn.service.responses import problem_headers
 from everlearn.service.routes.asked import (
     ALL_LABELS,
     WRITING,
@@ -41,6 +39,7 @@ from everlearn.service.schemas_inference import (
     WrittenText,
 )
 from everlearn.service.service import Service
+from everlearn.service.telling_route import telling_route
 from everlearn.service.writers import Written
 from everlearn.version import __version__
 
@@ -50,23 +49,22 @@ _LEAST_PROBABILITY = 1e-30
 _AS_USUAL = EndpointParameters.model_validate({})
 
 
-class InferenceRoute(APIRoute):
-    """A route that adds to problem documents what these clients look for."""
+def _response(problem: Problem) -> JSONResponse:
+    status = problem.kind.status
+    kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
+    document = InferenceProblem.model_validate(
+        {**problem.document().model_dump(), "error": problem.detail, "error_type": kind}
+    )
+    return JSONResponse(
+        document.model_dump(),
+        status,
+        headers=problem_headers(problem),
+        media_type="application/problem+json",
+    )
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See APIRoute."""
-        handle = super().get_route_handler()
 
-        async def handle_and_tell(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Problem as problem:
-                return _response(problem)
-            except RequestValidationError as error:
-                return _response(validation_problem(error))
-
-        return handle_and_tell
-
+InferenceRoute = telling_route(_response)
+"""A route that adds to problem documents what these clients look for."""
 
 router = APIRouter(
     tags=["hugging face"],
@@ -211,17 +209,3 @@ def _refuse_left(direction: str | None) -> None:
         raise Problem(
             "not-honoured", "truncation_direction: long texts lose their ends, not their beginnings"
         )
-
-
-def _response(problem: Problem) -> JSONResponse:
-    status = problem.kind.status
-    kind = "Overloaded" if status == 429 else "Validation" if status < 500 else "Backend"
-    document = InferenceProblem.model_validate(
-        {**problem.document().model_dump(), "error": problem.detail, "error_type": kind}
-    )
-    return JSONResponse(
-        document.model_dump(),
-        status,
-        headers=problem_headers(problem),
-        media_type="application/problem+json",
-    )

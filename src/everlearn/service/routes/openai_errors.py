@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
-from fastapi import Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from everlearn.service.problems import Problem
-from everlearn.service.responses import problem_headers, validation_problem
+from everlearn.service.responses import problem_headers
 from everlearn.service.schemas_openai import ErrorDetail, ErrorDocument
+from everlearn.service.telling_route import telling_route
 
 __all__ = ["OpenAIRoute", "error_document"]
 
@@ -26,27 +20,6 @@ _CODES = {
     "key-unknown": "invalid_api_key",
     "key-expired": "invalid_api_key",
 }
-_CODES_OF_HTTP = {400: "body-invalid", 408: "body-too-slow", 413: "body-too-large"}
-
-
-class OpenAIRoute(APIRoute):
-    """A route that tells errors in OpenAI's shape."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See APIRoute."""
-        handle = super().get_route_handler()
-
-        async def handle_and_tell(request: Request) -> Response:
-            try:
-                return await handle(request)
-            except Problem as problem:
-                return _response(problem)
-            except RequestValidationError as error:
-                return _response(validation_problem(error))
-            except HTTPException as error:
-                return _response(Problem(_CODES_OF_HTTP.get(error.status_code, "unexpected"), error.detail))
-
-        return handle_and_tell
 
 
 def error_document(problem: Problem) -> ErrorDocument:
@@ -71,3 +44,7 @@ def _response(problem: Problem) -> JSONResponse:
     return JSONResponse(
         error_document(problem).model_dump(), _status(problem), headers=problem_headers(problem)
     )
+
+
+OpenAIRoute = telling_route(_response)
+"""A route that tells errors in OpenAI's shape."""
