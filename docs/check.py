@@ -19,6 +19,7 @@ import typer.main
 
 from everlearn.cli.app import app
 from everlearn.settings import DECLARED
+from everlearn.settings.service import ServiceConfig
 from everlearn.settings.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,7 +154,7 @@ def cli_reference(program: Any) -> str:
 
 
 def settings_reference() -> str:
-    """docs/settings.md: every setting of a run as a settings file names it."""
+    """docs/settings.md: every setting of a run, and of a service, as a settings file names it."""
     lines = ["# Settings", "", "Generated from the program by `python -m docs.check --write`.", ""]
     lines += [
         "A file for `--config` gives them by section, as in `stream: {batch_size: 64}`; null: the default. "
@@ -167,6 +168,27 @@ def settings_reference() -> str:
         lines.append(
             f"| `{path}` | {option} | {unit} | {_plain(one.help)} | {_plain(one.default_in_words())} |"
         )
+    lines += [
+        "",
+        "## Of a service",
+        "",
+        "For `everlearn serve --config FILE`; in the environment as `EVERLEARN_SERVICE_` and the name in "
+        "capitals.",
+        "",
+        "| setting | meaning | default |",
+        "| --- | --- | --- |",
+    ]
+    for name, field in ServiceConfig.model_fields.items():
+        meaning, _, told = (field.description or "").partition(" Default: ")
+        default = told.rstrip(".") or field.default
+        in_words = (
+            {True: "yes", False: "no"}[default]
+            if isinstance(default, bool)
+            else f"{default:g}"
+            if isinstance(default, float)
+            else str(default)
+        )
+        lines.append(f"| `{name}` | {_plain(meaning)} | {_plain(in_words)} |")
     return "\n".join([*lines, ""])
 
 
