@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import resource
@@ -11,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.small_disk import small_disk
 
 Run = Callable[..., Any]
 MakeCodes = Callable[..., Path]
@@ -225,27 +225,12 @@ def test_foreign_and_damaged_run_folders(
     assert_clear(inside("report", tmp_path), 5, "is not a run folder")
 
 
-@contextlib.contextmanager
-def small_disk(path: Path, size: str) -> Iterator[bool]:
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True
-    )
-    try:
-        yield mounted.returncode == 0
-    finally:
-        if mounted.returncode == 0:
-            subprocess.run(["umount", "-l", str(path)], check=True)
-
-
 def test_a_full_disk_loses_nothing_that_was_saved(
     tmp_path: Path, process: Run, inside: Run, make_codes: MakeCodes, small: list[str]
 ) -> None:
     first = make_codes(tmp_path / "a.parquet", 100)
     second = make_codes(tmp_path / "b.parquet", 3000, start=100)
-    with small_disk(tmp_path / "disk", "24m") as mounted:
-        if not mounted:
-            pytest.skip("no right to mount a small file system; file size limits are tested below")
+    with small_disk(tmp_path / "disk", "24m"):  # where none can be mounted: file size limits are tested below
         run = tmp_path / "disk" / "run"
         saved = inside("learn", first, "--out", run, "--json", *small).result
         free = os.statvfs(run)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.service.running import demo_rows, running
+from tests.small_disk import small_disk
 
 from everlearn import Run
 from everlearn.errors import StateError
@@ -20,17 +20,8 @@ DISK_MEGABYTES = 96
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "tmpfs", str(path)], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"no small file system can be mounted: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(tmp_path / "disk", f"{DISK_MEGABYTES}m") as path:
         yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 def fill(path: Path) -> None:
