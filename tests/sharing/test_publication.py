@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from everlearn.errors import ConfigError, StateError
+from everlearn.sharing import publication
 from everlearn.sharing.publication import Publication, Publisher
 
 
@@ -77,24 +78,34 @@ def _is_open(descriptor: str) -> bool:
 @given(
     acts=st.lists(
         st.tuples(
-            st.sampled_from(["publish", "withdraw", "crash", "copy"]),
+            st.sampled_from(["publish", "withdraw", "withdraw but for parts", "crash", "copy"]),
             st.sampled_from("abc"),
             st.integers(0, 3),
         ),
         max_size=12,
-    )
+    ),
+    has_parts=st.booleans(),
 )
 def test_names_and_files_agree_whatever_happens(
-    acts: list[tuple[str, str, int]], tmp_path_factory: pytest.TempPathFactory
+    acts: list[tuple[str, str, int]], has_parts: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("hub") / "served"
+    with pytest.MonkeyPatch.context() as patch:
+        if has_parts:  # the weights are one
+            patch.setattr(publication, "_PART_BYTES", 64)
+        _act(tmp_path_factory.mktemp("hub") / "served", acts, has_parts)
+
+
+def _act(folder: Path, acts: list[tuple[str, str, int]], has_parts: bool) -> None:
     publisher, expected = Publisher(folder), dict[str, int]()
+    is_clean = True
     for act, name, number in acts:
         if act == "publish":
             publisher.publish(name, head(number), {})
             expected[name] = number
-        elif act == "withdraw":
-            assert publisher.withdraw(name) == (name in expected)
+        elif act.startswith("withdraw"):
+            keeps = act != "withdraw"
+            is_clean = is_clean and not keeps
+            assert publisher.withdraw(name, keep_parts=keeps) == (name in expected)
             expected.pop(name, None)
         elif act == "crash":  # anywhere within publishing
             (folder / "blobs" / ".new-1").write_bytes(b"half")
@@ -109,10 +120,56 @@ def test_names_and_files_agree_whatever_happens(
         assert publisher.published() == sorted(expected)
         for known in "abc":
             assert published(Publication(folder, known)) == expected.get(known)
-    assert len(files(folder, "blobs")) <= len(set(expected.values()))
-    for name in expected:
+    if is_clean:
+        assert len(files(folder, "blobs")) <= len(set(expected.values())) * (1 + has_parts)
+    for name in "abc":
         publisher.withdraw(name)
     assert not files(folder, "blobs")
+
+
+def test_what_has_not_changed_is_neither_written_nor_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "_PART_BYTES", 64)
+    publisher, reader = Publisher(tmp_path), Publication(tmp_path, "a")
+    large, grown = torch.full((64, 8), 1.0), torch.full((65, 8), 2.0)
+    publisher.publish("a", {"large": large, "rows": grown[:64], "number": torch.tensor(1)}, {"step": 1})
+    first = reader.now()
+    assert first is not None
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "blobs").iterdir()}
+    assert publisher.withdraw("a", keep_parts=True)
+    assert reader.now() is None
+    publisher.publish("a", {"large": large, "rows": grown, "number": torch.tensor(2)}, {"step": 2})
+    second = reader.now()
+    assert second is not None
+    assert second.about == {"step": 2}
+    assert [int(one.tensors["number"]) for one in (first, second)] == [1, 2]
+    torch.testing.assert_close(second.tensors["large"], large, rtol=0, atol=0)
+    torch.testing.assert_close(second.tensors["rows"], grown, rtol=0, atol=0)
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "blobs").iterdir()}
+    assert len(after) == 3
+    assert len([name for name in after if before.get(name) == after[name]]) == 1
+    assert publisher.withdraw("a")
+    assert not files(tmp_path, "blobs")
+
+
+def test_a_version_that_lacks_a_part_or_has_a_damaged_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "_PART_BYTES", 64)
+    Publisher(tmp_path).publish("a", head(1), {})
+    current = (tmp_path / "current" / "a").stat().st_ino
+    (part,) = [path for path in (tmp_path / "blobs").iterdir() if path.stat().st_ino != current]
+    content = bytearray(part.read_bytes())
+    content[-40] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(StateError, match="publish it again"):
+        Publication(tmp_path, "a").now()
+    part.unlink()
+    with pytest.raises(StateError, match="lacks parts"):
+        Publication(tmp_path, "a").now()
+    Publisher(tmp_path).publish("a", head(1), {})
+    assert published(Publication(tmp_path, "a")) == 1
 
 
 def _read(folder: Path, results: Any) -> None:

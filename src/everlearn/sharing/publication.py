@@ -34,8 +34,8 @@ __all__ = ["Publication", "Publisher"]
 _BLOBS = "blobs"
 _CURRENT = "current"
 _TEMPORARY = ".new-"
-_PART_BYTES = 256 << 10
-"""From here on a tensor is a part."""
+_PART_BYTES = 4 << 20
+"""From here on a tensor is a part: a mapping with a descriptor of its own, so small heads have none."""
 _PART = "tensor"
 _TRIES = 100
 """Of a reader, each beside another version that took the place of the former."""
@@ -213,7 +213,7 @@ class Publication:
                     return known[1]
                 mapped = map_weights(self._path)
             except FileNotFoundError:
-                self._known, self._parts = None, {}
+                self._known = None  # the next one will have most of its parts, so they stay
                 return None
             if not mapped.verify():
                 raise StateError(f"{self._path} is damaged; publish it again")
