@@ -18,6 +18,7 @@ from everlearn.label_set import written_set
 from everlearn.processors import usable_processors
 from everlearn.service.author import AUTHOR
 from everlearn.service.events import Events
+from everlearn.service.fingerprints import Fingerprints
 from everlearn.service.folder import service_folder
 from everlearn.service.keys import Keys
 from everlearn.service.learner import Learner
@@ -95,8 +96,7 @@ class Service:
         self.failure: RunError | None = None
         self._asks_learner: set[str] = set()  # tenants that have nothing published
         self._unpublished: set[str] = set()  # tenants whose newest labels are to be published in a moment
-        self._fingerprints: dict[str, tuple[int, str]] = {}  # of newest states
-        self._of_versions: dict[tuple[str, int], str] = {}
+        self._fingerprints = Fingerprints()
         self._about: dict[str, dict[str, Any]] = {}
         self._unsaved: set[str] = set()  # tenants that have changed since they were saved to write
         self._saved_at: dict[str, float] = {}
@@ -237,13 +237,7 @@ class Service:
 
     def bears(self, tenant: str, by: Mapping[str, Any]) -> dict[str, Any]:
         """What every answer bears."""
-        version, step = by.get("version"), by.get("step", 0)
-        if version is not None:
-            fingerprint = self._of_versions.get((tenant, version))
-        else:
-            newest = self._fingerprints.get(tenant)
-            fingerprint = newest[1] if newest is not None and newest[0] == step else None
-        return {"tenant": tenant, "version": version, "step": step, "fingerprint": fingerprint}
+        return self._fingerprints.borne(tenant, by)
 
     async def _ask_learner(
         self, tenant: str, texts: Sequence[str], top: int, version: int | None
@@ -294,8 +288,7 @@ class Service:
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
         told = await self.learner.ask(op, tenant, author=AUTHOR.get(), **asked)
-        for known in [one for one in self._of_versions if one[0] == tenant]:
-            del self._of_versions[known]  # a deletion writes versions anew
+        self._fingerprints.drop_versions(tenant)
         if op != "publish":
             self._unsaved.add(tenant)
         await self._changed(tenant, told)
@@ -323,7 +316,7 @@ class Service:
     async def fingerprint(self, tenant: str) -> dict[str, Any]:
         """The fingerprint of a tenant's newest state, computed now."""
         told = await self.look("fingerprint", tenant)
-        self._fingerprints[tenant] = told["step"], told["fingerprint"]
+        self._fingerprints.note_newest(tenant, told["step"], told["fingerprint"])
         return told
 
     async def add_tenant(self, name: str, settings: Mapping[str, Any], max_examples: int | None) -> None:
@@ -379,10 +372,9 @@ class Service:
 
     async def _know_version(self, tenant: str, version: int | None) -> None:
         """See to it that the fingerprint of a version is known."""
-        if version is None or (tenant, version) in self._of_versions:
-            return
-        for one in (await self.look("versions", tenant))["versions"]:
-            self._of_versions[tenant, one["version"]] = one["fingerprint"]
+        if not self._fingerprints.knows(tenant, version):
+            told = await self.look("versions", tenant)
+            self._fingerprints.note_versions(tenant, told["versions"])
 
     async def _note_fingerprint(self, tenant: str) -> None:
         try:
