@@ -71,6 +71,7 @@ KINDS: Mapping[str, Kind] = {
     "tenant-exists": Kind(409, "There is a tenant of this name", "Choose another name."),
     "version-unknown": Kind(404, "There is no such version", "See /v1/versions."),
     "example-unknown": Kind(404, "There is no such example", "It may have been deleted."),
+    "label-unknown": Kind(404, "No example has this label", "See /v1/labels."),
     "prediction-unknown": Kind(
         404, "The prediction is not known (any more)", "Send text and target to learn."
     ),
