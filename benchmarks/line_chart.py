@@ -13,7 +13,7 @@ __all__ = ["Line", "Panel", "Style", "write_chart"]
 _WIDTH, _HEIGHT = 450, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 26
 _COLUMNS = 3
-_STEPS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+_STEPS = tuple(digit * 10.0**power for power in range(-1, 6) for digit in (1, 2, 5))[1:]
 """Between the lines of the grid."""
 _MOST_LINES = 9
 _FEW = 4
@@ -44,6 +44,7 @@ class Panel:
         mark: Where an upright line is drawn; None: none.
         mark_name: What it is.
         ticks: Words under 0, 1, 2, … of the axis; None: numbers at its quarters.
+        begins_at_zero: Whether the upright axis does; else it begins below the least point.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Panel:
     mark: int | None = None
     mark_name: str = ""
     ticks: Sequence[str] | None = None
+    begins_at_zero: bool = False
 
 
 def write_chart(path: Path, panels: Sequence[Panel], styles: Mapping[str, Style], title: str) -> None:
@@ -94,8 +96,12 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
     if panel.ticks is not None:
         last = max(last, len(panel.ticks) - 1)
     least, most = min(nats for _, nats in points), max(nats for _, nats in points)
+    if panel.begins_at_zero:
+        least = min(0.0, least)
     step = next(one for one in _STEPS if most - least <= _MOST_LINES * one)
     low, high = math.floor(least / step) * step, math.ceil(most / step) * step
+    if high == low:  # all is the same
+        high += step
     bottom = _HEIGHT - _BOTTOM
 
     def x(at: float) -> float:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.service``: load, learning beside, changes and kills, a hub, a long load."""
+"""``python -m benchmarks.service``: load, learning beside, changes, a hub, a long load, hostile senders."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 from benchmarks.environment import environment_line
 from benchmarks.service.changes import changes
+from benchmarks.service.charts import draw
+from benchmarks.service.fuzz import fuzz
 from benchmarks.service.learning_beside import corrections, learning_beside
 from benchmarks.service.single_texts import single_texts
 from benchmarks.service.soak import soak
 from benchmarks.service.tenants import tenants
 
-_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak")
+_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz")
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.service")
     parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--examples", type=int, default=5_000, help="that the served run has learned")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each load, and of hostile senders")
     parser.add_argument("--workers", type=int, default=2, help="prediction processes")
     parser.add_argument("--requests", type=int, default=100_000, help="of the part changes")
     parser.add_argument("--tenants", type=int, default=200, help="of the part hub")
@@ -33,14 +35,20 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="for runs and hubs, which are kept; default: a temporary one"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of what hostile senders draw")
+    parser.add_argument("--chart", type=Path, metavar="FOLDER", help="for a chart of each part (SVG)")
     asked = parser.parse_args()
     print(environment_line(), flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for part in asked.parts:
+            rows = []
             for told in _part(part, folder, asked):
                 print(json.dumps({"part": part, **told}), flush=True)
+                rows.append(told)
+            if asked.chart is not None:
+                draw(asked.chart, part, rows)
 
 
 def _part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -57,6 +65,8 @@ def _part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[dict[s
             return changes(folder, asked.examples, asked.requests, asked.workers)
         case "hub":
             return tenants(folder, asked.tenants, asked.seconds, asked.workers)
+        case "fuzz":
+            return fuzz(folder, asked.examples, asked.seconds, asked.workers, asked.seed)
     return soak(folder, asked.examples, asked.minutes, asked.workers)
 
 

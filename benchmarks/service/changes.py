@@ -27,11 +27,9 @@ _PUBLISHES, _ROLLBACKS, _WORKER_KILLS, _LEARNER_KILLS = 200, 20, 20, 5
 def changes(folder: Path, num_examples: int, num_requests: int, workers: int) -> Iterator[dict[str, Any]]:
     """Failed requests among so many, and whether journal and fingerprint are what they should be.
 
-    What is encoded alone has the codes that the command line gives it, so the run is one whose codes do not
-    depend on what else is encoded.
+    Labels come one after the other, so each is encoded alone, as the command line is given it here.
     """
-    settings = {"model.batch_invariant": True}
-    place = run_at(folder / "invariant", "banking77", num_examples, settings)
+    place = run_at(folder, "banking77", num_examples)
     shutil.rmtree(folder / "beside", ignore_errors=True)
     beside = Path(shutil.copytree(place, folder / "beside" / "desk"))
     rows = shuffled("banking77")[num_examples : num_examples + _PUBLISHES]
@@ -44,9 +42,13 @@ def changes(folder: Path, num_examples: int, num_requests: int, workers: int) ->
         acting = threading.Thread(target=_act, args=(service, rows, learned, failed, over))
         acting.start()
         count = errors = 0
+        course, began = list[dict[str, Any]](), time.perf_counter()
         while count < num_requests or acting.is_alive():
             found = load(service.url, "/v1/predict", bodies, callers=16, seconds=10, start=count % 1_000)
             count, errors = count + found.requests, errors + found.errors
+            at = round(time.perf_counter() - began, 1)
+            told = {"seconds": at, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms, "failed": found.errors}
+            course.append(told)
         acting.join()
         fingerprint = service.get("/v1/fingerprint")["fingerprint"]
         lost = [
@@ -71,6 +73,7 @@ def changes(folder: Path, num_examples: int, num_requests: int, workers: int) ->
         "labels_answered": len(learned),
         "labels_in_journal": len(known & ids),
         "fingerprint_as_by_run": fingerprint == expected == after,
+        "course": course,
     }
 
 

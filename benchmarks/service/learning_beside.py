@@ -76,6 +76,7 @@ def corrections(folder: Path, num_examples: int, workers: int) -> Iterator[dict[
         "max_ms": round(1e3 * times[-1], 1),
         "first_label_ms": round(1e3 * first, 1),
         "next_prediction_has_it": f"{fresh} of {_CORRECTIONS}",
+        "ms": [round(1e3 * one, 1) for one in times],
     }
 
 

@@ -1,80 +1,94 @@
-"""Part ``soak``: mixed load for a while; memory, open files and connections before and after."""
+"""Part ``soak``: mixed load for a while; memory, open files and connections before, meanwhile and after."""
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
-from benchmarks.service.learned import run_at, shuffled
+from benchmarks.service.learned import run_at
+from benchmarks.service.mixed_load import mixed_load
 from benchmarks.service.started import Started, started
 
-__all__ = ["soak"]
+__all__ = ["Taken", "soak", "taken"]
 
 _WARM_SECONDS = 180.0
 _EVERY_SECONDS = 15.0
+_SECONDS_OF_ALL_KINDS = 10.0
+_SECONDS_TO_REST = 8.0
+"""Connections that are kept alive are hung up on after 5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What all processes of a service have at a time.
+
+    Attributes:
+        pss_mb: Memory in 10⁶ bytes; what is shared counts once.
+        open_files: Open files, pipes, connections and all else that a process has open.
+        connections: Those of HTTP that are established.
+    """
+
+    pss_mb: float
+    open_files: int
+    connections: int
 
 
 def soak(folder: Path, num_examples: int, minutes: float, workers: int) -> Iterator[dict[str, Any]]:
     """Memory of all processes (PSS) over time under predictions, labels, feedback, corrections and deletions.
 
-    What is learned is forgotten a little later, so what the run holds stays about as large.
+    What is open at rest is counted after a first moment of the same load, and again at the end: databases are
+    opened when they are first asked, and stay open.
     """
     place = run_at(folder, "banking77", num_examples)
     with started(place, "--workers", str(workers)) as service:
-        over = threading.Event()
-        callers = [threading.Thread(target=_mixed, args=(service, number, over)) for number in range(4)]
-        for caller in callers:
-            caller.start()
-        began, samples = time.monotonic(), list[tuple[float, float, int]]()
-        while (now := time.monotonic() - began) < minutes * 60:
-            time.sleep(_EVERY_SECONDS)
-            samples.append((now, *_taken(service)))
-        over.set()
-        for caller in callers:
-            caller.join()
-        time.sleep(3)
-        rest = _taken(service)
-    warm = [memory for at, memory, _ in samples if at >= _WARM_SECONDS]
-    third = max(1, len(warm) // 4)
-    first, last = sum(warm[:third]) / third, sum(warm[-third:]) / third
+        new = taken(service)
+        with mixed_load(service):
+            time.sleep(_SECONDS_OF_ALL_KINDS)
+        time.sleep(_SECONDS_TO_REST)
+        before = taken(service)
+        began, samples = time.monotonic(), list[tuple[float, Taken]]()
+        every = min(_EVERY_SECONDS, minutes * 60 / 4)
+        with mixed_load(service) as asked:
+            while (now := time.monotonic() - began) < minutes * 60:
+                time.sleep(every)
+                samples.append((now + every, taken(service)))
+        time.sleep(_SECONDS_TO_REST)
+        rest = taken(service)
     yield {
         "what": f"{minutes:g} minutes of mixed load",
-        "pss_mb": [round(memory) for _, memory, _ in samples],
-        "growth_after_3_minutes": round(last / first - 1, 4),
-        "open_files": [files for _, _, files in samples][:: max(1, len(samples) // 8)],
-        "open_files_at_rest": rest[1],
+        "asked": dict(asked),
+        "minutes": [round(at / 60, 2) for at, _ in samples],
+        "pss_mb": [round(one.pss_mb) for _, one in samples],
+        "growth_after_3_minutes": _growth([one.pss_mb for at, one in samples if at >= _WARM_SECONDS]),
+        "open_files": [one.open_files for _, one in samples],
+        "open_files_when_started": new.open_files,
+        "open_files_before": before.open_files,
+        "open_files_at_rest": rest.open_files,
+        "connections": [one.connections for _, one in samples],
+        "connections_before": before.connections,
+        "connections_at_rest": rest.connections,
     }
 
 
-def _mixed(service: Started, number: int, over: threading.Event) -> None:
-    chance, texts = random.Random(number), [row.text for row in shuffled("banking77", "test")]
-    mine: list[str] = []
-    with httpx.Client(base_url=service.url, timeout=60) as client:
-        while not over.is_set():
-            said = client.post("/v1/predict", json={"text": chance.choice(texts)}).json()["predictions"][0]
-            dice = chance.random()
-            if dice < 0.03:
-                client.post(
-                    "/v1/feedback", json={"id": said["id"], "target": said["label"]}
-                ).raise_for_status()
-                mine.append(said["id"])
-            elif dice < 0.05 and mine:
-                client.post("/v1/forget", json={"ids": [mine.pop(0)]}).raise_for_status()
-            elif dice < 0.06:
-                client.get("/v1/review").raise_for_status()
-            elif dice < 0.07:
-                client.get("/v1/versions").raise_for_status()
-
-
-def _taken(service: Started) -> tuple[float, int]:
-    """PSS of all processes in 10⁶ bytes, and their open files and connections."""
+def taken(service: Started) -> Taken:
+    """What it has now; the connection that asks for it is not counted."""
     processes = [psutil.Process(pid) for pid in service.processes().values()]
-    memory = sum(process.memory_full_info().pss for process in processes) / 1e6
-    return memory, sum(process.num_fds() for process in processes)
+    connections = [one for process in processes for one in process.net_connections("tcp")]
+    return Taken(
+        sum(process.memory_full_info().pss for process in processes) / 1e6,
+        sum(process.num_fds() for process in processes) - 1,
+        sum(one.status == psutil.CONN_ESTABLISHED for one in connections) - 1,
+    )
+
+
+def _growth(memory: Sequence[float]) -> float | None:
+    """From the mean of the first quarter to that of the last; None: it was too short."""
+    if not memory:
+        return None
+    quarter = max(1, len(memory) // 4)
+    return round(sum(memory[-quarter:]) / sum(memory[:quarter]) - 1, 4)

@@ -49,11 +49,11 @@ class Started:
 
 
 @contextmanager
-def started(place: Path, *options: str) -> Iterator[Started]:
-    """``everlearn serve`` on a free port."""
+def started(place: Path, *options: str, **variables: str) -> Iterator[Started]:
+    """``everlearn serve`` on a free port, with variables of its environment."""
     port = free_port()
     command = [sys.executable, "-m", "everlearn", "serve", str(place), "--port", str(port), *options]
-    with listening(command, port, "/readyz") as service:
+    with listening(command, port, "/readyz", **variables) as service:
         yield service
 
 
