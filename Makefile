@@ -16,8 +16,9 @@ demo: .venv/installed
 	rm -rf everlearn-demo
 	$(BIN)/everlearn demo --out everlearn-demo
 
+# What Python compiles is kept, though the environment may say not to: tests start the program again and again.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks docs

@@ -10,6 +10,9 @@ _STOPPED = 130  # as a shell says of a program that Ctrl-C ended
 def main() -> None:
     """Run the command that the arguments name."""
     try:
+        from everlearn.process_memory import collect_seldom
+
+        collect_seldom()
         from everlearn.cli.app import main as run
 
         run()

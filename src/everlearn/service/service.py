@@ -106,6 +106,7 @@ class Service:
     async def start(self) -> None:
         """Start the processes. Raises RunError where one cannot start; ``failure`` is that error, too."""
         try:
+            self.workers.load()
             await self.learner.start()
             for tenant in self.learner.tenants if not self.learner.is_hub else ():
                 await self.change("publish", tenant)

@@ -94,6 +94,7 @@ class Workers:
         self._tenants: list[str] = []
         self._next_children = cycle(self._children)
         self._exchanges: set[asyncio.Task[dict[str, Any] | None]] = set()
+        self._loading: dict[Child, asyncio.Task[dict[str, Any]]] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -108,6 +109,10 @@ class Workers:
     def process_ids(self) -> list[int]:
         """Of those that run."""
         return [child.pid for child in self._children if child.pid is not None]
+
+    def load(self) -> None:
+        """Let the processes load libraries and the encoder, which takes seconds; ``start`` is yet to come."""
+        self._loading = {child: asyncio.create_task(child.start()) for child in self._children}
 
     async def start(self, tenants: Sequence[str]) -> None:
         """Start all processes. Raises RunError where one cannot.
@@ -182,6 +187,10 @@ class Workers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for one in self._queue:
             _fail(one, Problem("stopping", "the service is stopping"))
+        for child, loading in self._loading.items():  # whoever still loads hears of no end
+            loading.cancel()
+            child.kill()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
         await asyncio.gather(*(child.end(_SECONDS_TO_END) for child in self._children))
 
     async def _serve(self, child: Child) -> None:
@@ -283,9 +292,24 @@ class Workers:
             return
 
     async def _start(self, child: Child) -> None:
-        await child.start()
+        if not await self._loaded(child):
+            await child.start()
         if self._tenants and await child.send({"op": "map", "tenants": self._tenants}):
             await child.receive()
+
+    async def _loaded(self, child: Child) -> bool:
+        """Whether a process has loaded by itself; what kept it may have been put right meanwhile."""
+        loading = self._loading.get(child)
+        if loading is None:
+            return False
+        try:
+            await loading
+        except RunError:
+            await child.end(_SECONDS_TO_END)
+            return False
+        finally:
+            self._loading.pop(child, None)
+        return True
 
     async def _drop(self, child: Child, tenant: str) -> None:
         async with self._turns[child]:

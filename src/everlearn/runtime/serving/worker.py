@@ -15,6 +15,7 @@ One thread computes, which waits for nobody: where there are several such proces
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ import torch
 from everlearn.errors import EverlearnError
 from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import give_large_blocks_back
+from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.serving.embedding import encoder_told, num_tokens, vectors_told
 from everlearn.runtime.serving.published import PublishedPredictions
 from everlearn.runtime.serving.told import error_told
@@ -70,6 +71,7 @@ def _main() -> None:
     prepare_logs_as_told(os.environ)
     torch.set_num_threads(1)
     give_large_blocks_back()
+    collect_seldom()
     budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
     try:
         place = PublishedPredictions(Path(sys.argv[1]), budget)
@@ -77,6 +79,7 @@ def _main() -> None:
     except EverlearnError as error:
         tell(error_told(error))
         return
+    gc.freeze()  # what was loaded stays: walking it would now and then make an answer wait
     tell({"ready": True})
     while (message := read_message(sys.stdin.buffer)) is not None:
         try:

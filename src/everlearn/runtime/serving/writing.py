@@ -31,7 +31,7 @@ from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.models.language.tokens import tokenize_prompt
 from everlearn.models.storage.pretrained import max_length_of
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import give_large_blocks_back
+from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.serving import served_checkpoint, served_state, served_version
 from everlearn.runtime.hub.looking import tenants_at
@@ -227,6 +227,7 @@ def _main() -> None:
     answers = _Answers()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the pipe
     give_large_blocks_back()
+    collect_seldom()
     use_threads(int(os.environ["EVERLEARN_WRITER_THREADS"]))
     try:
         writers = _Writers(Path(sys.argv[1]))
