@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
@@ -60,10 +61,17 @@ class Child:
         )
         ready = await self.receive()
         if ready is None:
-            raise RunError("a process of the service could not be started; its error is above")
+            raise RunError(f"a process of the service could not be started: {await self._how_it_ended()}")
         if "error" in ready:
             raise RunError(str(ready["message"]))
         return dict(ready)
+
+    async def _how_it_ended(self) -> str:
+        assert self._process is not None
+        code = await self._process.wait()
+        if code < 0:  # for lack of memory, the system kills without a word
+            return f"it was ended by signal {-code} ({signal.strsignal(-code)})"
+        return f"it ended with {code}; its error is above"
 
     async def send(self, message: Any) -> bool:
         """Send a message; False: the process has ended."""

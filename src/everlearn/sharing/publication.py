@@ -34,7 +34,7 @@ __all__ = ["Publication", "Publisher"]
 _BLOBS = "blobs"
 _CURRENT = "current"
 _TEMPORARY = ".new-"
-_PART_BYTES = 4 << 20
+_PART_BYTES = 2 << 20
 """From here on a tensor is a part: a mapping with a descriptor of its own, so small heads have none."""
 _PART = "tensor"
 _TRIES = 100

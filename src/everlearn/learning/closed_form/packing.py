@@ -30,6 +30,7 @@ from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.fresh_words import FreshWords, GramRows
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.ridge_base import DualBase, PrimalBase
+from everlearn.learning.closed_form.live.row_blocks import RowBlocks, TriangleBlocks
 from everlearn.learning.closed_form.live.signed_rows import SignedRows
 from everlearn.learning.closed_form.mixture import Mixture
 from everlearn.learning.closed_form.naive_bayes import NaiveBayesScorer
@@ -59,11 +60,13 @@ _CLASSES: dict[str, type[Any]] = {
         NaiveBayesScorer,
         PrimalBase,
         RidgeSolution,
+        RowBlocks,
         SetSettings,
         SetSolution,
         Settings,
         SignedRows,
         Solution,
+        TriangleBlocks,
         WordRidge,
     )
 }

@@ -15,7 +15,8 @@ from typing import Literal, Self
 import torch
 
 from everlearn.learning.closed_form.live.ridge_base import DualBase, ExactProducts, RidgeBase, Vectors
-from everlearn.learning.closed_form.live.signed_rows import SignedRows, with_room
+from everlearn.learning.closed_form.live.row_blocks import RowBlocks, with_room
+from everlearn.learning.closed_form.live.signed_rows import SignedRows
 
 __all__ = ["FreshRidge", "Seen"]
 
@@ -46,7 +47,7 @@ class FreshRidge:
         self._base = base
         self._rows = SignedRows(base.prior_C)
         self._num_own = 0  # rows that are the base's own examples
-        self._inputs: torch.Tensor | None = None  # of the rows since, with room to spare
+        self._inputs: RowBlocks | None = None  # of the rows since
         self._means = torch.zeros(0, dtype=torch.float64, device=base.prior_C.device)
 
     @classmethod
@@ -76,13 +77,14 @@ class FreshRidge:
     @property
     def num_bytes(self) -> int:
         """About how much memory the rows take."""
-        return self._rows.num_bytes + (0 if self._inputs is None else self._inputs.nbytes)
+        return self._rows.num_bytes + (0 if self._inputs is None else self._inputs.num_bytes)
 
     def frozen(self) -> Self:
         """As it is now; it stays so while this one learns."""
         copy = type(self)(self._base)
         copy.__dict__.update(self.__dict__)
         copy._rows = self._rows.frozen()
+        copy._inputs = None if self._inputs is None else self._inputs.frozen()
         return copy
 
     def trimmed(self) -> Self:
@@ -91,19 +93,21 @@ class FreshRidge:
         copy._rows = self._rows.trimmed()
         num_since = len(self._rows) - self._num_own
         copy._means = self._means[:num_since].clone()
-        copy._inputs = None if self._inputs is None or not num_since else self._inputs[:num_since].clone()
+        copy._inputs = None if self._inputs is None else self._inputs.trimmed()
         return copy
 
     def see(self, features_BM: torch.Tensor) -> Seen:
         """Look at examples, given as int8 features."""
         vectors = self._base.vectors(features_BM)
         kernel_RB = self._base.own_covariances(vectors)
-        num_since = len(self._rows) - self._num_own
-        if self._inputs is not None and num_since:
-            since = Vectors(self._inputs[:num_since], self._means[:num_since])
+        if self._inputs is not None:
             # What is said of the mean of the base's examples is not certain either: the intercept's part.
-            since_RB = self._base.covariances(since, vectors) + 1 / self._base.num_examples
-            kernel_RB = torch.cat([kernel_RB, since_RB])
+            since = [
+                self._base.covariances(Vectors(inputs, self._means[part]), vectors)
+                + 1 / self._base.num_examples
+                for part, inputs in self._inputs
+            ]
+            kernel_RB = torch.cat([kernel_RB, *since])
         return Seen(vectors, self._base.scores(features_BM), self._rows.project(kernel_RB))
 
     def scores(self, seen: Seen) -> torch.Tensor:
@@ -171,13 +175,11 @@ class FreshRidge:
 
     def _keep(self, vectors: Vectors) -> None:
         # What is in a buffer never changes, so a frozen copy may go on reading it.
-        stop = len(self._rows) - self._num_own
-        start = stop - len(vectors.inputs)
         if self._inputs is None:
-            self._inputs = vectors.inputs[:0]
-        self._inputs = with_room(self._inputs, stop, vectors.inputs.shape[1])
+            self._inputs = RowBlocks(vectors.inputs, vectors.inputs.shape[1])
+        start, stop = len(self._inputs), len(self._inputs) + len(vectors.inputs)
+        self._inputs.append(vectors.inputs)
         self._means = with_room(self._means, stop)
-        self._inputs[start:stop] = vectors.inputs
         self._means[start:stop] = vectors.means_B
 
 

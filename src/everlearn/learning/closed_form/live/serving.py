@@ -109,8 +109,10 @@ class Serving:
             self._rows.pending.append(batch)
 
     def prepare(self) -> None:
-        """Make now what the next example needs, where it is settled; nothing else changes."""
-        if isinstance(self._solution, Kept) and self._prepared is None:
+        """Make now what the next example needs; nothing else changes."""
+        if not self.is_settled:
+            self.snapshot()
+        elif isinstance(self._solution, Kept) and self._prepared is None:
             self._prepared = Kept(self._solver.live(DueSolve(keep=self._schedule.settings)))
 
     def _going_on(self) -> _Live | None:

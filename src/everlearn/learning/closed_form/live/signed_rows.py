@@ -20,12 +20,10 @@ from typing import Literal, Self
 
 import torch
 
-from everlearn.learning.closed_form.live.forward_substitution import solve_lower
+from everlearn.learning.closed_form.live.row_blocks import TriangleBlocks, with_room
 
-__all__ = ["SignedRows", "with_room"]
+__all__ = ["SignedRows"]
 
-_FIRST_ROWS = 16
-_GROWTH = 1.5
 _LEAST_PIVOT = 1e-3
 """Taking a row out divides by one minus its leverage, of which float32 loses digits of the row's variance."""
 
@@ -40,18 +38,17 @@ class SignedRows:
     """
 
     def __init__(self, like: torch.Tensor) -> None:
-        self._factor = like.new_zeros(0, 0)
+        self._factor = TriangleBlocks(like)
         self._signs = like.new_zeros(0)
         self._solved = like.new_zeros(0, 0)
-        self._num_rows = 0
 
     def __len__(self) -> int:
-        return self._num_rows
+        return len(self._factor)
 
     @property
     def num_bytes(self) -> int:
         """Memory that the buffers take."""
-        return self._factor.nbytes + self._signs.nbytes + self._solved.nbytes
+        return self._factor.num_bytes + self._signs.nbytes + self._solved.nbytes
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,49 +59,45 @@ class SignedRows:
         """The rows of now, which stay as they are while these grow."""
         copy = type(self)(self._signs)
         copy.__dict__.update(self.__dict__)
+        copy._factor = self._factor.frozen()
         return copy
 
     def trimmed(self) -> Self:
         """The rows of now, in buffers without room for more, which say the same to the bit."""
-        copy, rows = self.frozen(), self._num_rows
-        # A triangle that is the corner of a buffer is solved in another way: it stays one.
-        columns = rows + (self._factor.shape[1] > rows)
-        copy._factor = self._factor[:rows, :columns].clone()
+        copy, rows = self.frozen(), len(self)
+        copy._factor = self._factor.trimmed()
         copy._signs, copy._solved = self._signs[:rows].clone(), self._solved[:rows].clone()
         return copy
 
     def project(self, kernel_RB: torch.Tensor) -> torch.Tensor:
         """L⁻¹ k (R, B) of examples, of whose covariances with the rows ``kernel_RB`` is made: O(R²) each."""
-        rows = self._num_rows
-        return solve_lower(self._factor[:rows, :rows], kernel_RB)
+        return self._factor.solve(kernel_RB)
 
     def corrections(self, half_RB: torch.Tensor) -> torch.Tensor:
         """What the rows add to the scores (B, C) of projected examples."""
-        rows = self._num_rows
+        rows = len(self)
         return half_RB.T @ (self._signs[:rows, None] * self._solved[:rows])
 
     def explained(self, half_RB: torch.Tensor) -> torch.Tensor:
         """How much of the variance of each projected example (B,) the rows have taken away."""
-        return (half_RB.square() * self._signs[: self._num_rows, None]).sum(dim=0)
+        return (half_RB.square() * self._signs[: len(self), None]).sum(dim=0)
 
     def left_of(self, members_S: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What rows (all of them added) leave of some rows' residuals: (S, C), and of their leverages (S,).
 
         With P = (1 + K)⁻¹ a row's residual that is left is (P E)_s, and its leverage 1 - P_ss.
         """
-        rows = self._num_rows
-        factor_RR = self._factor[:rows, :rows]
-        units_RS = factor_RR.new_zeros(rows, len(members_S))
+        rows = len(self)
+        units_RS = self._signs.new_zeros(rows, len(members_S))
         units_RS[members_S, torch.arange(len(members_S))] = 1
-        half_RS = solve_lower(factor_RR, units_RS)
+        half_RS = self._factor.solve(units_RS)
         return half_RS.T @ self._solved[:rows], 1 - half_RS.square().sum(dim=0)
 
     def duals(self) -> torch.Tensor:
         """(S + K)⁻¹ E (R, C): scores are products of covariances with it."""
-        rows = self._num_rows
+        rows = len(self)
         signed_RC = self._signs[:rows, None] * self._solved[:rows]
-        factor_RR = self._factor[:rows, :rows]
-        solved: torch.Tensor = torch.linalg.solve_triangular(factor_RR.T, signed_RC, upper=True)
+        solved: torch.Tensor = torch.linalg.solve_triangular(self._factor.whole().T, signed_RC, upper=True)
         return solved
 
     def append(
@@ -125,7 +118,7 @@ class SignedRows:
         Returns:
             False: they cannot be taken out in this precision; nothing was changed.
         """
-        rows, num = self._num_rows, len(block_BB)
+        rows, num = len(self), len(block_BB)
         if not num:
             return True
         signed_RB = self._signs[:rows, None] * half_RB
@@ -139,29 +132,11 @@ class SignedRows:
         self._make_room(rows + num, residuals_BC.shape[1])
         new, known = slice(rows, rows + num), residuals_BC.shape[1]
         left_BC = residuals_BC - signed_RB.T @ self._solved[:rows, :known]
-        self._factor[new, :rows] = signed_RB.T
-        self._factor[new, new] = corner
         self._signs[new] = sign
         self._solved[new, :known] = torch.linalg.solve_triangular(corner, left_BC, upper=False)
-        self._num_rows += num
+        self._factor.append(signed_RB.T, corner)
         return True
 
     def _make_room(self, num_rows: int, num_classes: int) -> None:
         self._signs = with_room(self._signs, num_rows)
-        room = len(self._signs)
-        self._factor = with_room(self._factor, room, room)
-        self._solved = with_room(self._solved, room, num_classes)
-
-
-def with_room(tensor: torch.Tensor, *sizes: int) -> torch.Tensor:
-    """A buffer of which so much can be used: itself, or a larger one with the same beginning.
-
-    Of the first size there is room to spare, so that appending row by row copies each row a few times only.
-    """
-    if all(has >= wanted for has, wanted in zip(tensor.shape, sizes, strict=False)):
-        return tensor
-    first = len(tensor) if len(tensor) >= sizes[0] else max(sizes[0], _FIRST_ROWS, int(_GROWTH * len(tensor)))
-    others = [max(has, wanted) for has, wanted in zip(tensor.shape[1:], sizes[1:], strict=True)]
-    larger = tensor.new_zeros(first, *others)
-    larger[tuple(slice(size) for size in tensor.shape)] = tensor
-    return larger
+        self._solved = with_room(self._solved, len(self._signs), num_classes)
