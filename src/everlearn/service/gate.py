@@ -20,6 +20,8 @@ __all__ = ["Gate"]
 
 _FILES = ("POST", "/v1/jobs")
 """What files are uploaded to: written as they come, they may be larger than what is kept in memory."""
+_LEAST_BYTES = 16_384
+"""Of a file, so many have to come in the time of a request: a place is not held by a byte now and then."""
 _UNREAD = frozenset({408, 413, 415})
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -49,11 +51,11 @@ class Gate:
         is_file = (scope["method"], scope["path"]) == _FILES
         most = (config.max_upload_mb if is_file else config.max_body_mb) * 1e6
         headers = dict(scope["headers"])
-        started, status, num_bytes, is_read = time.perf_counter(), 0, 0, False
+        started, status, num_bytes, is_read, enough = time.perf_counter(), 0, 0, False, _LEAST_BYTES
         ends = asyncio.get_running_loop().time() + config.request_seconds
 
         async def receive_bounded() -> Message:
-            nonlocal num_bytes, is_read, ends
+            nonlocal num_bytes, is_read, ends, enough
             if is_read:
                 return await receive()  # whether the caller is still there
             try:
@@ -61,9 +63,10 @@ class Gate:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, f"it was not there after {config.request_seconds:g} s") from None
-            if is_file:  # however long it is, it has to come on
-                ends = asyncio.get_running_loop().time() + config.request_seconds
             num_bytes += len(message.get("body", b""))
+            if is_file and num_bytes >= enough:  # however long it is, it has to come on
+                enough = num_bytes + _LEAST_BYTES
+                ends = asyncio.get_running_loop().time() + config.request_seconds
             if num_bytes > most:
                 raise HTTPException(413, f"a body may have {most / 1e6:g} MB")
             is_read = not message.get("more_body", False)

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect
 
 from everlearn.service.access import authenticated, service_of
 from everlearn.service.keys import Role
@@ -40,7 +41,10 @@ def lean_route(asked: type[BaseModel], role: Role) -> type[APIRoute]:
 
             async def handle(request: Request) -> Response:
                 caller = authenticated(request, _key_in(request), role)
-                body = await request.body()
+                try:
+                    body = await request.body()
+                except ClientDisconnect:
+                    raise Problem("body-invalid", "it was cut off") from None
                 try:
                     given = asked.model_validate_json(body)
                 except ValidationError as error:

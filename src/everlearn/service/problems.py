@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = {
     # What is wrong with the request.
     "request-invalid": Kind(422, "The request is not as it should be", "See detail, and /docs for the API."),
     "body-invalid": Kind(400, "The body cannot be read", "Send JSON in UTF-8 with its Content-Type."),
+    "request-malformed": Kind(400, "It is not HTTP", "Send HTTP/1.1, with one Content-Length that is right."),
     "body-too-large": Kind(413, "The body is too large", "Send less at once, or upload a file."),
     "body-too-slow": Kind(408, "The body did not come in time", "Send it at once, or upload a file."),
     "head-too-large": Kind(431, "The head of the request is too large", "Send fewer and shorter headers."),

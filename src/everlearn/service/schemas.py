@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from everlearn.service.asked_body import AskedBody
+
 __all__ = [
     "Answered",
     "CorrectRequest",
@@ -34,7 +36,7 @@ Target = Name | list[Name]
 """A label, a target text; or a list of labels, where examples may have several."""
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 

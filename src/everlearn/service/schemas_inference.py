@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.problems import ProblemDocument
 from everlearn.service.schemas import Name
 from everlearn.service.schemas_openai import Usage
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.schemas import Answered, LearnedExample
 
 __all__ = [
@@ -25,7 +26,7 @@ __all__ = [
 Number = int | str
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 

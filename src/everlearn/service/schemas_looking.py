@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.schemas import Answered, Name, PredictedText, Text
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 

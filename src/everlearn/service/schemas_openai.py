@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.schemas import Name
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     """What is not known is passed over, as the protocol has it: it grows all the time."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)

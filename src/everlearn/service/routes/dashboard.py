@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from everlearn.service.access import Caller, Predictor, authenticated, service_of, session_of, sessions_of
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.keys import Role
 from everlearn.service.origin import refuse_foreign_origin
 from everlearn.service.problems import Problem
@@ -71,7 +72,7 @@ def _answer(request: Request, file: _File) -> Response:
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-class SessionRequest(BaseModel):
+class SessionRequest(AskedBody, BaseModel):
     """A sign-in."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from everlearn.service.access import Predictor, TheService
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.problems import Problem
 from everlearn.service.routes.asked import labels_of, model_asked, predicted, task_asked
 from everlearn.service.routes.operation import ready
@@ -21,7 +22,7 @@ router = APIRouter(tags=["kserve"])
 _INPUT = "text"
 
 
-class Tensor(BaseModel):
+class Tensor(AskedBody, BaseModel):
     """A tensor of one dimension, or of one column."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
@@ -32,7 +33,7 @@ class Tensor(BaseModel):
     data: list[Any]
 
 
-class InferRequest(BaseModel):
+class InferRequest(AskedBody, BaseModel):
     """Texts: one tensor of BYTES."""
 
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)

@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from everlearn.service.access import Predictor, TheService
+from everlearn.service.asked_body import AskedBody
 from everlearn.service.problems import Problem
 from everlearn.service.routes.asked import TenantAsked, labels_of, model_asked, predicted
 from everlearn.service.routes.operation import ready
@@ -22,7 +23,7 @@ router = APIRouter(tags=["mlflow"])
 _TEXT = "text"
 
 
-class _Asked(BaseModel):
+class _Asked(AskedBody, BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
