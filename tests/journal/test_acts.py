@@ -55,6 +55,11 @@ def test_who_has_learned_what_is_noted_with_it(run_folder: Path) -> None:
     with Run.open(run_folder, mode="read") as read:
         assert [act.author for act in read.acts()] == ["helpdesk", "other"]
         assert len(read.acts(limit=1)) == 1
+        newest, oldest = read.acts(newest_first=True)
+        assert (newest.author, oldest.author) == ("other", "helpdesk")
+        assert read.acts(newest_first=True, after=newest.number) == [oldest]
+        assert read.acts(author="other") == [newest]
+        assert read.acts(author="other", kind="correct") == []
 
 
 def test_a_step_of_several_requests_has_an_act_for_each_author(run_folder: Path) -> None:

@@ -166,6 +166,8 @@ def test_a_key_of_another_tenant_is_kept_out_of_this_one(guarded: Running, keys:
         ("GET", "/v1/blame?tenant=desk&id=a", {}),
         ("GET", "/v1/diff?tenant=desk&first=1&second=1", {}),
         ("GET", "/v1/review?tenant=desk", {}),
+        ("GET", "/v1/tenants/desk", {}),
+        ("PATCH", "/v1/tenants/desk", {"max_examples": 5}),
         ("DELETE", "/v1/tenants/desk", {}),
     ]
     for method, path, body in asked:
@@ -236,6 +238,16 @@ def test_the_audit_log_names_the_key(guarded: Running, keys: dict[str, str]) -> 
         "/v1/audit", headers=operates, params={"after": acts[0]["number"], "limit": 1}
     ).json()["acts"]
     assert later == [acts[1]]
+    newest_first = guarded.client.get(
+        "/v1/audit", headers=operates, params={"newest": True, "limit": 2, "after": acts[-1]["number"] + 1}
+    ).json()
+    assert newest_first["acts"] == acts[:-3:-1]
+    assert newest_first["next"] == acts[-2]["number"]
+    by_label = {"author": "label", "after": newest, "kind": "learn"}
+    one = guarded.client.get("/v1/audit", headers=operates, params=by_label).json()
+    assert (one["acts"], one["next"]) == ([acts[0]], None)
+    nobody = guarded.client.get("/v1/audit", headers=operates, params={"author": "' OR 1"}).json()
+    assert (nobody["acts"], nobody["next"]) == ([], None)
     everything = json.dumps(acts)
     assert "audited" not in everything
     assert "gossip" not in everything

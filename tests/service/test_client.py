@@ -30,6 +30,11 @@ def test_a_program_asks_tells_and_takes_back(service: Running) -> None:
         assert desk.tenants() == ["desk"]
         assert desk.stats()["held"] > 300
         assert desk.versions()["versions"]
+        assert desk.tenant("desk").examples == desk.stats()["held"]
+        newest = desk.audit(newest=True, limit=1)
+        assert (newest.acts[0].kind, newest.acts[0].author) == ("forget", "anybody")
+        assert newest.next == newest.acts[0].number
+        assert became.id not in str(desk.audit(limit=1_000))
         assert {one.kind for one in desk.review_queue()} <= {"suspicious", "unsure", "unfamiliar", "wrong"}
 
 

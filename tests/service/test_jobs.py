@@ -18,6 +18,7 @@ import pytest
 from tests.service.running import Running, demo_rows, running
 
 from everlearn import Example, Run
+from everlearn.service.job_files import JobRecord, read_records, write_record
 
 NDJSON = {"content-type": "application/x-ndjson"}
 SECONDS = 60.0
@@ -128,6 +129,42 @@ def test_a_file_is_learned_line_by_line(served: Running) -> None:
     assert served.get("/v1/blame", id=f"{told['id']}-2")["target"] == "accordion"
     (found,) = served.get("/v1/examples", field="shop:north")["items"]
     assert found["fields"] == {"shop": "north"}
+
+
+def test_a_job_leads_to_its_examples(served: Running) -> None:
+    earlier = {"id": "jl-0", "text": "the harmonium wheezes", "target": "harmonium"}
+    learn_one(served, **earlier)
+    rows = [
+        {"text": "a first one of the file", "target": "harmonium"},
+        earlier,
+        {"id": "jl-0", "text": "quite another text", "target": "organ"},
+        {"id": "jl-3", "text": "and a last one", "target": "organ"},
+    ]
+    told = ended(served, sent(served, lines_of(rows))["id"])
+    learn_one(served, id="jl-later", text="this came later", target="organ")
+    assert [(one["line"], one["id"]) for one in told["rejected"]] == [(3, "jl-0")]
+    span = {"first": told["first_offset"], "last": told["last_offset"]}
+    for newest, ids in ((False, [f"{told['id']}-1", "jl-3"]), (True, ["jl-3", f"{told['id']}-1"])):
+        assert [one["id"] for one in served.get("/v1/examples", newest=newest, **span)["items"]] == ids
+        first = served.get("/v1/examples", newest=newest, limit=1, **span)
+        second = served.get("/v1/examples", newest=newest, limit=1, after=first["next"], **span)
+        assert [one["id"] for one in first["items"] + second["items"]] == ids
+        assert second["next"] is None
+    nothing = ended(served, sent(served, b"nothing of JSON\n")["id"])
+    assert (nothing["first_offset"], nothing["last_offset"]) == (None, None)
+
+
+def test_a_record_of_before_is_read(tmp_path: Path) -> None:
+    record = JobRecord(id="j-1", tenant="desk", by="a", time=1.0, lines=2, state="done")
+    write_record(tmp_path, record)
+    values = json.loads((tmp_path / "j-1.json").read_text(encoding="utf-8"))
+    del values["first_offset"], values["last_offset"]
+    values["rejected"] = [[2, "it is no JSON"]]
+    (tmp_path / "j-1.json").write_text(json.dumps(values), encoding="utf-8")
+    (read,), problems = read_records(tmp_path)
+    assert problems == []
+    assert read.told()["rejected"] == [{"line": 2, "reason": "it is no JSON", "id": None}]
+    assert read.told()["first_offset"] is None
 
 
 def test_a_file_may_be_larger_than_another_body(served: Running) -> None:

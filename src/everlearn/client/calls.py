@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 from everlearn.service.schemas import (
     FeedbackResponse,
@@ -15,6 +16,7 @@ from everlearn.service.schemas import (
     ReviewItem,
     ReviewResponse,
 )
+from everlearn.service.schemas_operation import AuditResponse, TenantFigures
 
 __all__ = ["Call", "Calls", "ExampleGiven", "TargetGiven"]
 
@@ -137,9 +139,20 @@ class Calls:
         """See Client."""
         return self._get("/v1/fingerprint", lambda told: str(told["fingerprint"]))
 
+    def audit(
+        self, after: int | None, kind: str | None, author: str | None, newest: bool, limit: int
+    ) -> Call[AuditResponse]:
+        """See Client."""
+        query = _given(after=after, kind=kind, author=author, limit=limit)
+        return self._get("/v1/audit", AuditResponse.model_validate, newest=newest, **query)
+
     def tenants(self) -> Call[list[str]]:
         """See Client."""
         return Call("GET", "/v1/tenants", lambda told: [str(name) for name in told["tenants"]])
+
+    def tenant(self, name: str) -> Call[TenantFigures]:
+        """See Client."""
+        return Call("GET", _of_tenant(name), TenantFigures.model_validate)
 
     def add_tenant(
         self, name: str, settings: Mapping[str, Any] | None, max_examples: int | None
@@ -148,9 +161,13 @@ class Calls:
         body = {"name": name, "settings": dict(settings or {}), **_given(max_examples=max_examples)}
         return Call("POST", "/v1/tenants", lambda _: None, body, is_repeatable=False)
 
+    def set_quota(self, name: str, max_examples: int | None) -> Call[None]:
+        """See Client."""
+        return Call("PATCH", _of_tenant(name), lambda _: None, {"max_examples": max_examples})
+
     def remove_tenant(self, name: str) -> Call[None]:
         """See Client."""
-        return Call("DELETE", f"/v1/tenants/{name}", lambda _: None, is_repeatable=False)
+        return Call("DELETE", _of_tenant(name), lambda _: None, is_repeatable=False)
 
     def _post(
         self, path: str, read: Callable[[Any], T], body: Mapping[str, Any], *, is_repeatable: bool = True
@@ -159,6 +176,10 @@ class Calls:
 
     def _get(self, path: str, read: Callable[[Any], T], **query: Any) -> Call[T]:
         return Call("GET", path, read, None, {**query, **_given(tenant=self._tenant)})
+
+
+def _of_tenant(name: str) -> str:
+    return f"/v1/tenants/{quote(name, safe='')}"
 
 
 def _given(**values: Any) -> dict[str, Any]:

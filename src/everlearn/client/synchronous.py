@@ -18,6 +18,7 @@ from everlearn.service.schemas import (
     ReviewItem,
     ReviewResponse,
 )
+from everlearn.service.schemas_operation import AuditResponse, TenantFigures
 
 __all__ = ["Client"]
 
@@ -142,15 +143,44 @@ class Client:
         """SHA-256 of what is learned, computed now."""
         return self._send(self._calls.fingerprint())
 
+    def audit(
+        self,
+        *,
+        after: int | None = None,
+        kind: str | None = None,
+        author: str | None = None,
+        newest: bool = False,
+        limit: int = 100,
+    ) -> AuditResponse:
+        """Who has changed what: a page of the audit log, oldest first.
+
+        Args:
+            after: The number of the act that they are behind; the answer's ``next`` goes on.
+            kind: Only acts of this kind: "learn", "correct", "rename", "forget", "rollback", "review" or
+                "quota".
+            author: Only those of the key with this name.
+            newest: The newest first; ``after`` is then the one that they are before.
+            limit: Most of them.
+        """
+        return self._send(self._calls.audit(after, kind, author, newest, limit))
+
     def tenants(self) -> list[str]:
         """The tenants that the key is for."""
         return self._send(self._calls.tenants())
+
+    def tenant(self, name: str) -> TenantFigures:
+        """What a tenant has learned, how well, what it takes, and its quota."""
+        return self._send(self._calls.tenant(name))
 
     def add_tenant(
         self, name: str, settings: Mapping[str, Any] | None = None, *, max_examples: int | None = None
     ) -> None:
         """Add a tenant to a hub."""
         self._send(self._calls.add_tenant(name, settings, max_examples))
+
+    def set_quota(self, name: str, max_examples: int | None) -> None:
+        """Let a tenant of a hub learn so many examples; None: any number. What it has learned stays."""
+        self._send(self._calls.set_quota(name, max_examples))
 
     def remove_tenant(self, name: str) -> None:
         """Delete a tenant of a hub, and all that it learned."""

@@ -38,7 +38,7 @@ class AskedAct:
 
     Attributes:
         author: Who; the name of a key.
-        kind: What: "learn", "correct", "rename", "forget", "rollback", "review" …
+        kind: What: "learn", "correct", "rename", "forget", "rollback", "review", "quota" …
         ids: The examples that it concerns.
         detail: The rest; bounded, and without a word of any text.
     """
@@ -139,12 +139,40 @@ class Acts:
                 for one in left:
                     self._write(one, self._extent())
 
-    def after(self, number: int, limit: int) -> list[Act]:
-        """Acts behind one, oldest first."""
+    def after(
+        self,
+        number: int | None,
+        limit: int,
+        *,
+        kind: str | None = None,
+        author: str | None = None,
+        newest_first: bool = False,
+    ) -> list[Act]:
+        """Acts behind one, in order.
+
+        Args:
+            number: The one that they are behind (before it, where the newest come first); None: from the
+                beginning.
+            limit: Most of them.
+            kind: Only those of this kind; None: of any.
+            author: Only those of this author; None: of anybody.
+            newest_first: The order.
+        """
         if self._database.version < ACTS_SINCE:
             return []
+        ways, values = ["1"], list[object]()
+        for way, value in (
+            ("number < ?" if newest_first else "number > ?", number),
+            ("kind = ?", kind),
+            ("author = ?", author),
+        ):
+            if value is not None:
+                ways.append(way)
+                values.append(value)
         rows = self._database.all(
-            f"SELECT {_COLUMNS} FROM acts WHERE number > ? ORDER BY number LIMIT ?", (number, limit)
+            f"SELECT {_COLUMNS} FROM acts WHERE {' AND '.join(ways)} "
+            f"ORDER BY number {'DESC' if newest_first else 'ASC'} LIMIT ?",
+            (*values, limit),
         )
         return [self._act_of(row) for row in rows]
 

@@ -383,10 +383,20 @@ class Run:
         with self._lock, self._writing().folder.journal.acts.noting(acts):
             yield
 
-    def acts(self, *, after: int = 0, limit: int = 100) -> list[Act]:
-        """Who has changed the run: acts behind one, oldest first."""
+    def acts(
+        self,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        author: str | None = None,
+        newest_first: bool = False,
+    ) -> list[Act]:
+        """Who has changed the run: acts behind one, in order; see ``Acts.after``."""
         with self._reading():
-            return self._folder.journal.acts.after(after, limit)
+            return self._folder.journal.acts.after(
+                after, limit, kind=kind, author=author, newest_first=newest_first
+            )
 
     def write_report(self) -> Path:
         """Save, write ``report.html``, and return its path."""

@@ -19,7 +19,17 @@ from everlearn.service.jobs import Jobs
 from everlearn.service.logs import RequestLog
 from everlearn.service.problems import Problem, ProblemDocument
 from everlearn.service.responses import http_problem, problem_response, validation_problem
-from everlearn.service.routes import audit, dashboard, examples, history, labels, learn, operation, predict
+from everlearn.service.routes import (
+    audit,
+    dashboard,
+    examples,
+    history,
+    labels,
+    learn,
+    operation,
+    predict,
+    tenants,
+)
 from everlearn.service.routes import jobs as job_routes
 from everlearn.service.routes.protocols import include_protocols
 from everlearn.service.service import Service
@@ -61,7 +71,18 @@ def create_app(service: Service) -> FastAPI:
     app.state.jobs = jobs
     app.state.rate_limit = RateLimit(service.config.requests_per_minute)
     app.state.sessions = Sessions()
-    for routes in (predict, learn, history, examples, labels, job_routes, operation, audit, dashboard):
+    for routes in (
+        predict,
+        learn,
+        history,
+        examples,
+        labels,
+        job_routes,
+        tenants,
+        operation,
+        audit,
+        dashboard,
+    ):
         app.include_router(routes.router)
     include_protocols(app)
     app.add_exception_handler(Problem, _problem)

@@ -35,7 +35,9 @@ class JobRecord:
         position: Bytes of the file before the first line that was not.
         statuses: Examples by what became of them.
         num_rejected: Lines that gave no example.
-        rejected: Numbers of the first of them, and why.
+        rejected: Numbers of the first of them, why, and the id of the example that is known under theirs.
+        first_offset: Where the first example is in the journal that came with it; None: none did.
+        last_offset: Where the last one is.
         error: Why it has failed.
     """
 
@@ -49,7 +51,9 @@ class JobRecord:
     position: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     num_rejected: int = 0
-    rejected: tuple[tuple[int, str], ...] = ()
+    rejected: tuple[tuple[int, str, str | None], ...] = ()
+    first_offset: int | None = None
+    last_offset: int | None = None
     error: str | None = None
 
     @property
@@ -64,7 +68,7 @@ class JobRecord:
         return values | {
             "learned": self.statuses.get("learned", 0),
             "known": self.statuses.get("known", 0),
-            "rejected": [{"line": line, "reason": reason} for line, reason in self.rejected],
+            "rejected": [{"line": line, "reason": reason, "id": id_} for line, reason, id_ in self.rejected],
         }
 
 
@@ -191,7 +195,10 @@ def read_records(folder: Path) -> tuple[list[JobRecord], list[str]]:
             values = json.loads(path.read_text(encoding="utf-8"))
             if values.pop("format") != _FORMAT:
                 raise ValueError("it is of another format")
-            rejected = tuple((line, reason) for line, reason in values.pop("rejected"))
+            # Records of before there were ids have none.
+            rejected = tuple(
+                (line, reason, *more, None)[:3] for line, reason, *more in values.pop("rejected")
+            )
             record = JobRecord(**values, rejected=rejected)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             problems.append(f"{path} cannot be read: {error}; its file is not learned any further")

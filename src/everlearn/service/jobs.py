@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 from everlearn.service.author import AUTHOR
@@ -38,6 +39,8 @@ _LINES_AT_ONCE = 64
 _BYTES_AT_ONCE = 1_000_000
 _BYTES_BEFORE_WRITING = 1_000_000
 _MOST_TOLD = 20
+_KNOWN_BEFORE = frozenset({"known", "corrected"})
+"""What became of an example that another line, or request, had brought before."""
 _MOST_UPLOADS = 4
 _MOST_UNFINISHED = 100
 _MOST_KEPT = 200
@@ -225,24 +228,28 @@ class Jobs:
         if lines.last == record.taken:
             raise Problem("state-damaged", f"its file ends after {record.taken:,} of {record.lines:,} lines")
         given: list[_Line] = []
-        rejected: list[tuple[int, str]] = []
+        rejected: list[tuple[int, str, str | None]] = []
         for number, text in lines.texts:
             try:
                 if text is None:
                     raise UnusableLine(f"it is longer than {config.max_body_mb:g} MB")
                 given.append((number, example_of_line(text, f"{record.id}-{number}", config)))
             except UnusableLine as error:
-                rejected.append((number, str(error)))
+                rejected.append((number, str(error), None))
         statuses = Counter(record.statuses)
+        offsets = [one for one in (record.first_offset, record.last_offset) if one is not None]
         for batch in _without_id_twice(given):
             examples = [example for _, example in batch]
             results = await self._learned(record, examples, stop)
             for (number, _), result in zip(batch, results, strict=True):
                 if result["status"] == "rejected":
-                    rejected.append((number, str(result["reason"])))
-                else:
-                    statuses[result["status"]] += 1
-        rejected.sort()
+                    known = result["id"] if result["offset"] is not None else None
+                    rejected.append((number, str(result["reason"]), known))
+                    continue
+                statuses[result["status"]] += 1
+                if result["status"] not in _KNOWN_BEFORE:
+                    offsets.append(result["offset"])
+        rejected.sort(key=itemgetter(0))
         return replace(
             record,
             taken=lines.last,
@@ -250,6 +257,8 @@ class Jobs:
             statuses=dict(statuses),
             num_rejected=record.num_rejected + len(rejected),
             rejected=(*record.rejected, *rejected)[:_MOST_TOLD],
+            first_offset=min(offsets, default=None),
+            last_offset=max(offsets, default=None),
         )
 
     async def _learned(

@@ -27,7 +27,6 @@ __all__ = [
     "ReviewRequest",
     "ReviewResponse",
     "RollbackRequest",
-    "TenantRequest",
 ]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
@@ -276,12 +275,3 @@ class ReviewResponse(Answered):
     learned: int = 0
     dismissed: int = 0
     still_learned: list[str] = []
-
-
-class TenantRequest(_Asked):
-    """A new tenant of a hub."""
-
-    name: Name
-    settings: dict[str, Any] = {}
-    """Of its run, beside the hub's, by dotted path."""
-    max_examples: int | None = Field(None, ge=1, le=2**53)

@@ -197,7 +197,11 @@ class RejectedLine(_Told):
     """A line of a file that gave no example."""
 
     line: int
+    """Its number, from 1."""
     reason: str
+    """Why it gave none."""
+    id: str | None = None
+    """Of the example that is known under its id, where that is the reason."""
 
 
 class Job(_Told):
@@ -217,8 +221,13 @@ class Job(_Told):
     statuses: dict[str, int]
     """Examples by what became of them, as of ``/v1/learn``."""
     num_rejected: int
+    """Lines that gave no example."""
     rejected: list[RejectedLine]
     """The first of them."""
+    first_offset: int | None
+    """Where the first example is in the journal that came with it; null: none did."""
+    last_offset: int | None
+    """Where the last one is. What came from elsewhere meanwhile is between them, too."""
     error: str | None
     """Why it has failed; or, while it runs, what it is waiting for."""
     by: str

@@ -329,6 +329,11 @@ class Service:
         self.events.tell("tenant-added", name, by=AUTHOR.get())
         _LOG.info("a tenant was added", extra={"tenant": name, "author": AUTHOR.get()})
 
+    async def set_quota(self, name: str, max_examples: int | None) -> None:
+        """Let a tenant of a hub learn so many examples; None: any number."""
+        await self.change("quota", name, max_examples=max_examples)
+        self.events.tell("quota-set", name, max_examples=max_examples, by=AUTHOR.get())
+
     async def remove_tenant(self, name: str) -> None:
         """Remove a tenant with all that it learned."""
         await self.learner.ask("remove", name)

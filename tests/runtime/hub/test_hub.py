@@ -164,6 +164,19 @@ def test_a_quota_is_held(tmp_path: Path, options: dict[str, Any]) -> None:
         ):
             hub.learn("anna", some("anna", 4, 2))
         assert len(hub.learn("anna", some("anna", 4, 1)).offsets) == 1
+        created = hub.settings_of("anna"), hub.run_folder("anna")
+        hub.set_quota("anna", 2)  # what it has learned stays
+        assert hub.stats("anna")[0].examples == 5
+        with pytest.raises(InputError, match="has 5 examples and may have 2"):
+            hub.learn("anna", some("anna", 5, 1))
+        hub.set_quota("anna", None)
+        assert len(hub.learn("anna", some("anna", 5, 1)).offsets) == 1
+        assert (hub.settings_of("anna"), hub.run_folder("anna")) == created
+        for wrong in (0, -1, True, 1.5):
+            with pytest.raises(ConfigError, match="whole number"):
+                hub.set_quota("anna", wrong)  # type: ignore[arg-type]
+        with pytest.raises(RunError, match="no tenant"):
+            hub.set_quota("nobody", 5)
 
 
 @pytest.mark.parametrize(("batch_size", "delay"), [(4, 0), (50, 0), (4, 3)])

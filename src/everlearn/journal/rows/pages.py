@@ -95,7 +95,15 @@ class Page:
     next: int | None
 
 
-def page_of(journal: Journal, wanted: Wanted, *, after: int | None, newest_first: bool, limit: int) -> Page:
+def page_of(
+    journal: Journal,
+    wanted: Wanted,
+    *,
+    after: int | None,
+    newest_first: bool,
+    limit: int,
+    within: tuple[int | None, int | None] = (None, None),
+) -> Page:
     """The next examples that are wanted.
 
     Args:
@@ -104,12 +112,14 @@ def page_of(journal: Journal, wanted: Wanted, *, after: int | None, newest_first
         after: Behind this offset (before it, where the newest come first); None: from the beginning.
         newest_first: The order.
         limit: Most examples of the page.
+        within: Offsets of the first and the last one that may be wanted; None: there is no such bound.
     """
-    last = journal.next_offset - 1
+    first, last = max(1, within[0] or 1), journal.next_offset - 1
+    last = last if within[1] is None else min(within[1], last)
     if newest_first:
-        everything = range(last if after is None else min(after - 1, last), 0, -1)
+        everything = range(last if after is None else min(after - 1, last), first - 1, -1)
     else:
-        everything = range(1 if after is None else after + 1, last + 1)
+        everything = range(first if after is None else max(after + 1, first), last + 1)
     found: list[int] = []
     num_chars, span = 0, everything[:_MOST_OFFSETS]
     for k in range(0, len(span), _OFFSETS_AT_ONCE):

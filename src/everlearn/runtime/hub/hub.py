@@ -155,6 +155,22 @@ class Hub:
                 tenant, given, max_examples, None if adapter is None else Path(adapter).expanduser()
             )
 
+    def set_quota(self, tenant: str, max_examples: int | None) -> None:
+        """Let a tenant learn more, or less; what it has learned stays, whatever the quota is.
+
+        Args:
+            tenant: Its name.
+            max_examples: Most examples that it may learn; None: no bound.
+
+        Raises:
+            ConfigError: It cannot be a quota.
+            RunError: There is no such tenant.
+            StorageError: It cannot be written.
+        """
+        check_max_examples(max_examples)
+        with self._turn(tenant):
+            self._tenants.set_quota(tenant, max_examples)
+
     def tenants(self) -> list[str]:
         """All names, sorted."""
         return self._tenants.names()

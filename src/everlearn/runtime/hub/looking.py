@@ -13,7 +13,7 @@ from everlearn.runtime.hub.tenants import Tenants
 from everlearn.runtime.run import Run
 from everlearn.types import Json
 
-__all__ = ["FORMAT", "RECORD", "TenantStats", "known_settings", "stats_of", "tenants_at"]
+__all__ = ["FORMAT", "RECORD", "TenantStats", "known_settings", "stats_of", "tenants_at", "told_stats"]
 
 RECORD = "hub.json"
 FORMAT = 1
@@ -97,11 +97,18 @@ def stats_of(tenants: Tenants, name: str, summary: Mapping[str, Json] | None = N
                 found = run.stats()
     except EverlearnError as error:
         problem = str(error)
+    return told_stats(name, found, max_examples, problem)
+
+
+def told_stats(
+    name: str, summary: Mapping[str, Json], max_examples: int | None = None, problem: str | None = None
+) -> TenantStats:
+    """Figures of a tenant, of the summary of its run; see ``TenantStats``."""
     return TenantStats(
         tenant=name,
-        examples=found.get("examples"),
-        labels=found.get("classes"),
-        accuracy=found.get("prequential_accuracy", found.get("prequential_micro_f1")),
+        examples=summary.get("examples"),
+        labels=summary.get("classes"),
+        accuracy=summary.get("prequential_accuracy", summary.get("prequential_micro_f1")),
         max_examples=max_examples,
         problem=problem,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,13 @@ class Tenants:
             with storage_errors(self._adapter(name)):
                 keep_adapter(adapter, self._adapter(name))
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        values = {
-            "format": _FORMAT,
-            "created": created,
-            "settings": dict(settings),
-            "max_examples": max_examples,
-        }
-        with storage_errors(self._record(name)):
-            write_json(self._record(name), values)
-        return TenantRecord(name=name, created=created, settings=dict(settings), max_examples=max_examples)
+        record = TenantRecord(name=name, created=created, settings=dict(settings), max_examples=max_examples)
+        self._write(record)
+        return record
+
+    def set_quota(self, name: str, max_examples: int | None) -> None:
+        """Record another quota of a tenant. Raises as ``record``, and StorageError: it cannot be written."""
+        self._write(replace(self.record(name), max_examples=max_examples))
 
     def check_new(self, name: str) -> None:
         """Whether a tenant of this name can be added. Raises as ``add``."""
@@ -173,6 +171,16 @@ class Tenants:
             fsync_folder(self._records)
             if gone.exists():
                 shutil.rmtree(gone)
+
+    def _write(self, record: TenantRecord) -> None:
+        values = {
+            "format": _FORMAT,
+            "created": record.created,
+            "settings": dict(record.settings),
+            "max_examples": record.max_examples,
+        }
+        with storage_errors(self._record(record.name)):
+            write_json(self._record(record.name), values)
 
     def _adapter(self, name: str) -> Path:
         return self._records / f"{name}{_ADAPTER}"

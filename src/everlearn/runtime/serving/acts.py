@@ -15,7 +15,7 @@ __all__ = ["changing", "learning"]
 _NOT_NOTED = frozenset({"add", "publish", "remove", "save", "settle"})
 """What changes nothing that is learned, or a hub's tenants, which no journal outlives."""
 
-_NUMBERS = ("approximate", "keep_learned", "readmit", "version")
+_NUMBERS = ("approximate", "keep_learned", "max_examples", "readmit", "version")
 _LISTS = ("accept", "reject")
 
 

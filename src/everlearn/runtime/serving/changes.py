@@ -117,6 +117,11 @@ def _add(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json
     return {}
 
 
+def _quota(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
+    _hub(place).set_quota(tenant, asked["max_examples"])
+    return {}
+
+
 def _remove(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:
     _hub(place).remove(tenant)
     return {}
@@ -124,7 +129,7 @@ def _remove(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, J
 
 def _hub(place: Place) -> HubPlace:
     if not isinstance(place, HubPlace):
-        raise ConfigError(f"{place.path} is one run; only a hub has tenants to add or remove")
+        raise ConfigError(f"{place.path} is one run; only a hub has tenants to add, bound or remove")
     return place
 
 
@@ -133,6 +138,7 @@ CHANGES: Mapping[str, Change] = {
     "correct": _correct,
     "forget": _forget,
     "publish": _publish,
+    "quota": _quota,
     "remove": _remove,
     "review": _review,
     "rollback": _rollback,

@@ -41,6 +41,7 @@ def examples_page(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
             after=asked["after"],
             newest_first=asked["newest"],
             limit=asked["limit"],
+            within=(asked["first"], asked["last"]),
         )
         items: list[dict[str, Json]] = []
         times: dict[int, str] = {}

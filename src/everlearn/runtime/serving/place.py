@@ -13,7 +13,7 @@ from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.run_folder import is_run_folder
 from everlearn.runtime.hub.hub import Hub
-from everlearn.runtime.hub.looking import known_settings
+from everlearn.runtime.hub.looking import TenantStats, known_settings, told_stats
 from everlearn.runtime.run import Run
 from everlearn.runtime.serving.told import UnknownTenantError, UnknownVersionError
 from everlearn.runtime.step_outcome import StepOutcome
@@ -45,6 +45,10 @@ class Place(ABC):
     @abstractmethod
     def run(self, tenant: str) -> Any:
         """A block that has a tenant's run, one at a time. Raises UnknownTenantError where it is entered."""
+
+    @abstractmethod
+    def stats(self, tenant: str) -> TenantStats:
+        """Figures of a tenant, as it was saved last where its run is not open. Raises UnknownTenantError."""
 
     @abstractmethod
     def learn(self, tenant: str, batch: Sequence[Example]) -> StepOutcome:
@@ -103,6 +107,11 @@ class RunPlace(Place):
             self._run = Run.open(self.path, models=AdapterPool(TrunkStore().trunk))
         yield self._run
 
+    def stats(self, tenant: str) -> TenantStats:
+        """See Place."""
+        with self.run(tenant) as run:
+            return told_stats(tenant, run.stats())
+
     def learn(self, tenant: str, batch: Sequence[Example]) -> StepOutcome:
         """See Place."""
         with self.run(tenant) as run:
@@ -152,6 +161,12 @@ class HubPlace(Place):
         with self.hub.run(tenant) as run:
             yield run
 
+    def stats(self, tenant: str) -> TenantStats:
+        """See Place."""
+        self._check(tenant)
+        (told,) = self.hub.stats(tenant)
+        return told
+
     def learn(self, tenant: str, batch: Sequence[Example]) -> StepOutcome:
         """See Place."""
         self._check(tenant)
@@ -177,6 +192,11 @@ class HubPlace(Place):
     def add(self, tenant: str, settings: Mapping[str, Any], max_examples: int | None) -> None:
         """See ``Hub.add``."""
         self.hub.add(tenant, settings, max_examples=max_examples)
+
+    def set_quota(self, tenant: str, max_examples: int | None) -> None:
+        """See ``Hub.set_quota``."""
+        self._check(tenant)
+        self.hub.set_quota(tenant, max_examples)
 
     def remove(self, tenant: str) -> None:
         """See ``Hub.remove``."""

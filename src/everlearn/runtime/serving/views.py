@@ -15,6 +15,7 @@ from everlearn.runtime.serving.charts import history_series
 from everlearn.runtime.serving.explaining import explain
 from everlearn.runtime.serving.looking import confused_labels, examples_page, records_page, targets_page
 from everlearn.runtime.serving.place import Place
+from everlearn.runtime.serving.tenant_figures import tenant_figures
 from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError, answer_told
 from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.types import Json
@@ -108,12 +109,24 @@ def _journal(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _acts(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
-    """Who has changed a tenant."""
+    """Who has changed a tenant: a page, and behind which act the next one goes on (null: that was all)."""
     if _folder(place, asked) is None:
-        return {"acts": []}
+        return {"acts": [], "next": None}
+    limit = asked["limit"]
     run: Run
     with place.run(asked["tenant"]) as run:
-        return {"acts": [act.to_json() for act in run.acts(after=asked["after"], limit=asked["limit"])]}
+        found = run.acts(
+            after=asked["after"],
+            limit=limit + 1,
+            kind=asked["kind"],
+            author=asked["author"],
+            newest_first=asked["newest"],
+        )
+    acts = found[:limit]
+    return {
+        "acts": [act.to_json() for act in acts],
+        "next": acts[-1].number if len(found) > limit else None,
+    }
 
 
 def _tenants(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
@@ -142,6 +155,7 @@ VIEWS: Mapping[str, View] = {
     "records": records_page,
     "stats": _stats,
     "targets": targets_page,
+    "tenant": tenant_figures,
     "tenants": _tenants,
     "versions": _versions,
 }

@@ -41,6 +41,8 @@ async def examples(
     text: Given = None,
     field: Annotated[list[str] | None, Query(max_length=20, description="NAME:VALUE")] = None,
     wrong: bool = False,
+    first: Offset = None,
+    last: Offset = None,
     after: Offset = None,
     newest: bool = True,
     limit: Limit = 50,
@@ -49,7 +51,7 @@ async def examples(
 
     ``label`` is the present target, ``predicted`` what was said before learning; ``wrong`` leaves those whose
     prediction differs from their target. ``text`` is looked for in whatever case. ``field`` compares as when
-    forgetting.
+    forgetting. ``first`` and ``last`` are offsets: those that came with a job, say, lie between its two.
     """
     name = caller.tenant(service, tenant)
     told = await service.look(
@@ -61,6 +63,8 @@ async def examples(
         text=text,
         where=[_pair(one) for one in field or []],
         wrong=wrong,
+        first=first,
+        last=last,
         after=after,
         newest=newest,
         limit=limit,

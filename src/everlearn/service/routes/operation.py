@@ -1,4 +1,4 @@
-"""The service itself: tenants, what happens, figures, and whether it is well."""
+"""The service itself: what happens, figures, and whether it is well."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from everlearn.service.access import Admin, Operator, Predictor, TheService
+from everlearn.service.access import Operator, TheService
 from everlearn.service.problems import KINDS, Problem
-from everlearn.service.schemas import TenantRequest
 from everlearn.version import __version__
 
 __all__ = ["router"]
@@ -19,30 +18,6 @@ __all__ = ["router"]
 router = APIRouter(tags=["operation"])
 
 _HEARTBEAT_SECONDS = 15.0
-
-
-@router.get("/v1/tenants")
-async def tenants(caller: Predictor, service: TheService) -> dict[str, Any]:
-    """The tenants that the key is for."""
-    names = sorted(name for name in service.learner.tenants if caller.sees(name))
-    return {"tenants": names, "is_hub": service.learner.is_hub}
-
-
-@router.post("/v1/tenants", status_code=201)
-async def add_tenant(asked: TenantRequest, caller: Admin, service: TheService) -> dict[str, Any]:
-    """Add a tenant to a hub."""
-    if not caller.sees(asked.name):
-        raise Problem("tenant-forbidden", f"the key {caller.name!r} is not for the tenant {asked.name!r}")
-    await service.add_tenant(asked.name, asked.settings, asked.max_examples)
-    return {"tenant": asked.name}
-
-
-@router.delete("/v1/tenants/{name}")
-async def remove_tenant(name: str, caller: Admin, service: TheService) -> dict[str, Any]:
-    """Delete a tenant of a hub, and all that it learned."""
-    tenant = caller.tenant(service, name)
-    await service.remove_tenant(tenant)
-    return {"tenant": tenant, "removed": True}
 
 
 @router.get("/v1/events")
