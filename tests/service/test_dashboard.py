@@ -15,7 +15,17 @@ from tests.service.running import Running, demo_rows, running
 from everlearn import Example, Run
 
 HOSTILE = '<img src=x onerror="document.title=1"><script>document.title = 2</script> & "quotes"'
-SECTIONS = ["overview", "try", "review", "versions", "labels", "examples", "events"]
+SECTIONS = [
+    "overview",
+    "try",
+    "review",
+    "versions",
+    "labels",
+    "examples",
+    "files",
+    "events",
+    "audit",
+]
 NUM_LEARNED = 240
 
 

@@ -236,5 +236,7 @@ def test_one_signs_in_chooses_a_tenant_and_signs_out(keyed: Keyed) -> None:
         page.get_by_label("Key").fill(keyed.keys["asker"])
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        expect(page.locator("#sections a")).to_have_text(["Overview", "Try a text", "Versions", "Labels"])
+        expect(page.locator("#sections a")).to_have_text(
+            ["Overview", "Try a text", "Versions", "Labels", "Tenants"]
+        )
         section(page, "examples", "Overview")  # which this key may not open

@@ -25,16 +25,34 @@ export function whenSignedOut(callback) {
   onSignedOut = callback;
 }
 
-async function asked(method, path, { query = {}, body } = {}) {
+// Of a path of the API, with what it is asked.
+export function addressOf(path, query = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query)) {
     for (const one of Array.isArray(value) ? value : [value]) {
       if (one !== null && one !== undefined && one !== "") url.searchParams.append(name, one);
     }
   }
-  const headers = { Accept: "application/json" };
+  return url;
+}
+
+// What every request bears.
+export function headersOf(method) {
+  const own = method !== "GET" && csrfToken !== null ? { "X-CSRF-Token": csrfToken } : {};
+  return { Accept: "application/json", ...own };
+}
+
+// What an answer that is an error says, which may be nothing.
+export function problemOf(status, told) {
+  const problem = new Problem({ title: `The service answered ${status}`, ...told, status });
+  if (status === 401) onSignedOut(problem);
+  return problem;
+}
+
+async function asked(method, path, { query = {}, body } = {}) {
+  const url = addressOf(path, query);
+  const headers = headersOf(method);
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (method !== "GET" && csrfToken !== null) headers["X-CSRF-Token"] = csrfToken;
   let answer;
   try {
     answer = await fetch(url, {
@@ -53,14 +71,7 @@ async function asked(method, path, { query = {}, body } = {}) {
     });
   }
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  const problem = new Problem({
-    title: `The service answered ${answer.status}`,
-    ...told,
-    status: answer.status,
-  });
-  if (answer.status === 401) onSignedOut(problem);
-  throw problem;
+  throw problemOf(answer.status, await answer.json().catch(() => ({})));
 }
 
 export async function get(path, query) {
@@ -75,16 +86,24 @@ export async function post(path, body) {
   return (await asked("POST", path, { body })).json();
 }
 
+export async function patch(path, body) {
+  return (await asked("PATCH", path, { body })).json();
+}
+
 export async function remove(path) {
   return (await asked("DELETE", path)).json();
 }
 
 // The same, about the tenant that is chosen.
 
+export function ofTenant(query = {}) {
+  return isHub ? { tenant: tenantName, ...query } : query;
+}
+
 export function look(path, query = {}) {
-  return get(path, isHub ? { tenant: tenantName, ...query } : query);
+  return get(path, ofTenant(query));
 }
 
 export function tell(path, body) {
-  return post(path, isHub ? { tenant: tenantName, ...body } : body);
+  return post(path, ofTenant(body));
 }

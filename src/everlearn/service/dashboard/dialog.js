@@ -1,13 +1,14 @@
 // Questions before something that is not easily undone: what will happen, and a button that names it.
 
-import { button, h, newId } from "./dom.js";
+import { button, field, h, newId, replace } from "./dom.js";
 
-// Resolves to {yes, option}. The browser keeps the focus within, and gives it back.
-export function confirmed(title, lines, action, { isDangerous = false, option = null } = {}) {
+// Shows a question; resolves to whether it was answered with the action. The browser keeps the focus within, and
+// gives it back. check: says what is wrong with what was given; null: nothing.
+function asked(title, lines, inside, action, { kind = "primary", check = () => null } = {}) {
   return new Promise((resolve) => {
     const titleId = newId("dialog");
     const textId = newId("dialog");
-    const choice = option === null ? null : h("input", { type: "checkbox" });
+    const wrong = h("p", { class: "wrong", role: "alert" });
     const dialog = h(
       "dialog",
       { "aria-labelledby": titleId, "aria-describedby": textId },
@@ -17,64 +18,71 @@ export function confirmed(title, lines, action, { isDangerous = false, option = 
         { id: textId },
         lines.map((line) => h("p", {}, line)),
       ),
-      choice === null ? null : h("label", { class: "check" }, choice, h("span", {}, option)),
-      h(
-        "div",
-        { class: "row end" },
-        button("Cancel", () => dialog.close("no"), { kind: "quiet" }),
-        button(action, () => dialog.close("yes"), { kind: isDangerous ? "danger" : "primary" }),
-      ),
-    );
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve({ yes: dialog.returnValue === "yes", option: choice?.checked ?? false });
-    });
-    document.body.append(dialog);
-    dialog.showModal();
-  });
-}
-
-// Asks for a line of text; resolves to it, or to null.
-export function askedFor(title, lines, name, action, value = "") {
-  return new Promise((resolve) => {
-    const titleId = newId("dialog");
-    const inputId = newId("dialog");
-    const input = h("input", {
-      id: inputId,
-      type: "text",
-      required: true,
-      maxlength: 1000,
-      autocomplete: "off",
-      value,
-    });
-    const dialog = h(
-      "dialog",
-      { "aria-labelledby": titleId },
-      h("h2", { id: titleId }, title),
-      lines.map((line) => h("p", {}, line)),
       h(
         "form",
         {
           onsubmit: (event) => {
             event.preventDefault();
-            dialog.close("yes");
+            const problem = check();
+            replace(wrong, problem);
+            if (problem === null) dialog.close("yes");
+            else dialog.querySelector("input").focus();
           },
         },
-        h("div", { class: "field" }, h("label", { for: inputId }, name), input),
+        inside,
+        wrong,
         h(
           "div",
           { class: "row end" },
           button("Cancel", () => dialog.close("no"), { kind: "quiet" }),
-          button(action, null, { kind: "primary", type: "submit" }),
+          button(action, null, { kind, type: "submit" }),
         ),
       ),
     );
     dialog.addEventListener("close", () => {
       dialog.remove();
-      resolve(dialog.returnValue === "yes" ? input.value.trim() : null);
+      resolve(dialog.returnValue === "yes");
     });
     document.body.append(dialog);
     dialog.showModal();
-    input.select();
+    dialog.querySelector('input:not([type="checkbox"])')?.select();
+  });
+}
+
+// Resolves to {yes, option}.
+export async function confirmed(title, lines, action, { isDangerous = false, option = null } = {}) {
+  const choice = option === null ? null : h("input", { type: "checkbox" });
+  const inside = choice === null ? null : h("label", { class: "check" }, choice, h("span", {}, option));
+  const yes = await asked(title, lines, inside, action, { kind: isDangerous ? "danger" : "primary" });
+  return { yes, option: choice?.checked ?? false };
+}
+
+// Asks for a line of text; resolves to it, or to null.
+export async function askedFor(title, lines, name, action, value = "", { isRequired = true, check } = {}) {
+  const input = h("input", {
+    type: "text",
+    required: isRequired,
+    maxlength: 1000,
+    autocomplete: "off",
+    value,
+  });
+  const isGiven = await asked(title, lines, field(name, input), action, {
+    check: check && (() => check(input.value.trim())),
+  });
+  return isGiven ? input.value.trim() : null;
+}
+
+// Before something is deleted for good its name is typed; resolves to whether it was.
+export function confirmedByName(title, lines, name, action) {
+  const input = h("input", {
+    type: "text",
+    maxlength: 1000,
+    autocomplete: "off",
+    autocapitalize: "off",
+    spellcheck: "false",
+  });
+  return asked(title, lines, field(`Type ${name} to go on`, input), action, {
+    kind: "danger",
+    check: () => (input.value.trim() === name ? null : `That is not the name: it is ${name}.`),
   });
 }

@@ -94,3 +94,22 @@ export function table(caption, columns, rows) {
     ),
   );
 }
+
+const ROLES = { TABLE: "table", THEAD: "rowgroup", TBODY: "rowgroup", TR: "row", TD: "cell" };
+
+// A table whose rows are put one below the other where it is narrow, each cell with its column's name. Roles are
+// said, as browsers drop those of tables that are laid out otherwise.
+export function stackedTable(caption, columns, rows) {
+  const place = table(caption, columns, rows);
+  place.classList.add("stacked");
+  for (const one of place.querySelectorAll("table, thead, tbody, tr, td")) {
+    one.setAttribute("role", ROLES[one.tagName]);
+  }
+  for (const one of place.querySelectorAll("th")) {
+    one.setAttribute("role", one.scope === "row" ? "rowheader" : "columnheader");
+  }
+  for (const row of rows) {
+    [...row.children].forEach((cell, k) => cell.setAttribute("data-name", columns[k][0]));
+  }
+  return place;
+}

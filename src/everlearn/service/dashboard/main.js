@@ -4,12 +4,15 @@ import * as api from "./api.js";
 import { button, h, link, replace } from "./dom.js";
 import * as live from "./live.js";
 import { attempt, filled } from "./notices.js";
+import * as audit from "./views/audit.js";
 import * as events from "./views/events.js";
 import * as examples from "./views/examples.js";
+import * as files from "./views/files.js";
 import * as labels from "./views/labels.js";
 import * as overview from "./views/overview.js";
 import * as review from "./views/review.js";
 import { askForKey } from "./views/sign_in.js";
+import * as tenants from "./views/tenants.js";
 import * as tryText from "./views/try_text.js";
 import * as versions from "./views/versions.js";
 
@@ -21,19 +24,25 @@ const SECTIONS = [
   { name: "versions", title: "Versions", role: "predict", view: versions },
   { name: "labels", title: "Labels", role: "predict", view: labels },
   { name: "examples", title: "Examples", role: "operate", view: examples },
+  { name: "files", title: "Files", role: "label", view: files },
   { name: "events", title: "Events", role: "operate", view: events },
+  { name: "audit", title: "Audit log", role: "operate", view: audit },
+  { name: "tenants", title: "Tenants", role: "predict", view: tenants, isOfHub: true },
 ];
 const REMEMBERED = "everlearn-tenant";
 
-const session = { role: "predict", name: "", tenant: null };
+const session = { role: "predict", name: "", tenant: null, tenants: [], isHub: false };
 let ends = [];
 
 export function may(role) {
   return ROLES.indexOf(session.role) >= ROLES.indexOf(role);
 }
 
+// A hub may have no tenant yet; then there is nothing else to look at.
 function open() {
-  return SECTIONS.filter((one) => may(one.role));
+  return SECTIONS.filter(
+    (one) => may(one.role) && (one.isOfHub ? session.isHub : session.tenant !== null),
+  );
 }
 
 function place() {
@@ -52,6 +61,10 @@ async function show({ movesFocus = true } = {}) {
   const own = ends; // of this visit: what comes after it is left ends at once
   const whenLeft = (end) => (own === ends ? own.push(end) : end());
   const { section, query } = place();
+  if (section === undefined) {
+    replace(document.getElementById("view"), h("p", { class: "note" }, "There is no tenant that you may see."));
+    return;
+  }
   for (const one of document.querySelectorAll("#sections a")) {
     if (one.hash.slice(1) === section.name) {
       one.setAttribute("aria-current", "page");
@@ -70,7 +83,8 @@ async function show({ movesFocus = true } = {}) {
     title.focus({ preventScroll: true });
     window.scrollTo(0, 0);
   }
-  await filled(body, () => section.view.show({ query, title, may, tenant: session.tenant, whenLeft }));
+  const context = { query, title, may, tenant: session.tenant, tenants: ofHub, whenLeft };
+  await filled(body, () => section.view.show(context));
 }
 
 function drawSections() {
@@ -98,31 +112,61 @@ async function signOut() {
   begin();
 }
 
-function drawTenants(tenants) {
+// The tenants, for the section that is about them.
+const ofHub = {
+  names: () => session.tenants,
+  chosen: () => session.tenant,
+  choose: (name) => {
+    choose(name);
+    drawTenants();
+    return show();
+  },
+  reload: async () => {
+    await loadTenants();
+    await show();
+  },
+};
+
+async function loadTenants() {
+  const told = await api.get("/v1/tenants");
+  Object.assign(session, { tenants: told.tenants, isHub: told.is_hub });
+  const before = session.tenant ?? sessionStorage.getItem(REMEMBERED);
+  choose(told.tenants.includes(before) ? before : (told.tenants[0] ?? null));
+  drawTenants();
+  drawSections();
+}
+
+function drawTenants() {
+  const at = document.getElementById("tenant-place");
+  if (!session.isHub || session.tenant === null) {
+    replace(at, session.tenant === null ? null : h("p", { class: "tenant-name" }, session.tenant));
+    return;
+  }
   const choice = h(
     "select",
     {
       id: "tenant",
       onchange: (event) => {
-        choose(event.currentTarget.value, true);
+        choose(event.currentTarget.value);
         show({ movesFocus: false });
       },
     },
-    tenants.map((name) => h("option", { value: name, selected: name === session.tenant }, name)),
+    session.tenants.map((name) => h("option", { value: name }, name)),
   );
   choice.value = session.tenant;
-  replace(document.getElementById("tenant-place"), h("label", { for: "tenant" }, "Tenant"), choice);
+  replace(at, h("label", { for: "tenant" }, "Tenant"), choice);
 }
 
-function choose(name, isHub) {
+function choose(name) {
   session.tenant = name;
-  api.useTenant(name, isHub);
-  if (isHub) sessionStorage.setItem(REMEMBERED, name);
+  api.useTenant(name, session.isHub);
+  if (session.isHub && name !== null) sessionStorage.setItem(REMEMBERED, name);
 }
 
 function signIn(problem = null) {
   leave();
   live.stop();
+  session.tenant = null;
   for (const id of ["sections", "who", "tenant-place"]) replace(document.getElementById(id));
   document.title = "Sign in · everlearn";
   askForKey(document.getElementById("view"), { problem, whenIn: begin });
@@ -143,22 +187,18 @@ async function begin() {
   session.role = told.role;
   session.name = told.name;
   drawWho(told);
-  await filled(document.getElementById("view"), async () => {
-    const { tenants, is_hub: isHub } = await api.get("/v1/tenants");
-    if (!tenants.length)
-      return h("p", { class: "note" }, "There is no tenant yet: everlearn hub add makes one.");
-    const before = sessionStorage.getItem(REMEMBERED);
-    choose(tenants.includes(before) ? before : tenants[0], isHub);
-    if (isHub) drawTenants(tenants);
-    else replace(document.getElementById("tenant-place"), h("p", { class: "tenant-name" }, tenants[0]));
-    drawSections();
-    if (may("operate")) live.start();
-    return [];
-  });
-  if (session.tenant !== null) await show({ movesFocus: false });
+  session.tenant = null;
+  try {
+    await loadTenants();
+  } catch (problem) {
+    await filled(document.getElementById("view"), () => Promise.reject(problem));
+    return;
+  }
+  if (may("operate")) live.start();
+  await show({ movesFocus: false });
 }
 
 window.addEventListener("hashchange", () => {
-  if (session.tenant !== null && document.getElementById("sections").children.length) show();
+  if (document.getElementById("sections").children.length) show();
 });
 begin();

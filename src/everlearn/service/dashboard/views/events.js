@@ -15,6 +15,11 @@ const SENTENCES = {
   reviewed: (one) => `The review queue was decided on${by(one)}`,
   "label-renamed": (one) =>
     `${one.label} is called ${one.name} now: ${format.counted(one.examples, "example")}${by(one)}`,
+  "job-progress": (one) => `A file: ${format.whole(one.taken)} of ${format.counted(one.lines, "line")} dealt with`,
+  "job-done": (one) =>
+    `A file is ${one.state}: ${format.counted(one.learned, "example")} learned${one.num_rejected ? `, ${format.counted(one.num_rejected, "line")} refused` : ""}${one.error ? `; ${one.error}` : ""}`,
+  "quota-set": (one) =>
+    `Quota: ${one.max_examples === null ? "no bound" : format.counted(one.max_examples, "example")}${by(one)}`,
   "tenant-added": () => "A tenant was added",
   "tenant-removed": () => "A tenant was removed",
   "process-lost": (one) => `A process ended by itself (${one.process}); it is started again`,
@@ -55,7 +60,9 @@ function row(event) {
       ? link("examples", {}, "Examples")
       : event.kind === "rolled-back"
         ? link("versions", {}, "Versions")
-        : null;
+        : event.kind.startsWith("job-")
+          ? link("files", {}, "Files")
+          : null;
   return h(
     "li",
     { class: `event event-${event.kind}` },

@@ -75,6 +75,9 @@ function filter(query) {
     field("Predicted", text("predicted")),
     field("Field", text("field", "NAME:VALUE")),
     field("Kind", role),
+    ["first", "last"]
+      .filter((name) => query.has(name))
+      .map((name) => h("input", { type: "hidden", name, value: query.get(name) })),
     h("label", { class: "check" }, wrong, h("span", {}, "Predicted wrong")),
     h("label", { class: "check" }, oldest, h("span", {}, "Oldest first")),
     h(
@@ -84,7 +87,17 @@ function filter(query) {
       [...query.keys()].length ? link("examples", {}, "Show all") : null,
     ),
   );
-  return card("Which", {}, form);
+  return card("Which", {}, form, span(query));
+}
+
+function span(query) {
+  const [first, last] = [query.get("first"), query.get("last")];
+  if (first === null && last === null) return null;
+  return h(
+    "p",
+    { class: "hint span" },
+    `Those at the places ${first ?? "1"} to ${last ?? "the last"} of the journal: what came with a file, and what came from elsewhere while it was learned.`,
+  );
 }
 
 function results(query, certificate) {
