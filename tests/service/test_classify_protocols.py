@@ -93,6 +93,25 @@ def test_as_text_embeddings_inference(service: Running) -> None:
     assert math.exp(raw[0]["score"]) == pytest.approx(single[0]["score"], rel=0.05)
 
 
+def test_tokens_are_those_that_the_encoder_reads(service: Running) -> None:
+    texts = ["Where is my unbelievably late invoice?", "Ünïcödé 🦜"]
+    first, second = service.post("/tokenize", inputs=texts)
+    for text, tokens in ((texts[0], first), (texts[1], second)):
+        assert [one["special"] for one in tokens] == [True, *[False] * (len(tokens) - 2), True]
+        assert tokens[0] | {"id": 0} == {
+            "id": 0, "text": "[CLS]", "special": True, "start": None, "stop": None
+        }  # fmt: skip
+        for one in tokens[1:-1]:
+            assert one["text"] == text[one["start"] : one["stop"]]
+    assert "".join(one["text"] for one in first[1:-1]) == texts[0].replace(" ", "")
+    plain = service.post("/tokenize", inputs=texts[0], add_special_tokens=False)
+    assert plain == [first[1:-1]]
+    used = service.post("/v1/embeddings", model="desk", input=texts[0])["usage"]["prompt_tokens"]
+    assert used == len(plain[0])
+    (long,) = service.post("/tokenize", inputs="word " * 10_000, add_special_tokens=False)
+    assert len(long) == service.get("/info")["max_input_length"]
+
+
 def test_information_is_of_the_tenant_and_the_limits(service: Running) -> None:
     told = service.get("/info")
     assert (told["model_id"], told["max_input_length"], told["max_client_batch_size"]) == ("desk", 256, 256)
@@ -128,6 +147,8 @@ def test_as_kserve(service: Running) -> None:
         ("/predict", {"inputs": "a", "truncation_direction": "left"}, 422, "not-honoured"),
         ("/embed", {"inputs": [1, 2]}, 422, "not-honoured"),
         ("/embed", {"inputs": "a", "prompt_name": "query"}, 422, "not-honoured"),
+        ("/tokenize", {"inputs": "a", "prompt_name": "query"}, 422, "not-honoured"),
+        ("/tokenize", {"inputs": [1, 2]}, 422, "request-invalid"),
         ("/embed", {"inputs": "a", "dimensions": 7}, 422, "not-honoured"),
         ("/", {"inputs": ["x"] * 257}, 422, "too-many-texts"),
         ("/", {"inputs": []}, 422, "not-honoured"),

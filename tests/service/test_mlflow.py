@@ -54,6 +54,58 @@ def test_other_shapes_of_the_client(client: Any, labels: list[str], given: Any) 
 
 
 @pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"text": TEXTS}).to_csv(index=False),
+        pd.DataFrame({"number": [1, 2, 3], "text": TEXTS}).to_csv(index=False, lineterminator="\r\n"),
+        pd.DataFrame({"body": TEXTS}).to_csv(index=False, quoting=1) + "\n\n",
+    ],
+)
+@pytest.mark.parametrize("kind", ["text/csv", "text/csv; charset=UTF-8"])
+def test_a_table_as_csv(service: Running, labels: list[str], table: str, kind: str) -> None:
+    answer = service.client.post(
+        "/invocations", content=table.encode("utf-8-sig"), headers={"Content-Type": kind}
+    )
+    assert answer.status_code == 200, answer.text
+    assert [one["label"] for one in answer.json()["predictions"]] == labels
+
+
+def test_a_text_of_csv_may_have_lines_commas_and_quotes(service: Running) -> None:
+    text = 'where, they ask, is\nmy "invoice"? ' + "really " * 13_000
+    told = service.client.post(
+        "/invocations",
+        content=pd.DataFrame({"text": [text]}).to_csv(index=False).encode(),
+        headers={"Content-Type": "text/csv"},
+    ).json()["predictions"]
+    (asked,) = service.post("/invocations", inputs=[text])["predictions"]
+    assert [one["label"] for one in told] == [asked["label"]]
+    assert told[0]["probability"] == asked["probability"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "status", "code"),
+    [
+        (b"", "text/csv", 422, "request-invalid"),
+        (b"text\n", "text/csv", 422, "request-invalid"),
+        (b"a,b\nc,d\n", "text/csv", 422, "request-invalid"),
+        (b"text,text\nc,d\n", "text/csv", 422, "request-invalid"),
+        (b"text,n\na\n", "text/csv", 422, "request-invalid"),
+        (b'text\n"a"b\n', "text/csv", 400, "body-invalid"),
+        (b'text\n"a\n', "text/csv", 400, "body-invalid"),
+        (b"text\n\xff\n", "text/csv", 400, "body-invalid"),
+        (b"text\n" + b"a\n" * 257, "text/csv", 422, "too-many-texts"),
+        (b"text\na\n", "text/csv; charset=utf-16", 415, "body-type"),
+        (b"text\na\n", "text/csvx", 415, "body-type"),
+    ],
+)
+def test_what_is_wrong_with_csv_is_told(
+    service: Running, sent: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = service.client.post("/invocations", content=sent, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"dataframe_split": {"columns": ["body"], "data": [[text] for text in TEXTS]}},

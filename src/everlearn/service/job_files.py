@@ -13,7 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
-__all__ = ["JobRecord", "Lines", "Upload", "read_lines", "read_records", "remove_file", "write_record"]
+__all__ = [
+    "JobRecord",
+    "Lines",
+    "Upload",
+    "num_bytes",
+    "read_lines",
+    "read_records",
+    "remove_file",
+    "write_record",
+]
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -212,6 +221,14 @@ def read_records(folder: Path) -> tuple[list[JobRecord], list[str]]:
         if path.stem not in known | unread:
             path.unlink(missing_ok=True)
     return sorted(found, key=lambda record: record.time), problems
+
+
+def num_bytes(folder: Path, record: JobRecord) -> int:
+    """Of a job's file; 0 where it has gone."""
+    try:
+        return (folder / f"{record.id}.ndjson").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def remove_file(folder: Path, id_: str, *, with_record: bool = False) -> None:

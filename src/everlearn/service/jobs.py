@@ -21,6 +21,7 @@ from everlearn.service.author import AUTHOR
 from everlearn.service.job_files import (
     JobRecord,
     Upload,
+    num_bytes,
     read_lines,
     read_records,
     remove_file,
@@ -68,6 +69,7 @@ class Jobs:
         self._to_stop: dict[str, asyncio.Event] = {}
         self._is_closing = asyncio.Event()
         self._num_uploads = 0
+        self._num_bytes: dict[str, int] = {}  # of files that are there, or coming in
 
     async def start(self) -> None:
         """Go on with what was not finished."""
@@ -75,6 +77,8 @@ class Jobs:
         for problem in problems:
             _LOG.error("%s", problem)
         self._records = {record.id: record for record in records}
+        for record in (one for one in records if not one.is_over):
+            self._num_bytes[record.id] = await asyncio.to_thread(num_bytes, self._folder, record)
         for record in records:
             if not record.is_over:
                 self._work_for(record.tenant)
@@ -114,13 +118,16 @@ class Jobs:
         id_ = f"j-{secrets.token_hex(12)}"
         self._num_uploads += 1
         try:
-            lines = await self._receive(id_, chunks)
+            lines = await self._receive(id_, self._within_bounds(id_, chunks))
             record = JobRecord(id=id_, tenant=tenant, by=by, time=time.time(), lines=lines)
             try:
                 await asyncio.to_thread(write_record, self._folder, record)
             except OSError as error:
                 await asyncio.to_thread(remove_file, self._folder, id_)
                 raise _not_written(error) from error
+        except BaseException:
+            self._num_bytes.pop(id_, None)
+            raise
         finally:
             self._num_uploads -= 1
         self._records[id_] = record
@@ -163,6 +170,19 @@ class Jobs:
                 raise _not_written(error) from error
             raise
         return upload.lines
+
+    async def _within_bounds(self, id_: str, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """What comes in, while there is room for it beside the files that wait. Raises Problem if not."""
+        most = self._service.config.max_jobs_mb
+        async for chunk in chunks:
+            mine = self._num_bytes[id_] = self._num_bytes.get(id_, 0) + len(chunk)
+            if mine > most * 1e6:
+                raise Problem("body-too-large", f"files may have {most:g} MB (max_jobs_mb)")
+            if sum(self._num_bytes.values()) > most * 1e6:
+                raise Problem(
+                    "jobs-waiting", f"files that wait may have {most:g} MB together", retry_after=60
+                )
+            yield chunk
 
     def _work_for(self, tenant: str) -> None:
         if tenant not in self._working and not self._is_closing.is_set():
@@ -303,6 +323,7 @@ class Jobs:
         await self._write(record)
         with suppress(OSError):  # a file that stays is removed at the next start
             await asyncio.to_thread(remove_file, self._folder, record.id)
+        self._num_bytes.pop(record.id, None)
         self._records[record.id] = record
         self._to_stop.pop(record.id, None)
         self._tell("job-done", record)

@@ -21,6 +21,8 @@ __all__ = [
     "Info",
     "PredictIn",
     "ScoredLabel",
+    "Token",
+    "TokenizeIn",
     "WrittenText",
 ]
 
@@ -94,6 +96,17 @@ class EmbedIn(_Truncated):
     """Only what the encoder has."""
 
 
+class TokenizeIn(_Asked):
+    """Texts to be divided into tokens."""
+
+    inputs: str | list[str]
+    """A text, or several. They are cut to what the encoder reads."""
+    add_special_tokens: bool = True
+    """Whether tokens that mark beginning and end are told, too."""
+    prompt_name: str | None = None
+    """Only none."""
+
+
 class EndpointIn(_Asked):
     """What an endpoint of Hugging Face is asked."""
 
@@ -125,6 +138,19 @@ class ScoredLabel(_Told):
 
     label: str
     score: float
+
+
+class Token(_Told):
+    """A piece of a text, as the encoder reads it."""
+
+    id: int
+    text: str
+    special: bool
+    """Whether it marks a beginning or an end."""
+    start: int | None
+    """First character of the text; null where it stands for none."""
+    stop: int | None
+    """Behind the last one."""
 
 
 class WrittenText(_Told):

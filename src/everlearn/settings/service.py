@@ -59,8 +59,10 @@ class ServiceConfig(BaseModel):
     """Longest text, in characters."""
     max_upload_mb: float = Field(1_000.0, gt=0)
     """Largest file that is uploaded to be learned, in 10⁶ bytes."""
+    max_jobs_mb: float = Field(10_000.0, gt=0)
+    """Files that wait to be learned, all together, in 10⁶ bytes; more are refused (429)."""
     request_seconds: float = Field(30.0, gt=0, le=3_600)
-    """Time for a request to arrive, head or body (of a file: each piece); slower ones are refused (408)."""
+    """Time for a request to arrive, head or body (of a file: each 16 kB); slower ones are refused (408)."""
     requests_per_minute: float | None = Field(None, gt=0)
     """Requests of one key (or address) a minute; more are refused (429). Default: no bound."""
 

@@ -8,6 +8,7 @@ It answers messages from standard input on standard output until that is closed:
     {"op": "about", "tenants": […]}                       →  {"about": {tenant: {task, created}}}
     {"op": "embed", "tenant": …, "texts": […], "normalize": …}  →  {"vectors": […], "tokens": […]}
     {"op": "count", "tenant": …, "texts": […]}            →  {"tokens": […]}
+    {"op": "tokenize", "tenant": …, "texts": […], "special": …}  →  {"tokens": [[{id, text, …}, …], …]}
     {"op": "encoder", "tenant": …}                        →  {"model": …, "size": …, …}
 
 One thread computes, which waits for nobody: where there are several such processes, each has a core.
@@ -29,7 +30,7 @@ from everlearn.errors import EverlearnError
 from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
 from everlearn.process_memory import collect_seldom, give_large_blocks_back
-from everlearn.runtime.serving.embedding import encoder_told, num_tokens, vectors_told
+from everlearn.runtime.serving.embedding import encoder_told, num_tokens, tokens_told, vectors_told
 from everlearn.runtime.serving.published import PublishedPredictions
 from everlearn.runtime.serving.told import error_told
 from everlearn.types import Json
@@ -54,6 +55,8 @@ def _answer(place: PublishedPredictions, message: Json) -> Json:
             return vectors_told(coder, message["texts"], normalize=message["normalize"])
         case "count":
             return {"tokens": num_tokens(place.coder(message["tenant"]), message["texts"])}
+        case "tokenize":
+            return tokens_told(place.coder(message["tenant"]), message["texts"], special=message["special"])
         case "encoder":
             return encoder_told(place.coder(message["tenant"]))
     raise ValueError(f"a prediction process knows no {message['op']!r}")

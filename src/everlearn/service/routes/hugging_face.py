@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from pydantic_core import to_json
+from starlette.responses import Response
 
 from everlearn.service.access import Caller, Predictor, TheService
 from everlearn.service.problems import Problem
@@ -36,6 +38,8 @@ from everlearn.service.schemas_inference import (
     ModelType,
     PredictIn,
     ScoredLabel,
+    Token,
+    TokenizeIn,
     WrittenText,
 )
 from everlearn.service.service import Service
@@ -118,8 +122,7 @@ async def embed(asked: EmbedIn, caller: Predictor, service: TheService, of: Tena
     """Vectors of texts by the encoder that the tenant reads texts with."""
     tenant = caller.tenant(service, of)
     _refuse_left(asked.truncation_direction)
-    if asked.prompt_name is not None:
-        raise Problem("not-honoured", f"prompt_name: there is no prompt {asked.prompt_name!r}")
+    _refuse_prompt(asked.prompt_name)
     vectors, _ = await vectors_of(
         service, tenant, texts_of(asked.inputs), normalize=asked.normalize is not False
     )
@@ -127,6 +130,23 @@ async def embed(asked: EmbedIn, caller: Predictor, service: TheService, of: Tena
     if asked.dimensions not in (None, len(numbers[0])):
         raise Problem("not-honoured", f"dimensions: vectors of {tenant!r} have {len(numbers[0])}")
     return numbers
+
+
+@router.post("/tokenize", response_model=list[list[Token]])
+async def tokenize(asked: TokenizeIn, caller: Predictor, service: TheService, of: TenantAsked) -> Response:
+    """Tokens of texts by the encoder that the tenant reads texts with."""
+    tenant = caller.tenant(service, of)
+    _refuse_prompt(asked.prompt_name)
+    texts = sound_texts(texts_of(asked.inputs), service)
+    found: list[list[dict[str, Any]]] = []
+    for start in range(0, len(texts), service.config.max_batch):
+        part = list(texts[start : start + service.config.max_batch])
+        told = await service.workers.tell(
+            "tokenize", tenant=tenant, texts=part, special=asked.add_special_tokens
+        )
+        found += told["tokens"]
+    # As it came: there may be a hundred thousand tokens, and checking each would hold others up.
+    return Response(to_json(found), media_type="application/json")
 
 
 @router.get("/info")
@@ -209,3 +229,8 @@ def _refuse_left(direction: str | None) -> None:
         raise Problem(
             "not-honoured", "truncation_direction: long texts lose their ends, not their beginnings"
         )
+
+
+def _refuse_prompt(name: str | None) -> None:
+    if name is not None:
+        raise Problem("not-honoured", f"prompt_name: there is no prompt {name!r}")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from everlearn.service.access import Predictor, TheService
 from everlearn.service.asked_body import AskedBody
+from everlearn.service.csv_route import CSV, CsvRoute
 from everlearn.service.problems import Problem
 from everlearn.service.routes.asked import TenantAsked, labels_of, model_asked, predicted
 from everlearn.service.routes.operation import ready
@@ -18,7 +19,7 @@ from everlearn.version import __version__
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["mlflow"])
+router = APIRouter(tags=["mlflow"], route_class=CsvRoute)
 
 _TEXT = "text"
 
@@ -88,11 +89,15 @@ async def version() -> str:
     return __version__
 
 
-@router.post("/invocations", response_model_exclude_unset=True)
+@router.post(
+    "/invocations",
+    response_model_exclude_unset=True,
+    openapi_extra={"requestBody": {"content": {CSV: {"schema": {"type": "string"}}}}},
+)
 async def invocations(
     asked: ScoringRequest, caller: Predictor, service: TheService, of: TenantAsked
 ) -> ScoringResponse:
-    """Labels of texts."""
+    """Labels of texts: of a table as JSON, or as CSV with a header line."""
     params = asked.params or _AS_USUAL
     if params.model is None:
         tenant, number = caller.tenant(service, of), None
