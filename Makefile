@@ -1,7 +1,7 @@
 # make demo    install into .venv and run the main job on a real pretrained model
 # make test    install what the tests need and run them
 # make check   format, lint, types, import layers, docs
-# make peers   environment of the peers that benchmarks compare with
+# make peers   environment of the peers that benchmarks compare with (peers-service: of the service's)
 # make clean   remove what the targets above made
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format peers clean
+.PHONY: demo test check format peers peers-service clean
 
 demo: .venv/installed
 	rm -rf everlearn-demo
@@ -55,5 +55,12 @@ format: .venv/installed-dev
 
 peers: .venv-peers/installed
 
+.venv-peers-service/installed: benchmarks/service/peers.txt
+	$(PYTHON) -m venv .venv-peers-service
+	.venv-peers-service/bin/python -m pip --disable-pip-version-check install --no-deps -r benchmarks/service/peers.txt
+	touch $@
+
+peers-service: .venv-peers-service/installed
+
 clean:
-	rm -rf .venv .venv-peers everlearn-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-peers-service everlearn-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

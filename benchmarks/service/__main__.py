@@ -12,13 +12,14 @@ from typing import Any
 from benchmarks.environment import environment_line
 from benchmarks.service.changes import changes
 from benchmarks.service.charts import draw
+from benchmarks.service.embeddings import embeddings
 from benchmarks.service.fuzz import fuzz
 from benchmarks.service.learning_beside import corrections, learning_beside
 from benchmarks.service.single_texts import single_texts
 from benchmarks.service.soak import soak
 from benchmarks.service.tenants import tenants
 
-_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz")
+_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz", "embeddings")
 
 
 def main() -> None:
@@ -36,6 +37,13 @@ def main() -> None:
         "--folder", type=Path, help="for runs and hubs, which are kept; default: a temporary one"
     )
     parser.add_argument("--seed", type=int, default=0, help="of what hostile senders draw")
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        nargs="?",
+        const=Path(".venv-peers-service"),
+        help="beside a peer, of the part embeddings; its environment: make peers-service",
+    )
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="for a chart of each part (SVG)")
     asked = parser.parse_args()
     print(environment_line(), flush=True)
@@ -65,6 +73,8 @@ def _part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[dict[s
             return changes(folder, asked.examples, asked.requests, asked.workers)
         case "hub":
             return tenants(folder, asked.tenants, asked.seconds, asked.workers)
+        case "embeddings":
+            return embeddings(folder, asked.examples, asked.seconds, asked.workers, asked.peers)
         case "fuzz":
             return fuzz(folder, asked.examples, asked.seconds, asked.workers, asked.seed)
     return soak(folder, asked.examples, asked.minutes, asked.workers)

@@ -12,10 +12,11 @@ __all__ = ["draw"]
 
 Rows = Sequence[Mapping[str, Any]]
 
-_OURS, _RIVAL = "everlearn serve", "rival"
+_OURS, _RIVAL, _PEER = "everlearn serve", "rival", "infinity"
 _STYLES: dict[str, Style] = {
     _OURS: ("#2563a8", ""),
     _RIVAL: ("#c43c2f", ""),
+    _PEER: ("#c98a1b", ""),
     "forward passes alone": ("#8a8a8a", "2 3"),
     "workers alone": ("#8a8a8a", "6 3"),
     "without": ("#8a8a8a", "4 3"),
@@ -48,7 +49,9 @@ def draw(folder: Path, part: str, rows: Rows) -> Path | None:
 
 
 def _load(rows: Rows) -> list[Panel]:
-    asked = {name: [row for row in rows if row["what"] == name] for name in (_OURS, _RIVAL)}
+    """Of the parts load and embeddings: by callers, of whoever was asked."""
+    asked = {name: [row for row in rows if row["what"] == name] for name in (_OURS, _RIVAL, _PEER)}
+    asked = {name: of_one for name, of_one in asked.items() if of_one}
     ticks = _callers(asked[_OURS])
     last = len(ticks) - 1.0
     ceilings = [
@@ -128,6 +131,7 @@ def _changes(rows: Rows) -> list[Panel]:
 
 _CHARTS: Mapping[str, tuple[str, Callable[[Rows], list[Panel]]]] = {
     "load": ("Single texts: throughput and times to an answer, by callers", _load),
+    "embeddings": ("Vectors of single texts: throughput and times to an answer, by callers", _load),
     "learning": ("Times to an answer with and without labels that stream in", _learning),
     "corrections": ("How soon corrections are answered", _corrections),
     "soak": ("Memory, open files and connections under mixed load", _soak),
