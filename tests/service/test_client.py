@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from tests.service.running import Running, running
+from tests.service.running import Running
 
 from everlearn.client import AsyncClient, Client, ProblemError
 
@@ -64,20 +63,3 @@ def test_many_ask_at_once(service: Running) -> None:
             return [answer[0].label for answer in answers]
 
     assert all(asyncio.run(ask()))
-
-
-def test_what_is_sent_to_a_service_that_restarts_is_learned_once(desk: Path) -> None:
-    with running(desk) as service:
-        url, port = service.url, service.url.rpartition(":")[2]
-    statuses: list[str] = []
-
-    def learn() -> None:
-        with Client(url, retries=8) as client:  # nobody is there yet
-            statuses.extend(one.status for one in client.learn({"text": "patience", "target": "p"}).results)
-
-    sending = Thread(target=learn)
-    sending.start()
-    with running(desk, "--port", port) as again:
-        sending.join(60)
-        assert statuses == ["learned"]
-        assert again.get("/v1/stats")["held"] == 301

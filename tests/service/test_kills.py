@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -77,40 +77,53 @@ def test_nothing_fails_and_nothing_is_lost(learned: Path, tmp_path: Path) -> Non
         assert run.fingerprint() == fingerprint
 
 
+@pytest.fixture(scope="module")
+def mortal(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A service whose processes tests kill; each uses examples of its own."""
+    place = Path(shutil.copytree(learned, tmp_path_factory.mktemp("mortal") / "desk"))
+    with running(place) as service:
+        yield service
+
+
 @pytest.mark.parametrize("op", ["forget", "rollback", "correct", "review"])
-def test_what_changes_history_is_done_once_though_its_process_dies(
-    op: str, learned: Path, tmp_path: Path
-) -> None:
-    place = Path(shutil.copytree(learned, tmp_path / "desk"))
+def test_what_changes_history_is_done_once_though_its_process_dies(op: str, mortal: Running) -> None:
+    rows, service = demo_rows(9), mortal
     body = {
-        "forget": {"ids": [demo_rows(1)[0]["id"]]},
+        "forget": {"ids": [rows[0]["id"]]},
         "rollback": {"version": 1},
-        "correct": {"targets": {demo_rows(1)[0]["id"]: demo_rows(9)[8]["target"]}},
-        "review": {"reject": [demo_rows(1)[0]["id"]]},
+        "correct": {"targets": {rows[1]["id"]: rows[8]["target"]}},
+        "review": {"reject": [rows[2]["id"]]},
     }[op]
-    with running(place) as service, ThreadPoolExecutor(1) as threads:
-        service.post("/v1/learn", id="one-more", text="one more, please", target="one_more")
+    before = service.get("/v1/stats")["held"]
+    forgotten = service.client.get("/v1/blame", params={"id": rows[0]["id"]}).status_code == 404
+    service.post("/v1/learn", id=f"one-more-{op}", text=f"one more to {op}, please", target="one_more")
+    with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(service.client.post, f"/v1/{op}", json=body)
         kill_at = time.monotonic() + 0.02
         time.sleep(max(0.0, kill_at - time.monotonic()))
         kill(service, "learner")
         answer = asked.result()
-        if op == "review":  # nothing is flagged, before or after
-            assert answer.json()["code"] == "run-refuses"
-        else:
-            assert answer.status_code == 200, answer.text
-        held = service.get("/v1/stats")["held"]
-    with Run.open(place) as run:
+    if op == "review":  # nothing is flagged, before or after
+        assert answer.json()["code"] == "run-refuses"
+    else:
+        assert answer.status_code == 200, answer.text
+    held = {"forget": before, "rollback": 300 - forgotten, "correct": before + 1, "review": before + 1}[op]
+    assert service.get("/v1/stats")["held"] == held
+
+
+def test_a_learner_that_dies_leaves_what_was_answered_to_be_served(mortal: Running) -> None:
+    text, service = "the lighthouse keeper wants his lamp invoiced quarterly", mortal
+    for number in range(3):
+        service.post("/v1/learn", id=f"l{number}", text=f"{text} {number}", target="lamp")
+    kill(service, "learner")
+    until(lambda: service.get("/v1/service")["learner_ready"])
+    until(lambda: service.predict(text)["step"] == service.get("/v1/fingerprint")["step"])
+    assert service.predict(text)["label"] == "lamp"
+
+
+def test_what_is_in_the_folder_then_is_what_the_service_said(mortal: Running) -> None:
+    held, fingerprint = mortal.get("/v1/stats")["held"], mortal.get("/v1/fingerprint")["fingerprint"]
+    assert mortal.stop() == 0
+    with Run.open(mortal.place) as run:
         assert run.held().num_examples == held
-        assert held == {"forget": 300, "rollback": 300, "correct": 301, "review": 301}[op]
-
-
-def test_a_learner_that_dies_leaves_what_was_answered_to_be_served(desk: Path) -> None:
-    text = "the lighthouse keeper wants his lamp invoiced quarterly"
-    with running(desk) as service:
-        for number in range(3):
-            service.post("/v1/learn", id=f"l{number}", text=f"{text} {number}", target="lamp")
-        kill(service, "learner")
-        until(lambda: service.get("/v1/service")["learner_ready"])
-        until(lambda: service.predict(text)["step"] == service.get("/v1/fingerprint")["step"])
-        assert service.predict(text)["label"] == "lamp"
+        assert run.fingerprint() == fingerprint

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.service.running import Running, demo_rows, running
 
 from everlearn import Run
+from everlearn.client import Client
 
 FreshId = Callable[[], str]
 DEEP = [[[[[[[[[[[[[[[[[[[[["too deep"]]]]]]]]]]]]]]]]]]]]]
@@ -180,11 +182,23 @@ def test_versions_are_served_and_rolled_back(desk: Path) -> None:
         assert (unknown.status_code, unknown.json()["code"]) == (404, "version-unknown")
 
 
-def test_what_was_accepted_is_there_after_a_restart(desk: Path) -> None:
+def test_what_was_accepted_is_there_after_a_restart_and_what_is_sent_meanwhile(desk: Path) -> None:
     with running(desk) as service:
+        url, port = service.url, service.url.rpartition(":")[2]
         service.post("/v1/learn", id="kept", text="this must not get lost", target="kept")
         said = service.predict("is this remembered?")
-    with running(desk) as service:
+    statuses: list[str] = []
+
+    def learn() -> None:
+        with Client(url, retries=8) as client:  # nobody is there yet
+            statuses.extend(one.status for one in client.learn({"text": "patience", "target": "p"}).results)
+
+    sending = Thread(target=learn)
+    sending.start()
+    with running(desk, "--port", port) as service:
+        sending.join(60)
+        assert statuses == ["learned"]
+        assert service.get("/v1/stats")["held"] == 302
         assert service.get("/v1/blame", id="kept")["held"]
         told = service.post("/v1/feedback", id=said["id"], target="remembered")
         assert told["status"] == "learned"
