@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.service.running import demo_rows, running
 from tests.small_disk import small_disk
@@ -43,7 +44,7 @@ def test_labels_are_refused_and_taken_again(learned: Path, disk: Path) -> None:
             answered += service.post("/v1/learn", **row)["results"]
         fill(disk / "ballast")
         # The journal's log has some room of its own, which goes first.
-        refused = []
+        refused: list[httpx.Response] = []
         while not (problems := [answer for answer in refused if answer.status_code != 200]):
             assert len(refused) < 400, "there was room after all"
             row = {"id": f"long-{len(refused)}", "text": "word " * 10_000, "target": rows[0]["target"]}

@@ -51,6 +51,7 @@ class Coding:
         device: Where features are computed.
 
     Attributes:
+        sizes: Codings of the same make the same features of the same codes.
         sketched: Which features are the sketch's.
         views: Which features are the codes' leading components, and which the others of the trunk.
     """
@@ -61,6 +62,7 @@ class Coding:
         self._coder = coder
         self._dense_size = dense_size
         self._feature_map = feature_map
+        self.sizes = feature_map.sizes
         self.sketched = feature_map.sketched
         self.views = feature_map.views
         self._device = device

@@ -39,6 +39,7 @@ class FeatureMap:
         device: Where features are computed.
 
     Attributes:
+        sizes: Maps of the same make the same features of the same codes.
         sketched: Which features are the sketch's (int64, ascending).
         views: Which features are components of the codes' most telling part, unchanged, and which of the
             rest of what the trunk made, if there is a rest (int64 each).
@@ -53,6 +54,7 @@ class FeatureMap:
         seed: int,
         device: torch.device,
     ) -> None:
+        self.sizes = (dense_size, leading_size, sketch_size, num_features, seed, device)
         self.dense_size = dense_size
         self.num_features = num_features
         self._pooled_size = pooled_size = dense_size - sketch_size

@@ -25,6 +25,7 @@ from everlearn.learning.closed_form.live.live_solution import LiveSolution
 from everlearn.learning.closed_form.live.serving import Serving, Settled
 from everlearn.learning.closed_form.packing import pack, unpack
 from everlearn.learning.closed_form.predictor import ClosedFormPredictor
+from everlearn.learning.closed_form.reading import Reading
 from everlearn.learning.closed_form.solution import SampleScores
 from everlearn.learning.closed_form.solver import Solver
 from everlearn.learning.closed_form.statistics import Statistics
@@ -196,7 +197,9 @@ class ClosedFormLearner(RunLearner):
     ) -> ClosedFormPredictor | SetPredictor:
         assert not isinstance(solution, SetSolution)
         assert solution is None or not isinstance(solution, LiveRidge) or isinstance(solution, LiveSolution)
-        return ClosedFormPredictor(solution, self.config.gram_bits, self._coding.codes, featurize)
+        coding = self._coding
+        reading = Reading(coding.codes, featurize, self.config.gram_bits, coding.sizes)
+        return ClosedFormPredictor(solution, reading)
 
     def learn(self, examples: Sequence[Example]) -> StepReport:
         """Add examples to the sums. Those without target are passed over.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from everlearn.learning.closed_form.statistics.count_sums import present_columns
 from everlearn.types import FloatArray, Json
 
 __all__ = ["GRAM_UNIT", "NaiveBayesScorer", "complement_scores"]
@@ -100,12 +101,12 @@ class NaiveBayesScorer:
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
         """Scores (B, C), centred over the classes; 0 for texts without grams."""
-        columns, positions = np.unique(counts_BH.indices, return_inverse=True)
+        columns, positions = present_columns(counts_BH)
         num_rows = counts_BH.shape[0]
         counts = sp.csr_matrix(
             (counts_BH.data.astype(np.float64), positions, counts_BH.indptr), shape=(num_rows, len(columns))
         )
-        places, is_known = self._find(columns)
+        places, is_known = self._find(columns.astype(np.int32))
         log_totals = np.full(len(columns), np.log(self._alpha))
         log_totals[is_known] = self._log_totals_K[places[is_known]]
         lengths_B = np.asarray(counts.sum(axis=1)).ravel()

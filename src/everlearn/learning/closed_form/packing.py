@@ -70,8 +70,8 @@ _CLASSES: dict[str, type[Any]] = {
         WordRidge,
     )
 }
-_PASSING = frozenset({"_last", "_last_words"})
-"""Attributes that hold what was seen last; None where they are taken up."""
+_PASSING = frozenset({"_last", "_last_words", "_of_classes"})
+"""Attributes that hold what was made for what was seen last; None where they are taken up."""
 _TRIMMED: dict[type[Any], Callable[[Any], Any]] = {
     FreshRidge: FreshRidge.trimmed,
     SignedRows: SignedRows.trimmed,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from everlearn.learning.closed_form.few_solution import FewSolution
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
+from everlearn.learning.closed_form.reading import Read, Reading
 from everlearn.learning.closed_form.solution import Solution
-from everlearn.learning.closed_form.statistics.count_sums import gram_matrix
-from everlearn.types import Code, Example, Prediction
+from everlearn.types import Example, Prediction
 
 __all__ = ["ClosedFormPredictor"]
 
@@ -21,34 +20,29 @@ class ClosedFormPredictor:
 
     Args:
         solution: The experts; None while nothing is learned.
-        gram_bits: Of the learner.
-        codes: Gives the codes of examples.
-        featurize: Gives int8 features (B, M) of codes.
+        reading: How examples are read.
 
     Attributes:
         solution: As given.
+        reading: As given.
     """
 
-    def __init__(
-        self,
-        solution: Solution | FewSolution | LiveSolution | None,
-        gram_bits: int,
-        codes: Callable[[Sequence[Example]], list[Code]],
-        featurize: Callable[[Sequence[Code]], torch.Tensor],
-    ) -> None:
+    def __init__(self, solution: Solution | FewSolution | LiveSolution | None, reading: Reading) -> None:
         self.solution = solution
-        self._gram_bits = gram_bits
-        self._codes = codes
-        self._featurize = featurize
+        self.reading = reading
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example; label None while nothing is learned."""
-        solution = self.solution
-        if not examples or solution is None:
+        if not examples or self.solution is None:
             return [Prediction(None, (), np.zeros(0)) for _ in examples]
-        codes = self._codes(examples)
-        features = self._featurize(codes)
-        probabilities_BC, outliers_B = solution.assess(features, gram_matrix(codes, self._gram_bits))
+        return self.predict_read(self.reading(examples))
+
+    def predict_read(self, read: Read) -> list[Prediction]:
+        """The same of examples, at least one, that were read as ``reading`` reads them."""
+        solution, num_examples = self.solution, len(read.features_BM)
+        if solution is None:
+            return [Prediction(None, (), np.zeros(0))] * num_examples
+        probabilities_BC, outliers_B = solution.assess(read.features_BM, read.counts_BH)
         best_B = probabilities_BC.argmax(axis=1)
         threshold = solution.settings.outlier_threshold
         return [
@@ -59,5 +53,5 @@ class ClosedFormPredictor:
                 outlier_score=float(outliers_B[k]),
                 is_outlier=bool(outliers_B[k] > threshold),
             )
-            for k in range(len(examples))
+            for k in range(num_examples)
         ]

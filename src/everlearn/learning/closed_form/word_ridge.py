@@ -28,6 +28,7 @@ import scipy.sparse as sp
 import torch
 
 from everlearn.learning.closed_form.naive_bayes import GRAM_UNIT
+from everlearn.learning.closed_form.statistics.count_sums import present_columns
 from everlearn.types import FloatArray
 
 __all__ = ["STRENGTH", "WordRidge", "WordTexts", "fit_many"]
@@ -136,10 +137,10 @@ class WordRidge:
 
 def compact(counts_BH: sp.csr_matrix) -> tuple[npt.NDArray[np.int64], sp.csr_matrix]:
     """The columns (U,) that texts have, ascending, and their vectors of about unit length (B, U), float32."""
-    columns_U, places = np.unique(counts_BH.indices, return_inverse=True)
+    columns_U, places = present_columns(counts_BH)
     values = (counts_BH.data / GRAM_UNIT).astype(np.float32)
     shape = (counts_BH.shape[0], len(columns_U))
-    return columns_U.astype(np.int64), sp.csr_matrix((values, places, counts_BH.indptr), shape=shape)
+    return columns_U, sp.csr_matrix((values, places, counts_BH.indptr), shape=shape)
 
 
 def fit_many(texts: WordTexts, num_judged: int) -> tuple[WordRidge, FloatArray]:

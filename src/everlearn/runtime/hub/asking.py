@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from everlearn.errors import InputError
+from everlearn.learning.closed_form.together import predict_each
 from everlearn.models.encoder.adapted_coder import encode_together
 from everlearn.models.encoder.coder import TextCoder
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.tasks.answer import PredictedText
-from everlearn.types import Example, Prediction
+from everlearn.types import Example, Prediction, Predictor
 
 __all__ = ["answer_together", "checked_pairs", "places_by_tenant", "predict_together"]
 
@@ -48,17 +49,26 @@ def predict_together(
         heads: What each tenant predicts by; None: it has learned nothing, and says nothing (label None).
     """
     ready = _with_codes(tenants, examples, heads)
-    found: list[Prediction | None] = [None] * len(ready)
+    found = [Prediction(None, (), np.zeros(0)) for _ in ready]
+    free, places = list[tuple[Predictor, list[Example]]](), list[list[int]]()
     for tenant, own in places_by_tenant(list(zip(tenants, ready, strict=True))).items():
         head = heads[tenant]
-        said = (
-            [Prediction(None, (), np.zeros(0)) for _ in own]
-            if head is None
-            else head.predict([ready[k] for k in own])
-        )
-        for place, prediction in zip(own, said, strict=True):
-            found[place] = prediction
-    return [prediction for prediction in found if prediction is not None]
+        if head is None:
+            continue
+        asked = [ready[k] for k in own]
+        if head.turns is None:
+            free.append((head.predictor, asked))
+            places.append(own)
+        else:
+            _put(found, own, head.predict(asked))
+    for own, said in zip(places, predict_each(free), strict=True):
+        _put(found, own, said)
+    return found
+
+
+def _put(found: list[Prediction], places: Sequence[int], said: Sequence[Prediction]) -> None:
+    for place, prediction in zip(places, said, strict=True):
+        found[place] = prediction
 
 
 def answer_together(

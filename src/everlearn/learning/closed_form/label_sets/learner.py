@@ -12,6 +12,7 @@ from everlearn.learning.closed_form.label_sets.solver import SetSolver
 from everlearn.learning.closed_form.learner import ClosedFormLearner
 from everlearn.learning.closed_form.live.live_ridge import LiveRidge
 from everlearn.learning.closed_form.live.serving import Settled
+from everlearn.learning.closed_form.reading import Reading
 from everlearn.learning.closed_form.solution import SampleScores
 from everlearn.learning.closed_form.statistics import Statistics
 from everlearn.learning.closed_form.statistics.set_table import SetTable
@@ -60,7 +61,7 @@ class LabelSetLearner(ClosedFormLearner):
 
     def _predictor(self, solution: Settled | LiveRidge[Any] | None, featurize: Featurize) -> SetPredictor:
         assert solution is None or isinstance(solution, (SetSolution, LiveSets))
-        return SetPredictor(solution, self._coding.codes, featurize)
+        return SetPredictor(solution, Reading(self._coding.codes, featurize, None, self._coding.sizes))
 
     def sample_scores(self) -> SampleScores:
         """No exam of single labels can be made of sets."""

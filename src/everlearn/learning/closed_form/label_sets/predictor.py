@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from everlearn.label_set import written_set
 from everlearn.learning.closed_form.label_sets.live import LiveSets
 from everlearn.learning.closed_form.label_sets.solution import SetSolution
-from everlearn.learning.closed_form.statistics.count_sums import no_grams
-from everlearn.types import Code, Example, Prediction
+from everlearn.learning.closed_form.reading import Read, Reading
+from everlearn.types import Example, Prediction
 
 __all__ = ["SetPredictor"]
 
@@ -21,33 +20,32 @@ class SetPredictor:
 
     Args:
         solution: The solution; None while nothing is learned.
-        codes: Gives the codes of examples.
-        featurize: Gives int8 features (B, M) of codes.
+        reading: How examples are read.
 
     Attributes:
         solution: As given.
+        reading: As given.
     """
 
-    def __init__(
-        self,
-        solution: SetSolution | LiveSets | None,
-        codes: Callable[[Sequence[Example]], list[Code]],
-        featurize: Callable[[Sequence[Code]], torch.Tensor],
-    ) -> None:
+    def __init__(self, solution: SetSolution | LiveSets | None, reading: Reading) -> None:
         self.solution = solution
-        self._codes = codes
-        self._featurize = featurize
+        self.reading = reading
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example; label None while nothing is learned.
 
         Probabilities are of each label by itself, and do not sum to 1.
         """
-        solution = self.solution
-        if not examples or solution is None:
+        if not examples or self.solution is None:
             return [Prediction(None, (), np.zeros(0)) for _ in examples]
-        features_BM = self._featurize(self._codes(examples))
-        probabilities_BC, outliers_B = solution.assess(features_BM, no_grams(len(examples)))
+        return self.predict_read(self.reading(examples))
+
+    def predict_read(self, read: Read) -> list[Prediction]:
+        """The same of examples, at least one, that were read as ``reading`` reads them."""
+        solution, num_examples = self.solution, len(read.features_BM)
+        if solution is None:
+            return [Prediction(None, (), np.zeros(0))] * num_examples
+        probabilities_BC, outliers_B = solution.assess(read.features_BM, read.counts_BH)
         labels, settings = solution.labels, solution.settings
         said_BC = settings.calibration.said(probabilities_BC, labels)
         return [
@@ -58,5 +56,5 @@ class SetPredictor:
                 outlier_score=float(outliers_B[k]),
                 is_outlier=bool(outliers_B[k] > settings.outlier_threshold),
             )
-            for k in range(len(examples))
+            for k in range(num_examples)
         ]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from everlearn.learning.closed_form.naive_bayes import GRAM_UNIT, complement_scores
+from everlearn.learning.closed_form.statistics.count_sums import present_columns
 from everlearn.types import FloatArray
 
 __all__ = ["FreshBayes"]
@@ -73,6 +74,7 @@ class FreshBayes:
         self._since_keys: IntArray = np.zeros(0, np.int64)
         self._since_sums: FloatArray = np.zeros(0)
         self._last: tuple[IntArray, _Entries] | None = None  # of the columns that were asked for last
+        self._of_classes: tuple[FloatArray, FloatArray] | None = None  # what scores need of classes alone
         self._class_totals: FloatArray = np.asarray(sums_CH.sum(axis=1), dtype=np.float64).ravel()
         everything = self._entries(filled)
         unseen = self._num_columns - len(filled)
@@ -112,7 +114,7 @@ class FreshBayes:
             )
         columns_U = np.unique(counts_BH.indices)
         self._count(self._known_entries(columns_U), -1)
-        self._last = None
+        self._last = self._of_classes = None
         rows_E = np.repeat(classes_B, np.diff(counts_BH.indptr))
         values_E = sign * counts_BH.data.astype(np.float64)
         np.add.at(self._class_totals, rows_E, values_E)
@@ -123,7 +125,7 @@ class FreshBayes:
 
     def scores(self, counts_BH: sp.csr_matrix) -> FloatArray:
         """Scores (B, C), centred over the classes; 0 for texts without grams."""
-        columns_U, places = np.unique(counts_BH.indices, return_inverse=True)
+        columns_U, places = present_columns(counts_BH)
         entries = self._known_entries(columns_U)
         self._last = columns_U, entries
         num_classes = len(self._class_totals)
@@ -139,15 +141,20 @@ class FreshBayes:
         else:
             at = (entries.places_E, entries.classes_E)
             corrections_UC = sp.csr_matrix((entries.corrections(self._alpha), at), shape=shape)
-        denominators_C = np.log(
-            self._class_totals.sum() - self._class_totals + self._alpha * self._num_columns
-        )
-        norms_C = denominators_C - (self._log_sum + self._correction_sums) / self._num_columns
+        denominators_C, norms_C = self._of_classes or self._classes_told()
         lengths_B = np.asarray(counts_BU.sum(axis=1)).ravel()
         log_totals_B = counts_BU @ np.log(entries.totals_U + self._alpha)
         own_BC = counts_BU @ corrections_UC
         own_BC = own_BC.toarray() if sp.issparse(own_BC) else np.asarray(own_BC)
         return complement_scores(lengths_B, denominators_C, log_totals_B, own_BC, norms_C)
+
+    def _classes_told(self) -> tuple[FloatArray, FloatArray]:
+        """Log of what all classes but each have, and the norm of each one's weights."""
+        others_C = self._class_totals.sum() - self._class_totals
+        denominators_C = np.log(others_C + self._alpha * self._num_columns)
+        norms_C = denominators_C - (self._log_sum + self._correction_sums) / self._num_columns
+        self._of_classes = denominators_C, norms_C
+        return self._of_classes
 
     def _add_since(self, keys: IntArray, sums: FloatArray) -> None:
         """Add sums by key (unique, ascending)."""

@@ -18,7 +18,7 @@ import torch
 from everlearn.learning.closed_form.statistics.members import Members
 from everlearn.types import Code
 
-__all__ = ["CountSums", "gram_matrix", "no_grams"]
+__all__ = ["CountSums", "gram_matrix", "no_grams", "present_columns"]
 
 _HASH_MULTIPLIER = np.uint32(0xC2B2AE35)
 _INT32_SAFE = 2**30  # two numbers below it do not overflow when they are added
@@ -37,6 +37,19 @@ def gram_matrix(codes: Sequence[Code], gram_bits: int) -> sp.csr_matrix:
     matrix = sp.csr_matrix((values, columns, indptr), shape=(len(codes), 1 << gram_bits))
     matrix.sum_duplicates()
     return matrix
+
+
+def present_columns(counts_BH: sp.csr_matrix) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The columns (U,) that texts have, ascending, and which of them each entry is of.
+
+    Args:
+        counts_BH: As of ``gram_matrix``.
+    """
+    columns_E = counts_BH.indices
+    if counts_BH.shape[0] == 1:  # as they are: ascending, none twice
+        return columns_E.astype(np.int64), np.arange(len(columns_E))
+    columns_U, places_E = np.unique(columns_E, return_inverse=True)
+    return columns_U.astype(np.int64), places_E
 
 
 def no_grams(num: int) -> sp.csr_matrix:
