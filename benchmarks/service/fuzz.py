@@ -45,6 +45,7 @@ def fuzz(
     ) as service:
         short = min(seconds, _MOST_SECONDS_WITHOUT)
         load(service.url, "/v1/predict", bodies, callers=_HONEST_CALLERS, seconds=short)
+        service.post("/v1/learn", text="a first label, for which the encoder is read", target="a label")
         time.sleep(_SECONDS_TO_REST)
         before = taken(service)
         processes = service.processes()
@@ -84,6 +85,8 @@ def fuzz(
         "what": "what is left",
         "pss_mb_before": round(before.pss_mb),
         "pss_mb_after": round(after.pss_mb),
+        "pss_mb_by_process_before": before.pss_mb_by_process,
+        "pss_mb_by_process_after": after.pss_mb_by_process,
         "open_files_before": before.open_files,
         "open_files_after": after.open_files,
         "connections_before": before.connections,

@@ -29,11 +29,13 @@ class Taken:
 
     Attributes:
         pss_mb: Memory in 10⁶ bytes; what is shared counts once.
+        pss_mb_by_process: The same by what a process does.
         open_files: Open files, pipes, connections and all else that a process has open.
         connections: Those of HTTP that are established.
     """
 
     pss_mb: float
+    pss_mb_by_process: dict[str, float]
     open_files: int
     connections: int
 
@@ -77,11 +79,13 @@ def soak(folder: Path, num_examples: int, minutes: float, workers: int) -> Itera
 
 def taken(service: Started) -> Taken:
     """What it has now; the connection that asks for it is not counted."""
-    processes = [psutil.Process(pid) for pid in service.processes().values()]
-    connections = [one for process in processes for one in process.net_connections("tcp")]
+    processes = {name: psutil.Process(pid) for name, pid in service.processes().items()}
+    connections = [one for process in processes.values() for one in process.net_connections("tcp")]
+    memory = {name: process.memory_full_info().pss / 1e6 for name, process in processes.items()}
     return Taken(
-        sum(process.memory_full_info().pss for process in processes) / 1e6,
-        sum(process.num_fds() for process in processes) - 1,
+        sum(memory.values()),
+        {name: round(one, 1) for name, one in memory.items()},
+        sum(process.num_fds() for process in processes.values()) - 1,
         sum(one.status == psutil.CONN_ESTABLISHED for one in connections) - 1,
     )
 

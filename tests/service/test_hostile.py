@@ -75,6 +75,14 @@ def test_what_is_no_http_is_refused_with_a_problem_document(served: Running, sen
     assert told["remedy"]
 
 
+def test_what_is_no_http_and_too_large_is_refused_once(served: Running) -> None:
+    with connected(served) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nno header" + b"x" * 60_000 + b"\r\n" * 4_000)
+        got = until_the_end(connection)
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert " ERROR " not in served.log()
+
+
 def test_nonsense_within_a_body_ends_the_wait_for_the_rest_with_one_answer(served: Running) -> None:
     started = time.monotonic()
     with connected(served) as connection:

@@ -63,6 +63,8 @@ class BoundedConnection(HttpToolsProtocol):
             return
         was_in_body = self._is_in_body
         super().data_received(data)
+        if self._is_refused:
+            return
         if not self._is_in_head:
             self._head_bytes = 0
             # Uvicorn waits for ever for the rest of what is answered already, and after an empty line.
