@@ -48,13 +48,11 @@ def learner_of(kind: type[Learner], sizes: tuple[int, int], num: int, *, settled
     )
 )
 def test_it_is_what_each_says(drawn: list[tuple[type[Learner], tuple[int, int], int, bool, int]]) -> None:
-    predictors: list[Predictor] = []
     asked: list[tuple[Predictor, list[Example]]] = []
     for place, (kind, sizes, num, settled, num_asked) in enumerate(drawn):
         predictor = learner_of(kind, sizes, num, settled=settled).snapshot()
-        predictors.append(predictor)
         asked.append((predictor, examples_of(kind, 4, seed=place)[:num_asked]))
     together = predict_each(asked)
     assert [len(one) for one in together] == [len(examples) for _, examples in asked]
-    for (predictor, examples), predictions in zip(asked, together, strict=True):
-        assert said(Given(predictions), examples) == said(predictor, examples)
+    for (one, examples), predictions in zip(asked, together, strict=True):
+        assert said(Given(predictions), examples) == said(one, examples)
