@@ -17,6 +17,7 @@ _STEPS = tuple(digit * 10.0**power for power in range(-1, 6) for digit in (1, 2,
 """Between the lines of the grid."""
 _MOST_LINES = 9
 _FEW = 4
+_LARGE = 100
 Style = tuple[str, str]
 """Colour and dashes of a line."""
 
@@ -117,7 +118,7 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(nats):.1f}" y2="{y(nats):.1f}" '
             'stroke="#e5e5e5"/>'
         )
-        parts.append(f'<text x="{_LEFT - 6}" y="{y(nats) + 4:.1f}" text-anchor="end">{nats:.3g}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{y(nats) + 4:.1f}" text-anchor="end">{_number(nats)}</text>')
     for at, word in _ticks(panel, last):
         anchor = "end" if at == last else "middle"
         parts.append(f'<text x="{x(at):.1f}" y="{bottom + 16}" text-anchor="{anchor}">{escape(word)}</text>')
@@ -144,7 +145,12 @@ def _panel(panel: Panel, styles: Mapping[str, Style]) -> list[str]:
 def _ticks(panel: Panel, last: float) -> list[tuple[float, str]]:
     if panel.ticks is not None:
         return [(float(place), word) for place, word in enumerate(panel.ticks)]
-    return [(last * quarter / 4, f"{last * quarter / 4:,.0f}") for quarter in range(1, 5)]
+    return [(last * quarter / 4, _number(last * quarter / 4)) for quarter in range(1, 5)]
+
+
+def _number(value: float) -> str:
+    """With as many digits as tell neighbours apart."""
+    return f"{value:,.0f}" if abs(value) >= _LARGE else f"{value:.3g}"
 
 
 def _stroke(style: Style) -> str:

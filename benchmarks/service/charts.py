@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from benchmarks.line_chart import Line, Panel, Style, write_chart
@@ -76,14 +77,28 @@ def _load(rows: Rows) -> list[Panel]:
 
 
 def _learning(rows: Rows) -> list[Panel]:
+    """Means of the rounds with as many callers."""
+    by_callers: dict[int, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_callers.setdefault(row["callers"], []).append(row)
+    rounds = list(by_callers.values())
     return [
         Panel(
             title,
-            [Line(name, _places([row[name] for row in rows], figure)) for name in ("without", "beside")],
-            ticks=_callers(rows),
+            [
+                Line(
+                    name,
+                    [(float(at), fmean(row[name][figure] for row in of)) for at, of in enumerate(rounds)],
+                )
+                for name in ("without", "beside")
+            ],
+            ticks=_callers([of[0] for of in rounds]),
             begins_at_zero=True,
         )
-        for title, figure in (("ms to an answer, median", "p50_ms"), ("99 of 100 within", "p99_ms"))
+        for title, figure in (
+            ("ms to an answer, median", "p50_ms"),
+            ("ms to an answer, 99 of 100 within", "p99_ms"),
+        )
     ]
 
 
