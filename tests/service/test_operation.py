@@ -90,7 +90,8 @@ def service(
 
 
 def lines(service: Running) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in service.log().splitlines() if line.startswith("{")]
+    whole, _, _ = service.log().rpartition("\n")  # the last line may be under way
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 def eventually(holds: Callable[[], Any], seconds: float = 15) -> Any:
