@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 
@@ -21,6 +22,30 @@ pin = bytes(200_000)
 del blocks
 print((psutil.Process().memory_info().rss - before) >> 20)
 """
+
+GARBAGE = """
+import gc, sys
+from everlearn.process_memory import collect_seldom
+class Garbage:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        print("collected")
+if sys.argv[1] == "seldom":
+    collect_seldom()
+Garbage()
+print(gc.get_threshold()[0])
+gc.collect()
+Garbage()
+"""
+
+
+@pytest.mark.parametrize("choice", ["seldom", "default"])
+def test_garbage_is_collected_seldom_and_not_at_the_end(choice: str) -> None:
+    printed = subprocess.check_output([sys.executable, "-c", GARBAGE, choice], text=True).split()
+    assert int(printed[0]) == (10_000 if choice == "seldom" else gc.get_threshold()[0])
+    # When it is asked for, it is collected.
+    assert printed.count("collected") == (1 if choice == "seldom" else 2)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")

@@ -6,6 +6,7 @@ waits for nobody: where there are several such processes, each has a core.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1
 import torch
 
 from everlearn.errors import EverlearnError
-from everlearn.process_memory import give_large_blocks_back
+from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.hub.frames import predictions_to, read_frame, write_frame
 from everlearn.runtime.hub.reader import HubReader
 
@@ -29,6 +30,7 @@ def _main() -> None:
     os.dup2(2, 1)
     torch.set_num_threads(1)
     give_large_blocks_back()
+    collect_seldom()
     budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
     try:
         reader = HubReader(Path(sys.argv[1]), budget)
@@ -36,6 +38,7 @@ def _main() -> None:
     except EverlearnError as error:
         write_frame(answers, {"error": type(error).__name__, "message": str(error)})
         return
+    gc.freeze()  # what was loaded stays: walking it would now and then make an answer wait
     write_frame(answers, {"ready": True})
     while (frame := read_frame(sys.stdin.buffer)) is not None:
         try:
