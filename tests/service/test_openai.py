@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
 import os
@@ -10,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -232,3 +234,31 @@ def test_errors_have_the_shape_of_the_protocol(
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_vectors_of_many_callers_are_those_of_their_own_texts(service: Running) -> None:
+    rows = demo_rows(48)
+
+    async def made() -> list[list[list[float]]]:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+
+            async def ask(texts: list[str], *, seconds: float | None = None) -> list[list[float]]:
+                asked = client.post("/v1/embeddings", json={"model": "desk", "input": texts})
+                answer = await asyncio.wait_for(asked, seconds)
+                return [one["embedding"] for one in answer.raise_for_status().json()["data"]]
+
+            gone = [asyncio.create_task(ask([row["text"]], seconds=0.01)) for row in rows[:8]]
+            asked = [ask([row["text"] for row in rows[k : k + 1 + k % 3]]) for k in range(len(rows))]
+            answers = await asyncio.gather(*asked)
+            await asyncio.gather(*gone, return_exceptions=True)  # callers who have left harm nobody
+            return answers
+
+    answers = asyncio.run(made())
+    assert [len(one) for one in answers] == [len(rows[k : k + 1 + k % 3]) for k in range(len(rows))]
+    alone = {}
+    for k, row in enumerate(rows):
+        told = service.post("/v1/embeddings", model="desk", input=row["text"])
+        alone[k] = np.array(told["data"][0]["embedding"])
+    for k, vectors in enumerate(answers):
+        for place, vector in enumerate(vectors):
+            assert np.array(vector) @ alone[k + place] > 0.999

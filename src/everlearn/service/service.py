@@ -26,6 +26,7 @@ from everlearn.service.metrics import Metrics
 from everlearn.service.problems import Problem
 from everlearn.service.remembered import Remembered, RememberedPredictions
 from everlearn.service.telemetry import spans_as_told
+from everlearn.service.vectors import Vectors
 from everlearn.service.workers import Answered, Workers
 from everlearn.service.writers import Writer
 from everlearn.settings.service import ServiceConfig
@@ -73,6 +74,7 @@ class Service:
             on_batch=self._note_batch,
             on_lost=lambda: self._note_lost("worker"),
         )
+        self.vectors = Vectors(self.workers)
         self.learner = Learner(
             place,
             threads=config.learner_threads or max(1, processors // 2),

@@ -102,6 +102,11 @@ class Workers:
         return len(self._queue)
 
     @property
+    def num_processes(self) -> int:
+        """How many there are, also where one is just started again."""
+        return len(self._children)
+
+    @property
     def num_ready(self) -> int:
         """Processes that can be asked."""
         return self._num_ready

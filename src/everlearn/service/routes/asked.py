@@ -147,15 +147,8 @@ async def vectors_of(
         Problem: Something is wrong with a text, or the tenant has no encoder.
     """
     sound_texts(texts, service)
-    size = service.config.max_batch
-    vectors, num_tokens = list[str](), 0
-    for start in range(0, len(texts), size):
-        told = await service.workers.tell(
-            "embed", tenant=tenant, texts=list(texts[start : start + size]), normalize=normalize
-        )
-        vectors += told["vectors"]
-        num_tokens += sum(told["tokens"])
-    return vectors, num_tokens
+    made = await service.vectors.of(tenant, texts, normalize=normalize)
+    return [vector for vector, _ in made], sum(num_tokens for _, num_tokens in made)
 
 
 def numbers_of(vector: str) -> list[float]:
