@@ -40,6 +40,7 @@ from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.predictors import Predictors
 from everlearn.runtime.step_outcome import StepOutcome, take_batch
 from everlearn.settings import RunConfig
+from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
 from everlearn.tasks.table import task_of
@@ -256,10 +257,22 @@ class Run:
         """Learn what waits (for its turn, or for more), and let predictions use everything; journaled."""
         return self._change(lambda session: _after(session, session.settle_all))
 
-    def make_ready(self) -> None:
-        """Do now what the next example would have to wait for (seconds, where much was learned)."""
+    def make_ready(self, *, encoder: bool = True) -> None:
+        """Do now what the next example would have to wait for: seconds, where much was learned.
+
+        Args:
+            encoder: Load the encoder, too, which takes seconds where this process has not loaded one.
+
+        Raises:
+            ModelError: The run's model cannot be loaded.
+            RunError: The model that can be loaded here is not the one that made the codes so far.
+        """
         with self._turn() as session:
-            session.live.learner.make_ready()
+            learner = session.live.learner
+            learner.make_ready()
+        coder = coder_of(learner) if encoder else None
+        if coder is not None:
+            coder.text_coder().make_ready()
 
     def boundary(self, name: str) -> StepOutcome:
         """Say that a part of the stream has ended: continual-learning methods consolidate; journaled."""

@@ -142,6 +142,11 @@ class TextCoder:
         # A row is copied so that a code that is kept does not keep the whole batch in memory.
         return [Code(row.copy(), *grams) for row, grams in zip(dense, words, strict=True)]
 
+    def make_ready(self) -> None:
+        """Find out now how texts are put into rows; the first ones would have to wait for that."""
+        with self._lock:
+            self._row_forward()
+
     def encode_examples(self, examples: Sequence[Example]) -> list[Code]:
         """Encode the texts of examples; one code an example, in order.
 

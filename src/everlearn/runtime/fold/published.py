@@ -30,6 +30,9 @@ from everlearn.version import __version__
 
 __all__ = ["HeadOpener", "HeadPublisher", "publication_of"]
 
+_HEAD_FORMAT = 2
+"""Raised when what heads consist of changes between two releases."""
+_WRITTEN_BY = f"{__version__}, heads of format {_HEAD_FORMAT}"
 _HEAD = "head"
 _MOST_LEARNERS = 64
 
@@ -102,7 +105,7 @@ def _publish(publisher: Publisher, folder: RunFolder, learner: RunLearner, serve
         return False
     adapter = folder.adapter_folder()
     about: dict[str, Json] = {
-        "everlearn": __version__,
+        "everlearn": _WRITTEN_BY,
         "version": served.version,
         "step": served.step,
         "coder": coder,
@@ -142,7 +145,7 @@ class HeadOpener:
             ConfigError: See ``Task.learner``.
         """
         about = head.about
-        if about.get("everlearn") != __version__:
+        if about.get("everlearn") != _WRITTEN_BY:
             return None
         try:
             learner = self._learner(run, about)

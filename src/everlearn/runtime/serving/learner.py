@@ -10,24 +10,37 @@ writes checkpoints, and ends. Answers come when they are there, each with the nu
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 
 from everlearn.errors import EverlearnError
 from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import give_large_blocks_back
+from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.serving.desk import Desk
-from everlearn.runtime.serving.place import open_place
+from everlearn.runtime.serving.place import Place, open_place
 from everlearn.runtime.serving.told import error_told
 from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
 __all__: list[str] = []
+
+_LOG = logging.getLogger(__name__)
+
+_SECONDS_TO_LOADING = 3.0
+"""From the start, in which prediction processes load theirs. A label that comes before loads it, too."""
+
+
+def _load_encoder(place: Place) -> None:
+    try:
+        place.load_encoder()
+    except EverlearnError as error:  # whoever needs it is told
+        _LOG.debug("%s", error)
 
 
 def _main() -> None:
@@ -45,6 +58,7 @@ def _main() -> None:
 
     prepare_logs_as_told(os.environ)
     give_large_blocks_back()
+    collect_seldom()
     use_threads(int(os.environ["EVERLEARN_LEARNER_THREADS"]))
     try:
         place = open_place(Path(sys.argv[1]), float(sys.argv[3]) if len(sys.argv) > 3 else None)
@@ -55,6 +69,9 @@ def _main() -> None:
         tell({"ready": True, "tenants": place.tenants(), "is_hub": place.is_hub})
         place.make_ready()
         desk = Desk(place, tell, float(sys.argv[2]))
+        loading = Timer(_SECONDS_TO_LOADING, _load_encoder, [place])
+        loading.daemon = True
+        loading.start()
         while (message := read_message(sys.stdin.buffer)) is not None:
             desk.take(message)
         desk.close()

@@ -17,7 +17,10 @@ from everlearn.runtime.hub.looking import TenantStats, known_settings, told_stat
 from everlearn.runtime.run import Run
 from everlearn.runtime.serving.told import UnknownTenantError, UnknownVersionError
 from everlearn.runtime.step_outcome import StepOutcome
+from everlearn.settings import RunConfig
 from everlearn.sharing.trunk_store import TrunkStore
+from everlearn.tasks.classification.recorded_coder import load_text_coder
+from everlearn.tasks.table import task_of
 from everlearn.types import Example, Json
 
 __all__ = ["HubPlace", "Place", "RunPlace", "open_place"]
@@ -64,7 +67,14 @@ class Place(ABC):
         """
 
     def make_ready(self) -> None:
-        """Do now what the first label would have to wait for."""
+        """Do now what the first label would have to wait for, but for the encoder."""
+
+    def load_encoder(self) -> None:
+        """Load that, too. Any thread may; whoever needs it meanwhile waits for it.
+
+        Raises:
+            EverlearnError: It cannot be loaded, as whoever asks is told.
+        """
 
     def memory(self) -> dict[str, Json]:
         """What is in memory of tenants: how many predict from there, and bytes (estimated)."""
@@ -119,6 +129,10 @@ class RunPlace(Place):
 
     def make_ready(self) -> None:
         """See Place."""
+        self._run.make_ready(encoder=False)
+
+    def load_encoder(self) -> None:
+        """See Place."""
         self._run.make_ready()
 
     def predictor(self, tenant: str, version: int | None) -> Served | None:
@@ -171,6 +185,12 @@ class HubPlace(Place):
         """See Place."""
         self._check(tenant)
         return self.hub.learn(tenant, batch)
+
+    def load_encoder(self) -> None:
+        """See Place."""
+        config = RunConfig().with_settings(known_settings(self.path) or {})
+        if task_of(config).counts_by_label:
+            load_text_coder(config.model, self.hub.models).make_ready()
 
     def predictor(self, tenant: str, version: int | None) -> Served | None:
         """See Place."""
