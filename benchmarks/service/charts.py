@@ -105,12 +105,14 @@ def _learning(rows: Rows) -> list[Panel]:
 def _corrections(rows: Rows) -> list[Panel]:
     (row,) = rows
     times = sorted(row["ms"])
+    shown = [ms for ms in times if ms <= 3 * row["p95_ms"]]  # the few beyond would be all that one sees
     points = [(0.0, 0.0)]
-    for number, ms in enumerate(times):
+    for number, ms in enumerate(shown):
         points += [(ms, 100 * number / len(times)), (ms, 100 * (number + 1) / len(times))]
+    beyond = f"; {len(times) - len(shown)} took up to {times[-1]:,.0f} ms" if len(shown) < len(times) else ""
     return [
         Panel(
-            "corrections answered within so many ms, in %",
+            f"% of corrections answered within so many ms{beyond}",
             [Line("corrections", points)],
             round(row["p50_ms"]),
             f"median {row['p50_ms']:g} ms",

@@ -14,7 +14,7 @@ from benchmarks.service.wrk import load, write_bodies
 
 __all__ = ["single_texts"]
 
-_CALLERS = (1, 32)
+_CALLERS = (1, 8, 32)
 
 
 def single_texts(folder: Path, num_examples: int, seconds: float, workers: int) -> Iterator[dict[str, Any]]:

@@ -21,9 +21,12 @@ from everlearn.errors import ConfigError, InputError, RunError, StateError
 from everlearn.models.encoder.adapter_pool import AdapterPool
 from everlearn.runtime.commands.hub import add_tenants, learn_tenant, tenant_stats
 from everlearn.runtime.commands.learn import LearnOutcome, LearnRequest
+from everlearn.runtime.fold import published
+from everlearn.runtime.fold.published import HeadOpener, publication_of
 from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.hub.hub import Hub
 from everlearn.runtime.run import Run
+from everlearn.sharing.trunk_store import TrunkStore
 from everlearn.types import Example
 
 
@@ -501,3 +504,47 @@ def test_heads_of_all_kinds_of_runs_say_what_the_run_says(
                 assert hub.memory()["resident_tenants"] == 1
             assert all(same(one, other) for one, other in zip(expected, said, strict=True))
             assert all(same(one, other) for one, other in zip(expected, published, strict=True))
+
+
+def test_what_another_everlearn_published_is_made_anew(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hub"
+    with Hub.open(path, options) as hub:
+        hub.add("anna")
+        hub.learn("anna", some("anna", 0, 12))
+        expected = hub.predict([("anna", "w1 w2")])[0]
+        run = hub.run_folder("anna")
+    before = publication_of(run).now()
+    assert before is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "_WRITTEN_BY", "9.9.9")
+        opener = HeadOpener(AdapterPool(TrunkStore().trunk))
+        assert opener.served(run, before) is None
+        with Hub.open(path) as hub:
+            assert same(hub.predict([("anna", "w1 w2")])[0], expected)
+        after = publication_of(run).now()
+        assert after is not None
+        assert (after.about["everlearn"], before.about["everlearn"] == "9.9.9") == ("9.9.9", False)
+
+
+def test_what_is_made_ready_has_its_encoder(
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Run.open(tmp_path / "run", options) as run:
+        run.learn(some("anna", 0, 12))
+    models = AdapterPool(TrunkStore().trunk)
+    loaded, load = list[str](), models.trunk
+
+    def noted(name: str, **others: Any) -> Any:
+        loaded.append(name)
+        return load(name, **others)
+
+    monkeypatch.setattr(models, "trunk", noted)
+    with Run.open(tmp_path / "run", models=models) as run:
+        run.make_ready(encoder=False)
+        assert not loaded
+        run.make_ready()
+        assert len(loaded) == 1
+        run.learn(some("anna", 12, 4))
+        assert len(loaded) == 1
