@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.environment import environment_line
 from benchmarks.service.changes import changes
 from benchmarks.service.charts import draw
+from benchmarks.service.described import described
 from benchmarks.service.embeddings import embeddings
 from benchmarks.service.fuzz import fuzz
 from benchmarks.service.learning_beside import corrections, learning_beside
@@ -19,7 +20,7 @@ from benchmarks.service.single_texts import single_texts
 from benchmarks.service.soak import soak
 from benchmarks.service.tenants import tenants
 
-_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz", "embeddings")
+_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz", "schema", "embeddings")
 
 
 def main() -> None:
@@ -36,7 +37,8 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="for runs and hubs, which are kept; default: a temporary one"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what hostile senders draw")
+    parser.add_argument("--seed", type=int, default=0, help="of what fuzz and schema draw")
+    parser.add_argument("--cases", type=int, default=100, help="of each operation, of the part schema")
     parser.add_argument(
         "--peers",
         type=Path,
@@ -75,6 +77,8 @@ def _part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[dict[s
             return tenants(folder, asked.tenants, asked.seconds, asked.workers)
         case "embeddings":
             return embeddings(folder, asked.examples, asked.seconds, asked.workers, asked.peers)
+        case "schema":
+            return described(folder, asked.examples, asked.workers, asked.cases, asked.seed)
         case "fuzz":
             return fuzz(folder, asked.examples, asked.seconds, asked.workers, asked.seed)
     return soak(folder, asked.examples, asked.minutes, asked.workers)
