@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ def changes(folder: Path, num_examples: int, num_requests: int, workers: int) ->
     )
     learned: list[dict[str, str]] = []
     with started(place, "--workers", str(workers)) as service:
-        over, failed = threading.Event(), list[str]()
-        acting = threading.Thread(target=_act, args=(service, rows, learned, failed, over))
+        over, failed, killed = threading.Event(), list[str](), Counter[str]()
+        acting = threading.Thread(target=_act, args=(service, rows, learned, failed, killed, over))
         acting.start()
         count = errors = 0
         course, began = list[dict[str, Any]](), time.perf_counter()
@@ -69,6 +70,7 @@ def changes(folder: Path, num_examples: int, num_requests: int, workers: int) ->
         "requests": count,
         "failed_predictions": errors,
         "failed_changes": failed,
+        "killed": dict(killed),
         "processes_lost": lost,
         "labels_answered": len(learned),
         "labels_in_journal": len(known & ids),
@@ -82,6 +84,7 @@ def _act(
     rows: list[Any],
     learned: list[dict[str, str]],
     failed: list[str],
+    killed: Counter[str],
     over: threading.Event,
 ) -> None:
     """Everything but predictions, in an order of chance that is the same each time."""
@@ -103,11 +106,17 @@ def _act(
                 _done(client, failed, "/v1/rollback", {})
             else:
                 kind = act.removeprefix("kill ")
-                processes = client.get("/v1/service").json()["processes"]
-                names = [name for name in processes if name.startswith(kind)]
-                if names:
-                    os.kill(processes[chance.choice(names)], signal.SIGKILL)
+                while not (running := _running(client, kind)):  # it has just been killed
+                    time.sleep(0.2)
+                os.kill(chance.choice(running), signal.SIGKILL)
+                killed[kind] += 1
     over.set()
+
+
+def _running(client: httpx.Client, kind: str) -> list[int]:
+    """Processes of a kind."""
+    processes = client.get("/v1/service").json()["processes"]
+    return [pid for name, pid in processes.items() if name.startswith(kind)]
 
 
 def _done(client: httpx.Client, failed: list[str], path: str, body: dict[str, Any]) -> bool:
