@@ -60,7 +60,7 @@ def _ask(service: Started, number: int, over: threading.Event, told: Counter[str
     labels = sorted({row.label for row in rows})
     names, shares = [name for name, _ in _DRAWN], [share for _, share in _DRAWN]
     mine: list[str] = []
-    with httpx.Client(base_url=service.url, timeout=60) as client:
+    with httpx.Client(base_url=service.url, timeout=300) as client:
 
         def done(path: str, body: dict[str, Any] | None = None) -> Any:
             told[path] += 1
