@@ -24,7 +24,9 @@ class UnusableLine(ValueError):
     """A line gives no example; the message says why."""
 
 
-def example_of_line(line: bytes, default_id: str, config: ServiceConfig) -> dict[str, Any]:
+def example_of_line(
+    line: bytes, default_id: str, config: ServiceConfig, *, takes_sets: bool = False
+) -> dict[str, Any]:
     """An example by the names of ``Example``.
 
     The target is the first of target, label, intent and category that the record has. What else the record
@@ -37,6 +39,7 @@ def example_of_line(line: bytes, default_id: str, config: ServiceConfig) -> dict
         line: The line.
         default_id: Its id, if it brings none.
         config: Whose limits hold.
+        takes_sets: Whether texts have several labels each where it is to be learned.
 
     Raises:
         UnusableLine: It is none.
@@ -52,12 +55,13 @@ def example_of_line(line: bytes, default_id: str, config: ServiceConfig) -> dict
     values["fields"] = {name: value for name, value in record.items() if name not in taken}
     values["fields"] |= fields if isinstance(fields, dict) else {}
     try:
-        return checked_example(ExampleIn.model_validate(values), config)
+        return checked_example(ExampleIn.model_validate(values), config, takes_sets=takes_sets)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise UnusableLine(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except Problem as problem:
-        raise UnusableLine(problem.detail) from None
+        special = problem.remedy if problem.remedy != problem.kind.remedy else None
+        raise UnusableLine(problem.detail if special is None else f"{problem.detail}. {special}") from None
 
 
 def _record_in(line: bytes) -> dict[str, Any]:

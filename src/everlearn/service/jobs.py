@@ -11,11 +11,12 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from everlearn.service.author import AUTHOR
 from everlearn.service.job_files import (
@@ -49,6 +50,8 @@ _MOST_LOST = 3
 """So often a batch is given to a process that ends over it."""
 _SECONDS_BETWEEN_EVENTS = 1.0
 _SECONDS_TO_END = 60.0
+
+_Told = TypeVar("_Told")
 
 _Line = tuple[int, dict[str, Any]]
 """Its number, from 1, and the example that it gives."""
@@ -247,20 +250,28 @@ class Jobs:
         )
         if lines.last == record.taken:
             raise Problem("state-damaged", f"its file ends after {record.taken:,} of {record.lines:,} lines")
+        takes_sets = await self._as_soon_as_it_can(
+            record, stop, lambda: self._service.takes_sets(record.tenant)
+        )
         given: list[_Line] = []
         rejected: list[tuple[int, str, str | None]] = []
         for number, text in lines.texts:
             try:
                 if text is None:
                     raise UnusableLine(f"it is longer than {config.max_body_mb:g} MB")
-                given.append((number, example_of_line(text, f"{record.id}-{number}", config)))
+                default_id = f"{record.id}-{number}"
+                given.append((number, example_of_line(text, default_id, config, takes_sets=takes_sets)))
             except UnusableLine as error:
                 rejected.append((number, str(error), None))
         statuses = Counter(record.statuses)
         offsets = [one for one in (record.first_offset, record.last_offset) if one is not None]
         for batch in _without_id_twice(given):
             examples = [example for _, example in batch]
-            results = await self._learned(record, examples, stop)
+            results = (
+                await self._as_soon_as_it_can(
+                    record, stop, partial(self._service.learn, record.tenant, examples)
+                )
+            )["results"]
             for (number, _), result in zip(batch, results, strict=True):
                 if result["status"] == "rejected":
                     known = result["id"] if result["offset"] is not None else None
@@ -281,10 +292,10 @@ class Jobs:
             last_offset=max(offsets, default=None),
         )
 
-    async def _learned(
-        self, record: JobRecord, examples: list[dict[str, Any]], stop: asyncio.Event
-    ) -> list[dict[str, Any]]:
-        """Let examples be learned; where that cannot be now, wait until it can.
+    async def _as_soon_as_it_can(
+        self, record: JobRecord, stop: asyncio.Event, asked: Callable[[], Awaitable[_Told]]
+    ) -> _Told:
+        """Ask something of the service for a job; where that cannot be now, wait until it can.
 
         Raises:
             _Interrupted: The job, or the service, is stopped meanwhile.
@@ -293,7 +304,7 @@ class Jobs:
         num_lost = 0
         while True:
             try:
-                told = await self._service.learn(record.tenant, examples)
+                return await asked()
             except Problem as problem:
                 if problem.code == "stopping":
                     raise _Interrupted from None
@@ -304,9 +315,6 @@ class Jobs:
                 # As long as it waits it says what for.
                 self._records[record.id] = replace(record, error=f"{problem.code}: {problem.detail}")
                 await self._rest(problem.retry_after or 1.0, stop)
-            else:
-                results: list[dict[str, Any]] = told["results"]
-                return results
 
     async def _rest(self, seconds: float, stop: asyncio.Event) -> None:
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, self._is_closing)]

@@ -64,7 +64,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "role-too-low": Kind(403, "The key may not do this", "Use a key of a higher role."),
     "tenant-forbidden": Kind(403, "The key is not for this tenant", "Use a key of this tenant."),
-    "quota-reached": Kind(429, "The quota is used up", "Ask for more, or forget examples."),
+    "quota-reached": Kind(403, "The quota is used up", "Ask for more, or forget examples."),
     "too-many-requests": Kind(429, "There are too many requests", "Wait as Retry-After says."),
     # What it names.
     "tenant-missing": Kind(422, "It must say which tenant is meant", "Give tenant; see /v1/tenants."),
@@ -138,14 +138,18 @@ class Problem(Exception):
         code: One of ``KINDS``.
         detail: What is wrong this time.
         retry_after: Seconds after which asking again may help.
+        remedy: What to do about it, where that is more than what the kind says.
     """
 
-    def __init__(self, code: str, detail: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, retry_after: float | None = None, remedy: str | None = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.kind = KINDS[code]
         self.retry_after = retry_after
+        self.remedy = self.kind.remedy if remedy is None else remedy
 
     def document(self) -> ProblemDocument:
         """The document."""
@@ -155,7 +159,7 @@ class Problem(Exception):
             title=self.kind.title,
             status=self.kind.status,
             detail=self.detail,
-            remedy=self.kind.remedy,
+            remedy=self.remedy,
         )
 
 

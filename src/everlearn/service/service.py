@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ _SECONDS_BETWEEN_SAVES = 30.0
 """Of a run whose model writes; a model may be large."""
 _SECONDS_OF_REST = 0.5
 """After so long without a change the fingerprint of the state is computed."""
+_REWRITES = frozenset({"forget", "rollback"})
+"""After these the same step may mean another state."""
 
 
 class Service:
@@ -165,6 +167,10 @@ class Service:
             raise Problem("tenant-unknown", f"there is no tenant {tenant!r}")
         return self._about[tenant]
 
+    async def takes_sets(self, tenant: str) -> bool:
+        """Whether the texts of a tenant have several labels each. Raises Problem as ``about``."""
+        return bool((await self.about(tenant))["task"] == "multilabel")
+
     async def about_all(self) -> dict[str, dict[str, Any]]:
         """The same of all tenants, by name."""
         await self._learn_about([name for name in self.learner.tenants if name not in self._about])
@@ -184,6 +190,7 @@ class Service:
         Raises:
             Problem: Something is wrong with a text, too many are waiting, or it took too long.
         """
+        moment = self._fingerprints.moment(tenant)
         try:
             async with asyncio.timeout(self.config.timeout_seconds):
                 if version is not None or tenant in self._asks_learner:
@@ -203,7 +210,8 @@ class Service:
             return await self._ask_learner(tenant, texts, top, None)
         newest = max(found, key=lambda one: one.by["step"])
         await self._know_version(tenant, newest.by["version"])
-        return [one.said for one in found if one.said is not None], self.bears(tenant, newest.by)
+        borne = self._fingerprints.borne(tenant, newest.by, moment)
+        return [one.said for one in found if one.said is not None], borne
 
     def remember(
         self, tenant: str, texts: Sequence[str], said: Sequence[Mapping[str, Any]], by: Mapping[str, Any]
@@ -245,9 +253,10 @@ class Service:
     async def _ask_learner(
         self, tenant: str, texts: Sequence[str], top: int, version: int | None
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        moment = self._fingerprints.moment(tenant)
         told = await self.learner.ask("answer", tenant, texts=list(texts), top=top, version=version)
         await self._know_version(tenant, told["by"]["version"])
-        return told["said"], self.bears(tenant, told["by"])
+        return told["said"], self._fingerprints.borne(tenant, told["by"], moment)
 
     # Changing
 
@@ -290,8 +299,13 @@ class Service:
         """
         if self.is_stopping:
             raise Problem("stopping", "the service is stopping", retry_after=5)
-        told = await self.learner.ask(op, tenant, author=AUTHOR.get(), **asked)
+        with self._fingerprints.rewriting(tenant) if op in _REWRITES else nullcontext():
+            told = await self.learner.ask(op, tenant, author=AUTHOR.get(), **asked)
         self._fingerprints.drop_versions(tenant)
+        by = told.get("by")
+        if op == "rollback" and by is not None and by["version"] is None:
+            moment = self._fingerprints.moment(tenant)
+            self._fingerprints.note_newest(tenant, by["step"], told["fingerprint"], moment)
         if op != "publish":
             self._unsaved.add(tenant)
         await self._changed(tenant, told)
@@ -318,8 +332,9 @@ class Service:
 
     async def fingerprint(self, tenant: str) -> dict[str, Any]:
         """The fingerprint of a tenant's newest state, computed now."""
+        moment = self._fingerprints.moment(tenant)
         told = await self.look("fingerprint", tenant)
-        self._fingerprints.note_newest(tenant, told["step"], told["fingerprint"])
+        self._fingerprints.note_newest(tenant, told["step"], told["fingerprint"], moment)
         return told
 
     async def add_tenant(self, name: str, settings: Mapping[str, Any], max_examples: int | None) -> None:
@@ -338,7 +353,8 @@ class Service:
 
     async def remove_tenant(self, name: str) -> None:
         """Remove a tenant with all that it learned."""
-        await self.learner.ask("remove", name)
+        with self._fingerprints.rewriting(name):  # another one may get its name
+            await self.learner.ask("remove", name)
         self.learner.tenants.discard(name)
         self._about.pop(name, None)
         await self.workers.drop(name)

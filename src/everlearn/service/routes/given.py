@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from everlearn.label_set import written_set
 from everlearn.service.problems import Problem
 from everlearn.service.schemas import ExampleIn, Target
+from everlearn.service.service import Service
 from everlearn.settings.service import ServiceConfig
 
-__all__ = ["checked_example", "checked_texts", "written_target"]
+__all__ = ["checked_example", "checked_texts", "takes_these", "written_target"]
 
 
 def checked_texts(texts: Sequence[str], config: ServiceConfig) -> Sequence[str]:
@@ -30,8 +31,17 @@ def checked_texts(texts: Sequence[str], config: ServiceConfig) -> Sequence[str]:
     return texts
 
 
-def checked_example(given: ExampleIn, config: ServiceConfig) -> dict[str, Any]:
-    """An example by the names of ``Example``, with an id. Raises Problem where it is too long."""
+def checked_example(given: ExampleIn, config: ServiceConfig, *, takes_sets: bool = False) -> dict[str, Any]:
+    """An example by the names of ``Example``, with an id.
+
+    Args:
+        given: The example.
+        config: Whose limits hold.
+        takes_sets: Whether texts have several labels each where it is to be learned.
+
+    Raises:
+        Problem: It is too long, or is none; or its target is a list where texts have one label each.
+    """
     if given.text is not None:
         if len(given.text) > config.max_text_chars:
             raise Problem(
@@ -48,7 +58,7 @@ def checked_example(given: ExampleIn, config: ServiceConfig) -> dict[str, Any]:
     told: dict[str, Any] = {
         "id": given.id or f"e-{secrets.token_hex(12)}",
         "text": given.text,
-        "target": None if given.target is None else written_target(given.target),
+        "target": None if given.target is None else written_target(given.target, takes_sets=takes_sets),
         "domain": given.domain,
         "time": given.time,
         "fields": given.fields,
@@ -56,9 +66,22 @@ def checked_example(given: ExampleIn, config: ServiceConfig) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def written_target(target: Target) -> str:
-    """A target as the journal has it."""
-    return target if isinstance(target, str) else written_set(target)
+async def takes_these(service: Service, tenant: str, targets: Iterable[Target | None]) -> bool:
+    """Whether a tenant's texts have several labels each; asked only where one of the targets is a list."""
+    return any(isinstance(target, list) for target in targets) and await service.takes_sets(tenant)
+
+
+def written_target(target: Target, *, takes_sets: bool) -> str:
+    """A target as the journal has it. Raises Problem where it is a list, and texts have one label each."""
+    if isinstance(target, str):
+        return target
+    if not takes_sets:
+        raise Problem(
+            "input-unusable",
+            "the target is a list, and this run has one label a text",
+            remedy="Give one label as a string; runs of several labels are made with task multilabel.",
+        )
+    return written_set(target)
 
 
 def _is_unicode(text: str) -> bool:

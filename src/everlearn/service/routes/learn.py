@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from everlearn.service.access import Labeller, Operator, TheService
 from everlearn.service.problems import Problem
-from everlearn.service.routes.given import checked_example, written_target
+from everlearn.service.routes.given import checked_example, takes_these, written_target
 from everlearn.service.schemas import (
     CorrectRequest,
     ExampleIn,
@@ -39,7 +39,8 @@ async def learn(asked: ExamplesIn | ExampleIn, caller: Labeller, service: TheSer
             "too-many-texts", f"there are {len(given):,} examples, and {service.config.max_texts:,} may be"
         )
     tenant = caller.tenant(service, asked.tenant)
-    examples = [checked_example(one, service.config) for one in given]
+    takes_sets = await takes_these(service, tenant, (one.target for one in given))
+    examples = [checked_example(one, service.config, takes_sets=takes_sets) for one in given]
     ids = [one["id"] for one in examples]
     if len(set(ids)) < len(ids):
         twice = next(id_ for id_ in ids if ids.count(id_) > 1)
@@ -57,7 +58,11 @@ async def feedback(asked: FeedbackRequest, caller: Labeller, service: TheService
         raise Problem("prediction-unknown", f"no prediction {asked.id!r} is remembered")
     tenant = caller.tenant(service, one.tenant)
     bears = service.bears(tenant, {"version": one.version, "step": one.step})
-    target = written_target(asked.target) if asked.target is not None else one.label if asked.right else None
+    if asked.target is not None:
+        takes_sets = await takes_these(service, tenant, [asked.target])
+        target: str | None = written_target(asked.target, takes_sets=takes_sets)
+    else:
+        target = one.label if asked.right else None
     if target is None:
         if one.target is None:
             await service.remembered.decide(one, "wrong", None)
@@ -84,7 +89,8 @@ async def feedback(asked: FeedbackRequest, caller: Labeller, service: TheService
 async def correct(asked: CorrectRequest, caller: Labeller, service: TheService) -> LearnResponse:
     """Give examples that were learned other targets: what they had is taken back."""
     tenant = caller.tenant(service, asked.tenant)
-    targets = {id_: written_target(target) for id_, target in asked.targets.items()}
+    takes_sets = await takes_these(service, tenant, asked.targets.values())
+    targets = {id_: written_target(target, takes_sets=takes_sets) for id_, target in asked.targets.items()}
     told = await service.change("correct", tenant, targets=targets)
     service.events.tell("corrected", tenant, step=told["step"], examples=len(targets), by=caller.name)
     return LearnResponse.model_validate(told)
