@@ -35,12 +35,10 @@ PUBLIC = {
     "/",
     "/dashboard/{name:path}",
     "/docs",
-    "/docs/oauth2-redirect",
     "/healthz",
     "/openapi.json",
     "/problems/{code}",
     "/readyz",
-    "/redoc",
 }
 """Paths that tell nothing of what is learned, and need no key."""
 

@@ -22,6 +22,7 @@ from everlearn.service.responses import http_problem, problem_response, validati
 from everlearn.service.routes import (
     audit,
     dashboard,
+    description,
     examples,
     history,
     labels,
@@ -65,6 +66,9 @@ def create_app(service: Service) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # those pages are loaded from elsewhere; the one here needs nobody else
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         responses={"4XX": {"model": ProblemDocument}, "5XX": {"model": ProblemDocument}},
     )
     app.state.service = service
@@ -82,6 +86,7 @@ def create_app(service: Service) -> FastAPI:
         operation,
         audit,
         dashboard,
+        description,
     ):
         app.include_router(routes.router)
     include_protocols(app)

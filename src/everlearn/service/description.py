@@ -12,7 +12,10 @@ _PROBLEMS = ("ProblemDocument", "InferenceProblem")
 
 
 def describe_problems(app: FastAPI) -> None:
-    """Let an application say that its problem documents are of their own media type."""
+    """Let an application say what each operation does, and of which media type its problem documents are.
+
+    An operation's summary is the first sentence of its description.
+    """
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -20,6 +23,8 @@ def describe_problems(app: FastAPI) -> None:
             told = described()
             for path in told["paths"].values():
                 for operation in path.values():
+                    if said := operation.get("description", ""):
+                        operation["summary"] = _first_sentence(said)
                     for answer in operation["responses"].values():
                         _rename(answer.get("content", {}))
         schema = app.openapi_schema
@@ -27,6 +32,11 @@ def describe_problems(app: FastAPI) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _first_sentence(text: str) -> str:
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".")
 
 
 def _rename(content: dict[str, Any]) -> None:
