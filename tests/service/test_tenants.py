@@ -54,11 +54,11 @@ def test_a_quota_is_set_kept_and_noted(hub: Running) -> None:
     with Client(hub.url) as client, Client(hub.url, tenant="bounded") as bounded:
         client.add_tenant("bounded", max_examples=1)
         assert learn(1).status_code == 200
-        assert code(learn(2)) == (429, "quota-reached")
+        assert code(learn(2)) == (403, "quota-reached")
         client.set_quota("bounded", 2)
         assert client.tenant("bounded").max_examples == 2
         assert learn(2).status_code == 200
-        assert code(learn(3)) == (429, "quota-reached")
+        assert code(learn(3)) == (403, "quota-reached")
         client.set_quota("bounded", 1)  # less than there is: that stays
         assert client.tenant("bounded").examples == 2
         client.set_quota("bounded", None)

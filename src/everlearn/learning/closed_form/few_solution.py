@@ -111,7 +111,9 @@ def solve_few(
     ridge, mixture = Judged(few, products, others, has_words=texts is not None).tried(shrinkage)
     outliers = few.ridge(leading, shrinkage, products.scale)
     threshold = float(np.quantile(few.left_out(len(few), outliers)[1], config.outlier_quantile))
-    settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
+    live_left_out = few.left_out(config.sample_size // 4, ridge)[1]
+    live_threshold = float(np.quantile(live_left_out, config.outlier_quantile))
+    settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight, live_threshold)
     return FewSolution(tuple(labels), ridge, outliers, bayes, means, words, settings)
 
 

@@ -7,7 +7,7 @@ taken in the order of their names, sample members in the order of their hashes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
     "Solution",
     "TextData",
     "choose",
+    "outlier_threshold",
     "score_sample",
     "settings_from_json",
     "solve",
@@ -118,17 +119,25 @@ class Settings:
         mixture: Weights and calibration.
         outlier_threshold: Leverage above which an input is called an outlier.
         sketch_weight: See ``Shrinkage``.
+        live_outlier_threshold: The same by all features, by which a live predictor tells outliers that goes
+            on with settings of a settled one, which tells them by leading features; None: it is the same.
     """
 
     strength: float
     mixture: Mixture
     outlier_threshold: float
     sketch_weight: float = 1.0
+    live_outlier_threshold: float | None = None
 
     @property
     def shrinkage(self) -> Shrinkage:
         """Of the ridge expert."""
         return Shrinkage(self.strength, self.sketch_weight)
+
+    def for_live(self) -> Settings:
+        """The same for a live predictor."""
+        threshold = self.live_outlier_threshold
+        return self if threshold is None else replace(self, outlier_threshold=threshold)
 
 
 S_co = TypeVar("S_co", covariant=True)
@@ -297,11 +306,23 @@ def choose(
         )
     ridge = gram.solve(*shrinkage)
     mixture = judged.mixture(ridge)
-    # The leverage of a member without itself: h / (1 - h).
-    leverages = ridge.leverages(data.features_SM, leverage_features).double().clamp(max=1 - 1e-6)
-    left_out = (leverages / (1 - leverages)).cpu().numpy()
-    threshold = float(np.quantile(left_out, config.outlier_quantile)) if len(left_out) else float("inf")
-    return ridge, words, Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight)
+    threshold = outlier_threshold(ridge, data.features_SM, leverage_features, config)
+    live_threshold = None
+    if not is_live and leverage_features < num_features:
+        few_SM = data.features_SM[: config.sample_size // 4]
+        live_threshold = outlier_threshold(ridge, few_SM, num_features, config)
+    settings = Settings(shrinkage.strength, mixture, threshold, shrinkage.sketch_weight, live_threshold)
+    return ridge, words, settings
+
+
+def outlier_threshold(
+    ridge: RidgeSolution, features_SM: torch.Tensor, num_features: int, config: ClosedFormConfig
+) -> float:
+    """The leverage by leading features above which an input is called an outlier, from learned examples."""
+    leverages = ridge.leverages(features_SM, num_features).double().clamp(max=1 - 1e-6)
+    # That of a member without itself: h / (1 - h).
+    left_out_S = (leverages / (1 - leverages)).cpu().numpy()
+    return float(np.quantile(left_out_S, config.outlier_quantile)) if len(left_out_S) else float("inf")
 
 
 def _fit_words(
@@ -342,6 +363,7 @@ def settings_from_json(data: Mapping[str, Json]) -> Settings:
         mixture=Mixture(**data["mixture"]),
         outlier_threshold=float(data["outlier_threshold"]),
         sketch_weight=float(data.get("sketch_weight", 1.0)),  # there was none before there were sketches
+        live_outlier_threshold=data.get("live_outlier_threshold"),
     )
 
 

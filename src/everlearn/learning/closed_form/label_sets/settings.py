@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everlearn.learning.closed_form.label_sets.calibration import Calibration, calibration_from_json
 from everlearn.learning.closed_form.shrinkage import Shrinkage
@@ -21,17 +21,24 @@ class SetSettings:
         calibration: Probabilities and thresholds.
         outlier_threshold: Leverage above which an input is called an outlier.
         sketch_weight: See ``Shrinkage``.
+        live_outlier_threshold: As of ``solution.Settings``.
     """
 
     strength: float
     calibration: Calibration
     outlier_threshold: float
     sketch_weight: float
+    live_outlier_threshold: float | None = None
 
     @property
     def shrinkage(self) -> Shrinkage:
         """Of the ridge expert."""
         return Shrinkage(self.strength, self.sketch_weight)
+
+    def for_live(self) -> SetSettings:
+        """The same for a live predictor."""
+        threshold = self.live_outlier_threshold
+        return self if threshold is None else replace(self, outlier_threshold=threshold)
 
 
 def set_settings_from_json(data: Mapping[str, Json]) -> SetSettings:
@@ -41,4 +48,5 @@ def set_settings_from_json(data: Mapping[str, Json]) -> SetSettings:
         calibration=calibration_from_json(data["calibration"]),
         outlier_threshold=float(data["outlier_threshold"]),
         sketch_weight=float(data["sketch_weight"]),
+        live_outlier_threshold=data.get("live_outlier_threshold"),
     )

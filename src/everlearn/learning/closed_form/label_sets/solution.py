@@ -25,7 +25,12 @@ from everlearn.learning.closed_form.live.fresh_ridge import FreshRidge
 from everlearn.learning.closed_form.live.ridge_base import ExactProducts
 from everlearn.learning.closed_form.ridge import CentredGram, RidgeSolution
 from everlearn.learning.closed_form.shrinkage import Shrinkage, ShrinkageGrid
-from everlearn.learning.closed_form.solution import SEARCH_FEATURES, SEARCH_MEMBERS, DueSolve
+from everlearn.learning.closed_form.solution import (
+    SEARCH_FEATURES,
+    SEARCH_MEMBERS,
+    DueSolve,
+    outlier_threshold,
+)
 from everlearn.types import FloatArray
 
 __all__ = ["Classes", "SetSolution", "choose_of_few", "choose_of_sums", "set_settings"]
@@ -162,10 +167,14 @@ def choose_of_sums(
             may_grow=gram.num_examples < _MANY_EXAMPLES,
         )
     ridge = gram.solve(*shrinkage)
-    leverages = ridge.leverages(features_SM, leverage_features).double().clamp(max=1 - 1e-6)
-    left_out_S = (leverages / (1 - leverages)).cpu().numpy()
     calibration = _calibration(ridge, features_SM, classes)
-    return ridge, set_settings(shrinkage, calibration, left_out_S, config)
+    threshold, live_threshold = outlier_threshold(ridge, features_SM, leverage_features, config), None
+    if leverage_features < config.num_features:  # it is settled; a live one tells outliers by all features
+        few_SM = features_SM[: config.sample_size // 4]
+        live_threshold = outlier_threshold(ridge, few_SM, config.num_features, config)
+    return ridge, SetSettings(
+        shrinkage.strength, calibration, threshold, shrinkage.sketch_weight, live_threshold
+    )
 
 
 def choose_of_few(
@@ -208,8 +217,22 @@ def _calibration(ridge: RidgeSolution, features_SM: torch.Tensor, classes: Class
 
 
 def set_settings(
-    shrinkage: Shrinkage, calibration: Calibration, left_out_S: FloatArray, config: ClosedFormConfig
+    shrinkage: Shrinkage,
+    calibration: Calibration,
+    left_out_S: FloatArray,
+    config: ClosedFormConfig,
+    live_left_out_S: FloatArray | None = None,
 ) -> SetSettings:
-    """What was chosen, and the outlier threshold by leverages of members of the sample, each left out."""
-    threshold = float(np.quantile(left_out_S, config.outlier_quantile)) if len(left_out_S) else float("inf")
-    return SetSettings(shrinkage.strength, calibration, threshold, shrinkage.sketch_weight)
+    """What was chosen, and the outlier threshold by leverages of few examples, each left out.
+
+    Args:
+        shrinkage: That was chosen.
+        calibration: Likewise.
+        left_out_S: Leverages.
+        config: Sizes.
+        live_left_out_S: Those by all features, of settings of a settled predictor.
+    """
+    quantile = config.outlier_quantile
+    threshold = float(np.quantile(left_out_S, quantile))
+    live = None if live_left_out_S is None else float(np.quantile(live_left_out_S, quantile))
+    return SetSettings(shrinkage.strength, calibration, threshold, shrinkage.sketch_weight, live)

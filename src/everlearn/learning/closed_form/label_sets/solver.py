@@ -70,7 +70,11 @@ class SetSolver(Solver):
         )
         outliers = few.ridge(leading, shrinkage, products.scale)
         settings = due.keep or set_settings(
-            shrinkage, calibration, few.left_out(len(few), outliers)[1], config
+            shrinkage,
+            calibration,
+            few.left_out(len(few), outliers)[1],
+            config,
+            few.left_out(config.sample_size // 4, ridge)[1],
         )
         return SetSolution.of_few(classes.names, classes.counts_C, ridge, outliers, settings)
 
@@ -83,7 +87,7 @@ class SetSolver(Solver):
         settings = due.keep or set_settings(
             shrinkage, calibration, few.left_out(num_judged, ridge)[1], self._config
         )
-        return LiveSets(ridge, classes.counts_C, settings, labels)
+        return LiveSets(ridge, classes.counts_C, settings.for_live(), labels)
 
     def _live_of_sums(
         self, labels: Sequence[str], due: DueSolve[Any], since: AddedRows | None = None
@@ -93,7 +97,7 @@ class SetSolver(Solver):
         num_members = config.sample_size if due.near is None else config.sample_size // 4
         classes, features_SM = self._sampled(sums, order, num_members, due)
         ridge, settings = choose_of_sums(sums, order, features_SM, classes, config, due, config.num_features)
-        return LiveSets(FreshRidge(PrimalBase(ridge)), classes.counts_C, settings, labels)
+        return LiveSets(FreshRidge(PrimalBase(ridge)), classes.counts_C, settings.for_live(), labels)
 
     def _sampled(
         self, sums: GramSums, order: list[int], num_members: int, due: DueSolve[SetSettings]

@@ -43,7 +43,7 @@ def live_of_few(
     sums_CH, products, means = counts.sums(), few.products(), few.means()
     words = few.words(torch.float32)
     if due.keep is not None:
-        ridge, settings = few.ridge(products, due.keep.shrinkage), due.keep
+        ridge, settings = few.ridge(products, due.keep.shrinkage), due.keep.for_live()
     else:
         bayes, num_judged = NaiveBayesScorer(sums_CH, config.smoothing), config.sample_size // 4
         others = few.others_left_out(num_judged, bayes, sums_CH, means, words)
@@ -64,6 +64,6 @@ def live_of_sums(learned: Learned, config: ClosedFormConfig, due: DueSolve[Setti
         FreshBayes(learned.counts.sums(), config.smoothing),
         learned.means,
         None if words is None else FreshWords(words),
-        settings,
+        settings.for_live(),
         learned.labels,
     )
