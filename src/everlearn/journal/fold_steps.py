@@ -43,7 +43,7 @@ def fold_step(journal: Journal, step: Step) -> FoldStep:
         # Several in one step: what was held before the first, and what the last one says.
         if changes[0].kind == "correction":
             forgotten.append(example.with_target(changes[0].previous))
-        num_late_targets += changes[0].kind == "target"
+        num_late_targets += changes[0].kind == "target" and _was_passed_over(journal, offset)
         learned.append(example.with_target(changes[-1].target))
     return FoldStep(
         step=step,
@@ -62,6 +62,18 @@ def changes_of(journal: Journal, step: int) -> list[Change]:
         (step,),
     )
     return [Change(*verified(row, "changes")[2:]) for row in rows]  # type: ignore[arg-type]
+
+
+def _was_passed_over(journal: Journal, offset: int) -> bool:
+    """Whether the turn of an example that is not held counts: it was passed over then, without a target.
+
+    Not so where that step was set aside, though another target is learned then as one that comes late is.
+    """
+    row = journal.database.first(
+        "SELECT learned_first, set_aside FROM steps WHERE learned_last >= ? ORDER BY learned_last LIMIT 1",
+        (offset,),
+    )
+    return row is not None and row[0] <= offset and row[1] is None
 
 
 def _as_of(journal: Journal, step: Step, arrivals: Sequence[tuple[int, Arrival]]) -> list[Example]:

@@ -266,7 +266,7 @@ class FoldStep:
         arrivals: Examples that came with it, targets as they were then.
         forgotten: Pairs that corrections take out.
         learned: Pairs that are learned, in order, targets as they were then.
-        num_late_targets: Those of them whose turn came before their target.
+        num_late_targets: Those of them that a step which counts had passed over, without a target.
     """
 
     step: Step

@@ -386,6 +386,12 @@ class Run:
         with self._lock:
             return self._writing().live.learner.fingerprint()
 
+    def newest(self) -> tuple[int, str]:
+        """The journal's newest step, and the fingerprint after it; something older may be served."""
+        with self._lock:
+            live = self._writing().live
+            return live.folder.journal.last_step, live.learner.fingerprint()
+
     @contextmanager
     def noting(self, acts: Sequence[AskedAct]) -> Iterator[None]:
         """Note in the journal who does what within the block; others wait with their changes meanwhile.

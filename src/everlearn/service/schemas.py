@@ -27,6 +27,7 @@ __all__ = [
     "ReviewRequest",
     "ReviewResponse",
     "RollbackRequest",
+    "RollbackResponse",
 ]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
@@ -230,13 +231,27 @@ class ForgetResponse(Answered):
 
 
 class RollbackRequest(_Asked):
-    """Serve an earlier version."""
+    """Serve an earlier version. Without ``keep_learned``, what was learned since is set aside for good."""
 
     version: int | None = Field(None, ge=1, le=2**53)
     """Its number; null: the newest again."""
     keep_learned: bool = False
-    """Only serving goes back."""
+    """Only serving goes back: nothing is set aside, and a rollback to null serves the newest again."""
     tenant: Name | None = None
+
+
+class RollbackResponse(Answered):
+    """What a rollback did; ``version``, ``step`` and ``fingerprint`` are those of what answers from then."""
+
+    went_back_to: int | None
+    """The version that was asked for; null: the newest again."""
+    serving: int | None
+    """As of ``/v1/versions``; null: the newest state, which begins as the version unless ``keep_learned`` is
+    set."""
+    steps_set_aside: int
+    """Steps that no longer count."""
+    examples_set_aside: int
+    """Examples that they had learned, or learned with another target; it cannot be undone."""
 
 
 class ReviewItem(_Told):

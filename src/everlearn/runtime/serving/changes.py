@@ -84,7 +84,11 @@ def _rollback(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str,
         known = [one.version for one in list_versions(folder).versions]
         if version is not None and version not in known:
             raise UnknownVersionError(f"there is no version {version}; there are: {known or 'none'}")
-        return run.rollback(version, keep_learned=bool(asked.get("keep_learned"))).to_json()
+        told = run.rollback(version, keep_learned=bool(asked.get("keep_learned"))).to_json()
+        told |= {"went_back_to": version, "serving": list_versions(folder).serving}
+        if told["serving"] is None:
+            told["fingerprint"] = run.newest()[1]
+        return told
 
 
 def _review(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, Json]:

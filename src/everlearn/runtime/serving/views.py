@@ -55,7 +55,8 @@ def _stats(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
             "labels": held.num_labels,
             "rolling_accuracy": held.rolling_accuracy,
         }
-        return {"stats": run.stats() | now}
+        stats = run.stats()
+        return {"stats": stats | now | {"fingerprint": stats["fingerprint"] or None}}
 
 
 def _memory(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
@@ -66,8 +67,8 @@ def _memory(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
 def _fingerprint(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
     run: Run
     with place.run(asked["tenant"]) as run:
-        fingerprint = run.fingerprint()
-        return {"fingerprint": fingerprint, "step": run.predictor().step}
+        step, fingerprint = run.newest()
+        return {"version": None, "step": step, "fingerprint": fingerprint}
 
 
 def _flagged(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:

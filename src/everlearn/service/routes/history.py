@@ -13,6 +13,7 @@ from everlearn.service.schemas import (
     ReviewRequest,
     ReviewResponse,
     RollbackRequest,
+    RollbackResponse,
 )
 
 __all__ = ["router"]
@@ -50,12 +51,17 @@ async def blame(
 
 
 @router.post("/v1/rollback")
-async def rollback(asked: RollbackRequest, caller: Operator, service: TheService) -> dict[str, Any]:
-    """Serve an earlier version at once, and learn on from there (or, with keep_learned, from the newest)."""
+async def rollback(asked: RollbackRequest, caller: Operator, service: TheService) -> RollbackResponse:
+    """Serve an earlier version at once, and learn on from there (or, with keep_learned, from the newest).
+
+    Without keep_learned, all that was learned since the version is set aside, which cannot be undone: the
+    journal keeps it, but the same examples again are answered with "set_aside", and not learned. To try a
+    version first, set keep_learned: then a rollback to null brings everything back.
+    """
     name = caller.tenant(service, asked.tenant)
     told = await service.change("rollback", name, version=asked.version, keep_learned=asked.keep_learned)
     service.events.tell("rolled-back", name, version=asked.version, by=caller.name)
-    return _without_number(told)
+    return RollbackResponse.model_validate(told)
 
 
 @router.get("/v1/review")
