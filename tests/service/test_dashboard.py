@@ -88,6 +88,9 @@ def test_the_overview_tells_what_the_api_does(page: Page, served: Running) -> No
     figures = page.locator(".figures")
     expect(figures).to_contain_text(f"{history['points'][-1]['rolling_accuracy']:.1%}")
     expect(figures).to_contain_text(f"{stats['prequential_accuracy']:.1%} of all so far")
+    once = figures.locator(".figure", has_text="Accuracy once learning")
+    expect(once).to_contain_text(f"{stats['prequential_accuracy_once_learning']:.1%}")
+    expect(figures).to_contain_text(f"the {stats['predicted_unlearned']} examples before it knew a label")
     expect(figures).to_contain_text(f"{stats['held']:,}")
     expect(figures).to_contain_text(f"Version {served.get('/v1/versions')['serving']}")
     expect(figures.get_by_role("link", name=str(len(queue)), exact=True)).to_be_visible()
@@ -357,6 +360,56 @@ def test_a_problem_is_told_with_its_remedy(page: Page) -> None:
     expect(problem).to_contain_text("There is no such example")
     expect(problem).to_contain_text("nobody-knows")
     expect(problem).to_contain_text("It may have been deleted")
+
+
+def test_a_problem_goes_by_itself_or_with_its_view(page: Page) -> None:
+    page.clock.install()
+    section(page, "try", "Try a text")
+    page.route("**/v1/predict", lambda route: route.abort())
+    problem = page.get_by_role("alert").and_(page.locator(".notice"))
+    page.get_by_label("Text", exact=True).fill("nobody answers")
+    page.keyboard.press("Control+Enter")
+    expect(problem).to_be_visible()
+    page.clock.fast_forward(9_000)
+    expect(problem).to_be_visible()
+    problem.get_by_role("button", name="Close").focus()
+    page.clock.fast_forward(30_000)
+    expect(problem).to_be_visible()
+    page.get_by_label("Text", exact=True).focus()
+    page.clock.fast_forward(11_000)
+    expect(problem).to_have_count(0)
+    page.keyboard.press("Control+Enter")
+    expect(problem).to_be_visible()
+    section(page, "review", "Review")
+    expect(problem).to_have_count(0)
+
+
+def test_a_long_text_is_cut_until_all_of_it_is_asked_for(page: Page, served: Running) -> None:
+    text = f"{secrets.token_hex(4)} " + "a long story " * 7_000
+    told = served.post("/v1/predict", text=text)
+    id_ = told["predictions"][0]["id"]
+    served.post("/v1/feedback", id=id_, right=False)
+    section(page, "review?kind=wrong", "Review")
+    item = page.locator(".item", has_text=text[:9])
+    assert len(item.locator(".text").inner_text()) < 2_100
+    item.get_by_role("button", name="Show all").click()
+    expect(item.locator(".text")).to_be_focused()
+    assert item.locator(".text").text_content() == text
+    expect(item.get_by_role("button", name="Show all")).to_have_count(0)
+    served.post("/v1/review", dismiss=[id_])
+
+
+def test_that_texts_are_not_kept_is_told_once(browser: Browser, tmp_path: Path) -> None:
+    place = tmp_path / "desk"
+    with Run.open(place) as run:
+        run.learn(Example(**row) for row in demo_rows(60))
+        run.save()
+    with running(place) as service, dashboard_page(browser, service.url) as opened:
+        section(opened, "try?text=my card is lost", "Try a text")
+        why = card(opened, "Why")
+        expect(why.locator(".nearest li")).to_have_count(5)
+        expect(why.get_by_text("not kept")).to_have_count(1)
+        expect(why.locator(".note")).to_contain_text("everlearn learn --keep-text")
 
 
 def test_everything_is_reached_by_keyboard(page: Page) -> None:

@@ -3,12 +3,22 @@
 import { button, field, h, newId, replace } from "./dom.js";
 
 // Shows a question; resolves to whether it was answered with the action. The browser keeps the focus within, and
-// gives it back. check: says what is wrong with what was given; null: nothing.
-function asked(title, lines, inside, action, { kind = "primary", check = () => null } = {}) {
+// gives it back. check: says what is wrong with what was given; null: nothing. isMet: whether the action may be chosen.
+function asked(
+  title,
+  lines,
+  inside,
+  action,
+  { kind = "primary", check = () => null, isMet = () => true } = {},
+) {
   return new Promise((resolve) => {
     const titleId = newId("dialog");
     const textId = newId("dialog");
     const wrong = h("p", { class: "wrong", role: "alert" });
+    const go = button(action, null, { kind, type: "submit" });
+    const allow = () => {
+      go.disabled = !isMet();
+    };
     const dialog = h(
       "dialog",
       { "aria-labelledby": titleId, "aria-describedby": textId },
@@ -21,6 +31,7 @@ function asked(title, lines, inside, action, { kind = "primary", check = () => n
       h(
         "form",
         {
+          oninput: allow,
           onsubmit: (event) => {
             event.preventDefault();
             const problem = check();
@@ -35,7 +46,7 @@ function asked(title, lines, inside, action, { kind = "primary", check = () => n
           "div",
           { class: "row end" },
           button("Cancel", () => dialog.close("no"), { kind: "quiet" }),
-          button(action, null, { kind, type: "submit" }),
+          go,
         ),
       ),
     );
@@ -43,6 +54,7 @@ function asked(title, lines, inside, action, { kind = "primary", check = () => n
       dialog.remove();
       resolve(dialog.returnValue === "yes");
     });
+    allow();
     document.body.append(dialog);
     dialog.showModal();
     dialog.querySelector('input:not([type="checkbox"])')?.select();
@@ -83,6 +95,6 @@ export function confirmedByName(title, lines, name, action) {
   });
   return asked(title, lines, field(`Type ${name} to go on`, input), action, {
     kind: "danger",
-    check: () => (input.value.trim() === name ? null : `That is not the name: it is ${name}.`),
+    isMet: () => input.value.trim() === name,
   });
 }

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, h, link, replace } from "./dom.js";
 import * as live from "./live.js";
-import { attempt, filled } from "./notices.js";
+import { attempt, endProblems, filled } from "./notices.js";
 import * as audit from "./views/audit.js";
 import * as events from "./views/events.js";
 import * as examples from "./views/examples.js";
@@ -199,6 +199,7 @@ async function begin() {
 }
 
 window.addEventListener("hashchange", () => {
+  endProblems();
   if (document.getElementById("sections").children.length) show();
 });
 begin();

@@ -1,8 +1,9 @@
-// What the page has to say: said to screen readers, too. Problems stay until they are closed.
+// What the page has to say: said to screen readers, too. It goes by itself, but not while somebody is at it.
 
 import { h, replace } from "./dom.js";
 
 const SECONDS = 6;
+const SECONDS_OF_PROBLEMS = 10;
 
 function said(text) {
   const place = document.getElementById("said");
@@ -18,6 +19,26 @@ function show(notice) {
   while (place.children.length > 3) place.firstElementChild.remove();
 }
 
+// A notice that is pointed at, or has the focus, is being read: it stays for as long, and its time begins again.
+function endAfter(notice, seconds) {
+  let timer = null;
+  const begin = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (notice.matches(":hover, :focus-within")) begin();
+      else notice.remove();
+    }, seconds * 1000);
+  };
+  notice.addEventListener("mouseleave", begin);
+  notice.addEventListener("focusout", begin);
+  begin();
+}
+
+// Problems are of the view that they came up in.
+export function endProblems() {
+  for (const one of document.querySelectorAll("#notices .bad")) one.remove();
+}
+
 function closing(notice) {
   return h(
     "button",
@@ -31,7 +52,7 @@ export function done(text) {
   const notice = h("div", { class: "notice good" }, h("p", {}, text));
   notice.append(closing(notice));
   show(notice);
-  setTimeout(() => notice.remove(), SECONDS * 1000);
+  endAfter(notice, SECONDS);
 }
 
 export function problemParts(problem) {
@@ -52,6 +73,7 @@ export function failed(problem) {
   const notice = h("div", { class: "notice bad", role: "alert" }, ...problemParts(problem));
   notice.append(closing(notice));
   show(notice);
+  endAfter(notice, SECONDS_OF_PROBLEMS);
 }
 
 // Do something that may fail; a button is busy meanwhile, and is not pressed twice.

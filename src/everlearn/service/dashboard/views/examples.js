@@ -5,6 +5,7 @@ import { button, card, field, h, link, replace } from "../dom.js";
 import * as format from "../format.js";
 import { asTarget, isSetTarget, labels, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
+import { longText } from "../long_text.js";
 import { attempt, done, filled } from "../notices.js";
 import { deletion, forget } from "./deletion.js";
 
@@ -221,7 +222,7 @@ async function one(id, certificate) {
   return card(
     `Example ${id}`,
     { aside: link("examples", {}, "All examples") },
-    h("p", { class: "text" }, example.text ?? "Its text is not kept."),
+    longText(example.text ?? "Its text is not kept: everlearn learn --keep-text keeps those that come."),
     await closely(example, blamed),
     h(
       "div",

@@ -110,15 +110,23 @@ function keyFigures(stats, history, versions, queue, may) {
       h("dd", {}, target === null ? value : link(...target, value), h("span", { class: "more" }, more)),
     );
   const seesExamples = may("operate");
+  // What came before the first label was known was predicted nothing, and counts as wrong; while the newest
+  // examples reach back to it, their share says little.
+  const once = stats.prequential_accuracy_once_learning ?? null;
+  const leavesOut = once !== null && stats.predicted_unlearned > 0;
+  const all = `${format.share(stats.prequential_accuracy)} of all so far`;
   return h(
     "dl",
     { class: "figures" },
     figure(
       "Rolling accuracy",
       format.share(last?.rolling_accuracy),
-      `${format.share(stats.prequential_accuracy)} of all so far`,
+      leavesOut ? `${all}, with the ${format.counted(stats.predicted_unlearned, "example")} before it knew a label` : all,
       seesExamples ? ["examples", { wrong: "true" }] : null,
     ),
+    leavesOut
+      ? figure("Accuracy once learning", format.share(once), "of all that came when it knew a label", null)
+      : null,
     figure(
       "Examples learned",
       format.whole(stats.held),

@@ -5,6 +5,7 @@ import { button, h, link } from "../dom.js";
 import * as format from "../format.js";
 import { asTarget, isSetTarget, labels, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
+import { longText } from "../long_text.js";
 import { attempt, done } from "../notices.js";
 import { became } from "./became.js";
 import { KINDS, reviewCounts } from "./attention.js";
@@ -77,7 +78,7 @@ function shown(item, may, decided) {
       h("span", { class: `chip ${item.kind}`, title: kind.why }, kind.title),
       h("span", { class: "hint" }, reason(item)),
     ),
-    h("p", { class: "text" }, item.text ?? "The text is not kept."),
+    longText(item.text ?? "The text is not kept."),
     says(item),
   );
   const finish = (text) => {

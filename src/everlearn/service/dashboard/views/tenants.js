@@ -235,7 +235,7 @@ function adding(tenants) {
     h(
       "div",
       { class: "row fields top" },
-      field("Name", name, { hint: "That of a folder: letters, digits, - and _, say." }),
+      field("Name", name, { hint: "Up to 200 bytes of text, not beginning with a dot, without / and \; other languages and spaces, too." }),
       field("Most examples", quota, { hint: "Its quota. Nothing: no bound." }),
       field("Texts", texts, { hint: "Without them examples can be learned, but not read." }),
     ),

@@ -6,6 +6,7 @@ import { button, card, field, h, link, replace } from "../dom.js";
 import * as format from "../format.js";
 import { asTarget, labels, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
+import { longText } from "../long_text.js";
 import { attempt, done, problemParts } from "../notices.js";
 import { became } from "./became.js";
 
@@ -146,6 +147,15 @@ async function explain(text, place, may) {
       "Why",
       {},
       h("h3", {}, "The nearest examples that were learned"),
+      told.nearest.some((one) => one.text === null)
+        ? h(
+            "p",
+            { class: "note" },
+            "Texts that are not shown were not kept. A run keeps those that come after ",
+            h("code", {}, "everlearn learn --keep-text"),
+            ".",
+          )
+        : null,
       told.nearest.length
         ? h(
             "ul",
@@ -154,7 +164,7 @@ async function explain(text, place, may) {
               h(
                 "li",
                 {},
-                h("p", { class: "text" }, one.text ?? "Its text is not kept."),
+                one.text === null ? null : longText(one.text),
                 h(
                   "p",
                   { class: "hint" },
