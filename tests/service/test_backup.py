@@ -120,9 +120,16 @@ def test_a_hub_is_backed_up_with_its_tenants(tmp_path: Path) -> None:
 
 def test_keys_come_along_only_where_that_is_asked_for(desk: Path, tmp_path: Path) -> None:
     given = add_key(service_folder(desk), "helpdesk", "label")
-    bare = restore(back_up(desk, tmp_path / "bare.tar").path, tmp_path / "bare").path
+    left_out = back_up(desk, tmp_path / "bare.tar")
+    assert any("--with-keys" in note for note in left_out.notes)
+    without = restore(left_out.path, tmp_path / "bare")
+    assert any("everlearn keys add" in note and "--with-keys" in note for note in without.notes)
+    bare = without.path
     assert read_keys(service_folder(bare)) == []
-    whole = restore(back_up(desk, tmp_path / "keys.tar", with_keys=True).path, tmp_path / "whole").path
+    taken = back_up(desk, tmp_path / "keys.tar", with_keys=True)
+    brought = restore(taken.path, tmp_path / "whole")
+    assert [*taken.notes, *brought.notes] == []
+    whole = brought.path
     assert [key.name for key in read_keys(service_folder(whole))] == ["helpdesk"]
     assert (service_folder(whole) / KEYS_FILE).stat().st_mode & 0o777 == 0o600
     for path in (tmp_path / "bare.tar", tmp_path / "keys.tar"):

@@ -59,5 +59,7 @@ def restore(
     from everlearn.runtime.commands.backup import restore as restore_archive
 
     done = restore_archive(archive, out)
+    for note in done.notes:
+        print_note(note)
     rows = [("restored", str(out)), ("files", f"{done.num_files:,}")]
     print_result(done.to_json(), rows, as_json=json_output)

@@ -111,8 +111,14 @@ class _Backup:
                 raise StateError(f"{path} cannot be copied: {error}; restore it, or delete it") from error
             self.archive.add_file(f"{_SERVICE}/{path.name}", to)
             to.unlink()
-        if with_keys and (folder / _KEYS).is_file():
-            self.archive.add_file(f"{_SERVICE}/{_KEYS}", folder / _KEYS)
+        if (folder / _KEYS).is_file():
+            if with_keys:
+                self.archive.add_file(f"{_SERVICE}/{_KEYS}", folder / _KEYS)
+            else:
+                self.notes.append(
+                    "The service's keys are left out: without them what is restored answers this machine "
+                    "only. Back up with --with-keys to have them, or make new ones then (everlearn keys add)."
+                )
 
     def _copied(self, run: Path, opened: ExitStack) -> tuple[JournalCopy, dict[str, IO[bytes]]]:
         """The journal's copy, and the states that it names, open: whoever deletes them does no harm."""
@@ -196,6 +202,14 @@ def restore(archive: Path, out: Path) -> BackupOutcome:
         steps={str(name): int(step) for name, step in dict(told.get("steps") or {}).items()},
         num_files=int(told["num_files"]),
         num_bytes=archive.stat().st_size,
+        notes=() if (out / _SERVICE / _KEYS).is_file() else (_no_keys(out),),
+    )
+
+
+def _no_keys(place: Path) -> str:
+    return (
+        f"There are no keys in it: `everlearn serve {place}` answers this machine only, without a key, until "
+        f"`everlearn keys add {place}` makes one. A backup with --with-keys brings those that there were."
     )
 
 
