@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.service.running import Running
 
-from everlearn.client import AsyncClient, Client, ProblemError
+from everlearn.client import AsyncClient, Client, ProblemError, UnreachableError
 
 
 def test_a_program_asks_tells_and_takes_back(service: Running) -> None:
@@ -43,6 +45,22 @@ def test_the_readmes_client_runs_as_it_stands(service: Running) -> None:
     names: dict[str, Any] = {}
     exec(compile(block.replace("http://127.0.0.1:8600", service.url), "README.md", "exec"), names)
     assert service.get("/v1/blame", id=names["said"].id)["target"] == "invoice"
+
+
+def test_that_no_service_answers_is_told_with_its_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"  # nobody has it when this is closed
+
+    async def asked() -> None:
+        async with AsyncClient(url, retries=0) as desk:
+            await desk.stats()
+
+    with Client(url, retries=1) as desk, pytest.raises(UnreachableError, match="everlearn serve") as raised:
+        desk.predict("where is my invoice?")
+    assert url in str(raised.value)
+    assert isinstance(raised.value.__cause__, httpx.ConnectError)
+    with pytest.raises(UnreachableError, match=url):
+        asyncio.run(asked())
 
 
 def test_a_problem_is_an_error_with_its_remedy(service: Running) -> None:

@@ -10,7 +10,7 @@ desk.feedback(said.id, target="invoice")
 from __future__ import annotations
 
 from everlearn.client.asynchronous import AsyncClient
-from everlearn.client.problem import ProblemError
+from everlearn.client.problem import ProblemError, UnreachableError
 from everlearn.client.synchronous import Client
 
-__all__ = ["AsyncClient", "Client", "ProblemError"]
+__all__ = ["AsyncClient", "Client", "ProblemError", "UnreachableError"]

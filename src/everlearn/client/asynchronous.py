@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from everlearn.client.calls import Call, Calls, ExampleGiven, TargetGiven
-from everlearn.client.sending import headers_of, pause_before_again, result_of
+from everlearn.client.sending import headers_of, pause_before_again, result_of, told_error
 from everlearn.service.schemas import (
     FeedbackResponse,
     ForgetResponse,
@@ -70,6 +70,7 @@ class AsyncClient:
 
         Raises:
             ProblemError: The service refuses; see its ``code`` and ``remedy``. So do all methods.
+            UnreachableError: No service answers at the address, or in time. So do all methods.
         """
         call = self._calls.predict(texts, top=top, version=version, remember=remember)
         return (await self._send(call)).predictions
@@ -207,5 +208,8 @@ class AsyncClient:
                 pause = pause_before_again(call, error, number)
                 number += 1
                 if pause is None or number > self._retries:
-                    raise
+                    told = told_error(error, self._http.base_url)
+                    if told is error:
+                        raise
+                    raise told from error
                 await asyncio.sleep(pause)

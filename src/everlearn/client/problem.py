@@ -1,4 +1,4 @@
-"""A problem that a service tells of, as an error."""
+"""Problems that a service tells of, and that there is none, as errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from everlearn.errors import EverlearnError
 
-__all__ = ["ProblemError"]
+__all__ = ["ProblemError", "UnreachableError"]
 
 
 class ProblemError(EverlearnError):
@@ -28,3 +28,19 @@ class ProblemError(EverlearnError):
         self.remedy = str(told.get("remedy", ""))
         self.retry_after = retry_after
         super().__init__(f"{self.code} ({status}): {self.detail}. {self.remedy}".strip())
+
+
+class UnreachableError(EverlearnError):
+    """No service has answered; the error of the connection is its cause.
+
+    Attributes:
+        url: Where one was asked.
+    """
+
+    def __init__(self, url: str, error: Exception) -> None:
+        self.url = url
+        what = str(error) or type(error).__name__
+        super().__init__(
+            f"no service answers at {url} ({what}): see that it runs (`everlearn serve PATH` prints its "
+            "address), and that address and port are those"
+        )

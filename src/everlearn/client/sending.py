@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 
 from everlearn.client.calls import Call
-from everlearn.client.problem import ProblemError
+from everlearn.client.problem import ProblemError, UnreachableError
 
-__all__ = ["headers_of", "pause_before_again", "result_of"]
+__all__ = ["headers_of", "pause_before_again", "result_of", "told_error"]
 
 _MOST_SECONDS = 30.0
 _PASSING = frozenset({429, 502, 503, 504})
@@ -31,6 +31,11 @@ def result_of(call: Call[Any], answer: httpx.Response) -> Any:
     except ValueError:  # something else answers there
         told = {"detail": f"{answer.request.url} answered {answer.text[:200]!r}"}
     raise ProblemError(told if isinstance(told, dict) else {"detail": told}, answer.status_code, seconds)
+
+
+def told_error(error: Exception, url: httpx.URL) -> Exception:
+    """An error as a client raises it: where no service was reached, one that says at which address."""
+    return UnreachableError(str(url), error) if isinstance(error, httpx.TransportError) else error
 
 
 def pause_before_again(call: Call[Any], error: Exception, number: int) -> float | None:
