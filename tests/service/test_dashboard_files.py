@@ -90,9 +90,15 @@ def test_lines_that_are_refused_say_why_and_lead_to_what_is_known(
 
 def test_what_is_no_such_file_is_refused(page: Page, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(128, 256)) * 20)
-    job = upload(page, tmp_path / "picture.png")
+    section(page, "files", "Files")
+    page.get_by_label("File", exact=True).set_input_files(tmp_path / "picture.png")
+    page.get_by_role("button", name="Upload and learn").click()
+    expect(page.get_by_role("alert").filter(has_text="this looks like a PNG image")).to_be_visible()
+
+    nothing = file_of(tmp_path / "nothing.jsonl", [{"title": "no text here"}])
+    job = upload(page, nothing)
     expect(job.locator(".result .callout")).to_have_text("Nothing was learned: every line was refused.")
-    expect(job.locator("tbody tr").first).to_contain_text("it is not UTF-8")
+    expect(job.locator("tbody tr").first).to_contain_text("a line needs the field text")
 
     (tmp_path / "empty.jsonl").touch()
     page.get_by_label("File", exact=True).set_input_files(tmp_path / "empty.jsonl")

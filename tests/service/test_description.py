@@ -87,7 +87,7 @@ def fields_of(schema: Any, models: dict[str, Any]) -> set[str]:
             found.update(one.get("properties", {}))
             for inner in one.get("properties", {}).values():
                 look(inner)
-            look([one.get("anyOf"), one.get("items"), one.get("additionalProperties")])
+            look([one.get("anyOf"), one.get("oneOf"), one.get("items"), one.get("additionalProperties")])
 
     look(schema)
     return found

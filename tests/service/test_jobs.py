@@ -119,6 +119,8 @@ def test_a_file_is_learned_line_by_line(served: Running) -> None:
     assert told["num_rejected"] == 11
     reasons = {one["line"]: one["reason"] for one in told["rejected"]}
     assert "no JSON" in reasons[8]
+    assert "the field text" in reasons[17]
+    assert "--" not in "".join(reasons.values())
     assert "UTF-8" in reasons[10]
     assert "NaN" in reasons[11]
     assert "surrogate" in reasons[12]
@@ -150,7 +152,7 @@ def test_a_job_leads_to_its_examples(served: Running) -> None:
         second = served.get("/v1/examples", newest=newest, limit=1, after=first["next"], **span)
         assert [one["id"] for one in first["items"] + second["items"]] == ids
         assert second["next"] is None
-    nothing = ended(served, sent(served, b"nothing of JSON\n")["id"])
+    nothing = ended(served, sent(served, b'{"title": "nothing to learn"}\n')["id"])
     assert (nothing["first_offset"], nothing["last_offset"]) == (None, None)
 
 
@@ -193,6 +195,7 @@ def test_what_is_wrong_is_told(served: Running) -> None:
     assert problem(client.post("/v1/jobs", content=good)) == (415, "body-type")
     as_json = client.post("/v1/jobs", content=good, headers={"content-type": "application/json"})
     assert problem(as_json) == (415, "body-type")
+    assert "Content-Type: application/x-ndjson" in as_json.json()["remedy"]
     assert problem(client.post("/v1/jobs", content=b"", headers=NDJSON)) == (422, "request-invalid")
     elsewhere = client.post("/v1/jobs?tenant=nobody", content=good, headers=NDJSON)
     assert problem(elsewhere) == (404, "tenant-unknown")
@@ -200,6 +203,46 @@ def test_what_is_wrong_is_told(served: Running) -> None:
         assert problem(client.get(f"/v1/jobs/{id_}"))[0] == 404
         assert problem(client.delete(f"/v1/jobs/{id_}"))[0] == 404
     assert files_of(served) == [f"{one['id']}.json" for one in sorted_jobs(served)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text,target\nwhere is my invoice?,billing\n", "CSV"),
+        (b"text\ttarget\n", "tabs"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "PNG"),
+        (b"%PDF-1.7\n", "PDF"),
+        ("text,target\n".encode("utf-16"), "UTF-16"),
+        (b'[{"text": "a", "target": "b"}]', "list"),
+        (b'{\n  "text": "a",\n  "target": "b"\n}\n', "several lines"),
+        (b'{"text": "a" "target": "b"}\n', "character"),
+        (b'{"text": "caf\xe9"}\n', "UTF-8"),
+        (b"a line of a letter", "plain text"),
+        (b"17\n", "no object"),
+        (b"\n" * 100_000 + b"x,y\n", "CSV"),
+        (b"x" * 100_000, "no JSON object"),
+        (b"{" + b" " * 10 + b"\0", "binary"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_refused_at_once(served: Running, content: bytes, said: str) -> None:
+    before = files_of(served)
+    answer = served.client.post("/v1/jobs", content=content, headers=NDJSON)
+    assert problem(answer) == (422, "file-unusable")
+    assert said in answer.json()["detail"]
+    assert '{"text": ' in answer.json()["remedy"]
+    assert files_of(served) == before
+
+
+def test_lines_without_a_text_say_what_they_need(served: Running) -> None:
+    content = b'\n\n{"body": "where is it?", "label": "a"}\n{"id": "jobs-nobody", "label": "a"}\n'
+    told = ended(served, sent(served, content)["id"])
+    first, second = (one["reason"] for one in told["rejected"])
+    assert first == "it has no text: a line needs the field text; its fields are 'body', 'label'"
+    assert second.startswith(
+        "it has no text (the field text), and no earlier example has the id 'jobs-nobody'"
+    )
+    long_one = {"id": "jobs-long", "text": "a " * 40_000, "target": "long"}
+    assert ended(served, sent(served, lines_of([long_one]))["id"])["learned"] == 1
 
 
 def sorted_jobs(service: Running) -> list[dict[str, Any]]:

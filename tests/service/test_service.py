@@ -282,6 +282,58 @@ def test_what_is_wrong_is_a_problem_document(
 
 
 @pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("/v1/learn", {"text": "a", "label": "b"}, "label: unknown field; did you mean target?"),
+        (
+            "/v1/learn",
+            {"examples": [{"text": "a", "target": "b"}, {"text": "a", "label": "b"}]},
+            "examples.1.label: unknown field; did you mean target?",
+        ),
+        ("/v1/learn", {"text": "a", "traget": "b"}, "traget: unknown field; did you mean target?"),
+        (
+            "/v1/learn",
+            [{"text": "a", "target": "b"}],
+            'body: send one example, {"text": …, "target": …}, or several, {"examples": […]}',
+        ),
+        ("/v1/learn", {"text": "", "target": "b"}, "text: String should have at least 1 character"),
+        (
+            "/v1/learn",
+            {"examples": [{"text": "", "target": "b"}]},
+            "examples.0.text: String should have at least 1 character",
+        ),
+        ("/v1/learn", {"examples": {}}, "examples: Input should be a valid list"),
+        (
+            "/v1/learn",
+            {"text": "a", "target": 7},
+            "target: Input should be a valid string; target: Input should be a valid list",
+        ),
+        ("/v1/predict", {"body": "a"}, "body: unknown field; did you mean text?"),
+        (
+            "/v1/feedback",
+            {"id": "a", "xyzzy": "b"},
+            "xyzzy: unknown field; there are id, right, target",
+        ),
+        ("/v1/labels/rename", {"from": "a", "into": "b"}, "into: unknown field; did you mean to?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_as_whoever_made_it_calls_it(
+    service: Running, path: str, body: object, detail: str
+) -> None:
+    answer = service.client.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "request-invalid")
+    assert answer.json()["detail"] == detail
+
+
+def test_a_name_that_is_no_unicode_is_told_of(service: Running) -> None:
+    answer = service.client.post(
+        "/v1/learn", content=b'{"\\ud800": 1}', headers={"content-type": "application/json"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "request-invalid")
+    assert "unknown field" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
     ("content", "headers", "status", "code"),
     [
         (b"{", {}, 400, "body-invalid"),

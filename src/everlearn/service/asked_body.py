@@ -6,6 +6,8 @@ else for the better part of a minute.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, model_validator
@@ -15,6 +17,14 @@ __all__ = ["AskedBody"]
 
 _MANY = ("list", "dict", "set", "tuple")
 _MOST_NAMES = 1_000
+_LONGEST_NAME = 60
+_MEANT = {
+    **dict.fromkeys(("label", "labels", "intent", "category", "class", "answer"), "target"),
+    **dict.fromkeys(("body", "message", "content", "sentence", "input"), "text"),
+    **dict.fromkeys(("inputs", "sentences"), "texts"),
+    **dict.fromkeys(("k", "top_k"), "top"),
+}
+"""What others call a field, and what it is called here."""
 
 
 def _fail_fast(schema: Any) -> None:
@@ -42,9 +52,33 @@ class AskedBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_names(cls, given: Any) -> Any:
-        """An object with any number of names that nobody knows is one mistake, not one for each."""
+        """An object with any number of names that nobody knows is one mistake, not one for each.
+
+        Where a name is unknown, that is the mistake that is told: what was meant by it is missing elsewhere.
+        """
         if isinstance(given, dict) and len(given) > _MOST_NAMES:
             raise PydanticCustomError(
                 "too_many_names", "an object of {number} names", {"number": f"{len(given):,}"}
             )
+        if isinstance(given, dict) and cls.model_config.get("extra") == "forbid":
+            known = _names_of(cls)
+            for name in given:
+                if name not in known:
+                    raise _unknown(str(name), known)
         return given
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+def _unknown(name: str, known: frozenset[str]) -> PydanticCustomError:
+    """Says what a field that nobody knows may have been meant to be."""
+    meant = _MEANT.get(name)
+    if meant not in known:
+        near = get_close_matches(name, sorted(known), 1) if len(name) <= _LONGEST_NAME else []
+        meant = near[0] if near else None
+    hint = f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(known))}"
+    shown = name[:_LONGEST_NAME].encode("utf-8", "replace").decode()  # it may be no Unicode
+    return PydanticCustomError("unknown_field", "unknown field; {hint}", {"field": shown, "hint": hint})

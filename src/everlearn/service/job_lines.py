@@ -49,6 +49,8 @@ def example_of_line(
     fields = record.get("fields")
     taken = {*_OWN, *_NOTES, *([] if target is None else [target])}
     taken |= {"target", *(["fields"] if isinstance(fields, dict) else [])}
+    if record.get("text") is None and record.get("id") is None:
+        raise UnusableLine(f"it has no text: a line needs the field text; its fields are {_names_of(record)}")
     values: dict[str, Any] = {name: record[name] for name in _OWN if record.get(name) is not None}
     values["id"] = _as_text(values.get("id", default_id))
     values["target"] = None if target is None else _as_text(record[target])
@@ -87,6 +89,11 @@ def _record_in(line: bytes) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _names_of(record: dict[str, Any]) -> str:
+    names = [repr(name if len(name) <= 40 else f"{name[:40]}…") for name in list(record)[:10]]
+    return ", ".join(names) or "none"
 
 
 def _as_text(value: Any) -> Any:

@@ -28,6 +28,7 @@ from everlearn.service.job_files import (
     remove_file,
     write_record,
 )
+from everlearn.service.job_kinds import HEAD_BYTES, refuse_other_kind
 from everlearn.service.job_lines import UnusableLine, example_of_line
 from everlearn.service.problems import Problem
 from everlearn.service.service import Service
@@ -111,7 +112,8 @@ class Jobs:
             chunks: The file, piece by piece. Where that raises, nothing is left of it.
 
         Raises:
-            Problem: Too many are coming in or waiting, there is nothing in it, or no room for it.
+            Problem: Too many are coming in or waiting, there is nothing in it, it is no JSON lines, or there
+                is no room for it.
         """
         if self._num_uploads >= _MOST_UPLOADS:
             raise Problem("jobs-waiting", f"{self._num_uploads} files are being uploaded", retry_after=5)
@@ -156,15 +158,18 @@ class Jobs:
         upload: Upload | None = None
         try:
             upload = await asyncio.to_thread(Upload, self._folder, id_)
-            gathered = bytearray()
+            gathered, head = bytearray(), b""
             async for chunk in chunks:
                 gathered += chunk
+                if len(head) < HEAD_BYTES:  # blank lines may go before the first one
+                    head = (head + chunk).lstrip()[:HEAD_BYTES]
                 if len(gathered) >= _BYTES_BEFORE_WRITING:
                     await asyncio.to_thread(upload.write, bytes(gathered))
                     gathered.clear()
             await asyncio.to_thread(upload.write, bytes(gathered))
             if not upload.lines:
                 raise Problem("request-invalid", "there is nothing in the file")
+            refuse_other_kind(head)
             await asyncio.to_thread(upload.finish)
         except BaseException as error:
             if upload is not None:

@@ -37,6 +37,11 @@ KINDS: Mapping[str, Kind] = {
     "head-too-slow": Kind(408, "The head of the request did not come in time", "Send it at once."),
     "body-encoded": Kind(415, "The body is compressed", "Send it as it is, without Content-Encoding."),
     "body-type": Kind(415, "The body is of another kind", "Send what /docs says, with its Content-Type."),
+    "file-unusable": Kind(
+        422,
+        "The file is of another kind",
+        'Send JSON lines: one object a line, such as {"text": "where is my invoice?", "target": "billing"}.',
+    ),
     "text-too-long": Kind(422, "A text is too long", "Shorten it, or raise max_text_chars."),
     "too-many-texts": Kind(422, "There are too many texts in one request", "Send several requests."),
     "input-unusable": Kind(422, "Something cannot be learned or predicted", "See detail."),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,6 +23,11 @@ _CODES_OF_HTTP = {
     408: "body-too-slow",
     413: "body-too-large",
 }
+
+_ALTERNATIVE = re.compile(
+    r"(constrained-)?(str|int|float|bool)|\w+\[.*\]|[A-Z]\w+(In|Request)|<.*>", re.DOTALL
+)
+"""What pydantic names within a place for which of several things it has tried: no field of a body."""
 
 
 def problem_response(problem: Problem) -> JSONResponse:
@@ -48,7 +55,7 @@ def validation_problem(error: RequestValidationError) -> Problem:
     errors = error.errors()
     if any(one["type"] == "json_invalid" for one in errors):
         return Problem("body-invalid", str(errors[0].get("ctx", {}).get("error", "it is not JSON")))
-    told = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in errors[:5])
+    told = "; ".join(f"{_place(one)}: {one['msg']}" for one in errors[:5])
     return Problem("request-invalid", told.encode("utf-8", "replace").decode())  # names may be no Unicode
 
 
@@ -57,5 +64,9 @@ def http_problem(error: HTTPException) -> Problem:
     return Problem(_CODES_OF_HTTP.get(error.status_code, "unexpected"), str(error.detail))
 
 
-def _place(parts: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in parts[1:]) or str(parts[0])
+def _place(error: Mapping[str, Any]) -> str:
+    """Where something is wrong, as whoever sent it calls the place."""
+    parts = [part for part in error["loc"][1:] if not _ALTERNATIVE.fullmatch(str(part))]
+    if error["type"] == "unknown_field":
+        parts.append(error["ctx"]["field"])
+    return ".".join(map(str, parts)) or str(error["loc"][0])

@@ -17,7 +17,10 @@ from everlearn.tasks.label_limit import LabelLimit
 from everlearn.tasks.task import Task
 from everlearn.types import Example
 
-__all__ = ["Sorted", "sort_arrivals"]
+__all__ = ["TEXT_OPTION", "Sorted", "sort_arrivals"]
+
+TEXT_OPTION = " (see --text-field)"
+"""What the reason for an example without text says of the command line; nothing to who asks over HTTP."""
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ def sort_arrivals(
             reason = learner.reading_problem(example) or _target_problem(example, live.folder.task, labels)
         elif before is None:
             reason = (
-                f"it has no text (see --text-field), and no earlier example has the id {id_!r} for "
+                f"it has no text{TEXT_OPTION}, and no earlier example has the id {id_!r} for "
                 "which it could be the target"
             )
         elif has_input and has_other_words(_known_example(journal, before, result), example, ngram_max):

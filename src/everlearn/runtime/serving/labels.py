@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from everlearn.journal.acts import AskedAct
 from everlearn.journal.records import UNLEARNABLE, KnownExample
+from everlearn.runtime.loop.arrivals import TEXT_OPTION
 from everlearn.runtime.run import Run
 from everlearn.runtime.serving.place import Place
 from everlearn.runtime.step_outcome import StepOutcome
@@ -61,7 +62,11 @@ def learned_together(
         with run.noting(acts):
             outcome = place.learn(tenant, batch)
         known = run.known(ids)
-    reasons = {one.id: (one.reason, is_duplicate(one)) for one in outcome.rejected if one.id is not None}
+    reasons = {
+        one.id: (one.reason.replace(TEXT_OPTION, " (the field text)"), is_duplicate(one))
+        for one in outcome.rejected
+        if one.id is not None
+    }
     return outcome, [
         [_became(example, outcome, known.get(example.id), reasons.get(example.id)) for example in examples]
         for examples in asked

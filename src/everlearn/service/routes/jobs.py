@@ -51,7 +51,11 @@ async def upload(
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in _TYPES:
-        raise Problem("body-type", f"a file is sent as {_TYPES[0]}, not as {kind or 'nothing that is named'}")
+        raise Problem(
+            "body-type",
+            f"a file is sent as {_TYPES[0]}, not as {kind or 'nothing that is named'}",
+            remedy=f"Send JSON lines with Content-Type: {_TYPES[0]}.",
+        )
     name = caller.tenant(service, tenant)
     if service.is_stopping:
         raise Problem("stopping", "the service is stopping", retry_after=5)

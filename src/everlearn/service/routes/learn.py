@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from pydantic import Discriminator, Tag
 
 from everlearn.service.access import Labeller, Operator, TheService
 from everlearn.service.problems import Problem
@@ -25,8 +26,25 @@ __all__ = ["router"]
 router = APIRouter(tags=["learn"])
 
 
+def _which(given: Any) -> str | None:
+    """Whether a body brings one example or several, so that what is wrong is told of that alone."""
+    if isinstance(given, dict):
+        return "<several>" if "examples" in given else "<one>"
+    return None
+
+
+Examples = Annotated[
+    Annotated[ExamplesIn, Tag("<several>")] | Annotated[ExampleIn, Tag("<one>")],
+    Discriminator(
+        _which,
+        custom_error_type="no_examples",
+        custom_error_message='send one example, {"text": …, "target": …}, or several, {"examples": […]}',
+    ),
+]
+
+
 @router.post("/v1/learn")
-async def learn(asked: ExamplesIn | ExampleIn, caller: Labeller, service: TheService) -> LearnResponse:
+async def learn(asked: Examples, caller: Labeller, service: TheService) -> LearnResponse:
     """Learn one example, or several as a batch. What has an offset in the answer is durable.
 
     Every example has an id; where it brings none it is given one. The same example again does no harm, so a
