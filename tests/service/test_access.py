@@ -163,6 +163,7 @@ def test_a_key_of_another_tenant_is_kept_out_of_this_one(guarded: Running, keys:
         ("GET", "/v1/audit?tenant=desk", {}),
         ("GET", "/v1/blame?tenant=desk&id=a", {}),
         ("GET", "/v1/diff?tenant=desk&first=1&second=1", {}),
+        ("GET", "/v1/rollback?tenant=desk&version=1", {}),
         ("GET", "/v1/review?tenant=desk", {}),
         ("GET", "/v1/tenants/desk", {}),
         ("PATCH", "/v1/tenants/desk", {"max_examples": 5}),

@@ -79,3 +79,34 @@ def test_figures_say_what_is_not_known_as_null(desk: Path) -> None:
         assert VIEWS["stats"](place, {"tenant": "desk"})["stats"]["fingerprint"] is None
     finally:
         place.close()
+
+
+def test_what_was_set_aside_does_not_look_accepted(desk: Path) -> None:
+    with running(desk) as service:
+        known = service.get("/v1/examples", limit=1)["items"][0]
+        service.post("/v1/learn", examples=[{"id": id_, "text": _TEXT, "target": "gondola"} for id_ in "gh"])
+        service.post("/v1/correct", targets={known["id"]: "oar"})
+        expected = service.get("/v1/rollback", version=1)["examples_set_aside"]
+        told = service.post("/v1/rollback", version=1)
+        assert told["examples_set_aside"] == expected == 3
+        assert service.get("/v1/rollback", version=1)["examples_set_aside"] == 0
+
+        again = {"id": "g", "text": _TEXT, "target": "gondola"}
+        (learned,) = service.post("/v1/learn", **again)["results"]
+        (corrected,) = service.post("/v1/correct", targets={"g": "gondola"})["results"]
+        for one in (learned, corrected):
+            assert (one["status"], one["offset"]) == ("set_aside", 301)
+            assert "another target" in one["reason"]
+        assert not service.get("/v1/blame", id="g")["held"]
+        (present,) = service.post("/v1/learn", id=known["id"], text=known["text"])["results"]
+        assert (present["status"], present["reason"]) == ("known", None)
+
+        # As the reason says.
+        service.post("/v1/correct", targets={"g": "boat"})
+        (fresh,) = service.post("/v1/learn", **again | {"id": "g again"})["results"]
+        assert fresh["status"] == "learned"
+        assert service.get("/v1/blame", id="g")["held"]
+        assert service.get("/v1/rollback", version=1)["examples_set_aside"] == 2
+
+        unknown = service.client.get("/v1/rollback", params={"version": 99})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "version-unknown")

@@ -293,3 +293,8 @@ class KnownExample:
     target: str | None
     is_held: bool
     is_waiting: bool
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether the step that learned it was: by a rollback, or by the guard."""
+        return self.role == "learn" and self.target is not None and not (self.is_held or self.is_waiting)

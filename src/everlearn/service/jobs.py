@@ -42,7 +42,7 @@ _LINES_AT_ONCE = 64
 _BYTES_AT_ONCE = 1_000_000
 _BYTES_BEFORE_WRITING = 1_000_000
 _MOST_TOLD = 20
-_KNOWN_BEFORE = frozenset({"known", "corrected"})
+_KNOWN_BEFORE = frozenset({"known", "set_aside", "corrected"})
 """What became of an example that another line, or request, had brought before."""
 _MOST_UPLOADS = 4
 _MOST_UNFINISHED = 100

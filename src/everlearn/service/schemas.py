@@ -137,13 +137,15 @@ class LearnedExample(_Told):
         "held",
         "thinned",
         "known",
+        "set_aside",
         "corrected",
         "rejected",
         "unlearnable",
     ]
     """``learned``; ``waiting`` for its turn; ``unlabelled``: its target may come later; ``exam``: kept to
-    candidates on; ``held`` for review; ``known``: the same as before; ``corrected``: another target;
-    ``rejected``: see reason; ``unlearnable``: left out, as it cannot be learned."""
+    candidates on; ``held`` for review; ``known``: the same as before; ``set_aside``: so, too, but not
+    learned, as a rollback or the guard has set it aside; ``corrected``: another target; ``rejected``: see
+    reason; ``unlearnable``: left out, as it cannot be learned."""
     offset: int | None = None
     """Its place in the journal: it is durable."""
     predicted: str | None = None
@@ -185,6 +187,7 @@ class FeedbackResponse(Answered):
         "held",
         "thinned",
         "known",
+        "set_aside",
         "noted",
         "rejected",
         "unlearnable",

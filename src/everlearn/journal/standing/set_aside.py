@@ -13,17 +13,17 @@ from everlearn.journal.journal import Journal
 from everlearn.journal.standing.held import HeldTargets
 from everlearn.journal.standing.standing import Standing
 
-__all__ = ["SetAside", "num_taken_back", "set_aside_by", "set_aside_by_guard"]
+__all__ = ["SetAside", "num_held_since", "num_taken_back", "set_aside_by", "set_aside_by_guard"]
 
 # Examples that steps learned, in turn or out of it, which a revision has set aside. CROSS and + keep SQLite,
 # which knows no sizes, from going through all examples for it.
 _SET_ASIDE = (
     "SELECT e.offset, e.role, e.target FROM steps s "
     "CROSS JOIN examples e ON e.offset BETWEEN s.learned_first AND s.learned_last "
-    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND +e.role = 'learn' "
+    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside IS ?3 AND +e.role = 'learn' "
     "UNION SELECT e.offset, e.role, e.target FROM steps s CROSS JOIN changes c ON c.step = s.step "
     "CROSS JOIN examples e ON e.offset = c.offset "
-    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside = ?3 AND c.kind <> 'pending'"
+    "WHERE s.step BETWEEN ?1 AND ?2 AND s.set_aside IS ?3 AND c.kind <> 'pending'"
 )
 
 
@@ -91,3 +91,10 @@ def num_taken_back(journal: Journal, revision: int) -> int:
         len({*before.all(*row)} - {*now.all(*row)})
         for row in journal.database.rows(f"{_SET_ASIDE} ORDER BY 1", (first, last, revision))
     )
+
+
+def num_held_since(journal: Journal, step: int) -> int:
+    """How many examples, or targets of them, the state holds that it did not after a step."""
+    then, now = HeldTargets(journal, step), HeldTargets(journal)
+    rows = journal.database.rows(f"{_SET_ASIDE} ORDER BY 1", (step + 1, journal.last_step, None))
+    return sum(len({*now.all(*row)} - {*then.all(*row)}) for row in rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from everlearn.errors import RunError, StateError
 from everlearn.journal.history_records import Version
-from everlearn.journal.standing.set_aside import num_taken_back
+from everlearn.journal.standing.set_aside import num_held_since, num_taken_back
 from everlearn.runtime.fold.live_run import LiveRun
 from everlearn.runtime.fold.refold import refolded
 from everlearn.runtime.fold.rewritten_versions import write_again
@@ -17,7 +17,7 @@ from everlearn.runtime.folder.versions import continue_from, newest_examined, se
 from everlearn.runtime.outcomes import figures_of
 from everlearn.types import Json
 
-__all__ = ["RollbackOutcome", "rollback_run"]
+__all__ = ["RollbackOutcome", "num_to_set_aside", "rollback_run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,16 @@ def rollback_run(
         return _roll_back(run, version, keep_learned, reason)
     with RunFolder.open_to_write(run) as folder:
         return _roll_back(folder, version, keep_learned, reason)
+
+
+def num_to_set_aside(run: Path, version: int) -> int:
+    """How many examples a rollback to a version would set aside now, see ``RollbackOutcome.num_examples``.
+
+    Raises:
+        RunError: There is no such version, it is retired, or it lies beyond another rollback.
+    """
+    with RunFolder.snapshot_of(run) as folder:
+        return num_held_since(folder.journal, _chosen(folder, version).step)
 
 
 def _roll_back(folder: RunFolder, version: int | None, keep_learned: bool, reason: str) -> RollbackOutcome:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from everlearn.errors import ConfigError
+from everlearn.journal.records import KnownExample
 from everlearn.runtime.deletion.forget import ForgetOutcome
 from everlearn.runtime.history.lineage import list_versions
 from everlearn.runtime.run import Run
+from everlearn.runtime.serving.labels import SET_ASIDE
 from everlearn.runtime.serving.place import HubPlace, Place
 from everlearn.runtime.serving.told import UnknownExampleError, UnknownVersionError
 from everlearn.types import Json
@@ -30,13 +32,7 @@ def _correct(place: Place, tenant: str, asked: Mapping[str, Json]) -> dict[str, 
         refused = {one.id: one.reason for one in outcome.rejected}
         known = run.known(list(targets))
     results = [
-        {
-            "id": id_,
-            "status": _corrected(target, known[id_].target if id_ in known else None),
-            "offset": known[id_].offset if id_ in known else None,
-            "reason": None if id_ in known and known[id_].target == target else refused.get(id_),
-        }
-        for id_, target in targets.items()
+        {"id": id_, **_corrected(target, known.get(id_), refused.get(id_))} for id_, target in targets.items()
     ]
     return {"results": results, "step": outcome.step, "notes": list(outcome.notes)}
 
@@ -51,8 +47,14 @@ def _still_as_expected(
     }
 
 
-def _corrected(target: str, present: str | None) -> str:
-    return "corrected" if present == target else "rejected"
+def _corrected(target: str, now: KnownExample | None, refused: str | None) -> dict[str, Json]:
+    """What became of an example, which the journal may know no more."""
+    offset = None if now is None else now.offset
+    if now is None or now.target != target:
+        return {"status": "rejected", "offset": offset, "reason": refused}
+    if now.is_set_aside:
+        return {"status": "set_aside", "offset": offset, "reason": SET_ASIDE}
+    return {"status": "corrected", "offset": offset, "reason": None}
 
 
 def _check_known(run: Run, ids: Mapping[str, Json]) -> None:

@@ -13,10 +13,16 @@ from everlearn.runtime.step_outcome import StepOutcome
 from everlearn.stream.rejections import is_duplicate
 from everlearn.types import Example, Json
 
-__all__ = ["batches_of", "example_of", "learned_together"]
+__all__ = ["SET_ASIDE", "batches_of", "example_of", "learned_together"]
 
 _STATUS_OF_ROLE = {"exam": "exam", "held": "held", "thinned": "thinned", UNLEARNABLE: "unlearnable"}
 _MOST_TOGETHER = 256
+
+SET_ASIDE = (
+    "it is known, but a rollback or the guard has set it aside, so it is not learned; another target (a "
+    "correction) or another id has it learned"
+)
+"""Why what was brought again, or corrected to what it was, is not learned."""
 
 
 def example_of(told: Mapping[str, Json]) -> Example:
@@ -86,7 +92,11 @@ def _became(
     if refused is not None and known is not None and refused[1]:
         # The same again, as after an answer that got lost; or without a target, which says nothing new.
         is_same = example.target is None or known.target == example.target
-        return told | ({"status": "known"} if is_same else {"reason": refused[0]})
+        if not is_same:
+            return told | {"reason": refused[0]}
+        return told | (
+            {"status": "set_aside", "reason": SET_ASIDE} if known.is_set_aside else {"status": "known"}
+        )
     if refused is not None or known is None:
         return told | {"reason": "it could not be taken" if refused is None else refused[0]}
     if example.id not in outcome.offsets:

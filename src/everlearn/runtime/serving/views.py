@@ -10,6 +10,7 @@ from everlearn.runtime.given import given_texts
 from everlearn.runtime.history.journal_views import show_journal
 from everlearn.runtime.history.lineage import blame_example, diff_versions, list_versions
 from everlearn.runtime.history.review import flagged_examples
+from everlearn.runtime.history.rollback import num_to_set_aside
 from everlearn.runtime.run import Run
 from everlearn.runtime.serving.charts import history_series
 from everlearn.runtime.serving.explaining import explain
@@ -94,6 +95,16 @@ def _diff(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
         raise UnknownVersionError(str(error)) from None
 
 
+def _set_aside(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
+    folder = _folder(place, asked)
+    try:
+        if folder is None:
+            raise RunError("there are no versions yet")
+        return {"examples_set_aside": num_to_set_aside(folder, asked["version"])}
+    except RunError as error:
+        raise UnknownVersionError(str(error)) from None
+
+
 def _blame(place: Place, asked: Mapping[str, Json]) -> dict[str, Json]:
     folder = _folder(place, asked)
     try:
@@ -154,6 +165,7 @@ VIEWS: Mapping[str, View] = {
     "memory": _memory,
     "labels": confused_labels,
     "records": records_page,
+    "set_aside": _set_aside,
     "stats": _stats,
     "targets": targets_page,
     "tenant": tenant_figures,

@@ -64,6 +64,15 @@ async def rollback(asked: RollbackRequest, caller: Operator, service: TheService
     return RollbackResponse.model_validate(told)
 
 
+@router.get("/v1/rollback")
+async def what_a_rollback_takes(
+    caller: Operator, service: TheService, version: Number, tenant: Tenant = None
+) -> dict[str, Any]:
+    """How many examples a rollback to a version, without keep_learned, would set aside. Nothing is done."""
+    name = caller.tenant(service, tenant)
+    return {"tenant": name, **_without_number(await service.look("set_aside", name, version=version))}
+
+
 @router.get("/v1/review")
 async def review_queue(
     caller: Labeller,

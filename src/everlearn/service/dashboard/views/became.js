@@ -6,6 +6,7 @@ const SENTENCES = {
   exam: (as) => `Kept ${as} for exams: candidates are tested on it, so it is not learned.`,
   held: (as) => `Held ${as} for review: it contradicts a confident prediction.`,
   thinned: (as) => `Noted ${as}; of suspicious ones only a share is learned.`,
+  set_aside: () => "That was set aside, by a rollback or the guard, and is not learned again.",
   known: () => "That was known already.",
   corrected: (as) => `Corrected: learned ${as} now.`,
   noted: () => "Noted that it is wrong.",

@@ -23,9 +23,10 @@ const BECAME = {
   unlearnable: "that cannot be learned",
   corrected: "known before, with another label now",
   known: "known before",
+  set_aside: "known before, set aside and not learned",
 };
 const ROLES = new Set(["exam", "held", "thinned", "unlearnable"]);
-const KNOWN_BEFORE = new Set(["corrected", "known"]);
+const KNOWN_BEFORE = new Set(["corrected", "known", "set_aside"]);
 
 // The service keeps no names of files; those that were uploaded from this page are remembered here.
 const names = new Map();

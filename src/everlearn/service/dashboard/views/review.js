@@ -138,7 +138,7 @@ function ofExample(item, isSet, act, may) {
       async () => {
         const told = await tell("/v1/correct", { targets: { [item.id]: target } });
         const [one] = told.results;
-        if (one.status === "rejected") throw notDone("It was not corrected", one.reason);
+        if (["rejected", "set_aside"].includes(one.status)) throw notDone("It was not corrected", one.reason);
         await tell("/v1/review", { accept: [item.id] }).catch((problem) => {
           if (problem.code !== "run-refuses") throw problem; // the correction has settled the flag already
         });
@@ -182,7 +182,7 @@ function ofPrediction(item, isSet, act) {
     act(
       async () => {
         const told = await post("/v1/feedback", { id: item.id, target });
-        if (told.status === "rejected") throw notDone("It was not learned", told.reason);
+        if (["rejected", "set_aside"].includes(told.status)) throw notDone("It was not learned", told.reason);
         return told;
       },
       (told) => became(told, `as ${shownTarget(target)}`),

@@ -113,7 +113,7 @@ function all(told, may, again) {
             "td",
             { class: "number" },
             one.version !== told.serving && one.status === "kept"
-              ? button("Roll back", (event) => goBack(one, told, event.currentTarget, again), {
+              ? button("Roll back", (event) => goBack(one, event.currentTarget, again), {
                   kind: "small",
                   name: `Roll back to version ${one.version}`,
                 })
@@ -155,19 +155,15 @@ function all(told, may, again) {
 const score = (name, value) =>
   typeof value !== "number" ? "–" : /accuracy|f1/.test(name) ? format.share(value) : format.number(value);
 
-async function goBack(version, told, source, again) {
-  const newest = told.versions.at(-1);
-  const after = await attempt(async () => {
-    if (newest === version) return 0;
-    const between = await look("/v1/diff", { first: version.version, second: newest.version });
-    return Object.values(between.learned).reduce((all, one) => all + one, 0);
-  }, source);
+async function goBack(version, source, again) {
+  const after = await attempt(() => look("/v1/rollback", { version: version.version }), source);
   if (after === undefined) return;
   const isSure = await confirmed(
     `Roll back to version ${version.version}?`,
     [
       `Predictions are made by version ${version.version} at once: ${format.counted(version.learned, "example")} learned up to step ${format.whole(version.step)}.`,
-      `What was learned after it is set aside: ${format.counted(after, "example")} of later versions, and all that has come since the newest one. Nothing is deleted; learning goes on from version ${version.version}.`,
+      `What was learned after it is set aside: ${format.counted(after.examples_set_aside, "example")}. Learning goes on from version ${version.version}.`,
+      "This cannot be undone. The journal keeps the examples, but sent again they are not learned. To try a version first, only serve it (below): then “Serve the newest again” brings everything back.",
     ],
     "Roll back",
     {
@@ -181,7 +177,9 @@ async function goBack(version, told, source, again) {
     source,
   );
   if (outcome === undefined) return;
-  done(`Version ${version.version} is served. ${format.counted(outcome.steps_set_aside, "step")} set aside.`);
+  done(
+    `Version ${version.version} is served. ${format.counted(outcome.examples_set_aside, "example")} set aside.`,
+  );
   await again();
 }
 
