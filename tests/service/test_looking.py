@@ -324,7 +324,7 @@ def test_what_a_rollback_has_set_aside_is_told_as_such(desk: Path) -> None:
         run.learn([Example(id="aside", text="this goes back again", target="aside")])
         run.rollback(1)
     place = RunPlace(desk)
-    asked: dict[str, Any] = dict.fromkeys(("label", "predicted", "role", "text", "after"))
+    asked: dict[str, Any] = dict.fromkeys(("label", "predicted", "role", "text", "after", "first", "last"))
     asked |= {"tenant": "desk", "where": [], "wrong": False, "newest": True, "limit": 1}
     (item,) = examples_page(place, asked)["items"]
     assert (item["id"], item["status"]) == ("aside", "set_aside")
