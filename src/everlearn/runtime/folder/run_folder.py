@@ -347,9 +347,9 @@ class RunFolder:
             )
         if self.journal.last_step:
             raise RunError(
-                f"nothing is saved in {self.path} yet: another everlearn has it and has not come to its first "
-                "save (see --checkpoint-seconds), or crashed before it. If it is served, ask the service; if "
-                "nobody has it, `everlearn learn` with the same stream goes on"
+                f"nothing is saved in {self.path} yet: another everlearn has it and has not come to its "
+                "first save (see --checkpoint-seconds), or crashed before it. If it is served, ask the "
+                "service; if nobody has it, `everlearn learn` with the same stream goes on"
             )
         raise RunError(f"{self.path} holds nothing learned yet")
 
