@@ -88,8 +88,8 @@ def _ask(service: Started, number: int, over: threading.Event, told: Counter[str
                 done(then, {"text": text})
             elif then in ("/v1/review", "/v1/versions"):
                 done(then)
-        while mine:
-            done("/v1/forget", {"ids": [mine.pop()]})
+        if mine:
+            done("/v1/forget", {"ids": mine})
 
 
 def _listen(service: Started, over: threading.Event, told: Counter[str]) -> None:

@@ -28,7 +28,7 @@ def error_document(problem: Problem) -> ErrorDocument:
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     return ErrorDocument(
         error=ErrorDetail(
-            message=f"{problem.kind.title}: {problem.detail}. {problem.kind.remedy}",
+            message=f"{problem.kind.title}: {problem.detail}. {problem.remedy}",
             type=kind,
             code=_CODES.get(problem.code, problem.code),
         )
