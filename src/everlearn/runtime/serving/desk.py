@@ -9,6 +9,7 @@ answered at once, and it is published a moment later, for several steps together
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from threading import Lock, Timer
 from typing import Any
 
 from everlearn.errors import EverlearnError, StorageError
+from everlearn.process_memory import return_free_memory
 from everlearn.runtime.serving.acts import changing, learning
 from everlearn.runtime.serving.allowance import Allowance
 from everlearn.runtime.serving.changes import CHANGES
@@ -34,6 +36,7 @@ _LOG = logging.getLogger(__name__)
 
 _CHANGING = 4
 _LOOKING = 4
+_REMAKING = frozenset({"forget", "rollback"})
 
 
 class Desk:
@@ -137,6 +140,10 @@ class Desk:
             return
         told |= self._published(tenant)
         self._tell({"to": message["number"], **told} if "number" in message else {"tenant": tenant, **told})
+        if message["op"] in _REMAKING:
+            # What was made anew held the former in cycles, large things in few objects.
+            gc.collect()
+            return_free_memory()
 
     def _look(self, message: Mapping[str, Json]) -> None:
         try:
