@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
 from everlearn.client.calls import Call
 from everlearn.client.problem import ProblemError, UnreachableError
 
-__all__ = ["headers_of", "pause_before_again", "result_of", "told_error"]
+__all__ = ["headers_of", "pause_before_again", "raise_told", "result_of"]
 
 _MOST_SECONDS = 30.0
 _PASSING = frozenset({429, 502, 503, 504})
@@ -33,9 +33,11 @@ def result_of(call: Call[Any], answer: httpx.Response) -> Any:
     raise ProblemError(told if isinstance(told, dict) else {"detail": told}, answer.status_code, seconds)
 
 
-def told_error(error: Exception, url: httpx.URL) -> Exception:
-    """An error as a client raises it: where no service was reached, one that says at which address."""
-    return UnreachableError(str(url), error) if isinstance(error, httpx.TransportError) else error
+def raise_told(error: Exception, url: httpx.URL) -> NoReturn:
+    """Raise an error as a client does: where no service was reached, one that says at which address."""
+    if isinstance(error, httpx.TransportError):
+        raise UnreachableError(str(url), error) from error
+    raise error
 
 
 def pause_before_again(call: Call[Any], error: Exception, number: int) -> float | None:

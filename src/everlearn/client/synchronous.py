@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from everlearn.client.calls import Call, Calls, ExampleGiven, TargetGiven
-from everlearn.client.sending import headers_of, pause_before_again, result_of, told_error
+from everlearn.client.sending import headers_of, pause_before_again, raise_told, result_of
 from everlearn.service.schemas import (
     FeedbackResponse,
     ForgetResponse,
@@ -208,8 +208,5 @@ class Client:
                 pause = pause_before_again(call, error, number)
                 number += 1
                 if pause is None or number > self._retries:
-                    told = told_error(error, self._http.base_url)
-                    if told is error:
-                        raise
-                    raise told from error
+                    raise_told(error, self._http.base_url)
                 time.sleep(pause)

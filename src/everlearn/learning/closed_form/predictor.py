@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from everlearn.learning.closed_form.few_solution import FewSolution
 from everlearn.learning.closed_form.live.live_solution import LiveSolution
-from everlearn.learning.closed_form.reading import Read, Reading
+from everlearn.learning.closed_form.reading import Read
+from everlearn.learning.closed_form.reading_predictor import ReadingPredictor
 from everlearn.learning.closed_form.solution import Solution
-from everlearn.types import Example, Prediction
+from everlearn.types import Prediction
 
 __all__ = ["ClosedFormPredictor"]
 
 
-class ClosedFormPredictor:
-    """Predicts by a solution.
+class ClosedFormPredictor(ReadingPredictor[Solution | FewSolution | LiveSolution]):
+    """Predicts by the experts."""
 
-    Args:
-        solution: The experts; None while nothing is learned.
-        reading: How examples are read.
-
-    Attributes:
-        solution: As given.
-        reading: As given.
-    """
-
-    def __init__(self, solution: Solution | FewSolution | LiveSolution | None, reading: Reading) -> None:
-        self.solution = solution
-        self.reading = reading
-
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """One prediction an example; label None while nothing is learned."""
-        if not examples or self.solution is None:
-            return [Prediction(None, (), np.zeros(0)) for _ in examples]
-        return self.predict_read(self.reading(examples))
-
-    def predict_read(self, read: Read) -> list[Prediction]:
-        """The same of examples, at least one, that were read as ``reading`` reads them."""
-        solution, num_examples = self.solution, len(read.features_BM)
-        if solution is None:
-            return [Prediction(None, (), np.zeros(0))] * num_examples
+    def _said(self, solution: Solution | FewSolution | LiveSolution, read: Read) -> list[Prediction]:
         probabilities_BC, outliers_B = solution.assess(read.features_BM, read.counts_BH)
         best_B = probabilities_BC.argmax(axis=1)
         threshold = solution.settings.outlier_threshold
@@ -53,5 +27,5 @@ class ClosedFormPredictor:
                 outlier_score=float(outliers_B[k]),
                 is_outlier=bool(outliers_B[k] > threshold),
             )
-            for k in range(num_examples)
+            for k in range(len(best_B))
         ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
-from everlearn.learning.closed_form.label_sets.predictor import SetPredictor
-from everlearn.learning.closed_form.predictor import ClosedFormPredictor
+from everlearn.learning.closed_form.reading_predictor import ReadingPredictor
 from everlearn.types import Example, Prediction, Predictor
 
 __all__ = ["predict_each"]
@@ -18,19 +18,16 @@ def predict_each(asked: Sequence[tuple[Predictor, Sequence[Example]]]) -> list[l
     about as much for one example as for a dozen.
     """
     said: list[list[Prediction]] = [[] for _ in asked]
-    groups: dict[Hashable, list[int]] = {}
+    groups: dict[Hashable, list[tuple[int, ReadingPredictor[Any], Sequence[Example]]]] = {}
     for place, (predictor, examples) in enumerate(asked):
-        if isinstance(predictor, ClosedFormPredictor | SetPredictor) and examples:
-            groups.setdefault(predictor.reading.key, []).append(place)
+        if isinstance(predictor, ReadingPredictor) and examples:
+            groups.setdefault(predictor.reading.key, []).append((place, predictor, examples))
         else:
             said[place] = predictor.predict(examples)
-    for places in groups.values():
-        first, _ = asked[places[0]]
-        assert isinstance(first, ClosedFormPredictor | SetPredictor)
-        read, start = first.reading([example for place in places for example in asked[place][1]]), 0
-        for place in places:
-            predictor, examples = asked[place]
-            assert isinstance(predictor, ClosedFormPredictor | SetPredictor)
+    for group in groups.values():
+        _, first, _ = group[0]
+        read, start = first.reading([example for *_, examples in group for example in examples]), 0
+        for place, predictor, examples in group:
             stop = start + len(examples)
             said[place] = predictor.predict_read(read.part(start, stop))
             start = stop

@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from everlearn.label_set import written_set
 from everlearn.learning.closed_form.label_sets.live import LiveSets
 from everlearn.learning.closed_form.label_sets.solution import SetSolution
-from everlearn.learning.closed_form.reading import Read, Reading
-from everlearn.types import Example, Prediction
+from everlearn.learning.closed_form.reading import Read
+from everlearn.learning.closed_form.reading_predictor import ReadingPredictor
+from everlearn.types import Prediction
 
 __all__ = ["SetPredictor"]
 
 
-class SetPredictor:
-    """Predicts by a solution. The label of a prediction is a set, see ``everlearn.label_set``.
+class SetPredictor(ReadingPredictor[SetSolution | LiveSets]):
+    """The label of a prediction is a set, see ``everlearn.label_set``.
 
-    Args:
-        solution: The solution; None while nothing is learned.
-        reading: How examples are read.
-
-    Attributes:
-        solution: As given.
-        reading: As given.
+    Probabilities are of each label by itself, and do not sum to 1.
     """
 
-    def __init__(self, solution: SetSolution | LiveSets | None, reading: Reading) -> None:
-        self.solution = solution
-        self.reading = reading
-
-    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """One prediction an example; label None while nothing is learned.
-
-        Probabilities are of each label by itself, and do not sum to 1.
-        """
-        if not examples or self.solution is None:
-            return [Prediction(None, (), np.zeros(0)) for _ in examples]
-        return self.predict_read(self.reading(examples))
-
-    def predict_read(self, read: Read) -> list[Prediction]:
-        """The same of examples, at least one, that were read as ``reading`` reads them."""
-        solution, num_examples = self.solution, len(read.features_BM)
-        if solution is None:
-            return [Prediction(None, (), np.zeros(0))] * num_examples
+    def _said(self, solution: SetSolution | LiveSets, read: Read) -> list[Prediction]:
         probabilities_BC, outliers_B = solution.assess(read.features_BM, read.counts_BH)
         labels, settings = solution.labels, solution.settings
         said_BC = settings.calibration.said(probabilities_BC, labels)
@@ -56,5 +32,5 @@ class SetPredictor:
                 outlier_score=float(outliers_B[k]),
                 is_outlier=bool(outliers_B[k] > settings.outlier_threshold),
             )
-            for k in range(num_examples)
+            for k in range(len(said_BC))
         ]

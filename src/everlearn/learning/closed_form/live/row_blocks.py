@@ -21,16 +21,11 @@ _BLOCK_ROWS = 128
 _TRIANGLE_ROWS = 256
 
 
-class RowBlocks:
-    """Rows (R, M).
+class _Blocks:
+    """Rows in blocks, of which only the last one changes."""
 
-    Args:
-        like: A tensor of the rows' type, where they live.
-        num_columns: M.
-    """
-
-    def __init__(self, like: torch.Tensor, num_columns: int) -> None:
-        self._blocks = [like.new_zeros(0, num_columns)]
+    def __init__(self, first: torch.Tensor) -> None:
+        self._blocks = [first]
         self._num_rows = 0
 
     def __len__(self) -> int:
@@ -46,6 +41,18 @@ class RowBlocks:
         copy = type(self).__new__(type(self))
         copy._blocks, copy._num_rows = list(self._blocks), self._num_rows
         return copy
+
+
+class RowBlocks(_Blocks):
+    """Rows (R, M).
+
+    Args:
+        like: A tensor of the rows' type, where they live.
+        num_columns: M.
+    """
+
+    def __init__(self, like: torch.Tensor, num_columns: int) -> None:
+        super().__init__(like.new_zeros(0, num_columns))
 
     def trimmed(self) -> Self:
         """The rows of now, in blocks without room for more."""
@@ -75,7 +82,7 @@ class RowBlocks:
             rows_BM = rows_BM[stop - start :]
 
 
-class TriangleBlocks:
+class TriangleBlocks(_Blocks):
     """A lower triangle (R, R), in blocks of rows from the first column to their diagonal.
 
     Args:
@@ -83,22 +90,7 @@ class TriangleBlocks:
     """
 
     def __init__(self, like: torch.Tensor) -> None:
-        self._blocks = [like.new_zeros(0, 0)]
-        self._num_rows = 0
-
-    def __len__(self) -> int:
-        return self._num_rows
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the blocks take."""
-        return sum(block.nbytes for block in self._blocks)
-
-    def frozen(self) -> Self:
-        """The triangle of now, which stays as it is while this one grows."""
-        copy = type(self).__new__(type(self))
-        copy._blocks, copy._num_rows = list(self._blocks), self._num_rows
-        return copy
+        super().__init__(like.new_zeros(0, 0))
 
     def trimmed(self) -> Self:
         """The triangle of now, in blocks without room for more, by which it is solved to the same bits."""
