@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shlex
 import signal
@@ -21,6 +22,7 @@ Run = Callable[..., Any]
 MakeCodes = Callable[..., Path]
 Start = Callable[..., "subprocess.Popen[str]"]
 
+NOISE = b"\x89\0" + random.Random(0).randbytes(20_000)
 GOOD = [{"text": f"good {k}", "label": "ab"[k % 2]} for k in range(8)]
 
 
@@ -79,11 +81,11 @@ def test_a_long_line_a_binary_line_and_odd_labels_are_listed(
 
 
 def test_a_binary_file(tmp_path: Path, inside: Run) -> None:
-    (tmp_path / "s.jsonl").write_bytes(os.urandom(20_000))
+    (tmp_path / "s.jsonl").write_bytes(NOISE)
     assert_clear(
         inside("learn", tmp_path / "s.jsonl", "--out", tmp_path / "run"), 3, "s.jsonl:1: binary data"
     )
-    (tmp_path / "s.parquet").write_bytes(os.urandom(20_000))
+    (tmp_path / "s.parquet").write_bytes(NOISE)
     assert_clear(inside("learn", tmp_path / "s.parquet", "--out", tmp_path / "run2"), 3, "s.parquet")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 
@@ -31,10 +30,11 @@ class Garbage:
         self.me = self
     def __del__(self):
         print("collected")
+usual = gc.get_threshold()[0]
 if sys.argv[1] == "seldom":
     collect_seldom()
 Garbage()
-print(gc.get_threshold()[0])
+print(gc.get_threshold()[0] // usual)
 gc.collect()
 Garbage()
 """
@@ -43,7 +43,7 @@ Garbage()
 @pytest.mark.parametrize("choice", ["seldom", "default"])
 def test_garbage_is_collected_seldom_and_not_at_the_end(choice: str) -> None:
     printed = subprocess.check_output([sys.executable, "-c", GARBAGE, choice], text=True).split()
-    assert int(printed[0]) == (10_000 if choice == "seldom" else gc.get_threshold()[0])
+    assert (int(printed[0]) > 10) == (choice == "seldom")
     # When it is asked for, it is collected.
     assert printed.count("collected") == (1 if choice == "seldom" else 2)
 
