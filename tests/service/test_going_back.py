@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.service.running import running
 
 from everlearn import Example, Run
+from everlearn.client import Client
 from everlearn.runtime.history.verify import verify_run
 from everlearn.runtime.serving.place import RunPlace
 from everlearn.runtime.serving.views import VIEWS
@@ -86,9 +87,11 @@ def test_what_was_set_aside_does_not_look_accepted(desk: Path) -> None:
         known = service.get("/v1/examples", limit=1)["items"][0]
         service.post("/v1/learn", examples=[{"id": id_, "text": _TEXT, "target": "gondola"} for id_ in "gh"])
         service.post("/v1/correct", targets={known["id"]: "oar"})
-        expected = service.get("/v1/rollback", version=1)["examples_set_aside"]
-        told = service.post("/v1/rollback", version=1)
-        assert told["examples_set_aside"] == expected == 3
+        with Client(service.url) as client:
+            expected = client.would_set_aside(1)
+            told = client.rollback(1)
+        assert told.examples_set_aside == expected == 3
+        assert told.went_back_to == 1
         assert service.get("/v1/rollback", version=1)["examples_set_aside"] == 0
 
         again = {"id": "g", "text": _TEXT, "target": "gondola"}

@@ -17,6 +17,7 @@ from everlearn.service.schemas import (
     PredictedText,
     ReviewItem,
     ReviewResponse,
+    RollbackResponse,
 )
 from everlearn.service.schemas_operation import AuditResponse, TenantFigures
 
@@ -120,9 +121,16 @@ class AsyncClient:
         """Decide on what is in the review queue."""
         return await self._send(self._calls.review(accept, reject, dismiss, readmit))
 
-    async def rollback(self, version: int | None, *, keep_learned: bool = False) -> dict[str, Any]:
-        """Serve an earlier version at once, and learn on from there; None: the newest again."""
+    async def rollback(self, version: int | None, *, keep_learned: bool = False) -> RollbackResponse:
+        """Serve an earlier version at once, and learn on from there; None: the newest again.
+
+        Without ``keep_learned``, what was learned since is set aside for good: see ``would_set_aside``.
+        """
         return await self._send(self._calls.rollback(version, keep_learned))
+
+    async def would_set_aside(self, version: int) -> int:
+        """How many examples a rollback to a version would set aside; nothing is done."""
+        return await self._send(self._calls.would_set_aside(version))
 
     async def versions(self) -> dict[str, Any]:
         """All versions, which is served, and what the guard has decided."""

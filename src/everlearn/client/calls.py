@@ -15,6 +15,8 @@ from everlearn.service.schemas import (
     PredictResponse,
     ReviewItem,
     ReviewResponse,
+    RollbackResponse,
+    SetAsideResponse,
 )
 from everlearn.service.schemas_operation import AuditResponse, TenantFigures
 
@@ -114,10 +116,18 @@ class Calls:
         }
         return self._post("/v1/review", ReviewResponse.model_validate, body, is_repeatable=False)
 
-    def rollback(self, version: int | None, keep_learned: bool) -> Call[dict[str, Any]]:
+    def rollback(self, version: int | None, keep_learned: bool) -> Call[RollbackResponse]:
         """See Client."""
         body = {"keep_learned": keep_learned, **_given(version=version)}
-        return self._post("/v1/rollback", dict, body, is_repeatable=False)
+        return self._post("/v1/rollback", RollbackResponse.model_validate, body, is_repeatable=False)
+
+    def would_set_aside(self, version: int) -> Call[int]:
+        """See Client."""
+        return self._get(
+            "/v1/rollback",
+            lambda told: SetAsideResponse.model_validate(told).examples_set_aside,
+            version=version,
+        )
 
     def versions(self) -> Call[dict[str, Any]]:
         """See Client."""

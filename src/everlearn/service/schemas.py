@@ -257,6 +257,14 @@ class RollbackResponse(Answered):
     """Examples that they had learned, or learned with another target; it cannot be undone."""
 
 
+class SetAsideResponse(_Told):
+    """What a rollback without ``keep_learned`` would set aside."""
+
+    tenant: str
+    examples_set_aside: int
+    """As of ``RollbackResponse``."""
+
+
 class ReviewItem(_Told):
     """Something that a person should look at."""
 

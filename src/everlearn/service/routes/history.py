@@ -14,6 +14,7 @@ from everlearn.service.schemas import (
     ReviewResponse,
     RollbackRequest,
     RollbackResponse,
+    SetAsideResponse,
 )
 
 __all__ = ["router"]
@@ -67,10 +68,11 @@ async def rollback(asked: RollbackRequest, caller: Operator, service: TheService
 @router.get("/v1/rollback")
 async def what_a_rollback_takes(
     caller: Operator, service: TheService, version: Number, tenant: Tenant = None
-) -> dict[str, Any]:
+) -> SetAsideResponse:
     """How many examples a rollback to a version, without keep_learned, would set aside. Nothing is done."""
     name = caller.tenant(service, tenant)
-    return {"tenant": name, **_without_number(await service.look("set_aside", name, version=version))}
+    told = await service.look("set_aside", name, version=version)
+    return SetAsideResponse(tenant=name, examples_set_aside=told["examples_set_aside"])
 
 
 @router.get("/v1/review")
