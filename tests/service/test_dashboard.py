@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.service.browser import chromium, dashboard_page, section, violations
 from tests.service.running import Running, demo_rows, running
 
@@ -162,6 +162,19 @@ def test_known_labels_are_proposed_and_picked_by_keyboard(page: Page) -> None:
     field.press("ArrowDown")
     field.press("Enter")
     expect(said(page)).to_contain_text(f"as {chosen}")
+
+
+def test_labels_that_come_late_are_proposed_to_what_is_typed_already(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/v1/labels*", lambda route: held.append(route))
+    section(page, "try?text=my new phone does not ring")
+    page.get_by_role("combobox", name="The right label").fill("pass")
+    options = page.get_by_role("option")
+    expect(options).to_have_count(0)
+    assert held
+    for one in held:
+        one.continue_()
+    expect(options.first).to_contain_text("pass")
 
 
 def test_a_hostile_text_is_shown_as_text(page: Page) -> None:

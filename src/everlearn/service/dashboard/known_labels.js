@@ -3,12 +3,20 @@
 import { look } from "./api.js";
 
 let known = [];
+let coming = Promise.resolve();
 
 export const labels = () => known;
 
-export async function refresh() {
-  known = (await look("/v1/labels")).labels.map(({ label, examples }) => ({ label, examples }));
-  return known;
+// Resolves when those that were asked for are known, or could not be had, which is told where they were asked.
+export const arrived = () => coming;
+
+export function refresh() {
+  const asked = look("/v1/labels").then((told) => {
+    known = told.labels.map(({ label, examples }) => ({ label, examples }));
+    return known;
+  });
+  coming = asked.catch(() => known);
+  return asked;
 }
 
 // What is typed, as a target: where examples may have several labels, they are separated by commas.

@@ -2,6 +2,7 @@
 
 import { h, newId, replace } from "./dom.js";
 import { whole } from "./format.js";
+import { arrived, labels } from "./known_labels.js";
 
 const SHOWN = 8;
 
@@ -17,8 +18,8 @@ export function proposals(typed, known) {
     .slice(0, SHOWN);
 }
 
-// known: a function that gives [{label, examples}]; onchosen: is told of a label that is picked from the list.
-export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}) {
+// onchosen: is told of a label that is picked from the list.
+export function labelInput(name, { onchosen = () => {}, value = "" } = {}) {
   const listId = newId("labels");
   const list = h("ul", {
     id: listId,
@@ -42,8 +43,10 @@ export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}
   });
   let shown = [];
   let active = -1;
+  let isWanted = false;
 
   const close = () => {
+    isWanted = false;
     list.hidden = true;
     active = -1;
     input.setAttribute("aria-expanded", "false");
@@ -63,8 +66,8 @@ export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}
       list.children[active].scrollIntoView({ block: "nearest" });
     }
   };
-  const open = () => {
-    shown = proposals(input.value, known());
+  const propose = () => {
+    shown = proposals(input.value, labels());
     replace(
       list,
       shown.map((one) =>
@@ -85,6 +88,11 @@ export function labelInput(name, known, { onchosen = () => {}, value = "" } = {}
     list.hidden = shown.length === 0;
     input.setAttribute("aria-expanded", String(!list.hidden));
     mark(-1);
+  };
+  const open = () => {
+    isWanted = true;
+    propose();
+    arrived().then(() => isWanted && active < 0 && propose()); // one may type before the labels are here
   };
 
   input.addEventListener("input", open);

@@ -3,7 +3,7 @@
 import { look, tell } from "../api.js";
 import { button, card, field, h, link, replace } from "../dom.js";
 import * as format from "../format.js";
-import { asTarget, isSetTarget, labels, refresh } from "../known_labels.js";
+import { asTarget, isSetTarget, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
 import { longText } from "../long_text.js";
 import { attempt, done, filled } from "../notices.js";
@@ -291,7 +291,7 @@ function correction(example) {
       became.status === "corrected" ? "Corrected." : "",
     );
   };
-  const other = labelInput(`Another label for ${example.id}`, labels, { onchosen: () => isSet || correct() });
+  const other = labelInput(`Another label for ${example.id}`, { onchosen: () => isSet || correct() });
   const submit = button("Correct", null, { type: "submit", kind: "small" });
   const form = h(
     "form",

@@ -3,7 +3,7 @@
 import { look, post, tell } from "../api.js";
 import { button, h, link } from "../dom.js";
 import * as format from "../format.js";
-import { asTarget, isSetTarget, labels, refresh } from "../known_labels.js";
+import { asTarget, isSetTarget, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
 import { longText } from "../long_text.js";
 import { attempt, done } from "../notices.js";
@@ -117,7 +117,7 @@ function otherLabel(isSet, learn) {
     event?.preventDefault();
     if (other.input.value.trim()) learn(asTarget(other.input.value, isSet), submit);
   };
-  const other = labelInput("Another label", labels, { onchosen: () => isSet || send() });
+  const other = labelInput("Another label", { onchosen: () => isSet || send() });
   const submit = button("Label", null, { type: "submit" });
   return h("form", { class: "row", onsubmit: send }, other.element, submit);
 }

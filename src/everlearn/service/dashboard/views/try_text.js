@@ -4,7 +4,7 @@ import { look, post, tell } from "../api.js";
 import { bar, leaningBar } from "../chart.js";
 import { button, card, field, h, link, replace } from "../dom.js";
 import * as format from "../format.js";
-import { asTarget, labels, refresh } from "../known_labels.js";
+import { asTarget, refresh } from "../known_labels.js";
 import { labelInput } from "../label_input.js";
 import { longText } from "../long_text.js";
 import { attempt, done, problemParts } from "../notices.js";
@@ -115,7 +115,7 @@ function correction(said, again) {
     if (other.input.value.trim())
       say({ target: asTarget(other.input.value, isSet) }, `as ${other.input.value.trim()}`, submit);
   };
-  const other = labelInput("The right label", labels, { onchosen: () => isSet || correct() });
+  const other = labelInput("The right label", { onchosen: () => isSet || correct() });
   const submit = button("Learn this label", null, { type: "submit" });
   const isKnown = (said.labels ?? said.label ?? said.translation ?? null) !== null;
   return h(
