@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from everlearn.errors import ConfigError, StateError
 from everlearn.sharing import publication
 from everlearn.sharing.publication import Publication, Publisher
+from everlearn.sharing.weight_file import MappedWeights
 
 
 def head(number: int) -> dict[str, torch.Tensor]:
@@ -151,6 +153,63 @@ def test_what_has_not_changed_is_neither_written_nor_read_again(
     assert len([name for name in after if before.get(name) == after[name]]) == 1
     assert publisher.withdraw("a")
     assert not files(tmp_path, "blobs")
+
+
+def test_new_parts_are_told_and_verified_before_their_version_is_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "_PART_BYTES", 64)
+    read: list[Path] = []
+    verify = MappedWeights.verify
+
+    def noted(mapped: MappedWeights) -> bool:
+        read.append(mapped.path)
+        return verify(mapped)
+
+    monkeypatch.setattr(MappedWeights, "verify", noted)
+    publisher, reader = Publisher(tmp_path), Publication(tmp_path, "a")
+    large = torch.full((64, 8), 0.5)
+    told: list[list[int]] = []
+
+    def on_new_parts(parts: Mapping[str, int]) -> None:
+        assert published(reader) == (len(told) or None)
+        told.append(sorted(parts.values()))
+        for sha256 in parts:
+            reader.verify_part(sha256)
+
+    for number in (1, 2, 3):
+        publisher.publish("a", {"large": large, **head(number)}, {}, on_new_parts)
+        read.clear()
+        assert published(reader) == number
+        assert [path.parent.name for path in read] == ["current"]
+    assert told == [[large.nbytes] * 2, [large.nbytes], [large.nbytes]]
+    publisher.publish("a", {"large": large, **head(3)}, {"step": 4}, on_new_parts)
+    assert len(told) == 3
+    reader.verify_part("0" * 64)  # it did not come to be
+    assert published(reader) == 3
+
+
+def test_a_new_part_that_is_damaged_is_told_where_it_is_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "_PART_BYTES", 64)
+    publisher, reader = Publisher(tmp_path), Publication(tmp_path, "a")
+    refused: list[str] = []
+
+    def damage(parts: Mapping[str, int]) -> None:
+        (sha256,) = parts
+        blob = tmp_path / "blobs" / sha256
+        content = bytearray(blob.read_bytes())
+        content[-40] ^= 1
+        blob.write_bytes(content)
+        with pytest.raises(StateError, match="is damaged"):
+            reader.verify_part(sha256)
+        refused.append(sha256)
+
+    publisher.publish("a", {"large": torch.full((64, 8), 1.0)}, {}, damage)
+    assert refused
+    with pytest.raises(StateError, match="is damaged"):
+        reader.now()
 
 
 def test_a_version_that_lacks_a_part_or_has_a_damaged_one_is_told(

@@ -198,10 +198,14 @@ class Run:
         self._folder.task.check_predicts(str(self.path))
         return self._predictors.now() if version is None else self._predictors.of_version(version)
 
-    def publish(self) -> bool:
+    def publish(self, on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None) -> bool:
         """Write what predicts now to a file that other processes predict by, see ``everlearn.Hub``.
 
         It is withdrawn before the run changes. The run is open for writing.
+
+        Args:
+            on_new_parts: Is told the SHA-256s of large files that are new, and their bytes, before what
+                predicts by them takes the place of the former: who reads may verify them meanwhile.
 
         Returns:
             False: what predicts is no file's to hold: it learns by gradients, or nothing was learned.
@@ -210,7 +214,7 @@ class Run:
             StorageError: It cannot be written; nothing is published then.
         """
         with self._turn() as session:
-            return self._heads.publish(session.live.learner, self.predictor())
+            return self._heads.publish(session.live.learner, self.predictor(), on_new_parts)
 
     # Learning
 

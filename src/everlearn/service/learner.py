@@ -43,6 +43,8 @@ class Learner:
         budget_mb: As of ``Hub.open``.
         max_waiting: Examples that may wait to be learned.
         on_published: Is told of what a tenant has published some time after its labels were answered.
+        on_new_parts: Is told a tenant, and the SHA-256s of what it publishes in a moment; the process waits a
+            moment to be told that who predicts has verified them, see ``verified``.
         on_lost: Is told when it ended by itself.
     """
 
@@ -55,6 +57,7 @@ class Learner:
         budget_mb: float | None,
         max_waiting: int,
         on_published: Callable[[str, dict[str, Any]], None] = lambda *_: None,
+        on_new_parts: Callable[[str, list[str]], None] = lambda *_: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         budget = [] if budget_mb is None else [str(budget_mb)]
@@ -65,6 +68,7 @@ class Learner:
         )
         self.max_waiting = max_waiting
         self._on_published = on_published
+        self._on_new_parts = on_new_parts
         self._on_lost = on_lost
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
@@ -134,6 +138,11 @@ class Learner:
         finally:
             self.num_waiting -= len(examples)
 
+    async def verified(self, tenant: str) -> None:
+        """Say that those who predict have verified what ``on_new_parts`` was told."""
+        if self._is_ready and not self._is_closing:
+            await self._child.send({"op": "verified", "tenant": tenant})
+
     async def close(self) -> None:
         """Let it do what it was asked, write checkpoints, and end."""
         self._is_closing = True
@@ -148,7 +157,9 @@ class Learner:
     async def _listen(self) -> None:
         while True:
             told = await self._child.receive()
-            if told is not None and "to" not in told:
+            if told is not None and "parts" in told:
+                self._on_new_parts(told["tenant"], told["parts"])
+            elif told is not None and "to" not in told:
                 self._on_published(told["tenant"], told)
             elif told is not None:
                 one = self._open.pop(told["to"], None)

@@ -84,6 +84,7 @@ class Service:
             budget_mb=config.memory_budget_mb,
             max_waiting=config.max_waiting_labels,
             on_published=lambda *told: self._later(self._changed(*told)),
+            on_new_parts=lambda *told: self._later(self._verify(*told)),
             on_lost=lambda: self._note_lost("learner"),
         )
         self.writer = Writer(
@@ -383,6 +384,11 @@ class Service:
             timer.cancel()
         loop = asyncio.get_running_loop()
         self._resting[tenant] = loop.call_later(_SECONDS_OF_REST, self._rest, tenant)
+
+    async def _verify(self, tenant: str, parts: Sequence[str]) -> None:
+        """Let those who predict verify what is published in a moment."""
+        await self.workers.verify(tenant, parts)
+        await self.learner.verified(tenant)
 
     def _rest(self, tenant: str) -> None:
         """Nothing has changed for a while: there is time for the fingerprint."""

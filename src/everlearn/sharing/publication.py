@@ -6,7 +6,8 @@ A version is a file of weights, named by its SHA-256. What is current under a na
     blobs/3f…a1      current/support  →  the same file
 
 Large tensors are parts: files of their own, which a version names. One that the version before had, too, is
-not written again, so publishing costs what has changed.
+not written again, so publishing costs what has changed; and who reads may verify those that are new before
+their version takes its place.
 
 So a reader opens what is current, whole, old or new, without asking anybody. When another version takes the
 place, the old one loses its names: those who have it mapped go on with it, and the system frees it with the
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,13 +69,21 @@ class Publisher:
         with storage_errors(folder):
             self._clean(path.name for path in self._blobs.iterdir())
 
-    def publish(self, name: str, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Json]) -> str:
+    def publish(
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        about: Mapping[str, Json],
+        on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None,
+    ) -> str:
         """Let a version be what is current under a name.
 
         Args:
             name: Without separators of paths.
             tensors: By name.
             about: What to write with them.
+            on_new_parts: Is told the SHA-256s of parts that no version before had, and their bytes, while the
+                version before is still current.
 
         Returns:
             The version's SHA-256 (hex).
@@ -98,6 +107,9 @@ class Publisher:
                     else:
                         parts[key] = self._part(tensor, written)
                 sha256 = self._blob(small, {"about": dict(about), "parts": parts})
+                new = {parts[key]: tensors[key].nbytes for key in parts if parts[key] not in before}
+                if new:
+                    on_new_parts(new)
                 os.link(self._blobs / sha256, link)
                 os.replace(link, current)
             finally:
@@ -193,6 +205,7 @@ class Publication:
         self._blobs, self._path = folder / _BLOBS, folder / _CURRENT / name
         self._known: tuple[tuple[int, int], MappedWeights] | None = None
         self._parts: dict[str, MappedWeights] = {}
+        self._verified: dict[str, MappedWeights] = {}
 
     def exists(self) -> bool:
         """Whether there is a current version."""
@@ -223,6 +236,16 @@ class Publication:
                 return whole
         raise StateError(f"{self._path} lacks parts; publish it again")
 
+    def verify_part(self, sha256: str) -> None:
+        """Map and verify a part of a version that is yet to come, which is then taken up the faster.
+
+        Raises:
+            StateError: It is damaged.
+        """
+        if sha256 not in self._parts:
+            with suppress(FileNotFoundError):  # its version did not come to be
+                self._verified[sha256] = self._part(sha256)
+
     def _with_parts(self, mapped: MappedWeights) -> MappedWeights | None:
         """A version with all its tensors; None: another has just taken its place, and its parts are gone."""
         try:
@@ -230,13 +253,14 @@ class Publication:
             files = dict[str, MappedWeights]()
             for sha256 in parts.values():
                 if sha256 not in files:
-                    files[sha256] = self._parts.get(sha256) or self._part(sha256)
+                    known = self._parts.get(sha256) or self._verified.get(sha256)
+                    files[sha256] = known or self._part(sha256)
             tensors = mapped.tensors | {name: files[sha256].tensors[_PART] for name, sha256 in parts.items()}
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(f"{self._path} is no published version; publish it again") from error
-        self._parts = files
+        self._parts, self._verified = files, {}
         num_bytes = mapped.num_bytes + sum(part.num_bytes for part in files.values())
         return replace(mapped, tensors=tensors, about=about, num_bytes=num_bytes)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -49,12 +50,18 @@ class HeadPublisher:
         self._publisher: Publisher | None = None
         self._published: Served | None = None
 
-    def publish(self, learner: RunLearner, served: Served) -> bool:
+    def publish(
+        self,
+        learner: RunLearner,
+        served: Served,
+        on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None,
+    ) -> bool:
         """Publish it, if it is not what was published last.
 
         Args:
             learner: The run's learner.
             served: What predicts.
+            on_new_parts: See ``Publisher.publish``.
 
         Returns:
             False: it cannot be a file: it is a learner itself, or reads by another trunk than the run does.
@@ -66,7 +73,7 @@ class HeadPublisher:
             self._published = None
             if self._publisher is None:
                 self._publisher = Publisher(self._folder.path / PUBLISHED)
-            if _publish(self._publisher, self._folder, learner, served):
+            if _publish(self._publisher, self._folder, learner, served, on_new_parts):
                 self._published = served
         return self._published is not None
 
@@ -82,7 +89,13 @@ class HeadPublisher:
         self._folder.withdraw_published()
 
 
-def _publish(publisher: Publisher, folder: RunFolder, learner: RunLearner, served: Served) -> bool:
+def _publish(
+    publisher: Publisher,
+    folder: RunFolder,
+    learner: RunLearner,
+    served: Served,
+    on_new_parts: Callable[[Mapping[str, int]], None],
+) -> bool:
     """Publish what a run, which is open for writing, predicts by.
 
     Args:
@@ -90,6 +103,7 @@ def _publish(publisher: Publisher, folder: RunFolder, learner: RunLearner, serve
         folder: The run.
         learner: Its learner.
         served: What predicts.
+        on_new_parts: See ``Publisher.publish``.
 
     Returns:
         False: it cannot be a file: it is a learner itself, or reads by another trunk than the run learns by.
@@ -114,7 +128,7 @@ def _publish(publisher: Publisher, folder: RunFolder, learner: RunLearner, serve
         "adapter": None if adapter is None else adapter.relative_to(folder.path).as_posix(),
         "head": dict(packed.data),
     }
-    publisher.publish(_HEAD, packed.tensors, about)
+    publisher.publish(_HEAD, packed.tensors, about, on_new_parts)
     return True
 
 

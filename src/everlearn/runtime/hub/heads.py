@@ -86,6 +86,13 @@ class Heads:
             )
         return served
 
+    def verify_part(self, tenant: str, sha256: str) -> None:
+        """Verify a part of what a tenant that is hot will publish, see ``Publication.verify_part``."""
+        with self._lock:
+            known = self._resident.get(tenant)
+        if known is not None:
+            known.publication.verify_part(sha256)
+
     def drop(self, tenant: str) -> None:
         """Map a tenant's head no longer."""
         with self._lock:

@@ -5,6 +5,9 @@ become one step. Looking waits for nothing of that.
 
 What a tenant predicts by is published before an answer is told. Only where labels come in a stream they are
 answered at once, and it is published a moment later, for several steps together.
+
+Where much of it is new, those who predict verify that first, while they go on with the former: else the texts
+that come next would wait for it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 from typing import Any
 
 from everlearn.errors import EverlearnError, StorageError
@@ -37,6 +40,9 @@ _LOG = logging.getLogger(__name__)
 _CHANGING = 4
 _LOOKING = 4
 _REMAKING = frozenset({"forget", "rollback"})
+_FEW_BYTES = 16 << 20
+"""Are verified in some milliseconds, by whoever is asked next."""
+_SECONDS_TO_VERIFY = 2.0
 
 
 class Desk:
@@ -54,6 +60,8 @@ class Desk:
         self._publish_share = publish_share
         self._allowances: dict[str, Allowance] = {}
         self._timers: dict[str, Timer] = {}
+        self._verified: dict[str, Event] = {}
+        self._is_closing = False
         self._lock = Lock()
         self._waiting: dict[str, deque[Mapping[str, Json]]] = {}
         self._busy: set[str] = set()
@@ -62,7 +70,10 @@ class Desk:
 
     def take(self, message: Mapping[str, Json]) -> None:
         """Take what is asked; the answer is told when it is there."""
-        if message["op"] in CHANGES or message["op"] == "learn":
+        if message["op"] == "verified":
+            with suppress(KeyError):  # it was said to a process that is no more
+                self._verified[message["tenant"]].set()
+        elif message["op"] in CHANGES or message["op"] == "learn":
             self._queue(message)
         else:
             self._looking.submit(self._look, message)
@@ -78,6 +89,9 @@ class Desk:
 
     def close(self) -> None:
         """Do what is waiting, and take nothing more."""
+        self._is_closing = True
+        for verified in list(self._verified.values()):
+            verified.set()
         with self._lock:
             for timer in self._timers.values():
                 timer.cancel()
@@ -178,7 +192,7 @@ class Desk:
         with suppress(UnknownTenantError):  # it was removed
             try:
                 with self._place.run(tenant) as run:
-                    is_published = run.publish()
+                    is_published = run.publish(lambda parts: self._let_verify(tenant, parts))
                     now = run.predictor()
                     return {"published": is_published, "by": {"version": now.version, "step": now.step}}
             except StorageError as error:
@@ -188,6 +202,17 @@ class Desk:
             finally:
                 self._allowance(tenant).spend(time.perf_counter() - started)
         return {"published": False, "by": None}
+
+    def _let_verify(self, tenant: str, parts: Mapping[str, int]) -> None:
+        """Wait until those who predict have verified what is new, where that is much; but not for long."""
+        if sum(parts.values()) < _FEW_BYTES:
+            return
+        verified = self._verified[tenant] = Event()
+        if self._is_closing:
+            return
+        self._tell({"tenant": tenant, "parts": list(parts)})
+        if not verified.wait(_SECONDS_TO_VERIFY):
+            _LOG.debug("%s is published before it is verified", tenant)
 
     def _allowance(self, tenant: str) -> Allowance:
         return self._allowances.setdefault(tenant, Allowance(self._publish_share))

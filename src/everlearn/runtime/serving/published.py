@@ -72,6 +72,12 @@ class PublishedPredictions:
             with suppress(EverlearnError):  # whoever asks is told
                 self._head(tenant)
 
+    def verify_parts(self, tenant: str, parts: Sequence[str]) -> None:
+        """Verify now parts of what a tenant will publish in a moment: the next text would wait for it."""
+        with suppress(EverlearnError):  # whoever asks is told
+            for sha256 in parts:
+                self._heads.verify_part(tenant, sha256)
+
     def drop(self, tenant: str) -> None:
         """Use what a tenant has published before no longer."""
         self._heads.drop(tenant)

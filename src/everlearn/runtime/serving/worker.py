@@ -4,6 +4,7 @@ It answers messages from standard input on standard output until that is closed:
 
     {"op": "answer", "asked": [[tenant, text, top], …]}   →  {"said": […], "by": {tenant: {version, step}}}
     {"op": "map", "tenants": […]}                         →  {}
+    {"op": "verify", "tenant": …, "parts": [sha256, …]}   →  {}
     {"op": "drop", "tenant": …}                           →  {}
     {"op": "about", "tenants": […]}                       →  {"about": {tenant: {task, created}}}
     {"op": "embed", "tenant": …, "texts": […], "normalize": …}  →  {"vectors": […], "tokens": […]}
@@ -44,6 +45,9 @@ def _answer(place: PublishedPredictions, message: Json) -> Json:
             return place.answers([(tenant, text, top) for tenant, text, top in message["asked"]])
         case "map":
             place.map(message["tenants"])
+            return {}
+        case "verify":
+            place.verify_parts(message["tenant"], message["parts"])
             return {}
         case "drop":
             place.drop(message["tenant"])
