@@ -27,8 +27,6 @@ _LOG = logging.getLogger(__name__)
 _SECONDS_TO_END = 5.0
 _SECONDS_BETWEEN_STARTS = 1.0
 _SECONDS_TO_GATHER = 0.004
-_PARTS_AT_ONCE = 4
-"""Are verified between two batches: about 10 ms; one at a time would wait for too many batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +186,9 @@ class Workers:
         """
         if not self._tasks:  # none has started
             return
+        message = {"op": "verify", "tenant": tenant, "parts": list(parts)}
         for half in (self._children[::2], self._children[1::2]):
-            await asyncio.gather(*(self._verify(child, tenant, parts) for child in half))
+            await asyncio.gather(*(self._let(child, message) for child in half))
 
     async def drop(self, tenant: str) -> None:
         """Let no process use any more what a tenant has published before."""
@@ -327,11 +326,6 @@ class Workers:
         finally:
             self._loading.pop(child, None)
         return True
-
-    async def _verify(self, child: Child, tenant: str, parts: Sequence[str]) -> None:
-        for start in range(0, len(parts), _PARTS_AT_ONCE):
-            some = list(parts[start : start + _PARTS_AT_ONCE])
-            await self._let(child, {"op": "verify", "tenant": tenant, "parts": some})
 
     async def _drop(self, child: Child, tenant: str) -> None:
         await self._let(child, {"op": "drop", "tenant": tenant})

@@ -7,6 +7,7 @@ journal and saved states: then somebody has to open the run, and to publish.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -86,12 +87,13 @@ class Heads:
             )
         return served
 
-    def verify_part(self, tenant: str, sha256: str) -> None:
-        """Verify a part of what a tenant that is hot will publish, see ``Publication.verify_part``."""
+    def verify_parts(self, tenant: str, parts: Sequence[str]) -> None:
+        """Verify parts of what a tenant that is hot will publish, see ``Publication.verify_part``."""
         with self._lock:
             known = self._resident.get(tenant)
         if known is not None:
-            known.publication.verify_part(sha256)
+            for sha256 in parts:
+                known.publication.verify_part(sha256)
 
     def drop(self, tenant: str) -> None:
         """Map a tenant's head no longer."""
