@@ -18,9 +18,21 @@ from benchmarks.service.fuzz import fuzz
 from benchmarks.service.learning_beside import corrections, learning_beside
 from benchmarks.service.single_texts import single_texts
 from benchmarks.service.soak import soak
+from benchmarks.service.starting import starting
 from benchmarks.service.tenants import tenants
 
-_PARTS = ("load", "learning", "corrections", "changes", "hub", "soak", "fuzz", "schema", "embeddings")
+_PARTS = (
+    "load",
+    "learning",
+    "corrections",
+    "changes",
+    "hub",
+    "soak",
+    "fuzz",
+    "schema",
+    "embeddings",
+    "starting",
+)
 
 
 def main() -> None:
@@ -79,6 +91,8 @@ def _part(part: str, folder: Path, asked: argparse.Namespace) -> Iterator[dict[s
             return embeddings(folder, asked.examples, asked.seconds, asked.workers, asked.peers)
         case "schema":
             return described(folder, asked.examples, asked.workers, asked.cases, asked.seed)
+        case "starting":
+            return starting(folder, asked.examples)
         case "fuzz":
             return fuzz(folder, asked.examples, asked.seconds, asked.workers, asked.seed)
     return soak(folder, asked.examples, asked.minutes, asked.workers)

@@ -11,6 +11,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from everlearn.runtime.run import Run
+from everlearn.service.process_host import ProcessHost
 from everlearn.service.workers import Workers
 
 __all__ = ["encoder_alone", "workers_alone"]
@@ -32,7 +33,8 @@ def workers_alone(place: Path, texts: list[str], *, workers: int, callers: int, 
 
 
 async def _ask(place: Path, texts: list[str], num_workers: int, callers: int, seconds: float) -> float:
-    workers = Workers(place, num_workers, budget_mb=None, max_batch=32, max_waiting=10_000)
+    host = ProcessHost()
+    workers = Workers(host, place, num_workers, budget_mb=None, max_batch=32, max_waiting=10_000)
     await workers.start([place.name])
     endless, count, over = cycle(texts), 0, False
 
@@ -51,6 +53,7 @@ async def _ask(place: Path, texts: list[str], num_workers: int, callers: int, se
     over = True
     await asyncio.gather(*tasks)
     await workers.close()
+    await host.close()
     return per_second
 
 

@@ -1,4 +1,4 @@
-"""Messages through a pipe: the length of the JSON (8 bytes, little-endian), then the JSON."""
+"""Messages through a socket: the length of the JSON (8 bytes, little-endian), then the JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LENGTH = struct.Struct("<Q")
 
 
 def frame_of(message: Any) -> bytes:
-    """A message as it goes through the pipe."""
+    """A message as it goes through the socket."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     return LENGTH.pack(len(text)) + text
 
@@ -23,10 +23,13 @@ def message_of(text: bytes) -> Any:
 
 
 def read_message(file: IO[bytes]) -> Any:
-    """The next message; None: the other side has closed the pipe, or was killed."""
-    length = file.read(LENGTH.size)
-    if len(length) < LENGTH.size:
+    """The next message; None: the other side has closed the socket, or was killed."""
+    try:
+        length = file.read(LENGTH.size)
+        if len(length) < LENGTH.size:
+            return None
+        (size,) = LENGTH.unpack(length)
+        text = file.read(size)
+    except ConnectionResetError:  # it had not read everything
         return None
-    (size,) = LENGTH.unpack(length)
-    text = file.read(size)
     return None if len(text) < size else message_of(text)

@@ -235,6 +235,7 @@ def test_figures_are_as_prometheus_reads_them(service: Running, fresh_id: FreshI
     assert families["everlearn_workers_ready"].samples[0].value == 1
     assert {sample.labels["process"] for sample in families["everlearn_memory_bytes"].samples} == {
         "service",
+        "host",
         "worker-1",
         "learner",
     }

@@ -9,30 +9,33 @@ from pathlib import Path
 
 import psutil
 
+from everlearn.service.process_host import ProcessHost
 from everlearn.service.workers import Workers
 
 
-def workers_of(place: Path) -> Workers:
-    return Workers(place, 1, budget_mb=None, max_batch=8, max_waiting=8)
+def workers_of(host: ProcessHost, place: Path) -> Workers:
+    return Workers(host, place, 1, budget_mb=None, max_batch=8, max_waiting=8)
 
 
 def test_what_could_not_load_is_started_again_when_it_is_needed(learned: Path, tmp_path: Path) -> None:
     place = tmp_path / "desk"
 
     async def ask() -> int:
-        workers = workers_of(place)
+        host = ProcessHost()
+        workers = workers_of(host, place)
         workers.load()  # there is no run yet
-        while not workers.process_ids():
+        await asyncio.sleep(0)
+        another = await host.start("worker", [str(place)])  # which is started after that one
+        assert await another.ended == 0
+        another.writer.close()
+        while workers.process_ids():
             await asyncio.sleep(0.01)
-        (first,) = workers.process_ids()
-        while psutil.pid_exists(first) and psutil.Process(first).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.05)
         shutil.copytree(learned, place)
         await workers.start([place.name])
-        assert workers.num_ready == 1
-        assert workers.process_ids() != [first]
+        assert workers.num_ready == len(workers.process_ids()) == 1
         told = await workers.tell("count", tenant=place.name, texts=["where is my invoice?"])
         await workers.close()
+        await host.close()
         return int(told["tokens"][0])
 
     assert asyncio.run(ask()) > 4
@@ -40,12 +43,14 @@ def test_what_could_not_load_is_started_again_when_it_is_needed(learned: Path, t
 
 def test_what_still_loads_is_ended_at_once(learned: Path) -> None:
     async def end() -> tuple[int, float]:
-        workers = workers_of(learned)
+        host = ProcessHost()
+        workers = workers_of(host, learned)
         workers.load()
-        while not workers.process_ids():
+        while host.pid is None:
             await asyncio.sleep(0.01)
-        (loading,), began = workers.process_ids(), time.monotonic()
+        loading, began = host.pid, time.monotonic()
         await workers.close()
+        await host.close()
         return loading, time.monotonic() - began
 
     loading, seconds = asyncio.run(end())

@@ -1,44 +1,40 @@
-"""A process of the service, which answers messages through pipes."""
+"""A process of the service, which answers messages through a socket."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from everlearn.errors import RunError
 from everlearn.pipe_frames import LENGTH, frame_of, message_of
+from everlearn.service.process_host import Forked, ProcessHost, how_it_ended
 
 __all__ = ["Child"]
 
 
 class Child:
-    """A Python module that runs as a process of its own.
+    """A process that is asked something.
 
     Args:
-        module: Its name.
-        arguments: Of its command line.
-        variables: Of its environment, beside this process's.
+        host: Starts it.
+        name: "learner", "worker" or "writer".
+        arguments: What it is to know.
     """
 
-    def __init__(
-        self, module: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None
-    ) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
-        self._variables = dict(variables or {})
-        self._process: Process | None = None
+    def __init__(self, host: ProcessHost, name: str, arguments: Sequence[str]) -> None:
+        self._host = host
+        self._name = name
+        self._arguments = arguments
+        self._forked: Forked | None = None
 
     @property
     def pid(self) -> int | None:
         """Of the process; None: there is none."""
-        process = self._process
-        return None if process is None or process.returncode is not None else process.pid
+        return None if self._forked is None or self._forked.ended.done() else self._forked.pid
 
     async def start(self) -> dict[str, Any]:
         """Start it, and return what it says when it is ready.
@@ -46,69 +42,51 @@ class Child:
         Raises:
             RunError: It cannot start; the message says why.
         """
-        source = str(Path(__file__).resolve().parents[2])
-        path = os.environ.get("PYTHONPATH")
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=PIPE,
-            stdout=PIPE,
-            env={
-                **os.environ,
-                "PYTHONPATH": source if not path else f"{source}{os.pathsep}{path}",
-                **self._variables,
-            },
-            start_new_session=True,  # Ctrl-C is for the service to deal with
-        )
+        forked = self._forked = await self._host.start(self._name, self._arguments)
         ready = await self.receive()
+        if ready is not None and "error" not in ready:
+            return dict(ready)
+        how = how_it_ended(await asyncio.shield(forked.ended))
+        forked.writer.close()
         if ready is None:
-            raise RunError(f"a process of the service could not be started: {await self._how_it_ended()}")
-        if "error" in ready:
-            raise RunError(str(ready["message"]))
-        return dict(ready)
-
-    async def _how_it_ended(self) -> str:
-        assert self._process is not None
-        code = await self._process.wait()
-        if code < 0:  # for lack of memory, the system kills without a word
-            return f"it was ended by signal {-code} ({signal.strsignal(-code)})"
-        return f"it ended with {code}; its error is above"
+            raise RunError(f"a process of the service could not be started: it {how}; its error is above")
+        raise RunError(str(ready["message"]))
 
     async def send(self, message: Any) -> bool:
         """Send a message; False: the process has ended."""
-        assert self._process is not None
-        assert self._process.stdin is not None
+        assert self._forked is not None
         try:
-            self._process.stdin.write(frame_of(message))
-            await self._process.stdin.drain()
+            self._forked.writer.write(frame_of(message))
+            await self._forked.writer.drain()
         except (ConnectionError, RuntimeError):
             return False
         return True
 
     async def receive(self) -> Any:
         """The next message; None: the process has ended."""
-        assert self._process is not None
-        assert self._process.stdout is not None
+        assert self._forked is not None
         try:
-            (size,) = LENGTH.unpack(await self._process.stdout.readexactly(LENGTH.size))
-            return message_of(await self._process.stdout.readexactly(size))
+            (size,) = LENGTH.unpack(await self._forked.reader.readexactly(LENGTH.size))
+            return message_of(await self._forked.reader.readexactly(size))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
 
     async def end(self, timeout_seconds: float) -> None:
         """Let it do what is left, and end; after the time it is killed."""
-        process = self._process
-        if process is None:
+        forked = self._forked
+        if forked is None:
             return
-        if process.stdin is not None:
-            with suppress(ConnectionError, RuntimeError):
-                process.stdin.close()
+        with suppress(ConnectionError, RuntimeError, OSError):
+            forked.writer.write_eof()
         try:
-            await asyncio.wait_for(process.wait(), timeout_seconds)
+            await asyncio.wait_for(asyncio.shield(forked.ended), timeout_seconds)
         except TimeoutError:
-            process.kill()
-            await process.wait()
+            self.kill()
+            await asyncio.shield(forked.ended)
+        forked.writer.close()
 
     def kill(self) -> None:
         """End it at once."""
-        if self.pid is not None and self._process is not None:
-            self._process.kill()
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ from typing import Any
 from everlearn.errors import RunError
 from everlearn.service.child import Child
 from everlearn.service.problems import Problem, problem_of
+from everlearn.service.process_host import ProcessHost
 
 __all__ = ["Learner"]
 
@@ -37,6 +38,7 @@ class Learner:
     what it had not answered is asked once more. Asking twice does no harm: every example has its id.
 
     Args:
+        host: Starts the process.
         place: What is served.
         threads: That it computes with.
         publish_share: See ``Desk``.
@@ -50,6 +52,7 @@ class Learner:
 
     def __init__(
         self,
+        host: ProcessHost,
         place: Path,
         *,
         threads: int,
@@ -61,11 +64,7 @@ class Learner:
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         budget = [] if budget_mb is None else [str(budget_mb)]
-        self._child = Child(
-            "everlearn.runtime.serving.learner",
-            [str(place), str(publish_share), *budget],
-            {"EVERLEARN_LEARNER_THREADS": str(threads)},
-        )
+        self._child = Child(host, "learner", [str(place), str(threads), str(publish_share), *budget])
         self.max_waiting = max_waiting
         self._on_published = on_published
         self._on_new_parts = on_new_parts

@@ -24,6 +24,7 @@ from everlearn.service.keys import Keys
 from everlearn.service.learner import Learner
 from everlearn.service.metrics import Metrics
 from everlearn.service.problems import Problem
+from everlearn.service.process_host import ProcessHost
 from everlearn.service.remembered import Remembered, RememberedPredictions
 from everlearn.service.telemetry import spans_as_told
 from everlearn.service.vectors import Vectors
@@ -67,7 +68,9 @@ class Service:
         self.spans = spans_as_told()
         self.events = Events()
         processors = usable_processors()
+        self._host = ProcessHost()
         self.workers = Workers(
+            self._host,
             place,
             config.workers or processors,
             budget_mb=config.memory_budget_mb,
@@ -78,6 +81,7 @@ class Service:
         )
         self.vectors = Vectors(self.workers)
         self.learner = Learner(
+            self._host,
             place,
             threads=config.learner_threads or max(1, processors // 2),
             publish_share=config.publish_share,
@@ -88,6 +92,7 @@ class Service:
             on_lost=lambda: self._note_lost("learner"),
         )
         self.writer = Writer(
+            self._host,
             place,
             threads=config.learner_threads or max(1, processors // 2),
             timeout_seconds=config.timeout_seconds,
@@ -143,6 +148,7 @@ class Service:
         await self.writer.close()
         await self.workers.close()
         await self.learner.close()
+        await self._host.close()
         await self.remembered.close()
 
     def tenant_of(self, name: str | None) -> str:
@@ -437,6 +443,8 @@ class Service:
         """Of all processes, by what they do."""
         found = {"service": psutil.Process().pid}
         found |= {f"worker-{k}": pid for k, pid in enumerate(self.workers.process_ids(), start=1)}
+        if self._host.pid is not None:
+            found["host"] = self._host.pid
         if self.learner.pid is not None:
             found["learner"] = self.learner.pid
         if self.writer.pid is not None:

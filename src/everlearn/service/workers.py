@@ -19,6 +19,7 @@ from typing import Any
 from everlearn.errors import RunError
 from everlearn.service.child import Child
 from everlearn.service.problems import Problem, problem_of
+from everlearn.service.process_host import ProcessHost
 
 __all__ = ["Answered", "Workers"]
 
@@ -55,6 +56,7 @@ class Workers:
     """The prediction processes of a service.
 
     Args:
+        host: Starts processes.
         place: What is served.
         num_workers: How many processes.
         budget_mb: Memory that each may map, in 10⁶ bytes; None: no bound.
@@ -66,6 +68,7 @@ class Workers:
 
     def __init__(
         self,
+        host: ProcessHost,
         place: Path,
         num_workers: int,
         *,
@@ -76,9 +79,7 @@ class Workers:
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         budget = [] if budget_mb is None else [str(int(budget_mb * 1e6))]
-        self._children = [
-            Child("everlearn.runtime.serving.worker", [str(place), *budget]) for _ in range(num_workers)
-        ]
+        self._children = [Child(host, "worker", [str(place), *budget]) for _ in range(num_workers)]
         self._turns = {child: asyncio.Lock() for child in self._children}
         self.max_batch = max_batch
         self.max_waiting = max_waiting

@@ -13,6 +13,7 @@ from typing import Any
 from everlearn.errors import RunError
 from everlearn.service.child import Child
 from everlearn.service.problems import Problem, problem_of
+from everlearn.service.process_host import ProcessHost
 
 __all__ = ["Writer", "Written"]
 
@@ -43,15 +44,14 @@ class Writer:
     """The process that writes. Where it has ended by itself, it is started again when it is next asked.
 
     Args:
+        host: Starts the process.
         place: What is served.
         threads: That it computes with.
         timeout_seconds: Longest wait for the next piece of a text.
     """
 
-    def __init__(self, place: Path, *, threads: int, timeout_seconds: float) -> None:
-        self._child = Child(
-            "everlearn.runtime.serving.writing", [str(place)], {"EVERLEARN_WRITER_THREADS": str(threads)}
-        )
+    def __init__(self, host: ProcessHost, place: Path, *, threads: int, timeout_seconds: float) -> None:
+        self._child = Child(host, "writer", [str(place), str(threads)])
         self._timeout_seconds = timeout_seconds
         self._numbers = count(1)
         self._open: dict[int, asyncio.Queue[dict[str, Any] | None]] = {}

@@ -1,7 +1,8 @@
-"""What a service's processes do with runs: ``python -m everlearn.runtime.serving.worker`` (or ``.learner``).
+"""What a service's processes do with runs.
 
-The service itself (:mod:`everlearn.service`) answers HTTP and imports nothing of this: it starts these
-processes and talks to them through pipes, by messages of :mod:`everlearn.pipe_frames`.
+The service itself (:mod:`everlearn.service`) answers HTTP and imports nothing of this: it starts
+``python -m everlearn.runtime.serving.host``, from which the others are forked, and talks to these through
+sockets, by messages of :mod:`everlearn.pipe_frames`.
 """
 
 from __future__ import annotations

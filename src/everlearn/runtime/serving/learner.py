@@ -1,9 +1,7 @@
 """A service's process that has the runs.
 
-    python -m everlearn.runtime.serving.learner PLACE PUBLISH_SHARE [BUDGET_MB]
-
-It answers messages from standard input on standard output until that is closed; then it does what is left,
-writes checkpoints, and ends. Answers come when they are there, each with the number of its message:
+It answers messages until there will be no more; then it does what is left, writes checkpoints, and ends.
+Answers come when they are there, each with the number of its message:
 
     {"number": 7, "op": "learn", "tenant": …, "examples": […]}  →  {"to": 7, "results": […], …}
 """
@@ -11,29 +9,24 @@ writes checkpoints, and ends. Answers come when they are there, each with the nu
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Lock, Thread
+from typing import IO
 
 from everlearn.errors import EverlearnError
-from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.serving.desk import Desk
 from everlearn.runtime.serving.place import Place, open_place
 from everlearn.runtime.serving.told import error_told
 from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 _LOG = logging.getLogger(__name__)
-
-_SECONDS_TO_LOADING = 3.0
-"""From the start, in which prediction processes load theirs. A label that comes before loads it, too."""
 
 
 def _load_encoder(place: Place) -> None:
@@ -43,11 +36,16 @@ def _load_encoder(place: Place) -> None:
         _LOG.debug("%s", error)
 
 
-def _main() -> None:
-    # Whatever a library prints is not to be taken for an answer.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the pipe
+def run(arguments: Sequence[str], messages: IO[bytes], answers: IO[bytes]) -> None:
+    """Be the process.
+
+    Args:
+        arguments: The place, threads to compute with, the share of ``Desk``; and the budget of
+            ``Hub.open``, if there is one.
+        messages: From the service.
+        answers: To it.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the socket
     lock = Lock()
 
     def tell(message: Json) -> None:
@@ -56,28 +54,20 @@ def _main() -> None:
             answers.write(frame)
             answers.flush()
 
-    prepare_logs_as_told(os.environ)
-    give_large_blocks_back()
-    collect_seldom()
-    use_threads(int(os.environ["EVERLEARN_LEARNER_THREADS"]))
+    use_threads(int(arguments[1]))
     try:
-        place = open_place(Path(sys.argv[1]), float(sys.argv[3]) if len(sys.argv) > 3 else None)
+        place = open_place(Path(arguments[0]), float(arguments[3]) if len(arguments) > 3 else None)
     except EverlearnError as error:
         tell(error_told(error))
         return
     try:
         tell({"ready": True, "tenants": place.tenants(), "is_hub": place.is_hub})
         place.make_ready()
-        desk = Desk(place, tell, float(sys.argv[2]))
-        loading = Timer(_SECONDS_TO_LOADING, _load_encoder, [place])
-        loading.daemon = True
-        loading.start()
-        while (message := read_message(sys.stdin.buffer)) is not None:
+        desk = Desk(place, tell, float(arguments[2]))
+        # A label that comes before it is loaded waits for it.
+        Thread(target=_load_encoder, args=[place], daemon=True).start()
+        while (message := read_message(messages)) is not None:
             desk.take(message)
         desk.close()
     finally:
         place.close()
-
-
-if __name__ == "__main__":
-    _main()

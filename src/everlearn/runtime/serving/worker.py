@@ -1,6 +1,6 @@
-"""A service's prediction process: ``python -m everlearn.runtime.serving.worker PLACE [BUDGET_BYTES]``.
+"""A service's prediction process.
 
-It answers messages from standard input on standard output until that is closed:
+It answers messages until there will be no more:
 
     {"op": "answer", "asked": [[tenant, text, top], …]}   →  {"said": […], "by": {tenant: {version, step}}}
     {"op": "map", "tenants": […]}                         →  {}
@@ -18,25 +18,20 @@ One thread computes, which waits for nobody: where there are several such proces
 from __future__ import annotations
 
 import gc
-import os
-import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-
-# OpenMP and the tokenizer read these once, when they are loaded.
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
-
-import torch
+from typing import IO
 
 from everlearn.errors import EverlearnError
-from everlearn.log_lines import prepare_logs_as_told
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.serving.embedding import encoder_told, num_tokens, tokens_told, vectors_told
 from everlearn.runtime.serving.published import PublishedPredictions
 from everlearn.runtime.serving.told import error_told
+from everlearn.runtime.threads import use_threads
 from everlearn.types import Json
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 
 def _answer(place: PublishedPredictions, message: Json) -> Json:
@@ -66,34 +61,31 @@ def _answer(place: PublishedPredictions, message: Json) -> Json:
     raise ValueError(f"a prediction process knows no {message['op']!r}")
 
 
-def _main() -> None:
-    # Whatever a library prints is not to be taken for an answer.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+def run(arguments: Sequence[str], messages: IO[bytes], answers: IO[bytes]) -> None:
+    """Be the process.
+
+    Args:
+        arguments: The place; and bytes of heads that may stay mapped, if there is a bound.
+        messages: From the service.
+        answers: To it.
+    """
 
     def tell(message: Json) -> None:
-        answers.write(frame_of(message))
-        answers.flush()
+        with suppress(BrokenPipeError):  # the service has gone; the end of its messages says so, too
+            answers.write(frame_of(message))
+            answers.flush()
 
-    prepare_logs_as_told(os.environ)
-    torch.set_num_threads(1)
-    give_large_blocks_back()
-    collect_seldom()
-    budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    use_threads(1)
     try:
-        place = PublishedPredictions(Path(sys.argv[1]), budget)
+        place = PublishedPredictions(Path(arguments[0]), int(arguments[1]) if len(arguments) > 1 else None)
         place.prepare()
     except EverlearnError as error:
         tell(error_told(error))
         return
     gc.freeze()  # what was loaded stays: walking it would now and then make an answer wait
     tell({"ready": True})
-    while (message := read_message(sys.stdin.buffer)) is not None:
+    while (message := read_message(messages)) is not None:
         try:
             tell(_answer(place, message))
         except EverlearnError as error:
             tell(error_told(error))
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,7 +1,7 @@
-"""A service's process that writes text: ``python -m everlearn.runtime.serving.writing PLACE``.
+"""A service's process that writes text.
 
 It generates by what runs of language models and encoder-decoders have saved and serve. It answers messages
-from standard input on standard output until that is closed, each piece of text as soon as it is certain:
+until there will be no more, each piece of text as soon as it is certain:
 
     {"number": 7, "op": "write", "tenant": …, "version": …, "prompt": …, "chat": …, "settings": {…}}
         →  {"to": 7, "text": "Once"}, …, {"to": 7, "end": "stop", "prompt_tokens": …, "by": {…}, …}
@@ -13,16 +13,14 @@ One text is written after the other.
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import IO, Any
 
 from everlearn.errors import EverlearnError
 from everlearn.journal.checkpoints import Checkpoint
@@ -31,7 +29,6 @@ from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.models.language.tokens import tokenize_prompt
 from everlearn.models.storage.pretrained import max_length_of
 from everlearn.pipe_frames import frame_of, read_message
-from everlearn.process_memory import collect_seldom, give_large_blocks_back
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.serving import served_checkpoint, served_state, served_version
 from everlearn.runtime.hub.looking import tenants_at
@@ -40,7 +37,7 @@ from everlearn.runtime.threads import use_threads
 from everlearn.tasks.task import Task
 from everlearn.types import Json
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -170,10 +167,8 @@ def _file_of(folder: RunFolder, version: int) -> str:
 class _Answers:
     """What is told, and whom there is no need to tell any more. Any thread may tell."""
 
-    def __init__(self) -> None:
-        # Whatever a library prints is not to be taken for an answer.
-        self._file = os.fdopen(os.dup(1), "wb")
-        os.dup2(2, 1)
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._lock = Lock()
         self._open: set[int] = set()
         self._is_closing = False
@@ -223,27 +218,28 @@ def _write(writers: _Writers, answers: _Answers, message: Mapping[str, Json]) ->
         answers.drop(number)
 
 
-def _main() -> None:
-    answers = _Answers()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the pipe
-    give_large_blocks_back()
-    collect_seldom()
-    use_threads(int(os.environ["EVERLEARN_WRITER_THREADS"]))
+def run(arguments: Sequence[str], messages: IO[bytes], answers: IO[bytes]) -> None:
+    """Be the process.
+
+    Args:
+        arguments: The place, and threads to compute with.
+        messages: From the service.
+        answers: To it.
+    """
+    told = _Answers(answers)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes its socket
+    use_threads(int(arguments[1]))
     try:
-        writers = _Writers(Path(sys.argv[1]))
+        writers = _Writers(Path(arguments[0]))
     except EverlearnError as error:
-        answers.tell(error_told(error))
+        told.tell(error_told(error))
         return
-    answers.tell({"ready": True})
+    told.tell({"ready": True})
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as thread:
-        while (message := read_message(sys.stdin.buffer)) is not None:
+        while (message := read_message(messages)) is not None:
             if message["op"] == "stop":
-                answers.drop(message["number"])
+                told.drop(message["number"])
             else:
-                answers.expect(message["number"])
-                thread.submit(_write, writers, answers, message)
-        answers.close()
-
-
-if __name__ == "__main__":
-    _main()
+                told.expect(message["number"])
+                thread.submit(_write, writers, told, message)
+        told.close()

@@ -1,0 +1,203 @@
+"""The process that the service's others are forked from (:mod:`everlearn.runtime.serving.host`)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from everlearn.errors import RunError
+
+__all__ = ["Forked", "ProcessHost", "how_it_ended"]
+
+_SECONDS_TO_END = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forked:
+    """A process.
+
+    Attributes:
+        pid: Its number.
+        reader: What it says.
+        writer: What it is told.
+        ended: Is done when it has ended: its exit code, or the negative number of the signal that ended it;
+            None: nobody knows.
+    """
+
+    pid: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    ended: asyncio.Future[int | None]
+
+
+class ProcessHost:
+    """Starts the processes of a service, from one that has loaded their libraries.
+
+    Where that one has ended, another takes its place when a process is to be started; those that it had
+    started go on.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._host: _Host | None = None
+        self._watching: set[asyncio.Task[None]] = set()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None: there is none."""
+        return None if self._host is None or self._host.has_ended else self._host.process.pid
+
+    async def start(self, name: str, arguments: Sequence[str]) -> Forked:
+        """Start a process.
+
+        Args:
+            name: "learner", "worker" or "writer".
+            arguments: What it is to know.
+
+        Raises:
+            RunError: It cannot be started.
+        """
+        how = ""
+        async with self._turn:
+            for _ in range(2):  # the first may have been ended a moment ago
+                if self._host is None or self._host.has_ended:
+                    await self._end()
+                    self._host = await _Host.started(self._watch)
+                forked = await self._host.forked({"process": name, "arguments": list(arguments)})
+                if forked is not None:
+                    return forked
+                how = how_it_ended(await self._host.process.wait())
+        raise RunError(f"the process that the others are forked from {how}; its error is above")
+
+    async def close(self) -> None:
+        """End the process; those that it has started go on."""
+        async with self._turn:
+            await self._end()
+
+    async def _end(self) -> None:
+        if self._host is not None:
+            await self._host.end()
+            self._host = None
+
+    def _watch(self, left: dict[int, asyncio.Future[int | None]]) -> None:
+        """Find out by looking when those end that nobody tells of any more."""
+
+        async def look() -> None:
+            while left:
+                for pid in [pid for pid in left if not _is_running(pid)]:
+                    left.pop(pid).set_result(None)
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+        task = asyncio.create_task(look())
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+
+class _Host:
+    """One process that others are forked from."""
+
+    def __init__(
+        self,
+        process: Process,
+        asked: socket.socket,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        on_ended: Callable[[dict[int, asyncio.Future[int | None]]], None],
+    ) -> None:
+        self.process = process
+        self.has_ended = False
+        self._socket = asked
+        self._reader, self._writer = streams
+        self._on_ended = on_ended
+        self._new: asyncio.Queue[tuple[int, asyncio.Future[int | None]] | None] = asyncio.Queue()
+        self._running: dict[int, asyncio.Future[int | None]] = {}
+        self._listener = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def started(cls, on_ended: Callable[[dict[int, asyncio.Future[int | None]]], None]) -> Self:
+        """One that loads now.
+
+        Args:
+            on_ended: Is told of the processes that outlive it.
+        """
+        source = str(Path(__file__).resolve().parents[2])
+        path = os.environ.get("PYTHONPATH")
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "everlearn.runtime.serving.host",
+                stdin=theirs.fileno(),
+                env={**os.environ, "PYTHONPATH": source if not path else f"{source}{os.pathsep}{path}"},
+                start_new_session=True,  # Ctrl-C is for the service to deal with
+            )
+        return cls(process, ours, await asyncio.open_connection(sock=ours), on_ended)
+
+    async def forked(self, message: dict[str, object]) -> Forked | None:
+        """A process that was just started; None: the host has ended."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs, suppress(BrokenPipeError, ConnectionResetError):  # the listener finds that, too
+                socket.send_fds(self._socket, [json.dumps(message).encode()], [theirs.fileno()])
+            new = await self._new.get()
+        except asyncio.CancelledError:
+            self.process.kill()  # what it answers now would be taken for the answer to something else
+            ours.close()
+            raise
+        if new is None:
+            ours.close()
+            return None
+        return Forked(new[0], *await asyncio.open_connection(sock=ours), new[1])
+
+    async def end(self) -> None:
+        """End the process."""
+        self._writer.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), _SECONDS_TO_END)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+        await self._listener
+
+    async def _listen(self) -> None:
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                told = json.loads(line)
+                pid = int(told["pid"])
+                if "code" not in told:
+                    self._running[pid] = asyncio.get_running_loop().create_future()
+                    self._new.put_nowait((pid, self._running[pid]))
+                elif (ended := self._running.pop(pid, None)) is not None:
+                    ended.set_result(int(told["code"]))
+        self.has_ended = True
+        self._new.put_nowait(None)
+        self._on_ended(self._running)
+
+
+def how_it_ended(code: int | None) -> str:
+    """The end of a process, in words."""
+    if code is None:
+        return "has ended"
+    if code < 0:  # for lack of memory, the system kills without a word
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended with {code}"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
