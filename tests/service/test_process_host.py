@@ -79,6 +79,24 @@ def test_it_tells_how_a_process_has_ended(learned: Path, tmp_path: Path) -> None
     with_host(act)
 
 
+def test_who_asks_for_a_process_and_goes_leaves_none(learned: Path) -> None:
+    async def act(host: ProcessHost) -> None:
+        going = asyncio.create_task(host.start("worker", [str(learned)]))
+        while host.pid is None:
+            await asyncio.sleep(0.01)
+        going.cancel()
+        worker = Child(host, "worker", [str(learned)])
+        await worker.start()
+        with pytest.raises(asyncio.CancelledError):
+            await going
+        assert await count(worker, learned) > 4
+        while [one.pid for one in psutil.Process(host.pid).children()] != [worker.pid]:
+            await asyncio.sleep(0.01)
+        await worker.end(30)
+
+    with_host(act)
+
+
 def test_one_that_cannot_load_is_told_with_how_it_ended(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

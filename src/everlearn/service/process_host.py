@@ -24,6 +24,9 @@ __all__ = ["Forked", "ProcessHost", "how_it_ended"]
 _SECONDS_TO_END = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.05
 
+_Ends = dict[int, asyncio.Future["int | None"]]
+"""Processes by their numbers, and what is done when they have ended."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forked:
@@ -53,7 +56,9 @@ class ProcessHost:
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._host: _Host | None = None
-        self._watching: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+        self._starting: set[asyncio.Task[Forked]] = set()
+        self._looking: set[asyncio.Task[None]] = set()
 
     @property
     def pid(self) -> int | None:
@@ -70,40 +75,48 @@ class ProcessHost:
         Raises:
             RunError: It cannot be started.
         """
-        how = ""
+        starting = asyncio.create_task(self._start(name, arguments))
+        self._starting.add(starting)
+        starting.add_done_callback(self._starting.discard)
+        try:
+            # It goes on where whoever asked has gone: the answer would be taken for that to something else.
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_let_end)
+            raise
+
+    async def close(self) -> None:
+        """End the process; those that it has started go on."""
+        self._is_closing = True
+        if self._starting and self._host is not None:
+            self._host.kill()
+        async with self._turn:
+            await self._end()
+
+    async def _start(self, name: str, arguments: Sequence[str]) -> Forked:
+        how = "was ended"
         async with self._turn:
             for _ in range(2):  # the first may have been ended a moment ago
+                if self._is_closing:
+                    break
                 if self._host is None or self._host.has_ended:
                     await self._end()
-                    self._host = await _Host.started(self._watch)
+                    self._host = await _Host.started(self._look)
                 forked = await self._host.forked({"process": name, "arguments": list(arguments)})
                 if forked is not None:
                     return forked
                 how = how_it_ended(await self._host.process.wait())
         raise RunError(f"the process that the others are forked from {how}; its error is above")
 
-    async def close(self) -> None:
-        """End the process; those that it has started go on."""
-        async with self._turn:
-            await self._end()
-
     async def _end(self) -> None:
         if self._host is not None:
             await self._host.end()
             self._host = None
 
-    def _watch(self, left: dict[int, asyncio.Future[int | None]]) -> None:
-        """Find out by looking when those end that nobody tells of any more."""
-
-        async def look() -> None:
-            while left:
-                for pid in [pid for pid in left if not _is_running(pid)]:
-                    left.pop(pid).set_result(None)
-                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-
-        task = asyncio.create_task(look())
-        self._watching.add(task)
-        task.add_done_callback(self._watching.discard)
+    def _look(self, left: _Ends) -> None:
+        looking = asyncio.create_task(_seen_to_end(left))
+        self._looking.add(looking)
+        looking.add_done_callback(self._looking.discard)
 
 
 class _Host:
@@ -114,7 +127,7 @@ class _Host:
         process: Process,
         asked: socket.socket,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        on_ended: Callable[[dict[int, asyncio.Future[int | None]]], None],
+        on_ended: Callable[[_Ends], None],
     ) -> None:
         self.process = process
         self.has_ended = False
@@ -122,11 +135,11 @@ class _Host:
         self._reader, self._writer = streams
         self._on_ended = on_ended
         self._new: asyncio.Queue[tuple[int, asyncio.Future[int | None]] | None] = asyncio.Queue()
-        self._running: dict[int, asyncio.Future[int | None]] = {}
+        self._running: _Ends = {}
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def started(cls, on_ended: Callable[[dict[int, asyncio.Future[int | None]]], None]) -> Self:
+    async def started(cls, on_ended: Callable[[_Ends], None]) -> Self:
         """One that loads now.
 
         Args:
@@ -149,28 +162,28 @@ class _Host:
     async def forked(self, message: dict[str, object]) -> Forked | None:
         """A process that was just started; None: the host has ended."""
         ours, theirs = socket.socketpair()
-        try:
-            with theirs, suppress(BrokenPipeError, ConnectionResetError):  # the listener finds that, too
-                socket.send_fds(self._socket, [json.dumps(message).encode()], [theirs.fileno()])
-            new = await self._new.get()
-        except asyncio.CancelledError:
-            self.process.kill()  # what it answers now would be taken for the answer to something else
-            ours.close()
-            raise
+        with theirs, suppress(BrokenPipeError, ConnectionResetError):  # the listener finds that, too
+            socket.send_fds(self._socket, [json.dumps(message).encode()], [theirs.fileno()])
+        new = await self._new.get()
         if new is None:
             ours.close()
             return None
         return Forked(new[0], *await asyncio.open_connection(sock=ours), new[1])
 
     async def end(self) -> None:
-        """End the process."""
+        """Let the process end."""
         self._writer.close()
         try:
             await asyncio.wait_for(self.process.wait(), _SECONDS_TO_END)
         except TimeoutError:
-            self.process.kill()
+            self.kill()
             await self.process.wait()
         await self._listener
+
+    def kill(self) -> None:
+        """End it at once."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
 
     async def _listen(self) -> None:
         with suppress(ConnectionError):
@@ -185,6 +198,20 @@ class _Host:
         self.has_ended = True
         self._new.put_nowait(None)
         self._on_ended(self._running)
+
+
+async def _seen_to_end(left: _Ends) -> None:
+    """Find out by looking when those have ended that nobody tells of any more."""
+    while left:
+        for pid in [pid for pid in left if not _is_running(pid)]:
+            left.pop(pid).set_result(None)
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _let_end(starting: asyncio.Task[Forked]) -> None:
+    """Whoever asked for a process has gone."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().writer.close()
 
 
 def how_it_ended(code: int | None) -> str:
