@@ -212,14 +212,17 @@ class Workers:
 
     async def _serve(self, child: Child) -> None:
         """Give a process what is waiting, as often as it is free."""
-        batch: Sequence[_Waiting] = ()
-        while batch := await self._next_batch(len(batch)):
+        num_answered = 0
+        while share := await self._share(num_answered):
+            # Texts are taken in its turn: while it does something else, another process may have them.
             async with self._turns[child]:
-                if not await self._answer(child, batch):
+                batch = self._batch(share)
+                if batch and not await self._answer(child, batch):
                     await self._lost(child, batch)
+            num_answered = len(batch)
 
-    async def _next_batch(self, num_answered: int) -> list[_Waiting]:
-        """What is waiting, as much as one is given; empty: the service is closing.
+    async def _share(self, num_answered: int) -> int:
+        """Wait until something is waiting: how much of it one is given; 0: the service is closing.
 
         Args:
             num_answered: Texts that the process has just answered.
@@ -230,19 +233,20 @@ class Workers:
         await self._gathered(min(self.max_batch, num_texts // parts))
         while not self._queue:
             if self._is_closing:
-                return []
+                return 0
             self._has_work.clear()
             await self._has_work.wait()
-        # Texts whose caller has gone meanwhile are passed over.
+        return max(1, -(-num_texts // parts))
+
+    def _batch(self, share: int) -> list[_Waiting]:
+        """What is waiting, as much as one is given; texts whose caller has gone meanwhile are passed over."""
         taken: list[_Waiting] = []
-        most = min(
-            self.max_batch, max(-(-num_texts // parts), -(-len(self._queue) // max(1, self._num_ready)))
-        )
+        most = min(self.max_batch, max(share, -(-len(self._queue) // max(1, self._num_ready))))
         while self._queue and len(taken) < most:
             one = self._queue.popleft()
             if not one.answer.done():
                 taken.append(one)
-        return taken or await self._next_batch(0)
+        return taken
 
     async def _gathered(self, num_texts: int) -> None:
         """Wait until so many texts are waiting, but for a moment only."""
