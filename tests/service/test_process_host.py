@@ -39,6 +39,9 @@ def test_processes_outlive_it_and_another_takes_its_place(learned: Path) -> None
         await first.start()
         assert host.pid is not None
         former = host.pid
+        for pid in (former, first.pid):  # as what stops a whole service does
+            os.kill(pid or 0, signal.SIGTERM)
+        assert await count(first, learned) > 4
         os.kill(former, signal.SIGKILL)
         while host.pid is not None:
             await asyncio.sleep(0.01)

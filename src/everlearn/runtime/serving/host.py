@@ -48,7 +48,9 @@ _Run = Callable[[Sequence[str], IO[bytes], IO[bytes]], None]
 
 
 def _main() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the socket
+    # It ends when the service closes the socket, as the others do: so what stops all processes at once stops
+    # none of them halfway.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Threads that a library started by itself are its own to bring through a fork, as those of jemalloc are.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     _be_called("everlearn-host")
@@ -112,7 +114,6 @@ def _become(
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for descriptor in others:
             os.close(descriptor)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -150,9 +151,7 @@ def _tell_ended(asked: socket.socket) -> None:
 
 
 def _tell(asked: socket.socket, message: dict[str, int]) -> None:
-    with suppress(
-        BrokenPipeError, ConnectionResetError
-    ):  # the service has gone; the socket's end says so, too
+    with suppress(BrokenPipeError, ConnectionResetError):  # the service has gone, as the socket's end says
         asked.sendall(json.dumps(message).encode() + b"\n")
 
 

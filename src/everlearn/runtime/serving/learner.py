@@ -9,7 +9,6 @@ Answers come when they are there, each with the number of its message:
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +44,6 @@ def run(arguments: Sequence[str], messages: IO[bytes], answers: IO[bytes]) -> No
         messages: From the service.
         answers: To it.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes the socket
     lock = Lock()
 
     def tell(message: Json) -> None:

@@ -13,7 +13,6 @@ One text is written after the other.
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -227,7 +226,6 @@ def run(arguments: Sequence[str], messages: IO[bytes], answers: IO[bytes]) -> No
         answers: To it.
     """
     told = _Answers(answers)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when the service closes its socket
     use_threads(int(arguments[1]))
     try:
         writers = _Writers(Path(arguments[0]))
