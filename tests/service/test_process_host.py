@@ -20,7 +20,7 @@ def with_host(act: Callable[[ProcessHost], Awaitable[None]]) -> None:
     async def run() -> None:
         host = ProcessHost()
         try:
-            await act(host)
+            await asyncio.wait_for(asyncio.ensure_future(act(host)), 120)
         finally:
             await host.close()
 

@@ -38,7 +38,7 @@ def test_what_could_not_load_is_started_again_when_it_is_needed(learned: Path, t
         await host.close()
         return int(told["tokens"][0])
 
-    assert asyncio.run(ask()) > 4
+    assert asyncio.run(asyncio.wait_for(ask(), 120)) > 4
 
 
 def test_what_still_loads_is_ended_at_once(learned: Path) -> None:
@@ -53,6 +53,6 @@ def test_what_still_loads_is_ended_at_once(learned: Path) -> None:
         await host.close()
         return loading, time.monotonic() - began
 
-    loading, seconds = asyncio.run(end())
+    loading, seconds = asyncio.run(asyncio.wait_for(end(), 120))
     assert not psutil.pid_exists(loading)
     assert seconds < 4  # it is not waited for

@@ -174,8 +174,7 @@ def test_new_parts_are_told_and_verified_before_their_version_is_current(
     def on_new_parts(parts: Mapping[str, int]) -> None:
         assert published(reader) == (len(told) or None)
         told.append(sorted(parts.values()))
-        for sha256 in parts:
-            reader.verify_part(sha256)
+        reader.verify_parts(parts)
 
     for number in (1, 2, 3):
         publisher.publish("a", {"large": large, **head(number)}, {}, on_new_parts)
@@ -185,7 +184,7 @@ def test_new_parts_are_told_and_verified_before_their_version_is_current(
     assert told == [[large.nbytes] * 2, [large.nbytes], [large.nbytes]]
     publisher.publish("a", {"large": large, **head(3)}, {"step": 4}, on_new_parts)
     assert len(told) == 3
-    reader.verify_part("0" * 64)  # it did not come to be
+    reader.verify_parts(["0" * 64])  # it did not come to be
     assert published(reader) == 3
 
 
@@ -203,7 +202,7 @@ def test_a_new_part_that_is_damaged_is_told_where_it_is_verified(
         content[-40] ^= 1
         blob.write_bytes(content)
         with pytest.raises(StateError, match="is damaged"):
-            reader.verify_part(sha256)
+            reader.verify_parts(parts)
         refused.append(sha256)
 
     publisher.publish("a", {"large": torch.full((64, 8), 1.0)}, {}, damage)

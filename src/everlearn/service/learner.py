@@ -194,6 +194,8 @@ class Learner:
                 continue
             for one in list(self._open.values()):
                 await self._child.send(one.message)
+            if self._is_closing:  # which has ended the former one
+                await self._child.end(_SECONDS_TO_END)
             return
 
     def _take_ready(self, told: dict[str, Any]) -> None:

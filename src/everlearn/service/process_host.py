@@ -9,8 +9,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -95,13 +95,15 @@ class ProcessHost:
 
     async def _start(self, name: str, arguments: Sequence[str]) -> Forked:
         how = "was ended"
-        async with self._turn:
+        async with self._turn, _as_run_errors():
             for _ in range(2):  # the first may have been ended a moment ago
                 if self._is_closing:
                     break
                 if self._host is None or self._host.has_ended:
                     await self._end()
                     self._host = await _Host.started(self._look)
+                    if self._is_closing:
+                        self._host.kill()
                 forked = await self._host.forked({"process": name, "arguments": list(arguments)})
                 if forked is not None:
                     return forked
@@ -134,7 +136,7 @@ class _Host:
         self._socket = asked
         self._reader, self._writer = streams
         self._on_ended = on_ended
-        self._new: asyncio.Queue[tuple[int, asyncio.Future[int | None]] | None] = asyncio.Queue()
+        self._new: asyncio.Queue[tuple[int, asyncio.Future[int | None]] | str | None] = asyncio.Queue()
         self._running: _Ends = {}
         self._listener = asyncio.create_task(self._listen())
 
@@ -160,15 +162,21 @@ class _Host:
         return cls(process, ours, await asyncio.open_connection(sock=ours), on_ended)
 
     async def forked(self, message: dict[str, object]) -> Forked | None:
-        """A process that was just started; None: the host has ended."""
+        """A process that was just started; None: the host has ended.
+
+        Raises:
+            RunError: The system has no room for one more.
+        """
         ours, theirs = socket.socketpair()
         with theirs, suppress(BrokenPipeError, ConnectionResetError):  # the listener finds that, too
             socket.send_fds(self._socket, [json.dumps(message).encode()], [theirs.fileno()])
         new = await self._new.get()
-        if new is None:
-            ours.close()
-            return None
-        return Forked(new[0], *await asyncio.open_connection(sock=ours), new[1])
+        if isinstance(new, tuple):
+            return Forked(new[0], *await asyncio.open_connection(sock=ours), new[1])
+        ours.close()
+        if new is not None:
+            raise RunError(f"a process of the service could not be started: {new}")
+        return None
 
     async def end(self) -> None:
         """Let the process end."""
@@ -186,18 +194,35 @@ class _Host:
             self.process.kill()
 
     async def _listen(self) -> None:
-        with suppress(ConnectionError):
-            while line := await self._reader.readline():
-                told = json.loads(line)
-                pid = int(told["pid"])
-                if "code" not in told:
-                    self._running[pid] = asyncio.get_running_loop().create_future()
-                    self._new.put_nowait((pid, self._running[pid]))
-                elif (ended := self._running.pop(pid, None)) is not None:
-                    ended.set_result(int(told["code"]))
+        told = asyncio.create_task(self._take_what_is_told())
+        ended = asyncio.create_task(self.process.wait())
+        await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((told,), timeout=_SECONDS_TO_END)  # its last words
+        for task in (told, ended):
+            task.cancel()
         self.has_ended = True
         self._new.put_nowait(None)
         self._on_ended(self._running)
+
+    async def _take_what_is_told(self) -> None:
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                told = json.loads(line)
+                if "error" in told:
+                    self._new.put_nowait(str(told["error"]))
+                elif "code" not in told:
+                    ended = self._running[told["pid"]] = asyncio.get_running_loop().create_future()
+                    self._new.put_nowait((told["pid"], ended))
+                elif told["pid"] in self._running:
+                    self._running.pop(told["pid"]).set_result(told["code"])
+
+
+@asynccontextmanager
+async def _as_run_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"a process of the service could not be started: {error}") from error
 
 
 async def _seen_to_end(left: _Ends) -> None:

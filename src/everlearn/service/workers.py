@@ -185,10 +185,9 @@ class Workers:
 
         One half of them after the other, so that somebody is free for the texts that come meanwhile.
         """
-        if not self._tasks:  # none has started
-            return
         message = {"op": "verify", "tenant": tenant, "parts": list(parts)}
-        for half in (self._children[::2], self._children[1::2]):
+        ready = [child for child in self._children if self._tasks and child.pid is not None]
+        for half in (ready[::2], ready[1::2]):
             await asyncio.gather(*(self._let(child, message) for child in half))
 
     async def drop(self, tenant: str) -> None:
@@ -258,6 +257,8 @@ class Workers:
             async with asyncio.timeout(_SECONDS_TO_GATHER):
                 await self._has_work.wait()
         self._least = 1
+        if self._queue:  # another may be free sooner
+            self._has_work.set()
 
     async def _answer(self, child: Child, batch: Sequence[_Waiting]) -> bool:
         """Let a process answer a batch; False: it has ended."""

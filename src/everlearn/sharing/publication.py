@@ -236,15 +236,17 @@ class Publication:
                 return whole
         raise StateError(f"{self._path} lacks parts; publish it again")
 
-    def verify_part(self, sha256: str) -> None:
-        """Map and verify a part of a version that is yet to come, which is then taken up the faster.
+    def verify_parts(self, parts: Iterable[str]) -> None:
+        """Map and verify parts (SHA-256) of the version that comes next, which is then taken up the faster.
 
         Raises:
-            StateError: It is damaged.
+            StateError: One is damaged.
         """
-        if sha256 not in self._parts:
+        known = self._parts | self._verified
+        self._verified = {}
+        for sha256 in parts:
             with suppress(FileNotFoundError):  # its version did not come to be
-                self._verified[sha256] = self._part(sha256)
+                self._verified[sha256] = known.get(sha256) or self._part(sha256)
 
     def _with_parts(self, mapped: MappedWeights) -> MappedWeights | None:
         """A version with all its tensors; None: another has just taken its place, and its parts are gone."""

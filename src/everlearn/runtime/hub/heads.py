@@ -88,12 +88,11 @@ class Heads:
         return served
 
     def verify_parts(self, tenant: str, parts: Sequence[str]) -> None:
-        """Verify parts of what a tenant that is hot will publish, see ``Publication.verify_part``."""
+        """Verify parts of what a tenant that is hot will publish, see ``Publication.verify_parts``."""
         with self._lock:
             known = self._resident.get(tenant)
         if known is not None:
-            for sha256 in parts:
-                known.publication.verify_part(sha256)
+            known.publication.verify_parts(parts)
 
     def drop(self, tenant: str) -> None:
         """Map a tenant's head no longer."""

@@ -188,11 +188,16 @@ class Desk:
 
     def _published(self, tenant: str) -> dict[str, Json]:
         """Publish what a tenant predicts by now, so that other processes do; and say what that is."""
-        started = time.perf_counter()
+        started, waited = time.perf_counter(), 0.0
+
+        def on_new_parts(parts: Mapping[str, int]) -> None:
+            nonlocal waited
+            waited = self._let_verify(tenant, parts)
+
         with suppress(UnknownTenantError):  # it was removed
             try:
                 with self._place.run(tenant) as run:
-                    is_published = run.publish(lambda parts: self._let_verify(tenant, parts))
+                    is_published = run.publish(on_new_parts)
                     now = run.predictor()
                     return {"published": is_published, "by": {"version": now.version, "step": now.step}}
             except StorageError as error:
@@ -200,19 +205,25 @@ class Desk:
             except EverlearnError as error:  # a language model's predictions are no answers
                 _LOG.debug("%s", error)
             finally:
-                self._allowance(tenant).spend(time.perf_counter() - started)
+                self._allowance(tenant).spend(time.perf_counter() - started - waited)
         return {"published": False, "by": None}
 
-    def _let_verify(self, tenant: str, parts: Mapping[str, int]) -> None:
-        """Wait until those who predict have verified what is new, where that is much; but not for long."""
+    def _let_verify(self, tenant: str, parts: Mapping[str, int]) -> float:
+        """Wait until those who predict have verified what is new, where that is much; but not for long.
+
+        Returns:
+            Seconds that it took.
+        """
         if sum(parts.values()) < _FEW_BYTES:
-            return
+            return 0.0
+        started = time.perf_counter()
         verified = self._verified[tenant] = Event()
-        if self._is_closing:
-            return
-        self._tell({"tenant": tenant, "parts": list(parts)})
-        if not verified.wait(_SECONDS_TO_VERIFY):
-            _LOG.debug("%s is published before it is verified", tenant)
+        if not self._is_closing:
+            self._tell({"tenant": tenant, "parts": list(parts)})
+            if not verified.wait(_SECONDS_TO_VERIFY):
+                _LOG.debug("%s is published before it is verified", tenant)
+        del self._verified[tenant]
+        return time.perf_counter() - started
 
     def _allowance(self, tenant: str) -> Allowance:
         return self._allowances.setdefault(tenant, Allowance(self._publish_share))

@@ -6,7 +6,8 @@ them share: else each would load them for seconds, into some 300 MB of its own.
 Standard input is a socket, on which lines of JSON ask for processes. With each comes the socket that the new
 process takes its messages from and answers on, until its other side is closed:
 
-    {"process": "worker", "arguments": […]}  →  {"pid": 7}, and once it has ended {"pid": 7, "code": 0}
+    {"process": "worker", "arguments": […]}  →  {"pid": 7} or {"error": …}, and once it has ended
+                                                {"pid": 7, "code": 0}
 
 Fork is safe here because this process has no thread of its own and has computed nothing: no lock is held.
 """
@@ -48,6 +49,11 @@ _Run = Callable[[Sequence[str], IO[bytes], IO[bytes]], None]
 
 
 def _main() -> None:
+    # Who starts it may leave descriptors open in it: processes that outlive it would keep its socket open.
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2:
+            with suppress(OSError):  # that of the list itself
+                os.close(int(name))
     # It ends when the service closes the socket, as the others do: so what stops all processes at once stops
     # none of them halfway.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -94,15 +100,22 @@ def _loaded() -> dict[str, _Run]:
 
 def _fork(runs: Mapping[str, _Run], asked: socket.socket, own: Sequence[int]) -> bool:
     """Do what is asked; False: the service has gone."""
-    line, descriptors, _, _ = socket.recv_fds(asked, _MOST_BYTES, 1)
+    try:
+        line, descriptors, _, _ = socket.recv_fds(asked, _MOST_BYTES, 1)
+    except ConnectionResetError:
+        return False
     if not line:
         return False
-    message, theirs = json.loads(line), descriptors[0]
-    pid = os.fork()
-    if not pid:
-        _become(runs, message, theirs, (asked.fileno(), *own))
-    os.close(theirs)
-    _tell(asked, {"pid": pid})
+    try:
+        pid = os.fork() if descriptors else -1
+    except OSError as error:
+        _tell(asked, {"error": str(error)})
+    else:
+        if not pid:
+            _become(runs, json.loads(line), descriptors[0], (asked.fileno(), *own))
+        _tell(asked, {"pid": pid} if descriptors else {"error": "too many files are open"})
+    for theirs in descriptors:
+        os.close(theirs)
     return True
 
 
@@ -124,6 +137,7 @@ def _become(
         name = str(message["process"])
         _be_called(f"everlearn-{name}")
         with (
+            suppress(BrokenPipeError),  # the service has gone, before the last answer
             socket.socket(fileno=theirs) as one,
             one.makefile("rb") as messages,
             one.makefile("wb") as answers,
@@ -150,7 +164,7 @@ def _tell_ended(asked: socket.socket) -> None:
             _tell(asked, {"pid": ended[0], "code": os.waitstatus_to_exitcode(ended[1])})
 
 
-def _tell(asked: socket.socket, message: dict[str, int]) -> None:
+def _tell(asked: socket.socket, message: Mapping[str, int | str]) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):  # the service has gone, as the socket's end says
         asked.sendall(json.dumps(message).encode() + b"\n")
 

@@ -92,7 +92,8 @@ export function labelInput(name, { onchosen = () => {}, value = "" } = {}) {
   const open = () => {
     isWanted = true;
     propose();
-    arrived().then(() => isWanted && active < 0 && propose()); // one may type before the labels are here
+    const before = labels(); // one may type before the labels are here
+    arrived().then(() => isWanted && active < 0 && labels() !== before && propose());
   };
 
   input.addEventListener("input", open);
