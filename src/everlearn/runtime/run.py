@@ -40,6 +40,7 @@ from everlearn.runtime.loop.session import LearnSession
 from everlearn.runtime.predictors import Predictors
 from everlearn.runtime.step_outcome import StepOutcome, take_batch
 from everlearn.settings import RunConfig
+from everlearn.sharing.publication import OnNewParts
 from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.origin import Origin
 from everlearn.tasks.records import LearnerRecord, RunStatus
@@ -198,7 +199,7 @@ class Run:
         self._folder.task.check_predicts(str(self.path))
         return self._predictors.now() if version is None else self._predictors.of_version(version)
 
-    def publish(self, on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None) -> bool:
+    def publish(self, on_new_parts: OnNewParts = lambda _: None) -> bool:
         """Write what predicts now to a file that other processes predict by, see ``everlearn.Hub``.
 
         It is withdrawn before the run changes. The run is open for writing.

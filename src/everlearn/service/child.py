@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from everlearn.errors import RunError
-from everlearn.pipe_frames import LENGTH, frame_of, message_of
+from everlearn.message_frames import LENGTH, frame_of, message_of
 from everlearn.service.process_host import Forked, ProcessHost, how_it_ended
 
 __all__ = ["Child"]

@@ -161,7 +161,7 @@ class Workers:
         exchange = asyncio.create_task(self._exchange({"op": op, **asked}))
         self._exchanges.add(exchange)
         exchange.add_done_callback(self._exchanges.discard)
-        # The answer is read also where its caller has gone: the next one in the pipe is another's.
+        # The answer is read also where its caller has gone: the next one that comes is another's.
         told = await asyncio.shield(exchange)
         if told is None:
             raise Problem("process-lost", "two prediction processes ended while they had this", retry_after=1)

@@ -30,7 +30,10 @@ from everlearn.journal.durable_files import make_folder, storage_errors
 from everlearn.sharing.weight_file import MappedWeights, map_weights, write_weights
 from everlearn.types import Json
 
-__all__ = ["Publication", "Publisher"]
+__all__ = ["OnNewParts", "Publication", "Publisher"]
+
+OnNewParts = Callable[[Mapping[str, int]], None]
+"""Is told the SHA-256s of parts that no version before had, and their bytes."""
 
 _BLOBS = "blobs"
 _CURRENT = "current"
@@ -74,7 +77,7 @@ class Publisher:
         name: str,
         tensors: Mapping[str, torch.Tensor],
         about: Mapping[str, Json],
-        on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None,
+        on_new_parts: OnNewParts = lambda _: None,
     ) -> str:
         """Let a version be what is current under a name.
 
@@ -82,8 +85,7 @@ class Publisher:
             name: Without separators of paths.
             tensors: By name.
             about: What to write with them.
-            on_new_parts: Is told the SHA-256s of parts that no version before had, and their bytes, while the
-                version before is still current.
+            on_new_parts: Is called while the version before is still current.
 
         Returns:
             The version's SHA-256 (hex).

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
 
@@ -20,7 +19,7 @@ from everlearn.models.encoder.pool import ModelPool
 from everlearn.runtime.fold.served_learner import Served
 from everlearn.runtime.folder.run_folder import PUBLISHED, RunFolder
 from everlearn.settings import RunConfig
-from everlearn.sharing.publication import Publication, Publisher
+from everlearn.sharing.publication import OnNewParts, Publication, Publisher
 from everlearn.sharing.weight_file import MappedWeights
 from everlearn.tasks.classification.closed_form import coder_of
 from everlearn.tasks.origin import Origin
@@ -54,7 +53,7 @@ class HeadPublisher:
         self,
         learner: RunLearner,
         served: Served,
-        on_new_parts: Callable[[Mapping[str, int]], None] = lambda _: None,
+        on_new_parts: OnNewParts = lambda _: None,
     ) -> bool:
         """Publish it, if it is not what was published last.
 
@@ -94,7 +93,7 @@ def _publish(
     folder: RunFolder,
     learner: RunLearner,
     served: Served,
-    on_new_parts: Callable[[Mapping[str, int]], None],
+    on_new_parts: OnNewParts,
 ) -> bool:
     """Publish what a run, which is open for writing, predicts by.
 

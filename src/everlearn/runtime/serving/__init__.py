@@ -2,7 +2,7 @@
 
 The service itself (:mod:`everlearn.service`) answers HTTP and imports nothing of this: it starts
 ``python -m everlearn.runtime.serving.host``, from which the others are forked, and talks to these through
-sockets, by messages of :mod:`everlearn.pipe_frames`.
+sockets, by messages of :mod:`everlearn.message_frames`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from threading import Lock, Thread
 from typing import IO
 
 from everlearn.errors import EverlearnError
-from everlearn.pipe_frames import frame_of, read_message
+from everlearn.message_frames import frame_of, read_message
 from everlearn.runtime.serving.desk import Desk
 from everlearn.runtime.serving.place import Place, open_place
 from everlearn.runtime.serving.told import error_told

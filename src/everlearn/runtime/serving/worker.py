@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from everlearn.errors import EverlearnError
-from everlearn.pipe_frames import frame_of, read_message
+from everlearn.message_frames import frame_of, read_message
 from everlearn.runtime.serving.embedding import encoder_told, num_tokens, tokens_told, vectors_told
 from everlearn.runtime.serving.published import PublishedPredictions
 from everlearn.runtime.serving.told import error_told

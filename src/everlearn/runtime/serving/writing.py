@@ -24,10 +24,10 @@ from typing import IO, Any
 from everlearn.errors import EverlearnError
 from everlearn.journal.checkpoints import Checkpoint
 from everlearn.learning.run_learner import RunLearner
+from everlearn.message_frames import frame_of, read_message
 from everlearn.models.language.generation import GenerationSettings, generate
 from everlearn.models.language.tokens import tokenize_prompt
 from everlearn.models.storage.pretrained import max_length_of
-from everlearn.pipe_frames import frame_of, read_message
 from everlearn.runtime.folder.run_folder import RunFolder, is_run_folder
 from everlearn.runtime.folder.serving import served_checkpoint, served_state, served_version
 from everlearn.runtime.hub.looking import tenants_at
